@@ -1,0 +1,48 @@
+"""Every error Mocha raises on purpose: a `MochaError` that is also the fitting builtin.
+
+A message names the layer, the blob or the file, what was given, what was expected, and the way out.
+"""
+
+
+class MochaError(Exception):
+    """Base of all errors raised by Mocha and its plugins."""
+
+
+class ConfigurationError(MochaError, ValueError):
+    """A layer, solver or system was given a field it cannot work with."""
+
+
+class ShapeError(MochaError, ValueError):
+    """The shapes or dtypes of blobs do not fit together."""
+
+
+class TopologyError(MochaError, ValueError):
+    """The layers of a net do not form a net: missing bottoms, duplicate names, cycles."""
+
+
+class UnknownNameError(MochaError, AttributeError):
+    """A name that no installed plugin has registered."""
+
+
+class PluginError(MochaError, RuntimeError):
+    """A plugin could not be loaded, or two plugins contradict each other."""
+
+
+class BackendError(MochaError, RuntimeError):
+    """A backend is not available, or cannot run what it was asked to."""
+
+
+class StateError(MochaError, RuntimeError):
+    """An object was used at the wrong time: a destroyed net, a blob that was not kept."""
+
+
+class DataError(MochaError, ValueError):
+    """The contents of a minibatch are invalid, such as a label out of range."""
+
+
+class FileError(MochaError, OSError):
+    """A file or folder is missing, unreadable or does not hold what it should."""
+
+
+class SnapshotError(FileError):
+    """A snapshot is broken, or does not fit the net or the solver it is loaded into."""
