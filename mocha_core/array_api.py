@@ -1,0 +1,38 @@
+"""The part of the Python array API standard that every backend's `xp` offers.
+
+References are written against these names and nothing else, so they run on any backend. Arrays must be
+mutable (`x[...] = y`), and take basic slices. NumPy 2 and CuPy 14 offer all of them in their main namespace.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mocha_core.errors import BackendError
+
+#: An array of some backend. The array API has no nominal type for it.
+Array = Any
+#: A namespace with the functions below.
+Namespace = Any
+
+DTYPES = ("bool", "int32", "int64", "uint32", "uint64", "float32", "float64")
+
+FUNCTIONS = (
+    *("arange", "asarray", "empty", "full", "full_like", "ones", "zeros", "zeros_like"),
+    *("astype", "broadcast_to", "concat", "expand_dims", "permute_dims", "reshape", "squeeze", "stack"),
+    *("abs", "bitwise_and", "bitwise_right_shift", "bitwise_xor", "ceil", "exp", "floor", "isfinite", "isnan"),
+    *("log", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "pow", "round", "sign", "sqrt"),
+    *("square", "tanh"),
+    *("all", "any", "argmax", "max", "mean", "min", "prod", "sum"),
+    *("matmul", "take", "take_along_axis", "where"),
+)
+
+
+def check_namespace(xp: Namespace, owner: str) -> None:
+    """Raise `BackendError` unless `xp` offers every dtype and function listed here."""
+    missing = [name for name in (*DTYPES, *FUNCTIONS) if not hasattr(xp, name)]
+    if missing:
+        raise BackendError(
+            f"The array namespace of {owner} lacks {', '.join(missing)}. A backend's `xp` must offer every "
+            "name in mocha_core.array_api; write a thin namespace that adds them."
+        )

@@ -1,0 +1,76 @@
+"""Values: the tensors of a plan, each with a name, a shape, a dtype and a role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+from typing import NamedTuple
+
+
+class Spec(NamedTuple):
+    """Shape (batch first) and dtype name of a tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{list(self.shape)}"
+
+
+class Role(StrEnum):
+    """What a value is for, and so how long it lives."""
+
+    BLOB = "blob"
+    """Made and read inside one run of a program."""
+    GRADIENT = "gradient"
+    """Of the objective with respect to a blob; as short-lived as a blob."""
+    PARAMETER = "parameter"
+    """Learned; owned by the system."""
+    PARAMETER_GRADIENT = "parameter gradient"
+    """Owned by a net, in one contiguous arena."""
+    STATE = "state"
+    """Persistent and saved, not learned: running statistics."""
+    SLOT = "slot"
+    """A solver's memory of one parameter, such as momentum."""
+    CELL = "cell"
+    """A small value that kernels and Python exchange: learning rate, iteration, loss, status."""
+    DATA = "data"
+    """A data set that stays on the device."""
+
+
+@dataclass(eq=False)
+class Value:
+    """One tensor in a plan; identity is equality.
+
+    `base` marks a view: another shape over the same memory. A value with `keep` can be read from Python after
+    a run: it is neither fused away nor does its memory serve anybody else.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    role: Role = Role.BLOB
+    base: Value | None = None
+    keep: bool = False
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(self.shape, self.dtype)
+
+    @property
+    def root(self) -> Value:
+        """The value whose memory this is: itself, or what it views."""
+        return self if self.base is None else self.base.root
+
+    @property
+    def transient(self) -> bool:
+        """Whether the value lives inside one run of one program."""
+        return self.root.role in (Role.BLOB, Role.GRADIENT)
+
+    def __repr__(self) -> str:
+        return f"<{self.role} {self.name}: {self.spec}>"
