@@ -1,0 +1,49 @@
+"""What the kernels share: how NumPy calls are bound, and views of scratch buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from mocha_core.plan import Call
+
+Array = NDArray[Any]
+
+
+class Steps:
+    """NumPy calls with all their operands, recorded while binding and run one after the other."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], Any]] = []
+
+    def do(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
+        """Record a call. Operands are the arrays themselves: views are made here, once."""
+        self._calls.append(partial(function, *operands, **options))
+
+    def sum(
+        self, source: Array, axis: int | tuple[int, ...], target: Array, scratch: Array, add: bool
+    ) -> None:
+        """Record that `target` becomes, or has added to it, the sum of `source` over `axis`."""
+        self.do(np.add.reduce, source, axis=axis, out=scratch if add else target)
+        if add:
+            self.do(np.add, target, scratch, out=target)
+
+    def __call__(self) -> None:
+        for call in self._calls:
+            call()
+
+
+def floating(call: Call) -> bool:
+    """Whether a call's first input is float32 or float64, which is what these kernels are made for."""
+    return call.ins[0].dtype in ("float32", "float64")
+
+
+def view(buffer: Array, shape: tuple[int, ...]) -> Array:
+    """The first elements of a flat buffer as an array of `shape`."""
+    return buffer[: prod(shape)].reshape(shape)
