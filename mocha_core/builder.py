@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from mocha_core.errors import ShapeError
 from mocha_core.layer import Layer
-from mocha_core.parameter import Constraint, Initializer, Parameter, Regularizer
+from mocha_core.parameter import Constraint, Initializer, Parameter, Regularizer, State
 from mocha_core.plan import Phase, Plan, Statistic
 from mocha_core.random import stream_id
 from mocha_core.structural import Labels
 from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
-    from mocha_core.net import Net
     from mocha_core.op import Op
+    from mocha_core.recorder import Recorder
 
 
 class Builder:
@@ -27,14 +27,14 @@ class Builder:
         seed: the system's seed, for ops that draw random numbers.
     """
 
-    def __init__(self, net: Net, plan: Plan, layer: Layer) -> None:
-        self._net = net
+    def __init__(self, recorder: Recorder, plan: Plan, layer: Layer) -> None:
+        self._recorder = recorder
         self._plan = plan
         self._layer = layer
         self.phase: Phase = plan.phase
         self.batch: int = plan.batch
-        self.dtype: str = net.system.dtype
-        self.seed: int = net.system.seed
+        self.dtype: str = recorder.system.dtype
+        self.seed: int = recorder.system.seed
 
     def call(self, op: Op, *ins: Value) -> tuple[Value, ...]:
         """Record a use of `op`; returns its outputs, without those it saves for its backward."""
@@ -54,16 +54,14 @@ class Builder:
         multiplier: float = 1.0,
     ) -> Value:
         """A parameter, shared with every net that holds this layer, and with layers of equal `param_key`."""
-        return self._net.share(
+        return self._recorder.share(
             Parameter, self._layer, name, shape, initializer, Role.PARAMETER,
             regularizer=regularizer, constraint=constraint, multiplier=multiplier,
         )  # fmt: skip
 
     def state(self, name: str, shape: tuple[int, ...], initializer: Initializer) -> Value:
         """A persistent value that ops update and nobody learns; shared as parameters are."""
-        from mocha_core.parameter import State
-
-        return self._net.share(State, self._layer, name, shape, initializer, Role.STATE)
+        return self._recorder.share(State, self._layer, name, shape, initializer, Role.STATE)
 
     def view(self, x: Value, shape: tuple[int, ...]) -> Value:
         """The same memory under another shape of as many elements."""
@@ -74,7 +72,7 @@ class Builder:
 
     def cell(self, name: str) -> Value:
         """A shared small value: `iteration`, `first_row`, `valid_rows`, `status`; of shape ()."""
-        cell = self._net.cell(name)
+        cell = self._recorder.cell(name)
         self._plan.cells[name] = cell
         return cell
 
@@ -111,10 +109,10 @@ class Builder:
         An op adds to it through `updates`. `key` names it in `net.statistics()` as `layer-key`; `label` and
         `percent` say how logs show it: `Accuracy (avg over 10000) = 96.0500%`.
         """
-        total = self._net.statistic_cell(self._layer.name, key)
+        total = self._recorder.cell(f"{self._layer.name}-{key}", (2,), "float64")
         self._plan.statistics.append(Statistic(self._layer.name, key, label, percent, total))
         return total
 
     def source(self) -> tuple[Value, ...]:
         """The tops of this data layer."""
-        return self._net.source_values(self._plan, self._layer)
+        return self._recorder.source_values(self._plan, self._layer)

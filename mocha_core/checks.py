@@ -21,7 +21,9 @@ def integer(owner: object, field: str, value: Any, at_least: int = 1) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < at_least:
-        raise ConfigurationError(f"{owner}: expected {field} to be an integer >= {at_least}, received {value!r}.")
+        raise ConfigurationError(
+            f"{owner}: expected {field} to be an integer >= {at_least}, received {value!r}."
+        )
     return number
 
 
@@ -36,7 +38,9 @@ def pair(owner: object, field: str, value: Any, at_least: int = 1) -> tuple[int,
     return integer(owner, field, width, at_least), integer(owner, field, height, at_least)
 
 
-def number(owner: object, field: str, value: Any, low: float = float("-inf"), high: float = float("inf")) -> float:
+def number(
+    owner: object, field: str, value: Any, low: float = float("-inf"), high: float = float("inf")
+) -> float:
     """`value` as a finite float in [low, high]."""
     try:
         result = float(value)
@@ -44,7 +48,9 @@ def number(owner: object, field: str, value: Any, low: float = float("-inf"), hi
         result = float("nan")
     if not isfinite(result) or not low <= result <= high:
         bounds = "" if low == -high == float("-inf") else f" in [{low:g}, {high:g}]"
-        raise ConfigurationError(f"{owner}: expected {field} to be a finite number{bounds}, received {value!r}.")
+        raise ConfigurationError(
+            f"{owner}: expected {field} to be a finite number{bounds}, received {value!r}."
+        )
     return result
 
 

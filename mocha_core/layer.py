@@ -51,7 +51,7 @@ class Layer(ABC):
         """
 
     @abstractmethod
-    def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
+    def build(self, b: Builder, *bottoms: Any, **_: Any) -> tuple[Value, ...]:
         """Record the layer's ops through `b`, given the values of its bottoms; return those of its tops."""
 
     def replace_field(self, field: str, value: Any) -> None:
@@ -62,7 +62,7 @@ class Layer(ABC):
         return f"{type(self).__name__}({self.name})"
 
 
-dataclass(frozen=True, kw_only=True, eq=False)(Layer)
+dataclass(frozen=True, kw_only=True, eq=False)(Layer)  # type: ignore[type-abstract]
 
 
 class DataLayer(Layer):

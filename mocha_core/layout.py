@@ -25,13 +25,13 @@ class Layout:
         """Shape and dtype of the memory that holds a value of `spec`."""
         return spec
 
-    def pack(self, backend: Backend, plain: Array, packed: Array, gradient: bool) -> None:
-        """Write the plain array's contents into `packed`, padding as the class describes."""
-        packed[...] = plain
+    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+        """Write the plain array's contents into `packed`, or add them; pad as the class describes."""
+        raise NotImplementedError(f"{type(self).__name__} has no pack")
 
-    def unpack(self, backend: Backend, packed: Array, plain: Array, add: bool) -> None:
+    def unpack(self, backend: Backend, packed: Array, plain: Array, *, add: bool) -> None:
         """Write the contents without padding into `plain`, or add them to it."""
-        plain[...] = packed if not add else plain + packed
+        raise NotImplementedError(f"{type(self).__name__} has no unpack")
 
     def __repr__(self) -> str:
         return self.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 from mocha_core.array_api import Array, Namespace
 from mocha_core.value import Spec
@@ -37,8 +37,8 @@ class Op(ABC):
         dataclass(frozen=True)(cls)
 
     @abstractmethod
-    def infer(self, *x: Spec) -> tuple[Spec, ...]:
-        """Specs of the outputs (saved ones last) from those of the inputs.
+    def infer(self, *x: Any, **_: Any) -> tuple[Spec, ...]:
+        """Specs of the outputs (saved ones last) from the `Spec`s of the inputs, one argument each.
 
         Raises:
             ShapeError: the inputs do not fit. Say what was expected and what was received; the layer's name
@@ -46,15 +46,15 @@ class Op(ABC):
         """
 
     @abstractmethod
-    def forward(self, xp: Namespace, *x: Array) -> Array | tuple[Array, ...]:
-        """The outputs, then the new contents of the inputs in `updates`."""
+    def forward(self, xp: Namespace, *x: Any, **_: Any) -> Array | tuple[Array, ...]:
+        """From arrays, one argument each: the outputs, then the new contents of the inputs in `updates`."""
 
     def backward(
         self,
         xp: Namespace,
-        dy: Sequence[Array | None],
-        x: Sequence[Array | None],
-        y: Sequence[Array | None],
+        dy: Sequence[Array],
+        x: Sequence[Array],
+        y: Sequence[Array],
         wanted: Sequence[bool],
     ) -> tuple[Array | None, ...]:
         """Gradients of the inputs, one each; None where `wanted` is false or where it is zero.

@@ -127,7 +127,8 @@ class Plan:
         """Record a use of `op` and return its visible outputs (neither saved nor updated ones)."""
         specs = op.infer(*(v.spec for v in ins))
         outs = tuple(
-            Value(f"{layer}.{op.name}" + (f"[{i}]" if len(specs) > 1 else ""), *s) for i, s in enumerate(specs)
+            Value(f"{layer}.{op.name}" + (f"[{i}]" if len(specs) > 1 else ""), *s)
+            for i, s in enumerate(specs)
         )
         call = Call(op, ins, outs + tuple(ins[i] for i in op.updates), layer)
         self.steps.append(forward_step(call, section))
@@ -172,7 +173,8 @@ class Plan:
                     f"Layer '{call.layer}' lies between a parameter and a loss, but its op '{call.op.name}' has "
                     "no gradient. Freeze the layers before it, or move the loss."
                 )
-            outs, add = [], []
+            outs: list[Value | None] = []
+            add: list[bool] = []
             for target in targets:
                 if target is None:
                     outs.append(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mocha_core.array_api import Array, Namespace
@@ -28,7 +29,14 @@ class Objective(Op):
             total = total + loss * weight
         return total
 
-    def backward(self, xp, dy, x, y, wanted):  # type: ignore[no-untyped-def]
+    def backward(
+        self,
+        xp: Namespace,
+        dy: Sequence[Array],
+        x: Sequence[Array],
+        y: Sequence[Array],
+        wanted: Sequence[bool],
+    ) -> tuple[Array | None, ...]:
         return tuple(dy[0] * w if want else None for w, want in zip(self.weights, wanted, strict=True))
 
 

@@ -74,3 +74,18 @@ class Value:
 
     def __repr__(self) -> str:
         return f"<{self.role} {self.name}: {self.spec}>"
+
+
+ITEMSIZE = {"bool": 1, "int32": 4, "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8}
+ALIGNMENT = 64
+
+
+def nbytes(spec: Spec) -> int:
+    """Bytes of a tensor."""
+    return spec.size * ITEMSIZE[spec.dtype]
+
+
+def aligned_elements(spec: Spec) -> int:
+    """Elements a tensor takes in an arena where every tensor begins at a multiple of 64 bytes."""
+    unit = ALIGNMENT // ITEMSIZE[spec.dtype]
+    return max(1, -(-spec.size // unit)) * unit

@@ -1,0 +1,60 @@
+"""Mocha: deep learning for people who think in layers.
+
+Importing this package imports neither NumPy nor any plugin; that happens when something is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mocha_core import backends, coffee, constraints, initializers, layers, neurons, regularizers, solvers
+    from mocha_core.errors import MochaError
+    from mocha_core.formats import load_network, save_network
+    from mocha_core.hookmarker import hookimpl
+    from mocha_core.net import Net
+    from mocha_core.plan import Phase
+    from mocha_core.solver import SolverParameters
+    from mocha_core.system import System
+
+    __version__: str
+
+_MODULES = (
+    "backends", "coffee", "constraints", "initializers", "layers", "neurons", "regularizers", "solvers",
+)  # fmt: skip
+_NAMES = {
+    "MochaError": "errors",
+    "Net": "net",
+    "Phase": "plan",
+    "SolverParameters": "solver",
+    "System": "system",
+    "hookimpl": "hookmarker",
+    "load_network": "formats",
+    "save_network": "formats",
+}
+
+__all__ = [
+    "MochaError", "Net", "Phase", "SolverParameters", "System", "__version__", "backends", "coffee",
+    "constraints", "hookimpl", "initializers", "layers", "load_network", "neurons", "regularizers",
+    "save_network", "solvers",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"mocha_core.{name}")
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"mocha_core.{_NAMES[name]}"), name)
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("mocha-core")
+    else:
+        raise AttributeError(f"module 'mocha_core' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,122 @@
+"""`Backend`: where nets run. Five things are required of one; compiling is inherited, in five passes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mocha_core.arrangement import Arrangement, arrange
+from mocha_core.array_api import Array, Namespace
+from mocha_core.fusion import fuse
+from mocha_core.placement import Memory, place
+from mocha_core.plan import Call, Half, Plan, Step
+from mocha_core.program import BoundStep, Program
+from mocha_core.selection import Chosen, Selector
+from mocha_core.storage import Storage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Backend(ABC):
+    """A device and the way to compile for it.
+
+    Required: `name`, `xp`, `empty`, `to_numpy`, `copy_from_numpy`. Keyword options of the constructor are the
+    options of `System(name, ...)`.
+    """
+
+    #: Kernels are registered under this name, and under those of the ancestors.
+    name: ClassVar[str]
+    #: The array namespace (see `mocha_core.array_api`).
+    xp: Namespace
+    #: Data sets up to this many bytes stay on the device, and minibatches are gathered there.
+    resident_bytes: int = 0
+    #: Which plugin to take where several kernels or fusions are equal: op name to plugin.
+    prefer: Mapping[str, str] = {}
+
+    @abstractmethod
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """A new C-ordered array. Slices of a one-dimensional one, reshaped, share its memory."""
+
+    @abstractmethod
+    def to_numpy(self, array: Array) -> NDArray[Any]:
+        """A copy on the host; waits for everything that writes the array."""
+
+    @abstractmethod
+    def copy_from_numpy(self, array: Array, source: NDArray[Any]) -> None:
+        """Overwrite `array` with a host array of the same shape, casting the dtype."""
+
+    def running(self) -> AbstractContextManager[Any]:
+        """Entered around every run of a program, such as to limit threads."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Release what the backend holds."""
+
+    def families(self) -> list[str]:
+        """Names under which kernels are looked up: this class's and its ancestors'."""
+        return list(dict.fromkeys(c.__dict__["name"] for c in type(self).__mro__ if "name" in c.__dict__))
+
+    def compile(self, plan: Plan, storage: Storage) -> Program:
+        """Turn a plan into a program: fuse, choose kernels, arrange layouts, place buffers, bind."""
+        from mocha_core.plugins import registries
+
+        selector = Selector(self, registries())
+        steps = self.fuse(plan, selector)
+        chosen = self.choose(steps, selector)
+        arrangement = self.arrange(plan, steps, chosen)
+        for step in arrangement.steps:
+            if step.call not in chosen:
+                chosen |= selector.choose_all([step])
+        memory = self.place(plan, arrangement, chosen, storage)
+        bound = self.bind(arrangement, chosen, memory)
+        return self.executor(plan, bound, arrangement, memory, storage)
+
+    def fuse(self, plan: Plan, selector: Selector) -> list[Step]:
+        """Pass 1: apply the registered rewrites."""
+        return fuse(plan, selector)
+
+    def choose(self, steps: list[Step], selector: Selector) -> dict[Call, Chosen]:
+        """Pass 2: a kernel for every call."""
+        return selector.choose_all(steps)
+
+    def arrange(self, plan: Plan, steps: list[Step], chosen: Mapping[Call, Chosen]) -> Arrangement:
+        """Pass 3: a layout for every value, and conversions between them."""
+        return arrange(plan, steps, {call: c.kernel for call, c in chosen.items()})
+
+    def place(
+        self, plan: Plan, arrangement: Arrangement, chosen: Mapping[Call, Chosen], storage: Storage
+    ) -> Memory:
+        """Pass 4: a buffer for every value."""
+        return place(plan, arrangement, {call: c.kernel for call, c in chosen.items()}, storage, self)
+
+    def bind(
+        self, arrangement: Arrangement, chosen: Mapping[Call, Chosen], memory: Memory
+    ) -> list[BoundStep]:
+        """Pass 5: kernels bound to buffers."""
+        bound = []
+        for step in arrangement.steps:
+            kernel = chosen[step.call].kernel
+            ins = [None if v is None else memory.buffers[v] for v in step.ins]
+            outs = [None if v is None else memory.buffers[v] for v in step.outs]
+            saves = [memory.buffers[v] for v in memory.saves.get(step.call, ())]
+            workspace = [memory.buffers[v] for v in memory.workspaces[step]]
+            if step.half is Half.FORWARD:
+                run = kernel.forward(ins, outs + saves + workspace, step.add)
+            else:
+                run = kernel.backward(ins + saves, outs + workspace, step.add)
+            bound.append(BoundStep(step, kernel, chosen[step.call].plugin, run))
+        return bound
+
+    def executor(
+        self,
+        plan: Plan,
+        bound: list[BoundStep],
+        arrangement: Arrangement,
+        memory: Memory,
+        storage: Storage,
+    ) -> Program:
+        """What runs the bound steps: by default, one after the other."""
+        return Program(self, plan, bound, arrangement, memory, storage)

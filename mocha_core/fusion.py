@@ -1,0 +1,150 @@
+"""Fusion: rewrites that replace several steps by one, applied where the result stays the same."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mocha_core.plan import Plan, Section, Step
+from mocha_core.registry import Entry
+from mocha_core.value import Role, Value
+
+if TYPE_CHECKING:
+    from mocha_core.selection import Selector
+
+Rewritten = tuple[list[Step], Step]
+#: Looks at the steps around `root`, and returns the steps to replace and the new one; or None.
+Rewrite = Callable[["Graph", Step], Rewritten | None]
+
+
+class Graph:
+    """What a rewrite may ask about the steps of a program."""
+
+    def __init__(self, plan: Plan, steps: list[Step]) -> None:
+        self.plan = plan
+        self.steps = steps
+        self.position = {step: i for i, step in enumerate(steps)}
+        self._writers: dict[Value, list[Step]] = defaultdict(list)
+        self._readers: dict[Value, list[Step]] = defaultdict(list)
+        for step in steps:
+            for value in step.writes:
+                self._writers[value.root].append(step)
+            for value in step.reads:
+                self._readers[value.root].append(step)
+
+    def writers(self, value: Value) -> list[Step]:
+        """The steps that write (or add to) a value or a view of it, in order."""
+        return self._writers[value.root]
+
+    def readers(self, value: Value) -> list[Step]:
+        """The steps that need a value's contents, in order."""
+        return self._readers[value.root]
+
+    def maker(self, value: Value | None) -> Step | None:
+        """The one step that writes a value; None if there are several, or none."""
+        writers = [] if value is None else self.writers(value)
+        return writers[0] if len(writers) == 1 else None
+
+    def private(self, value: Value, *inside: Step) -> bool:
+        """Whether a value may vanish when the steps `inside` become one: nobody else, and no user, reads it."""
+        if value.keep or not (value.transient or value.root.role is Role.PARAMETER_GRADIENT):
+            return False
+        return set(self.readers(value)) <= set(inside)
+
+    def reason_against(self, old: list[Step], new: Step) -> str:
+        """Why replacing `old` by `new` would change a result; empty if it would not."""
+        sections = {step.section for step in old}
+        if self.plan.apart and len(sections) > 1:
+            return "the program's sections are run apart"
+        if self.plan.minibatches > 1 and Section.UPDATE in sections and len(sections) > 1:
+            return "gradients are added up over several minibatches"
+        if new.section not in sections:
+            return "the new step is in another section"
+        kept = {value.root for value in new.writes}
+        for step in old:
+            for value in step.writes:
+                if value.root not in kept and not self.private(value, *old):
+                    return f"'{value.name}' is read elsewhere"
+        if self.place(old, new) is None:
+            return "another step lies between them"
+        return ""
+
+    def place(self, old: list[Step], new: Step) -> int | None:
+        """Before which position `new` can stand in for `old` without overtaking a reader or a writer."""
+        positions = [self.position[step] for step in old]
+        low, high = min(positions), max(positions) + 1
+        for at in range(low, max(positions) + 1):
+            step = self.steps[at]
+            if step in old:
+                continue
+            if any(_conflict(o, step) for o in old if self.position[o] < at) or (
+                _conflict(new, step) and not any(_conflict(o, step) for o in old if self.position[o] > at)
+            ):
+                high = min(high, at)
+            if any(_conflict(step, o) for o in old if self.position[o] > at):
+                low = max(low, at + 1)
+        return low if low <= high else None
+
+
+def _conflict(first: Step, second: Step) -> bool:
+    """Whether two steps may not change places."""
+    first_writes = {v.root for v in first.writes}
+    second_writes = {v.root for v in second.writes}
+    return bool(
+        first_writes & ({v.root for v in second.reads} | second_writes)
+        or second_writes & {v.root for v in first.reads}
+    )
+
+
+@dataclass
+class _Hit:
+    entry: Entry
+    old: list[Step]
+    new: Step
+
+
+def fuse(plan: Plan, selector: Selector) -> list[Step]:
+    """The plan's steps after every registered rewrite that applies and whose kernel accepts.
+
+    Raises:
+        PluginError: two rewrites of equal priority both apply to one step.
+    """
+    steps = list(plan.steps)
+    if not selector.fusions_for(steps):
+        return steps
+    changed = True
+    while changed:
+        changed = False
+        graph = Graph(plan, steps)
+        for root in steps:
+            hit = _find(graph, root, selector)
+            if hit is not None:
+                at = graph.place(hit.old, hit.new)
+                rest = [s for s in steps[:at] if s not in hit.old]
+                steps = [*rest, hit.new, *(s for s in steps[at:] if s not in hit.old)]
+                changed = True
+                break
+    return steps
+
+
+def _find(graph: Graph, root: Step, selector: Selector) -> _Hit | None:
+    for family in selector.families:
+        best: _Hit | None = None
+        for entry in selector.registries.fusions.find(*root.key, family):
+            if best is not None and entry.priority < best.entry.priority:
+                break
+            rewritten = entry.load()(graph, root)
+            if rewritten is None or graph.reason_against(*rewritten):
+                continue
+            if selector.choose(rewritten[1].call, reference=False) is None:
+                continue
+            if best is not None:
+                entry = selector.prefer(root.call.op.name, [best.entry, entry], "fusions")
+                if entry is best.entry:
+                    continue
+            best = _Hit(entry, *rewritten)
+        if best is not None:
+            return best
+    return None

@@ -1,0 +1,51 @@
+"""Namespaces over the registries: modules whose attributes are what plugins registered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mocha_core.errors import UnknownNameError
+
+
+def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of the module `mocha_core.<kind>`."""
+
+    def find(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module 'mocha_core.{kind}' has no attribute '{name}'")
+        from mocha_core.plugins import plugin_manager
+
+        manager = plugin_manager()
+        registry: Any = getattr(manager.registries, kind)
+        if name in registry.names():
+            return registry.get(name)
+        package = _first_party(kind, name)
+        if package is None:
+            raise UnknownNameError(registry.unknown(name))
+        failed = [r for r in manager.records if r.distribution == package and r.status != "ok"]
+        if failed:
+            raise UnknownNameError(
+                f"{kind}.{name} belongs to {failed[0]}, which is {failed[0].status}. `mocha plugins` shows why."
+            ) from failed[0].error
+        raise UnknownNameError(
+            f"{kind}.{name} is in {package}, which is not installed. Install it: pip install {package}"
+        )
+
+    def names() -> list[str]:
+        from mocha_core.plugins import registries
+
+        listed: list[str] = getattr(registries(), kind).names()
+        return listed
+
+    return find, names
+
+
+def _first_party(kind: str, name: str) -> str | None:
+    """The distribution that has a name according to the stub file `<kind>.pyi`."""
+    stub = Path(__file__).with_name(f"{kind}.pyi")
+    text = stub.read_text() if stub.exists() else ""
+    match = re.search(rf"^from (\w+)[\w.]* import {re.escape(name)} as ", text, re.MULTILINE)
+    return match[1].replace("_", "-") if match else None

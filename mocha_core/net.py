@@ -1,0 +1,420 @@
+"""`Net`: layers on a system, built once, compiled when needed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mocha_core import checks
+from mocha_core.blob import Blobs
+from mocha_core.errors import DataError, ShapeError, StateError, UnknownNameError
+from mocha_core.layer import DataLayer, Layer
+from mocha_core.parameter import Parameter, State
+from mocha_core.plan import Phase, Plan, Section, Statistic
+from mocha_core.program import Program
+from mocha_core.recorder import Recorder
+from mocha_core.source import Feed
+from mocha_core.topology import sort
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_core.solver import Solver
+    from mocha_core.system import System
+
+
+class ProgramKey(NamedTuple):
+    """What a compiled program depends on besides the layers."""
+
+    phase: Phase
+    batch: int | None = None
+    outputs: tuple[str, ...] = ()
+    frozen: frozenset[str] = frozenset()
+    solver: Solver | None = None
+    minibatches: int = 1
+    apart: bool = False
+
+
+class Net:
+    """A net: its layers in order, their blobs and parameters, and the programs that run them.
+
+    Args:
+        name: shown in logs and errors.
+        system: where it runs, and who owns its parameters.
+        layers: in any order. The same layer object in several nets of a system shares its parameters.
+        keep: blobs that can be read after any run, at the price of memory and fusion.
+
+    Raises:
+        MochaError: the layers do not form a net, or their shapes do not fit; says which and why.
+    """
+
+    #: Compiled programs that are kept; the least recently used goes first.
+    MAX_PROGRAMS = 8
+
+    def __init__(
+        self, name: str, system: System, layers: Iterable[Layer], *, keep: Iterable[str] = ()
+    ) -> None:
+        system.check_open()
+        self.name = name
+        self.system = system
+        self.layers = sort(name, layers)
+        self.keep = checks.names(f"Net '{name}'", "keep", keep)
+        self.feeds: dict[str, Feed] = {}
+        self._frozen: frozenset[str] = frozenset()
+        self._programs: OrderedDict[ProgramKey, Program] = OrderedDict()
+        self._last: Program | None = None
+        self._destroyed = False
+        self._recorder = Recorder(name, system, self.layers, self.feeds)
+        try:
+            for layer in self.layers:
+                if isinstance(layer, DataLayer):
+                    source = layer.open(system.seed)
+                    self.feeds[layer.name] = Feed(layer, source, system.dtype)
+            self.plan: Plan = self._recorder.record(Phase.TRAIN)
+            self._check_keep()
+            system.storage.allocate(state.value for state in self._recorder.new)
+        except BaseException:
+            self._recorder.forget_new()
+            self._close_feeds()
+            raise
+        for state in self._recorder.new:
+            state.initialize()
+        self._recorder.new.clear()
+        from mocha_core.plugins import plugin_manager
+
+        plugin_manager().hook.mocha_net_built(net=self)
+
+    def _check_keep(self) -> None:
+        for name in self.keep:
+            if name not in self.plan.blobs:
+                raise UnknownNameError(
+                    f"Net '{self.name}': keep names '{name}', but the blobs are {', '.join(self.plan.blobs)}."
+                )
+
+    # What it is made of.
+
+    @property
+    def blobs(self) -> Blobs:
+        """The blobs by name, as the last run left them."""
+        return Blobs(self)
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Parameter]]:
+        """Parameters by layer and name, such as `net.parameters["conv1"]["filter"]`."""
+        groups = {
+            layer: {name: state for name, state in group.items() if isinstance(state, Parameter)}
+            for layer, group in self._recorder.owned.items()
+        }
+        return {layer: group for layer, group in groups.items() if group}
+
+    @property
+    def states(self) -> dict[str, State]:
+        """Parameters and states, each once, by the name they have in files: `conv1___filter`."""
+        unique = {id(s): s for group in self._recorder.owned.values() for s in group.values()}
+        return {s.key: s for s in unique.values()}
+
+    def gradient(self, layer: str, name: str) -> NDArray[Any]:
+        """The gradient of a parameter that the last `backward` computed, without regularization."""
+        parameter = self.parameters[layer][name]
+        return self.last_program().read(self._recorder.gradient(parameter), f"d {parameter.key}")
+
+    @property
+    def epoch(self) -> int:
+        """How often the first data layer's source has been consumed."""
+        return next(iter(self.feeds.values())).epoch
+
+    def iterations_to_epoch(self, minibatches: int) -> int:
+        """How many iterations of so many minibatches until `epoch` changes."""
+        feed = next(iter(self.feeds.values()))
+        return -(-feed.batches_to_epoch(feed.layer.batch_size) // minibatches)
+
+    def freeze(self, *layers: str) -> None:
+        """Stop learning the parameters of these layers; gradients still flow through them."""
+        self._check_layers(layers)
+        self._frozen |= set(layers)
+
+    def unfreeze(self, *layers: str) -> None:
+        """Learn the parameters of these layers again; of all layers when none is named."""
+        self._check_layers(layers)
+        self._frozen = self._frozen - set(layers) if layers else frozenset()
+
+    def _check_layers(self, names: Iterable[str]) -> None:
+        known = [layer.name for layer in self.layers]
+        for name in names:
+            if name not in known:
+                raise UnknownNameError(
+                    f"Net '{self.name}' has no layer '{name}'. It has: {', '.join(known)}."
+                )
+
+    def summary(self) -> str:
+        """A table of layers, output shapes and parameter counts, with bytes."""
+        from mocha_core.listing import summary
+
+        return summary(self)
+
+    def __str__(self) -> str:
+        from mocha_core.listing import architecture
+
+        return architecture(self)
+
+    # Programs.
+
+    def program(self, phase: Phase = Phase.TRAIN) -> Program:
+        """The program that ran last, or else one compiled for `phase`."""
+        return self._last or self._program(ProgramKey(phase, frozen=self._frozen, apart=True))
+
+    def programs(self) -> dict[ProgramKey, Program]:
+        """The programs compiled so far."""
+        return dict(self._programs)
+
+    def last_program(self) -> Program:
+        """The program that ran last.
+
+        Raises:
+            StateError: none has run yet.
+        """
+        if self._last is None:
+            raise StateError(f"Net '{self.name}' has not run yet. Call net.forward() first.")
+        return self._last
+
+    def _program(self, key: ProgramKey) -> Program:
+        if self._destroyed:
+            raise StateError(f"Net '{self.name}' was destroyed. Build a new Net.")
+        self.system.check_open()
+        program = self._programs.get(key)
+        if program is None:
+            program = self.system.backend.compile(self._record(key), self.system.storage)
+            self._programs[key] = program
+            if len(self._programs) > self.MAX_PROGRAMS:
+                self._programs.popitem(last=False)
+        self._programs.move_to_end(key)
+        return program
+
+    def _record(self, key: ProgramKey) -> Plan:
+        keep = tuple(self.plan.blobs) if key.apart else (*self.keep, *key.outputs)
+        plan = self._recorder.record(key.phase, batch=key.batch, keep=keep, inputs=bool(key.outputs))
+        plan.apart, plan.minibatches = key.apart, key.minibatches
+        if key.outputs:
+            plan.prune([plan.blobs[name] for name in key.outputs])
+            plan.objective = None
+        elif key.phase is Phase.TRAIN:
+            self._recorder.train(plan, key.solver, key.frozen)
+        return plan
+
+    # Running.
+
+    def forward(self, phase: Phase = Phase.TRAIN) -> float:
+        """Run the next minibatch forward; all blobs can be read afterwards. Returns the objective."""
+        program = self._program(ProgramKey(phase, frozen=self._frozen, apart=True))
+        schedule = self._schedule(program, 1, 0)
+        self._begin(wrap=True)
+        program.run(Section.FORWARD, schedule)
+        self._advance(program, 1)
+        self._last = program
+        self.raise_fault(program)
+        return float(program.objectives[0]) if len(program.objectives) else 0.0
+
+    def backward(self) -> None:
+        """Run the minibatch of the last `forward` backward, for the gradients of all parameters."""
+        program = self.last_program()
+        if not program.plan.apart or program.plan.phase is not Phase.TRAIN:
+            raise StateError(f"Net '{self.name}': call net.forward() right before net.backward().")
+        program.run(Section.BACKWARD)
+
+    def training_program(self, solver: Solver) -> Program:
+        """The program of whole iterations with a solver's updates. Used by `Solver.solve`."""
+        minibatches = solver.parameters.accumulate
+        key = ProgramKey(Phase.TRAIN, frozen=self._frozen, solver=solver, minibatches=minibatches)
+        return self._program(key)
+
+    def train(self, program: Program, n: int, iteration: int, cells: Mapping[str, NDArray[Any]]) -> None:
+        """Run `n` iterations of a training program, from number `iteration` on; sets `program.done`.
+
+        `cells` holds the values of the solver's cells, one per iteration.
+        """
+        k = program.plan.minibatches
+        schedule = self._schedule(program, n * k, iteration)
+        schedule |= {name: np.repeat(column, k) for name, column in cells.items()}
+        self._last = program
+        self._begin(wrap=True)
+        try:
+            program.iterate(n, schedule)
+        finally:
+            self._advance(program, program.done * k)
+
+    def forward_epoch(self) -> float:
+        """Run the whole data set once, from its beginning, in the test phase.
+
+        Statistics then cover exactly its rows; the cursors stay where they were. Returns the mean objective.
+        """
+        program = self._program(ProgramKey(Phase.TEST))
+        feed = next(iter(self.feeds.values()))
+        cursors = {name: f.cursor for name, f in self.feeds.items()}
+        self.reset_statistics()
+        try:
+            for f in self.feeds.values():
+                f.seek(0)
+            n = feed.batches_to_epoch(program.plan.batch)
+            schedule = self._schedule(program, n, 0)
+            valid = np.full(n, program.plan.batch)
+            valid[-1] = feed.source.rows - (n - 1) * program.plan.batch
+            schedule["valid_rows"] = valid
+            self._begin(wrap=False)
+            program.iterate(n, schedule)
+            self._last = program
+            self.raise_fault(program)
+        finally:
+            for name, f in self.feeds.items():
+                f.seek(cursors[name])
+        return float(np.average(program.objectives, weights=valid))
+
+    def predict(self, data: Any, output: str, *, batch_size: int | None = None) -> NDArray[Any]:
+        """The blob `output` for any number of rows, in the test phase.
+
+        Args:
+            data: an array with one row per sample, or a dict of arrays by blob name where `output` depends
+                on several tops of data layers.
+            output: a blob name.
+            batch_size: rows computed at once; by default, up to the data layer's batch size.
+
+        Raises:
+            UnknownNameError: there is no such blob.
+            ShapeError: the rows do not have the shape the net was built for.
+        """
+        if output not in self.plan.blobs:
+            raise UnknownNameError(
+                f"Net '{self.name}' has no blob '{output}'. It has: {', '.join(self.plan.blobs)}."
+            )
+        limit = batch_size or next(iter(self.feeds.values())).layer.batch_size
+        checks.integer(f"Net '{self.name}'", "batch_size", limit)
+        probe = self._program(ProgramKey(Phase.TEST, 1, (output,)))
+        arrays, rows = self._inputs(probe.plan, data)
+        batch = min(limit, max(rows, 1))
+        program = self._program(ProgramKey(Phase.TEST, batch, (output,))) if batch > 1 else probe
+        value = program.plan.blobs[output]
+        result = np.empty((rows, *value.shape[1:]), value.dtype)
+        for start in range(0, rows, batch):
+            stop = min(start + batch, rows)
+            for name, array in arrays.items():
+                part = array[start:stop]
+                if stop - start < batch:
+                    part = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
+                program.write(program.plan.inputs[name], part)
+            program.iterate(1, {"valid_rows": np.asarray([stop - start])})
+            self._last = program
+            self.raise_fault(program)
+            result[start:stop] = program.read(value, output)[: stop - start]
+        return result
+
+    def _inputs(self, plan: Plan, data: Any) -> tuple[dict[str, NDArray[Any]], int]:
+        wanted = plan.inputs
+        given = dict(data) if isinstance(data, Mapping) else None
+        if given is None:
+            if len(wanted) != 1:
+                raise ShapeError(
+                    f"Net '{self.name}': this output depends on {', '.join(wanted)}. Pass a dict of arrays."
+                )
+            given = {next(iter(wanted)): data}
+        if set(given) != set(wanted):
+            raise ShapeError(
+                f"Net '{self.name}': expected arrays for {', '.join(wanted)}, received {', '.join(given)}."
+            )
+        arrays = {name: np.asarray(array) for name, array in given.items()}
+        for name, array in arrays.items():
+            row = wanted[name].shape[1:]
+            if array.shape[1:] != row or array.ndim == 0:
+                raise ShapeError(
+                    f"Net '{self.name}', blob '{name}': expected an array of shape (any, "
+                    f"{', '.join(map(str, row))}), received {array.shape}."
+                )
+        rows = {len(array) for array in arrays.values()}
+        if len(rows) > 1:
+            raise ShapeError(
+                f"Net '{self.name}': expected as many rows in each input, received {sorted(rows)}."
+            )
+        return arrays, rows.pop()
+
+    def _begin(self, wrap: bool) -> None:
+        for feed in self.feeds.values():
+            feed.begin(wrap)
+
+    def _advance(self, program: Program, minibatches: int) -> None:
+        for feed in self.feeds.values():
+            feed.seek(feed.cursor + minibatches * feed.layer.batch_size)
+
+    def _schedule(self, program: Program, n: int, iteration: int) -> dict[str, NDArray[Any]]:
+        """Values of the cells that every run needs, for n minibatches."""
+        k, batch = program.plan.minibatches, program.plan.batch
+        index = np.arange(n)
+        schedule: dict[str, NDArray[Any]] = {
+            "iteration": iteration + index // k,
+            "first_row": index % k * batch,
+            "valid_rows": np.full(n, batch),
+            "objective_gradient": np.full(n, 1.0 / k),
+        }
+        for name, feed in self.feeds.items():
+            if f"{name}.rows" in program.plan.cells:
+                size = feed.layer.batch_size
+                wrap = program.plan.phase is Phase.TRAIN
+                starts = feed.cursor + index * size
+                schedule[f"{name}.rows"] = np.stack([feed.rows_from(int(s), size, wrap) for s in starts])
+        return schedule
+
+    def raise_fault(self, program: Program) -> None:
+        """Raise what a kernel reported in the status cell, in words.
+
+        Raises:
+            DataError: names the layer and what is wrong with its input.
+        """
+        fault = program.status()
+        if not fault:
+            return
+        program.clear_status()
+        call = program.plan.faults[fault]
+        assert call is not None
+        operands: list[NDArray[Any] | None] = []
+        for value in call.ins:
+            try:
+                operands.append(program.read(value))
+            except StateError:
+                operands.append(None)
+        raise DataError(f"Layer '{call.layer}' in net '{self.name}': {call.op.explain(*operands)}")
+
+    # Statistics.
+
+    def statistics(self) -> dict[str, float]:
+        """Means since the last reset by name, such as "test-accuracy-accuracy": 0.9605 (a fraction)."""
+        return {f"{s.layer}-{s.key}": mean for s, mean, _ in self._means()}
+
+    def reset_statistics(self) -> None:
+        """Start all means anew."""
+        for statistic in self.plan.statistics:
+            self.system.storage.allocate([statistic.total])
+            self.system.backend.copy_from_numpy(self.system.storage[statistic.total], np.zeros(2))
+
+    def show_statistics(self) -> list[str]:
+        """The means as Mocha words them: `Accuracy (avg over 10000) = 96.0500%`."""
+        lines = []
+        for statistic, mean, count in self._means():
+            shown = f"{mean:.4%}" if statistic.percent else f"{mean:.4f}"
+            lines.append(f"{statistic.label} (avg over {count:.0f}) = {shown}")
+        return lines
+
+    def _means(self) -> Iterable[tuple[Statistic, float, float]]:
+        for statistic in self.plan.statistics:
+            total, count = self.system.read(statistic.total)
+            yield statistic, float(total / count) if count else float("nan"), float(count)
+
+    def _close_feeds(self) -> None:
+        for feed in self.feeds.values():
+            feed.close()
+
+    def destroy(self) -> None:
+        """Release programs, blobs and open data files. Parameters stay with the system."""
+        self._destroyed = True
+        self._programs.clear()
+        self._last = None
+        self._close_feeds()

@@ -1,0 +1,174 @@
+"""The placement pass: which bytes of a program's arenas each short-lived value gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mocha_core.arrangement import Arrangement
+from mocha_core.array_api import Array
+from mocha_core.errors import BackendError
+from mocha_core.kernel import Kernel
+from mocha_core.layout import PLAIN
+from mocha_core.plan import Call, Half, Plan, Section, Step
+from mocha_core.storage import Storage, carve
+from mocha_core.value import Spec, Value, aligned_elements, nbytes
+
+if TYPE_CHECKING:
+    from mocha_core.backend import Backend
+
+
+@dataclass
+class Block:
+    """A value's piece of an arena: where it is, and from which step to which it holds something."""
+
+    value: Value
+    spec: Spec
+    first: int
+    last: int
+    offset: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.offset + aligned_elements(self.spec)
+
+
+@dataclass
+class Memory:
+    """The buffers of a program's values, among them each kernel's saves and workspaces."""
+
+    buffers: dict[Value, Array] = field(default_factory=dict)
+    blocks: dict[Value, Block] = field(default_factory=dict)
+    overwritten: set[Value] = field(default_factory=set)
+    """Values whose memory serves another value later in the run."""
+    saves: dict[Call, list[Value]] = field(default_factory=dict)
+    workspaces: dict[Step, list[Value]] = field(default_factory=dict)
+    total: int = 0
+    """Bytes of the arenas."""
+
+
+def place(
+    plan: Plan,
+    arrangement: Arrangement,
+    kernels: Mapping[Call, Kernel],
+    storage: Storage,
+    backend: Backend,
+) -> Memory:
+    """Give every value of a program a buffer; short-lived ones share arenas by liveness.
+
+    Raises:
+        BackendError: the arenas do not fit; names the largest values and the total.
+    """
+    memory = Memory()
+    _measure(plan, arrangement, kernels, memory)
+    by_dtype: dict[str, list[Block]] = {}
+    for block in memory.blocks.values():
+        by_dtype.setdefault(block.spec.dtype, []).append(block)
+    for dtype, blocks in by_dtype.items():
+        total = _assign(blocks)
+        memory.total += nbytes(Spec((total,), dtype))
+        memory.overwritten |= _overwritten(blocks)
+        arena = _allocate(backend, total, dtype, blocks)
+        for block in blocks:
+            memory.buffers[block.value] = carve(
+                backend, arena, block.offset, block.spec.shape, block.spec.size
+            )
+    for step in arrangement.steps:
+        for value in (*step.ins, *step.outs):
+            if value is not None:
+                _bind(value, memory, storage, backend)
+    return memory
+
+
+def _measure(plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel], memory: Memory) -> None:
+    """Find out how large each short-lived value is, and when it is alive."""
+    end = len(arrangement.steps)
+
+    def touch(value: Value, spec: Spec, at: int) -> None:
+        block = memory.blocks.setdefault(value, Block(value, spec, at, at))
+        block.last = max(block.last, at)
+
+    for at, step in enumerate(arrangement.steps):
+        operands = [v.root for v in (*step.ins, *step.outs) if v is not None and v.transient]
+        for value in operands:
+            touch(value, arrangement.home(value).physical(value.spec), at)
+            if step.section is Section.PACK:
+                memory.blocks[value].last = end
+        kernel = kernels[step.call]
+        if kernel.saves and step.call not in memory.saves:
+            memory.saves[step.call] = _private(step, "saved", kernel.saves)
+        for value in memory.saves.get(step.call, ()):
+            touch(value, value.spec, at)
+        forward = step.half is Half.FORWARD
+        workspace = kernel.forward_workspace if forward else kernel.backward_workspace
+        memory.workspaces[step] = _private(step, "workspace", workspace)
+        for value in memory.workspaces[step]:
+            touch(value, value.spec, at)
+    for value, block in memory.blocks.items():
+        if value.keep or value in plan.inputs.values():
+            block.first = 0
+        if value.keep:
+            block.last = end
+
+
+def _private(step: Step, what: str, specs: Iterable[Spec]) -> list[Value]:
+    return [Value(f"{step.call.layer}.{step.call.op.name} {what}", *spec) for spec in specs]
+
+
+def _assign(blocks: list[Block]) -> int:
+    """Largest first, each at the lowest offset that is free while it is alive. Returns the elements needed."""
+    placed: list[Block] = []
+    for block in sorted(blocks, key=lambda b: (-b.spec.size, b.first)):
+        size = aligned_elements(block.spec)
+        neighbours = [b for b in placed if b.first <= block.last and block.first <= b.last]
+        for other in sorted(neighbours, key=lambda b: b.offset):
+            if block.offset + size <= other.offset:
+                break
+            block.offset = max(block.offset, other.end)
+        placed.append(block)
+    return max((block.end for block in blocks), default=0)
+
+
+def _overwritten(blocks: list[Block]) -> set[Value]:
+    return {
+        block.value
+        for block in blocks
+        if any(o.first > block.last and o.offset < block.end and block.offset < o.end for o in blocks)
+    }
+
+
+def _allocate(backend: Backend, total: int, dtype: str, blocks: list[Block]) -> Array:
+    try:
+        arena = backend.empty((total,), dtype)
+        arena[...] = 0
+        return arena
+    except (MemoryError, ValueError) as error:
+        largest = sorted(blocks, key=lambda b: -b.spec.size)[:3]
+        listed = ", ".join(f"'{b.value.name}' {b.spec} ({nbytes(b.spec):,} bytes)" for b in largest)
+        needed = nbytes(Spec((total,), dtype))
+        raise BackendError(
+            f"A program needs {needed:,} bytes for its blobs, more than backend '{backend.name}' can give. "
+            f"The largest are {listed}. Use a smaller batch_size."
+        ) from error
+
+
+def _bind(value: Value, memory: Memory, storage: Storage, backend: Backend) -> None:
+    if value in memory.buffers:
+        return
+    root = value.root
+    if root not in memory.buffers:
+        storage.allocate([root])
+        memory.buffers[root] = storage[root]
+    if value.base is not None:
+        memory.buffers[value] = backend.xp.reshape(memory.buffers[root], value.shape)
+
+
+def plain_copy(value: Value, memory: Memory, arrangement: Arrangement, backend: Backend) -> Array:
+    """The contents of a value as a plain array of the backend, whatever layout it lives in."""
+    home, buffer = arrangement.home(value), memory.buffers[value]
+    if home is PLAIN:
+        return buffer
+    plain = backend.empty(value.shape, value.dtype)
+    home.unpack(backend, buffer, plain, add=False)
+    return plain

@@ -1,0 +1,137 @@
+"""Finding and loading plugins, each in isolation: a broken one is rolled back, named, and harms nobody."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pluggy
+
+from mocha_core import hookspecs
+from mocha_core.errors import PluginError
+from mocha_core.registry import Candidates, Registry
+
+GROUP = "mocha"
+
+
+class Registries(SimpleNamespace):
+    """All registries, as attributes named as the hooks: `layers`, `ops`, `kernels`, ..."""
+
+    KINDS: ClassVar = {
+        "backends": "backend", "ops": "op", "layers": "layer", "neurons": "neuron",
+        "initializers": "initializer", "regularizers": "regularizer", "constraints": "constraint",
+        "solvers": "solver", "coffee": "coffee break", "formats": "format", "datasets": "data set",
+        "commands": "command",
+    }  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__(**{name: Registry(kind) for name, kind in self.KINDS.items()})
+        self.kernels = Candidates("kernel")
+        self.fusions = Candidates("fusion")
+
+    def all(self) -> dict[str, Registry]:
+        return dict(vars(self))
+
+    def attribute_to(self, plugin: str) -> None:
+        for registry in vars(self).values():
+            registry.plugin = plugin
+
+    def drop(self, plugin: str) -> None:
+        for registry in vars(self).values():
+            registry.drop(plugin)
+
+
+@dataclass
+class PluginRecord:
+    """What became of one entry point."""
+
+    name: str
+    distribution: str
+    version: str
+    status: str = "ok"
+    """"ok", "failed" or "disabled"."""
+    error: BaseException | None = None
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version} (entry point '{self.name}')"
+
+
+class PluginManager(pluggy.PluginManager):
+    """Loads the entry points of group "mocha" and fills the registries through the hooks."""
+
+    def __init__(self) -> None:
+        super().__init__("mocha")
+        self.registries = Registries()
+        self.records: list[PluginRecord] = []
+        self.add_hookspecs(hookspecs)
+        for kind, registry in self.registries.all().items():
+            getattr(self.hook, f"mocha_register_{kind}").call_historic(kwargs={kind: registry})
+
+    def load(self) -> None:
+        """Load every installed plugin, in the order of their names."""
+        from mocha_core import _plugin
+
+        self.register(_plugin, name="mocha-core")
+        disabled = {n.strip() for n in os.environ.get("MOCHA_DISABLED_PLUGINS", "").split(",")} - {""}
+        for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+            distribution = point.dist
+            record = PluginRecord(
+                point.name,
+                distribution.name if distribution else point.value,
+                distribution.version if distribution else "?",
+            )
+            self.records.append(record)
+            if disabled & {"*", record.name, record.distribution}:
+                record.status = "disabled"
+            else:
+                self._load_one(point, record)
+
+    def _load_one(self, point: EntryPoint, record: PluginRecord) -> None:
+        try:
+            plugin = point.load()
+            self.add_plugin(plugin, record.distribution)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            record.status, record.error = "failed", error
+            message = f"Plugin {record} failed to load: {type(error).__name__}: {error}"
+            if os.environ.get("MOCHA_STRICT_PLUGINS", "") not in ("", "0"):
+                raise PluginError(f"{message}. Unset MOCHA_STRICT_PLUGINS to go on without it.") from error
+            warnings.warn(f"{message}. Everything else works without it.", RuntimeWarning, stacklevel=2)
+
+    def add_plugin(self, plugin: object, name: str) -> None:
+        """Register a plugin object under a name; on any error nothing of it stays behind."""
+        self.registries.attribute_to(name)
+        try:
+            self.register(plugin, name=name)
+            self.check_pending()
+        except BaseException:
+            if self.has_plugin(name):
+                self.unregister(name=name)
+            self.registries.drop(name)
+            raise
+        finally:
+            self.registries.attribute_to("mocha-core")
+
+    def remove_plugin(self, name: str) -> None:
+        """Take a plugin and everything it registered out again."""
+        self.unregister(name=name)
+        self.registries.drop(name)
+
+
+@cache
+def plugin_manager() -> PluginManager:
+    """The manager, with all installed plugins loaded at the first call."""
+    manager = PluginManager()
+    manager.load()
+    return manager
+
+
+def registries() -> Registries:
+    """The filled registries."""
+    return plugin_manager().registries

@@ -1,0 +1,189 @@
+"""`Program`: a compiled plan. Between two coffee breaks it only runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mocha_core.arrangement import Arrangement
+from mocha_core.errors import StateError
+from mocha_core.kernel import Kernel, Runnable
+from mocha_core.placement import Memory, plain_copy
+from mocha_core.plan import Plan, Section, Step
+from mocha_core.storage import Storage
+from mocha_core.value import Value
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_core.backend import Backend
+
+#: For each cell by name, one value per minibatch.
+Schedule = Mapping[str, "NDArray[Any]"]
+
+
+@dataclass(eq=False)
+class BoundStep:
+    """A step, the kernel that serves it, who registered that, and the kernel bound to buffers."""
+
+    step: Step
+    kernel: Kernel
+    plugin: str
+    run: Runnable
+
+
+class KernelUse(NamedTuple):
+    """One line of `program.kernels()`."""
+
+    layer: str
+    op: str
+    half: str
+    kernel: str
+    plugin: str
+
+
+class Program:
+    """Bound steps in a row. Backends that compile further inherit this class and override `iterate`.
+
+    Attributes:
+        plan: what was compiled.
+        bound: the steps in order.
+        memory: where the values are; `memory.total` is in bytes.
+        objectives: the objective of each minibatch of the last `iterate`.
+        done: how many iterations of the last `iterate` were done, also when it was left by an exception.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        plan: Plan,
+        bound: list[BoundStep],
+        arrangement: Arrangement,
+        memory: Memory,
+        storage: Storage,
+    ) -> None:
+        self.backend = backend
+        self.plan = plan
+        self.bound = bound
+        self.arrangement = arrangement
+        self.memory = memory
+        self.storage = storage
+        self.objectives: NDArray[Any] = np.zeros(0)
+        self.done = 0
+        self.updates = bool(self.runs(Section.UPDATE))
+        self._packed_version = -1
+        storage.allocate(plan.cells.values())
+        self._cells = {name: storage[value] for name, value in plan.cells.items()}
+        self._objective = None if plan.objective is None else self._buffer(plan.objective)
+
+    def runs(self, *sections: Section) -> list[Runnable]:
+        """The bound kernels of some sections, in order."""
+        return [bound.run for bound in self.bound if bound.step.section in sections]
+
+    def iterate(self, n: int, schedule: Schedule) -> int:
+        """Run n iterations: each `plan.minibatches` times forward and backward, then one update.
+
+        Args:
+            n: how many.
+            schedule: values for cells, n * minibatches each; all cells not named keep theirs.
+
+        Returns:
+            How many iterations were done before one reported a fault in the status cell; the failing one has
+            updated nothing.
+        """
+        if self.plan.apart:
+            raise StateError("This program's sections are run one by one: use run(section).")
+        clear, update = self.runs(Section.CLEAR), self.runs(Section.UPDATE)
+        minibatch = self.runs(Section.FORWARD, Section.BACKWARD)
+        k = self.plan.minibatches
+        copy, to_numpy = self.backend.copy_from_numpy, self.backend.to_numpy
+        cells = [(self._cells[name], column) for name, column in schedule.items() if name in self._cells]
+        status, objective = self._cells.get("status"), self._objective
+        self.objectives = np.zeros(n * k)
+        self.done = 0
+        with self.backend.running():
+            self.pack()
+            for i in range(n):
+                for run in clear:
+                    run()
+                for j in range(i * k, i * k + k):
+                    for cell, column in cells:
+                        copy(cell, column[j])
+                    for run in minibatch:
+                        run()
+                    if objective is not None:
+                        self.objectives[j] = to_numpy(objective)
+                if status is not None and to_numpy(status) != 0:
+                    break
+                for run in update:
+                    run()
+                if update:
+                    self.storage.version += 1
+                self.done = i + 1
+        return self.done
+
+    def run(self, section: Section, schedule: Schedule | None = None) -> None:
+        """Run one section; `schedule` holds one value for each cell to set first."""
+        with self.backend.running():
+            self.pack()
+            for name, column in (schedule or {}).items():
+                if name in self._cells:
+                    self.backend.copy_from_numpy(self._cells[name], column[0])
+            for run in self.runs(section):
+                run()
+        if self._objective is not None:
+            self.objectives = np.asarray([self.backend.to_numpy(self._objective)])
+
+    def pack(self) -> None:
+        """Pack parameters and states again if any changed since the last time."""
+        if self._packed_version != self.storage.version:
+            for run in self.runs(Section.PACK):
+                run()
+            self._packed_version = self.storage.version
+
+    def status(self) -> int:
+        """The number of the first fault reported since `clear_status`; 0 for none."""
+        cell = self._cells.get("status")
+        return 0 if cell is None else int(self.backend.to_numpy(cell))
+
+    def clear_status(self) -> None:
+        """Forget the fault, so that updates update again."""
+        if "status" in self._cells:
+            self.backend.copy_from_numpy(self._cells["status"], np.asarray(0))
+
+    def read(self, value: Value, name: str = "") -> NDArray[Any]:
+        """A copy of a value's contents after a run, as plain N,C,H,W; errors call it `name`.
+
+        Raises:
+            StateError: fusion removed it, or its memory was used again; names `keep`.
+        """
+        name = name or value.name
+        way_out = f"Build the net with Net(..., keep=['{name}']) to read it."
+        if value not in self.memory.buffers and value.root not in self.memory.buffers:
+            if value not in self.storage:
+                raise StateError(f"Blob '{name}' is not computed by the program that ran last. {way_out}")
+            return self.backend.to_numpy(self.storage[value])
+        if value.root in self.memory.overwritten:
+            raise StateError(f"The memory of blob '{name}' was used again in the run. {way_out}")
+        plain = plain_copy(value.root, self.memory, self.arrangement, self.backend)
+        return self.backend.to_numpy(plain).reshape(value.shape)
+
+    def write(self, value: Value, array: NDArray[Any]) -> None:
+        """Overwrite the contents of a plain value, such as an input."""
+        self.backend.copy_from_numpy(self._buffer(value), array)
+
+    def kernels(self) -> list[KernelUse]:
+        """Which kernel, from which plugin, serves each step."""
+        return [
+            KernelUse(b.step.call.layer, b.step.call.op.name, b.step.half, b.kernel.label, b.plugin)
+            for b in self.bound
+        ]
+
+    def _buffer(self, value: Value) -> Any:
+        if value not in self.memory.buffers:
+            self.storage.allocate([value])
+            return self.storage[value]
+        return self.memory.buffers[value]

@@ -1,0 +1,243 @@
+"""`Recorder`: turns a net's layers into plans, and remembers the values that outlive one plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mocha_core.builder import Builder
+from mocha_core.errors import MochaError, ShapeError, TopologyError
+from mocha_core.layer import ComputationLayer, DataLayer, Layer
+from mocha_core.parameter import Initializer, Parameter, State
+from mocha_core.plan import Phase, Plan, Section, Step
+from mocha_core.source import Feed
+from mocha_core.structural import Fetch, Fill, Gather, Objective
+from mocha_core.value import Role, Value, nbytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mocha_core.solver import Solver
+    from mocha_core.system import System
+
+#: Cells with a dtype of their own; all others are of the net's.
+CELL_DTYPES = {"iteration": "int64", "first_row": "int64", "valid_rows": "int32", "status": "int32"}
+
+
+class Recorder:
+    """Records plans for one net.
+
+    Attributes:
+        owned: parameters and states by layer and name, shared ones included.
+        new: those that this net made and nobody has initialized yet.
+        cells: the net's cells by name.
+        gradients: the gradient of each parameter, in the net's arena.
+    """
+
+    def __init__(self, name: str, system: System, layers: Sequence[Layer], feeds: dict[str, Feed]) -> None:
+        self.name = name
+        self.system = system
+        self.layers = layers
+        self.feeds = feeds
+        self.owned: dict[str, dict[str, State]] = {}
+        self.new: list[State] = []
+        self.cells: dict[str, Value] = {}
+        self.gradients: dict[Value, Value] = {}
+        self._tables: dict[str, list[Value]] = {}
+
+    def record(
+        self, phase: Phase, *, batch: int | None = None, keep: Sequence[str] = (), inputs: bool = False
+    ) -> Plan:
+        """The forward steps.
+
+        Args:
+            phase: what the plan is for.
+            batch: rows per minibatch; None: as the data layers say.
+            keep: tops that can be read after a run.
+            inputs: data comes from Python, not from the data layers' sources.
+
+        Raises:
+            MochaError: a layer cannot be built; names it, its bottoms and their shapes.
+        """
+        feed = next(iter(self.feeds.values()), None)
+        if feed is None:
+            raise TopologyError(f"Net '{self.name}' has no data layer. Add one, such as a MemoryDataLayer.")
+        plan = Plan(phase, feed.layer.batch_size if batch is None else batch)
+        self._batch, self._inputs = batch, inputs
+        for layer in self.layers:
+            self._record_layer(plan, layer, keep)
+        if plan.losses:
+            op = Objective(tuple(weight for _, weight in plan.losses))
+            (plan.objective,) = plan.call(op, *(value for value, _ in plan.losses), layer="(net)")
+            plan.objective.keep = True
+        return plan
+
+    def _record_layer(self, plan: Plan, layer: Layer, keep: Sequence[str]) -> None:
+        bottoms = [plan.blobs[name] for name in layer.bottoms]
+        builder = Builder(self, plan, layer)
+        try:
+            tops = layer.build(builder, *bottoms)
+            if isinstance(layer, ComputationLayer) and layer.neuron is not None:
+                tops = tuple(layer.neuron.build(builder, top) for top in tops)
+            if len(tops) != len(layer.tops):
+                raise TopologyError(
+                    f"expected {len(tops)} tops, received {len(layer.tops)} ({', '.join(layer.tops) or 'none'})."
+                )
+        except (MochaError, TypeError) as error:
+            given = ", ".join(f"'{n}' {v.spec}" for n, v in zip(layer.bottoms, bottoms, strict=True))
+            kind = type(error) if isinstance(error, MochaError) else TopologyError
+            raise kind(f"{layer} in net '{self.name}', bottoms {given or 'none'}: {error}") from error
+        for name, value in zip(layer.tops, tops, strict=True):
+            plan.blobs[name] = value
+            value.root.keep = value.root.keep or name in keep
+
+    def train(self, plan: Plan, solver: Solver | None, frozen: frozenset[str]) -> None:
+        """Append the backward steps and, for a solver, its updates."""
+        wanted = {p.value: self.gradient(p) for p in self.parameters() if not self._frozen(p, frozen)}
+        if plan.objective is None:
+            if solver is not None:
+                raise TopologyError(
+                    f"Net '{self.name}' cannot be trained: it has no loss layer. Add one, such as "
+                    "SoftmaxLossLayer."
+                )
+            return
+        seed = self.cell("objective_gradient")
+        plan.cells["objective_gradient"] = seed
+        plan.differentiate(plan.objective, seed, wanted)
+        if solver is None:
+            return
+        reached = [p for p in self.parameters() if p.value in wanted and p.value in plan.gradients]
+        if not reached:
+            raise TopologyError(
+                f"Net '{self.name}' has nothing to learn: no parameter that is not frozen reaches a loss."
+            )
+        if plan.minibatches > 1:
+            plan.steps[:0] = [self._clearing(plan, plan.gradients[p.value]) for p in reached]
+        solver.record(UpdateBuilder(self, plan), reached)
+
+    def _clearing(self, plan: Plan, gradient: Value) -> Step:
+        scratch = Plan(plan.phase, plan.batch)
+        scratch.call(Fill(0.0), gradient, layer="(net)", section=Section.CLEAR)
+        return scratch.steps[0]
+
+    def _frozen(self, parameter: Parameter, frozen: frozenset[str]) -> bool:
+        return any(parameter in self.owned[layer].values() for layer in frozen if layer in self.owned)
+
+    def parameters(self) -> list[Parameter]:
+        """Each parameter once, in the order of the layers."""
+        states = {id(s): s for group in self.owned.values() for s in group.values()}
+        return [s for s in states.values() if isinstance(s, Parameter)]
+
+    def gradient(self, parameter: Parameter) -> Value:
+        """Where the gradient of a parameter goes."""
+        if parameter.value not in self.gradients:
+            for p in self.parameters():
+                role = Role.PARAMETER_GRADIENT
+                self.gradients[p.value] = Value(f"d {p.key}", p.value.shape, p.value.dtype, role)
+            self.system.storage.allocate(self.gradients.values())
+        return self.gradients[parameter.value]
+
+    def share(
+        self,
+        kind: type[State],
+        layer: Layer,
+        name: str,
+        shape: tuple[int, ...],
+        initializer: Initializer,
+        role: Role,
+        **options: Any,
+    ) -> Value:
+        """The value of a parameter or state: the one that the layer (or its `param_key`) has, or a new one."""
+        key = getattr(layer, "param_key", "") or layer
+        group = self.system.shared.setdefault(key, {})
+        state = group.get(name)
+        if state is None:
+            value = Value(f"{layer.name}.{name}", shape, self.system.dtype, role)
+            state = kind(layer.name, name, value, initializer, self.system, **options)
+            group[name] = state
+            self.new.append(state)
+        elif state.value.shape != shape:
+            raise ShapeError(
+                f"it shares parameter '{state.key}' of shape {state.value.shape}, but needs shape {shape}. Layers "
+                "that share parameters must have inputs and sizes that fit; or make a copy with dataclasses.replace."
+            )
+        self.owned.setdefault(layer.name, {})[name] = state
+        return state.value
+
+    def forget_new(self) -> None:
+        """Take back what a net that could not be built has put into the system."""
+        for group in self.system.shared.values():
+            for name in [name for name, state in group.items() if state in self.new]:
+                del group[name]
+        self.new.clear()
+
+    def cell(self, name: str, shape: tuple[int, ...] = (), dtype: str | None = None) -> Value:
+        """The net's cell of that name."""
+        if name not in self.cells:
+            dtype = dtype or CELL_DTYPES.get(name, self.system.dtype)
+            self.cells[name] = Value(name, shape, dtype, Role.CELL)
+            self.system.storage.allocate([self.cells[name]])
+        return self.cells[name]
+
+    def source_values(self, plan: Plan, layer: Layer) -> tuple[Value, ...]:
+        """The tops of a data layer: inputs, gathered from the device, or fetched from the host."""
+        assert isinstance(layer, DataLayer)
+        feed = self.feeds[layer.name]
+        batch = layer.batch_size if self._batch is None else self._batch
+        specs = feed.specs(batch)
+        if len(specs) != len(layer.tops):
+            raise ShapeError(
+                f"expected a top for each of the {len(specs)} arrays of its source, received {len(layer.tops)} "
+                f"tops ({', '.join(layer.tops)})."
+            )
+        if self._inputs:
+            values = tuple(Value(top, *spec) for top, spec in zip(layer.tops, specs, strict=True))
+            plan.inputs.update(zip(layer.tops, values, strict=True))
+            return values
+        if feed.nbytes <= self.system.backend.resident_bytes:
+            rows = self.cell(f"{layer.name}.rows[{batch}]", (batch,), "int64")
+            plan.cells[f"{layer.name}.rows"] = rows
+            tables = self._resident(feed)
+            return tuple(plan.call(Gather(), table, rows, layer=layer.name)[0] for table in tables)
+        return plan.call(Fetch(feed, specs), layer=layer.name)
+
+    def _resident(self, feed: Feed) -> list[Value]:
+        """The whole source on the device, uploaded once."""
+        name = feed.layer.name
+        if name not in self._tables:
+            arrays = feed.everything()
+            tables = [
+                Value(f"{name}[{i}]", a.shape, self.system.dtype, Role.DATA) for i, a in enumerate(arrays)
+            ]
+            self.system.storage.allocate(tables)
+            for table, array in zip(tables, arrays, strict=True):
+                self.system.backend.copy_from_numpy(self.system.storage[table], array)
+            self._tables[name] = tables
+        return self._tables[name]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the net's parameters and states."""
+        return sum(nbytes(s.value.spec) for group in self.owned.values() for s in group.values())
+
+
+class UpdateBuilder:
+    """What a solver records its update steps with."""
+
+    def __init__(self, recorder: Recorder, plan: Plan) -> None:
+        self._recorder = recorder
+        self._plan = plan
+        self.dtype: str = recorder.system.dtype
+
+    def gradient(self, parameter: Parameter) -> Value:
+        """The gradient of a parameter that reaches the objective."""
+        return self._plan.gradients[parameter.value]
+
+    def cell(self, name: str) -> Value:
+        """A scheduled cell of shape (), such as "learning_rate", "momentum"; or "status", "iteration"."""
+        cell = self._recorder.cell(name)
+        self._plan.cells[name] = cell
+        return cell
+
+    def call(self, op: Any, *ins: Value, layer: str = "") -> None:
+        """Record an update step."""
+        self._plan.call(op, *ins, layer=layer, section=Section.UPDATE)

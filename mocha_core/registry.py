@@ -1,0 +1,148 @@
+"""Registries: names that plugins gave to classes, as import strings until somebody asks."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mocha_core.errors import ConfigurationError, MochaError, PluginError, UnknownNameError
+
+
+@dataclass(eq=False)
+class Entry:
+    """One registration: a target, `"module:attribute"` or the object itself, and who made it."""
+
+    name: str
+    target: Any
+    plugin: str
+    priority: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        """The registered object.
+
+        Raises:
+            PluginError: importing it failed; names the plugin and the cause.
+        """
+        if isinstance(self.target, str):
+            self.target = import_string(self.target, f"'{self.name}', registered by plugin '{self.plugin}'")
+        return self.target
+
+
+def import_string(target: str, what: str) -> Any:
+    """What `"module:attribute"` refers to."""
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except MochaError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"Cannot load {what}: importing {target} failed with {type(error).__name__}: {error}. "
+            "Reinstall or remove that distribution."
+        ) from error
+
+
+class Registry:
+    """Entries by name. A name belongs to the first plugin that takes it."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.plugin = "mocha-core"
+        """Whose registrations are coming in; the plugin manager sets it."""
+        self._entries: dict[str, Entry] = {}
+
+    def add(self, name: str, target: Any, *, priority: int = 0, **options: Any) -> None:
+        """Register `target` (an import string, or an object) under `name`.
+
+        Raises:
+            PluginError: another plugin has the name already.
+        """
+        other = self._entries.get(name)
+        if other is not None:
+            raise PluginError(
+                f"{self.kind} '{name}' is registered twice, by plugin '{other.plugin}' and by plugin "
+                f"'{self.plugin}'. Rename one of them, or disable one plugin with MOCHA_DISABLED_PLUGINS."
+            )
+        self._entries[name] = Entry(name, target, self.plugin, priority, options)
+
+    def entry(self, name: str) -> Entry:
+        """The registration of a name.
+
+        Raises:
+            UnknownNameError: no installed plugin has it.
+        """
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownNameError(self.unknown(name)) from None
+
+    def get(self, name: str) -> Any:
+        """The object registered under a name."""
+        return self.entry(name).load()
+
+    def names(self) -> list[str]:
+        return sorted(self._entries)
+
+    def unknown(self, name: str) -> str:
+        """What to say when nobody registered `name`."""
+        import difflib
+
+        known = self.names()
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        if close:
+            hint = f"Did you mean '{close[0]}'?"
+        elif known:
+            hint = f"Registered: {', '.join(known)}."
+        else:
+            hint = "No installed plugin registers any."
+        return f"No {self.kind} '{name}'. {hint} `mocha plugins` lists what is installed."
+
+    def drop(self, plugin: str) -> None:
+        """Forget everything a plugin registered."""
+        self._entries = {n: e for n, e in self._entries.items() if e.plugin != plugin}
+
+    def owned(self, plugin: str) -> list[str]:
+        return [n for n, e in self._entries.items() if e.plugin == plugin]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+
+class Candidates(Registry):
+    """Several entries per key, tried by priority: kernels by (op, backend), fusions by (op, half, backend)."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self._candidates: dict[tuple[str, ...], list[Entry]] = {}
+
+    def add(self, *key: str, priority: int = 0) -> None:  # type: ignore[override]
+        """Register the last argument (an import string, or a function) under the others.
+
+        `kernels.add(op, backend, target)`; `fusions.add(op, half, backend, target)`.
+        """
+        *where, target = key
+        if not all(isinstance(part, str) for part in where) or len(where) < 2:
+            raise ConfigurationError(f"{self.kind}: expected names and then a target, received {key!r}.")
+        entries = self._candidates.setdefault(tuple(where), [])
+        entries.append(Entry("/".join(where), target, self.plugin, priority))
+        entries.sort(key=lambda entry: -entry.priority)
+
+    def find(self, *key: str) -> list[Entry]:
+        """Entries of a key, highest priority first."""
+        return self._candidates.get(key, [])
+
+    def names(self) -> list[str]:
+        return sorted("/".join(key) for key in self._candidates)
+
+    def drop(self, plugin: str) -> None:
+        for entries in self._candidates.values():
+            entries[:] = [e for e in entries if e.plugin != plugin]
+
+    def owned(self, plugin: str) -> list[str]:
+        return [e.name for entries in self._candidates.values() for e in entries if e.plugin == plugin]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (entry for entries in self._candidates.values() for entry in entries)

@@ -1,0 +1,102 @@
+"""Choosing the kernel of each call: by the backend's ancestry, then by priority, then the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mocha_core.errors import BackendError, PluginError
+from mocha_core.kernel import Kernel, Reference
+from mocha_core.plan import Call, Half, Step
+from mocha_core.registry import Entry
+
+if TYPE_CHECKING:
+    from mocha_core.backend import Backend
+    from mocha_core.plugins import Registries
+
+
+@dataclass(eq=False)
+class Chosen:
+    """The kernel that serves a call, and the plugin it is from."""
+
+    kernel: Kernel
+    plugin: str
+
+
+class Selector:
+    """Looks kernels and fusions up for one backend. Used while compiling, never while running."""
+
+    def __init__(self, backend: Backend, registries: Registries) -> None:
+        self.backend = backend
+        self.registries = registries
+        self.families = backend.families()
+
+    def choose(self, call: Call, reference: bool = True, forward_runs: bool = True) -> Chosen | None:
+        """The kernel for a call; without `reference`, None where no registered kernel accepts.
+
+        Args:
+            call: the use of an op.
+            reference: fall back on the op's own functions.
+            forward_runs: whether the program runs the forward half. Where a fusion replaced it, a kernel
+                that needs what its forward saves cannot serve.
+        """
+        op = call.op.name
+        tried = []
+        for family in (*self.families, "*"):
+            accepted: list[tuple[Entry, Kernel]] = []
+            for entry in self.registries.kernels.find(op, family):
+                if accepted and entry.priority < accepted[0][0].priority:
+                    break
+                kernel = entry.load()(self.backend, call)
+                if kernel is None or (kernel.saves and not forward_runs):
+                    tried.append(f"{entry.plugin}'s for '{family}' declined")
+                else:
+                    accepted.append((entry, kernel))
+            if accepted:
+                entry = self.prefer(op, [entry for entry, _ in accepted], "kernels")
+                return Chosen(dict(accepted)[entry], entry.plugin)
+        if not reference:
+            return None
+        if not hasattr(self.backend, "xp"):
+            raise BackendError(
+                f"Layer '{call.layer}': backend '{self.backend.name}' has no kernel for op '{op}' "
+                f"({'; '.join(tried) or 'none is registered'}), and no array namespace to run its reference on."
+            )
+        return Chosen(Reference(self.backend, call), "reference")
+
+    def prefer(self, op: str, entries: list[Entry], what: str) -> Entry:
+        """The entry to take among equals.
+
+        Raises:
+            PluginError: the user has not said which.
+        """
+        if len(entries) == 1:
+            return entries[0]
+        wanted = self.backend.prefer.get(op)
+        chosen = [entry for entry in entries if entry.plugin == wanted]
+        if len(chosen) != 1:
+            plugins = [entry.plugin for entry in entries]
+            raise PluginError(
+                f"Several {what} of equal priority {entries[0].priority} serve op '{op}' on backend "
+                f"'{self.backend.name}', from {', '.join(plugins)}. Choose one with "
+                f"System(..., prefer={{'{op}': '{plugins[0]}'}})."
+            )
+        return chosen[0]
+
+    def choose_all(self, steps: Iterable[Step]) -> dict[Call, Chosen]:
+        """A kernel for every call among the steps."""
+        steps = list(steps)
+        forward = {step.call for step in steps if step.half is Half.FORWARD}
+        chosen: dict[Call, Chosen] = {}
+        for step in steps:
+            if step.call not in chosen:
+                found = self.choose(step.call, forward_runs=step.call in forward)
+                assert found is not None
+                chosen[step.call] = found
+        return chosen
+
+    def fusions_for(self, steps: Iterable[Step]) -> bool:
+        """Whether any rewrite is anchored on one of the steps."""
+        find = self.registries.fusions.find
+        return any(find(*step.key, family) for step in steps for family in self.families)

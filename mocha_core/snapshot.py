@@ -1,0 +1,111 @@
+"""`Snapshot`: everything an exact resume needs, as arrays and plain facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mocha_core.errors import SnapshotError
+from mocha_core.log import logger
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_core.net import Net
+    from mocha_core.solver import Solver
+
+
+@dataclass
+class Snapshot:
+    """A training run at one iteration.
+
+    Attributes:
+        parameters: parameters and states by `layer___name`.
+        slots: the solver's memory by `slot/layer___name`.
+        facts: JSON values: iteration, objective, learning_rate, momentum, seed, dtype, solver, and `cursors`,
+            the rows consumed by each data layer.
+    """
+
+    parameters: dict[str, NDArray[Any]]
+    slots: dict[str, NDArray[Any]]
+    facts: dict[str, Any]
+
+
+def capture(solver: Solver, net: Net) -> Snapshot:
+    """The state of a run between two iterations."""
+    system, state = net.system, solver.state
+    return Snapshot(
+        parameters={key: s.numpy() for key, s in net.states.items()},
+        slots={key: system.read(value) for key, (_, value) in solver.memories().items()},
+        facts={
+            "iteration": state.iteration,
+            "objective": state.objective,
+            "learning_rate": state.learning_rate,
+            "momentum": state.momentum,
+            "seed": system.seed,
+            "dtype": system.dtype,
+            "solver": type(solver).__name__,
+            "cursors": {name: feed.cursor for name, feed in net.feeds.items()},
+        },
+    )
+
+
+def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool = True) -> None:
+    """Put a run where the snapshot was taken; without `solver_state`, load parameters only.
+
+    Everything is checked before anything is written.
+
+    Raises:
+        SnapshotError: it is from another net or another kind of solver.
+    """
+    facts, system = snapshot.facts, net.system
+    _check_names("parameters", snapshot.parameters, net.states)
+    for key, state in net.states.items():
+        _check_shape(key, snapshot.parameters[key], state.value.shape)
+    if solver_state:
+        if facts["solver"] != type(solver).__name__:
+            raise SnapshotError(
+                f"The snapshot is of solver {facts['solver']}, this is {type(solver).__name__}. Use "
+                "Snapshot(..., also_load_solver_state=False) to start from its parameters only."
+            )
+        learned = {key.split("/", 1)[1] for key in snapshot.slots}
+        everything = [p for group in net.parameters.values() for p in group.values()]
+        solver.make_slots([p for p in everything if p.key in learned])
+        memories = {key: value for key, (_, value) in solver.memories().items()}
+        _check_names("solver slots", snapshot.slots, memories)
+        for key, value in memories.items():
+            _check_shape(key, snapshot.slots[key], value.shape)
+        _check_names("data layers", facts["cursors"], net.feeds)
+        if facts["seed"] != system.seed:
+            logger.warning(
+                "The snapshot was made with seed %s, this system has seed %s: the run goes on, but not as the "
+                "uninterrupted one would.",
+                facts["seed"],
+                system.seed,
+            )
+    for key, state in net.states.items():
+        state.set(snapshot.parameters[key])
+    if solver_state:
+        for key, value in memories.items():
+            system.write(value, snapshot.slots[key])
+        for name, cursor in facts["cursors"].items():
+            net.feeds[name].seek(cursor)
+        for name in ("iteration", "objective", "learning_rate", "momentum"):
+            setattr(solver.state, name, facts[name])
+
+
+def _check_names(what: str, found: Any, expected: Any) -> None:
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or extra:
+        raise SnapshotError(
+            f"The snapshot is of another net: its {what} lack {', '.join(missing) or 'nothing'}, and have "
+            f"{', '.join(extra) or 'nothing'} more. Use another snapshot folder, or the net it was made with."
+        )
+
+
+def _check_shape(key: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise SnapshotError(
+            f"The snapshot is of another net: '{key}' has shape {array.shape}, expected {shape}. Use another "
+            "snapshot folder, or the net it was made with."
+        )

@@ -1,0 +1,227 @@
+"""`Solver`: trains a net and takes coffee breaks. What it does to a parameter, subclasses record."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from mocha_core import checks
+from mocha_core.array_api import Array, Namespace
+from mocha_core.coffee_break import CoffeeBreak, ScheduledBreak
+from mocha_core.errors import ConfigurationError
+from mocha_core.log import show_messages
+from mocha_core.op import Op
+from mocha_core.parameter import Constraint, Parameter, Regularizer
+from mocha_core.value import Role, Value
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_core.net import Net
+    from mocha_core.recorder import UpdateBuilder
+
+
+class Policy(ABC):
+    """How a number, such as the learning rate, depends on the iteration."""
+
+    @abstractmethod
+    def __call__(self, iteration: int) -> float:
+        """The value for the update with this number; the first is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverParameters:
+    """What a solver is told.
+
+    Attributes:
+        max_iter: iterations (updates) to run.
+        lr_policy: a `Policy`, or a number for a constant learning rate.
+        momentum: a `Policy`, or a number.
+        regu_coef: times each parameter's regularizer.
+        accumulate: minibatches whose gradients are averaged for one update.
+    """
+
+    max_iter: int
+    lr_policy: Policy | float = 0.01
+    momentum: Policy | float = 0.9
+    regu_coef: float = 0.0005
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        checks.integer("SolverParameters", "max_iter", self.max_iter)
+        checks.integer("SolverParameters", "accumulate", self.accumulate)
+        checks.number("SolverParameters", "regu_coef", self.regu_coef, low=0.0)
+        if not isinstance(self.lr_policy, Policy):
+            checks.number("SolverParameters", "lr_policy", self.lr_policy, low=0.0)
+        if not isinstance(self.momentum, Policy):
+            checks.number("SolverParameters", "momentum", self.momentum, low=0.0, high=1.0)
+
+
+@dataclass
+class SolverState:
+    """Where a solver is. `objective` is that of the minibatch before the last update; NaN before the first."""
+
+    iteration: int = 0
+    objective: float = float("nan")
+    learning_rate: float = float("nan")
+    momentum: float = float("nan")
+
+
+class UpdateOp(Op):
+    """Base of ops that update one parameter: what all of them do to a gradient and to the result."""
+
+    differentiable = ()
+    multiplier: float
+    regu_coef: float
+    regularizer: Regularizer | None
+    constraint: Constraint | None
+
+    def regularized(self, xp: Namespace, w: Array, g: Array) -> Array:
+        """The gradient of the objective plus regu_coef times the regularizer."""
+        penalty = None if self.regularizer is None else self.regularizer.gradient(xp, w)
+        return g if penalty is None or self.regu_coef == 0 else g + self.regu_coef * penalty
+
+    def constrained(self, xp: Namespace, w: Array) -> Array:
+        """The new parameter, projected."""
+        return w if self.constraint is None else self.constraint.project(xp, w)
+
+
+class Solver(ABC):
+    """Runs a net's training program and takes coffee breaks in between.
+
+    Attributes:
+        parameters: what it was told.
+        state: where it is; a second `solve` goes on from there.
+        listeners: called with a dict for each event a coffee break publishes.
+    """
+
+    #: What the solver remembers of each parameter, such as ("velocity",).
+    slots: ClassVar[tuple[str, ...]] = ()
+    #: Iterations handed to a program at once, at most.
+    MAX_RUN: ClassVar[int] = 1000
+
+    def __init__(self, parameters: SolverParameters) -> None:
+        if not isinstance(parameters, SolverParameters):
+            raise ConfigurationError(
+                f"{type(self).__name__}: expected SolverParameters(max_iter=...), received {parameters!r}."
+            )
+        self.parameters = parameters
+        self.state = SolverState()
+        self.breaks: list[ScheduledBreak] = []
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
+        self._slots: dict[Parameter, dict[str, Value]] = {}
+
+    @abstractmethod
+    def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
+        """Record the update of one parameter; `self.slot(parameter, name)` is its memory."""
+
+    def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
+        """Record the updates of all parameters, with slots side by side."""
+        self.make_slots(parameters)
+        for parameter in parameters:
+            self.update(b, parameter, b.gradient(parameter))
+
+    def make_slots(self, parameters: Sequence[Parameter]) -> None:
+        """Allocate the slots that parameters do not have yet, zeroed."""
+        new = [p for p in parameters if p not in self._slots]
+        for name in self.slots:
+            for p in new:
+                slot = Value(f"{name} {p.key}", p.value.shape, p.value.dtype, Role.SLOT)
+                self._slots.setdefault(p, {})[name] = slot
+        if new:
+            new[0].system.storage.allocate(self._slots[p][n] for n in self.slots for p in new)
+
+    def slot(self, parameter: Parameter, name: str) -> Value:
+        """A slot of a parameter."""
+        return self._slots[parameter][name]
+
+    def memories(self) -> dict[str, tuple[Parameter, Value]]:
+        """All slots by `name/layer___parameter`."""
+        return {
+            f"{name}/{p.key}": (p, value) for p, group in self._slots.items() for name, value in group.items()
+        }
+
+    def schedule(self, first: int, n: int) -> dict[str, NDArray[Any]]:
+        """Values of the solver's cells for n iterations from number `first` on."""
+        iterations = range(first, first + n)
+        return {
+            "learning_rate": np.asarray([evaluate(self.parameters.lr_policy, i) for i in iterations]),
+            "momentum": np.asarray([evaluate(self.parameters.momentum, i) for i in iterations]),
+        }
+
+    def add_coffee_break(self, coffee: CoffeeBreak, *, every_n_iter: int = 0, every_n_epoch: int = 0) -> None:
+        """Take a break at iteration 0, at every multiple, and at the last iteration.
+
+        Raises:
+            ConfigurationError: neither or both intervals are given, or it is no coffee break.
+        """
+        checks.instance(type(self).__name__, "coffee", coffee, CoffeeBreak, "coffee.TrainingSummary()")
+        self.breaks.append(ScheduledBreak(coffee, every_n_iter, every_n_epoch))
+
+    def publish(self, event: str, **facts: Any) -> None:
+        """Tell every listener of an event: {"event": ..., "iteration": ..., **facts}."""
+        for listener in self.listeners:
+            listener({"event": event, "iteration": self.state.iteration, **facts})
+
+    def solve(self, net: Net) -> None:
+        """Train until `max_iter`. Solving again continues; parameters are initialized only once.
+
+        Raises:
+            MochaError: the net cannot be trained, or a minibatch is invalid.
+        """
+        from mocha_core.plugins import plugin_manager
+
+        show_messages()
+        hook = plugin_manager().hook
+        opened: list[CoffeeBreak] = []
+        try:
+            for scheduled in self.breaks:
+                opened.append(scheduled.coffee)
+                scheduled.coffee.init(self, net)
+            hook.mocha_solve_started(solver=self, net=net)
+            for scheduled in self.breaks:
+                scheduled.begin(net.epoch)
+            if self.state.iteration == 0:
+                self._take_breaks(net)
+            while self.state.iteration < self.parameters.max_iter:
+                self._run(net, self._iterations_to_break(net))
+                self._take_breaks(net)
+            hook.mocha_solve_finished(solver=self, net=net)
+        finally:
+            for coffee in reversed(opened):
+                coffee.destroy(self, net)
+
+    def _run(self, net: Net, n: int) -> None:
+        state, k = self.state, self.parameters.accumulate
+        cells = self.schedule(state.iteration, n)
+        program = net.training_program(self)
+        try:
+            net.train(program, n, state.iteration, cells)
+        finally:
+            if done := program.done:
+                state.objective = float(np.mean(program.objectives[(done - 1) * k : done * k]))
+                state.learning_rate = float(cells["learning_rate"][done - 1])
+                state.momentum = float(cells["momentum"][done - 1])
+                state.iteration += done
+        net.raise_fault(program)
+
+    def _iterations_to_break(self, net: Net) -> int:
+        left = self.parameters.max_iter - self.state.iteration
+        to_epoch = net.iterations_to_epoch(self.parameters.accumulate)
+        until = (s.iterations_left(self.state.iteration, to_epoch) for s in self.breaks)
+        return min(left, self.MAX_RUN, *until)
+
+    def _take_breaks(self, net: Net) -> None:
+        last = self.state.iteration >= self.parameters.max_iter
+        for scheduled in self.breaks:
+            if scheduled.due(self.state.iteration, net.epoch) or last:
+                scheduled.coffee.enjoy(self, net)
+
+
+def evaluate(policy: Policy | float, iteration: int) -> float:
+    """The value of a policy, or the number itself."""
+    return policy(iteration) if isinstance(policy, Policy) else float(policy)

@@ -1,0 +1,5 @@
+"""Solvers and policies of all installed plugins."""
+
+from mocha_core.namespace import fill
+
+__getattr__, __dir__ = fill("solvers")

@@ -1,0 +1,132 @@
+"""`System`: a backend, and the parameters and states that live on it."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from mocha_core import checks
+from mocha_core.backend import Backend
+from mocha_core.errors import BackendError, ConfigurationError, StateError
+from mocha_core.parameter import State
+from mocha_core.plugins import registries
+from mocha_core.registry import import_string
+from mocha_core.storage import Storage
+from mocha_core.value import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+DTYPES = ("float32", "float64")
+
+
+class System:
+    """Opens a backend and owns what its nets share. Use it as a context manager.
+
+    Args:
+        backend: a registered name, a `Backend`, or None for the best one available (MOCHA_BACKEND overrides).
+        dtype: "float32" or "float64", for everything.
+        seed: decides initial parameters, dropout and shuffling.
+        prefer: op name to plugin, where several plugins' kernels are equal.
+        options: of the backend, such as `threads=2`.
+
+    Raises:
+        BackendError: the backend is unknown or not available, and why.
+        ConfigurationError: another argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        backend: str | Backend | None = None,
+        *,
+        dtype: str = "float32",
+        seed: int = 0,
+        prefer: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ConfigurationError(f"System: expected dtype to be one of {DTYPES}, received {dtype!r}.")
+        self.dtype = dtype
+        self.seed = checks.integer("System", "seed", seed, at_least=0)
+        self.backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
+        if prefer:
+            self.backend.prefer = dict(prefer)
+        self.storage = Storage(self.backend)
+        self.shared: dict[object, dict[str, State]] = {}
+        """Parameters and states by the key of their layer, then by name."""
+        self.closed = False
+
+    def read(self, value: Value) -> NDArray[Any]:
+        """A copy of a persistent value on the host."""
+        self.check_open()
+        return np.array(self.backend.to_numpy(self.storage[value]))
+
+    def write(self, value: Value, array: NDArray[Any]) -> None:
+        """Overwrite a persistent value; packed copies will be packed again."""
+        self.check_open()
+        self.backend.copy_from_numpy(self.storage[value], array)
+        self.storage.version += 1
+
+    def check_open(self) -> None:
+        """Raise `StateError` if the system was closed."""
+        if self.closed:
+            raise StateError(
+                "This System is closed. Use its nets inside `with mocha.System(...) as system:`."
+            )
+
+    def close(self) -> None:
+        """Release the backend. Parameters cannot be read afterwards."""
+        if not self.closed:
+            self.closed = True
+            self.shared.clear()
+            self.backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def unavailable(name: str) -> str:
+    """Why a registered backend cannot be used here; empty if it can."""
+    probe = registries().backends.entry(name).options.get("available")
+    if probe is None:
+        return ""
+    try:
+        return str(import_string(probe, f"the probe of backend '{name}'")() or "")
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
+    """An instance of a registered backend."""
+    known = registries().backends
+    name = name or os.environ.get("MOCHA_BACKEND") or None
+    if name is None:
+        for entry in sorted(known, key=lambda entry: -entry.priority):
+            if not unavailable(entry.name):
+                name = entry.name
+                break
+        else:
+            raise BackendError("No backend is available. Install one: pip install mocha-cpu")
+    if name not in known.names():
+        raise BackendError(known.unknown(name))
+    if reason := unavailable(name):
+        raise BackendError(f"Backend '{name}' is not available: {reason}")
+    try:
+        backend = known.get(name)(**options)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"Backend '{name}' does not take these options: {', '.join(options) or 'none'} ({error})."
+        ) from error
+    if not isinstance(backend, Backend):
+        raise BackendError(f"Backend '{name}' is not a mocha_core.backend.Backend but a {type(backend)}.")
+    return backend
