@@ -7,9 +7,6 @@ on `array_api_strict` as on NumPy, must infer what they return, and must leave t
 import array_api_strict as strict
 import numpy as np
 import pytest
-
-from mocha_core.op import Op
-from mocha_core.value import Spec
 from mocha_layers_std._plugin import OPS
 from mocha_layers_std.accuracy import Accuracy
 from mocha_layers_std.channel_pooling import MaxChannelPooling, MeanChannelPooling
@@ -29,6 +26,9 @@ from mocha_layers_std.power import Power
 from mocha_layers_std.softmax import Softmax
 from mocha_layers_std.softmax_loss import SoftmaxLoss
 from mocha_layers_std.square_loss import SquareLoss
+
+from mocha_core.op import Op
+from mocha_core.value import Spec
 
 RANDOM = np.random.default_rng(20141120)
 
@@ -56,11 +56,36 @@ def cell(value, dtype=np.int64):
 
 
 CASES = {
-    "convolution": (Convolution((1, 1), (1, 1), (0, 0), 1), normal(2, 3, 2, 3), normal(4, 3, 1, 1), normal(4)),
-    "convolution kernel": (Convolution((2, 3), (1, 1), (0, 0), 1), normal(2, 2, 4, 5), normal(3, 2, 3, 2), normal(3)),
-    "convolution stride": (Convolution((2, 3), (3, 2), (0, 0), 1), normal(2, 2, 8, 7), normal(2, 2, 3, 2), normal(2)),
-    "convolution pad": (Convolution((3, 2), (1, 2), (2, 1), 1), normal(1, 2, 4, 3), normal(2, 2, 2, 3), normal(2)),
-    "convolution group": (Convolution((2, 2), (1, 1), (1, 0), 2), normal(2, 4, 3, 3), normal(6, 2, 2, 2), normal(6)),
+    "convolution": (
+        Convolution((1, 1), (1, 1), (0, 0), 1),
+        normal(2, 3, 2, 3),
+        normal(4, 3, 1, 1),
+        normal(4),
+    ),
+    "convolution kernel": (
+        Convolution((2, 3), (1, 1), (0, 0), 1),
+        normal(2, 2, 4, 5),
+        normal(3, 2, 3, 2),
+        normal(3),
+    ),
+    "convolution stride": (
+        Convolution((2, 3), (3, 2), (0, 0), 1),
+        normal(2, 2, 8, 7),
+        normal(2, 2, 3, 2),
+        normal(2),
+    ),
+    "convolution pad": (
+        Convolution((3, 2), (1, 2), (2, 1), 1),
+        normal(1, 2, 4, 3),
+        normal(2, 2, 2, 3),
+        normal(2),
+    ),
+    "convolution group": (
+        Convolution((2, 2), (1, 1), (1, 0), 2),
+        normal(2, 4, 3, 3),
+        normal(6, 2, 2, 2),
+        normal(6),
+    ),
     "inner_product": (InnerProduct(), normal(3, 5), normal(4, 5), normal(4)),
     "inner_product images": (InnerProduct(), normal(3, 2, 2, 3), normal(4, 12), normal(4)),
     "max_pooling": (MaxPooling((2, 2), (2, 2), (0, 0), 4, 6), spread(2, 3, 4, 6)),
@@ -178,7 +203,9 @@ def test_gradient(case):
 @pytest.mark.parametrize("case", CASES)
 def test_strict_namespace_agrees_with_numpy(case, dtype):
     op, *inputs = CASES[case]
-    inputs = [x.astype(dtype) if x.dtype == np.float64 and x.shape != (2,) else x for x in inputs]
+    inputs = [
+        x.astype(dtype) if x.dtype == np.float64 and i not in op.updates else x for i, x in enumerate(inputs)
+    ]
     ours = [strict.asarray(x.copy()) for x in inputs]
     expected = forward(op, np, inputs)
     outputs = forward(op, strict, ours)
@@ -186,7 +213,7 @@ def test_strict_namespace_agrees_with_numpy(case, dtype):
     specs = op.infer(*(Spec(x.shape, str(x.dtype)) for x in inputs))
     specs += tuple(Spec(inputs[i].shape, str(inputs[i].dtype)) for i in op.updates)
     assert tuple(Spec(y.shape, str(np.asarray(y).dtype)) for y in outputs) == specs
-    tolerance = {"rtol": 1e-5 if dtype == "float32" else 1e-12, "atol": 1e-6 if dtype == "float32" else 1e-13}
+    tolerance = {"rtol": 1e-5 if dtype == "float32" else 1e-12, "atol": 1e-5 if dtype == "float32" else 1e-13}
     for y, e in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(np.asarray(y), e, **tolerance)
     for x, kept in zip(ours, inputs, strict=True):
@@ -207,7 +234,9 @@ def test_strict_namespace_agrees_with_numpy(case, dtype):
         np.testing.assert_array_equal(np.asarray(x), kept)
 
 
-@pytest.mark.parametrize("case", [case for case in DIFFERENTIABLE if sum(wanted_of(CASES[case][0], CASES[case][1:])) > 1])
+@pytest.mark.parametrize(
+    "case", [case for case in DIFFERENTIABLE if sum(wanted_of(CASES[case][0], CASES[case][1:])) > 1]
+)
 def test_gradients_one_at_a_time(case):
     op, *inputs = CASES[case]
     outputs = forward(op, np, inputs)

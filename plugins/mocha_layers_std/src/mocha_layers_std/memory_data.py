@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mocha_core.source import Source
 from numpy.typing import NDArray
 
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError
 from mocha_core.layer import DataLayer
+from mocha_core.source import Source
 from mocha_core.value import Spec
 
 

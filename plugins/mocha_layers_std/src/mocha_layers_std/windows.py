@@ -49,5 +49,5 @@ def window_sum(xp: Namespace, x: Array, axis: int, kernel: int, front: int) -> A
     wide = padded(xp, x, axis, front, size + kernel - 1)
     total = xp.zeros_like(x)
     for offset in range(kernel):
-        total = total + wide[(slice(None),) * axis + (slice(offset, offset + size),)]
+        total = total + wide[(slice(None),) * axis + (slice(offset, offset + size), ...)]
     return total
