@@ -26,13 +26,19 @@ class Steps:
         """Record a call. Operands are the arrays themselves: views are made here, once."""
         self._calls.append(partial(function, *operands, **options))
 
-    def sum(
-        self, source: Array, axis: int | tuple[int, ...], target: Array, scratch: Array, add: bool
+    def give(
+        self,
+        function: Callable[..., Any],
+        *operands: Any,
+        out: Array,
+        scratch: Array,
+        add: bool,
+        **options: Any,
     ) -> None:
-        """Record that `target` becomes, or has added to it, the sum of `source` over `axis`."""
-        self.do(np.add.reduce, source, axis=axis, out=scratch if add else target)
+        """Record that `out` becomes the function's result or, through `scratch`, has it added."""
+        self.do(function, *operands, out=scratch if add else out, **options)
         if add:
-            self.do(np.add, target, scratch, out=target)
+            self.do(np.add, out, scratch, out=out)
 
     def __call__(self) -> None:
         for call in self._calls:
