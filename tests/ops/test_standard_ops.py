@@ -30,6 +30,8 @@ from mocha_layers_std.square_loss import SquareLoss
 from mocha_core.op import Op
 from mocha_core.value import Spec
 
+#: What every backend offers, and nothing else.
+strict = SimpleNamespace(**{name: getattr(array_api_strict, name) for name in (*DTYPES, *FUNCTIONS)})
 RANDOM = np.random.default_rng(20141120)
 
 
