@@ -54,7 +54,7 @@ class ClassOp(Op):
             f"expected labels 0 to {self.classes - 1}" if self.classes else "expected labels 0, 1, 2, ..."
         )
         advice += ", one for each class of the prediction. Check the labels, or the layer that predicts."
-        if x[1] is None or not self.classes:
+        if x[1] is None or x[2] is None or not self.classes:
             return f"a label is out of range; {advice}"
         labels = np.asarray(x[1])[: int(x[2])]
         wrong = np.argwhere((labels < 0) | (labels >= self.classes))
