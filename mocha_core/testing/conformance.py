@@ -17,7 +17,7 @@ class Conformance:
 
     Attributes:
         xfail: tests that are known to fail and why, such as `{"test_rows": "the layer mixes rows"}`; the key may
-            also be one test of the listing, such as "test_rows[wide-cpu]". One that passes is reported.
+            also be one test of the listing, such as "test_rows[wide-cpu-float32]". One that passes is reported.
         backends: names of the backends; None: all that can be used here.
         tolerances: how close results have to be, by dtype.
     """

@@ -51,11 +51,11 @@ class LayerTests(Conformance):
 
     @classmethod
     def parameters(cls) -> Mapping[str, Sequence[Any]]:
-        return {"name": [*cls.cases, *([] if cls.layer is None else [""])], **super().parameters()}
+        return {"name": [*cls.cases, *([] if cls.layer is None else ["layer"])], **super().parameters()}
 
     def case(self, name: str, backend: str = "reference", dtype: str = "float64") -> LayerCase:
-        """The case of that name."""
-        layer, bottoms = self.cases[name] if name else (self.layer, self.bottoms)
+        """The case of that name; "layer" for that of `layer` and `bottoms`."""
+        layer, bottoms = self.cases.get(name, (self.layer, self.bottoms))
         assert layer is not None
         arrays = [filled(bottom, self.seed + i) for i, bottom in enumerate(bottoms)]
         return LayerCase(layer, arrays, backend, dtype, self.seed, self.differentiable, self.tolerances)

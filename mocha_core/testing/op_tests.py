@@ -45,11 +45,11 @@ class OpTests(Conformance):
 
     @classmethod
     def parameters(cls) -> Mapping[str, Sequence[Any]]:
-        return {"name": [*cls.cases, *([] if cls.op is None else [""])], **super().parameters()}
+        return {"name": [*cls.cases, *([] if cls.op is None else ["op"])], **super().parameters()}
 
     def case(self, name: str) -> OpCase:
-        """The case of that name."""
-        if name:
+        """The case of that name; "op" for that of `op` and `inputs`."""
+        if name in self.cases:
             return self.cases[name]
         assert self.op is not None
         return OpCase(self.op, self.inputs)
