@@ -21,8 +21,9 @@ class LRN(Kernel):
     axes: ClassVar[tuple[int, ...]]
 
     def __init__(self, backend: Backend, call: Call) -> None:
-        self.op: Any = call.op
-        self.mean_scale = self.op.scale / self.op.kernel ** len(self.axes)
+        op: Any = call.op
+        self.op = op
+        self.mean_scale = op.scale / op.kernel ** len(self.axes)
         x = call.ins[0].spec
         self.saves = (x, x)
         self.backward_workspace = (x, x)
