@@ -32,12 +32,14 @@ class SoftmaxLoss(Kernel):
         #: Where each sample and position has class 0 in the flat prediction.
         self.starts = np.arange(n)[:, np.newaxis] * self.classes * self.positions + np.arange(self.positions)
         wrong, index, picked = (Spec(self.starts.shape, dtype) for dtype in ("bool", "int64", x.dtype))
-        self.forward_workspace = (softmax.reduced(x), wrong, index, picked)
+        self.forward_workspace = (x, softmax.reduced(x), wrong, index, picked)
         self.backward_workspace = (x, wrong, index)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         x, labels, valid_rows, _ = ins
-        loss, probability, status, reduced, wrong, index, picked = outs
+        loss, probability, status, scratch, reduced, wrong, index, picked = outs
+        # Without a backward half, nobody reads the probabilities, and they have no buffer of their own.
+        probability = scratch if probability is None else probability
         labels, flat = labels.reshape(self.starts.shape), probability.reshape(-1)
         probabilities = Steps()
         softmax.record(probabilities, x, probability, reduced)
