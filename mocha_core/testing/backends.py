@@ -1,8 +1,10 @@
-"""Backends without kernels, on which every op runs its own reference, and the ones that are installed."""
+"""Backends without kernels, on which every op runs its own reference, and the list of those that are here."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +18,14 @@ from mocha_core.plan import Call, Step
 from mocha_core.plugins import registries
 from mocha_core.selection import Chosen, Selector
 from mocha_core.system import open_backend, unavailable
+from mocha_core.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from numpy.typing import NDArray
 
 
 class ReferenceBackend(Backend):
-    """NumPy and no kernels. Says so when a reference's result is not what `infer` announced."""
+    """NumPy and no kernels. Says so when a reference's results are not what `infer` announced."""
 
     name = "reference"
     xp: Namespace = np
@@ -36,18 +37,17 @@ class ReferenceBackend(Backend):
         return np.array(array)
 
     def copy_from_numpy(self, array: Array, source: NDArray[Any]) -> None:
-        array[...] = np.asarray(source, dtype=array.dtype)
+        array[...] = source
 
     def choose(self, steps: list[Step], selector: Selector) -> dict[Call, Chosen]:
-        chosen = super().choose(steps, selector)
         return {
-            call: Chosen(CheckedReference(self, call), c.plugin) if c.plugin == "reference" else c
-            for call, c in chosen.items()
+            call: Chosen(CheckedReference(self, call), c.plugin) if type(c.kernel) is Reference else c
+            for call, c in super().choose(steps, selector).items()
         }
 
 
 class StrictBackend(ReferenceBackend):
-    """The names of `mocha_core.array_api` as `array_api_strict` has them, and nothing else."""
+    """The names in `mocha_core.array_api` as `array_api_strict` has them, and nothing else."""
 
     name = "strict"
 
@@ -62,7 +62,7 @@ class StrictBackend(ReferenceBackend):
 
 
 class CheckedReference(Reference):
-    """A reference whose results have to have the shapes that `infer` announced, not just fit into them."""
+    """A reference whose results have to have the announced shapes and dtypes, and not just fit into them."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         call, xp = self.call, self.xp
@@ -70,49 +70,58 @@ class CheckedReference(Reference):
         def run() -> None:
             results = call.op.forward(xp, *ins)
             results = results if isinstance(results, tuple) else (results,)
-            check_results(call, results)
+            check_results(f"forward of op '{call.op.name}'", results, call.outs)
+            store(results, outs, add)
+
+        return run
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        call, xp, n = self.call, self.xp, len(self.call.outs)
+        dy, x, y = ins[:n], ins[n : n + len(call.ins)], ins[n + len(call.ins) :]
+        wanted = [out is not None for out in outs]
+
+        def run() -> None:
+            results = call.op.backward(xp, dy, x, y, wanted)
+            check_results(f"backward of op '{call.op.name}'", results, call.ins)
             store(results, outs, add)
 
         return run
 
 
-def check_results(call: Call, results: Sequence[Array]) -> None:
-    """Raise `AssertionError` unless a forward's results have the inferred shapes and dtypes."""
-    op, n = call.op, len(call.outs)
-    if len(results) != n:
-        raise AssertionError(
-            f"op '{op.name}': expected {n} results of forward, {n - len(op.updates)} that infer announces and "
-            f"{len(op.updates)} in updates; received {len(results)}."
-        )
-    for i, (value, result) in enumerate(zip(call.outs, results, strict=True)):
-        dtype = str(result.dtype).removeprefix("array_api_strict.")
-        if (tuple(result.shape), dtype) != (value.shape, value.dtype):
-            raise AssertionError(
-                f"op '{op.name}', result {i} of forward: expected {value.spec} as announced by infer, "
-                f"received {dtype}{list(result.shape)}."
-            )
+def check_results(what: str, results: Sequence[Array | None], values: Sequence[Value]) -> None:
+    """Raise `AssertionError` unless there is a result for each value, None or of its shape and dtype."""
+    if len(results) != len(values):
+        raise AssertionError(f"{what}: expected {len(values)} results, received {len(results)}.")
+    for i, (result, value) in enumerate(zip(results, values, strict=True)):
+        if result is not None and (tuple(result.shape), _dtype(result)) != value.spec:
+            received = f"{_dtype(result)}{list(result.shape)}"
+            raise AssertionError(f"{what}, result {i}: expected {value.spec}, received {received}.")
+
+
+def _dtype(array: Array) -> str:
+    return str(array.dtype).removeprefix("array_api_strict.")
 
 
 @cache
 def strict_namespace() -> Namespace:
-    """The listed part of `array_api_strict`, which refuses whatever the array API standard does not promise."""
+    """The listed part of `array_api_strict`, which refuses whatever the standard does not promise."""
     import array_api_strict
 
     names = (*array_api.DTYPES, *array_api.FUNCTIONS)
     return SimpleNamespace(**{name: getattr(array_api_strict, name) for name in names})
 
 
-def open_any(backend: str | Backend | None, options: Mapping[str, Any] | None = None) -> Backend:
+KIT: dict[str, type[Backend]] = {"reference": ReferenceBackend, "strict": StrictBackend}
+
+
+def open_any(backend: str | Backend | None) -> Backend:
     """A backend by name, those of the kit among them."""
-    own = {kind.name: kind for kind in (ReferenceBackend, StrictBackend)}
     if isinstance(backend, Backend):
         return backend
-    return own[backend]() if backend in own else open_backend(backend, options or {})
+    return KIT[backend]() if backend in KIT else open_backend(backend, {})
 
 
 def installed() -> list[str]:
-    """The backends that can be used here, those of the kit first."""
-    from importlib.util import find_spec
-
-    kit = ["reference"] + (["strict"] if find_spec("array_api_strict") else [])
+    """The names of the backends that can be used here, those of the kit first."""
+    kit = [name for name in KIT if name != "strict" or find_spec("array_api_strict")]
     return kit + [name for name in registries().backends.names() if not unavailable(name)]

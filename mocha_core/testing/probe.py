@@ -41,6 +41,16 @@ class InputLayer(DataLayer):
         return ArraySource(self.arrays)
 
 
+class Drawn(Initializer):
+    """Standard normal numbers that begin alike whatever the number of rows; or, without a seed, zeros."""
+
+    def __init__(self, seed: int | None) -> None:
+        self.seed = seed
+
+    def initialize(self, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[Any] | None:
+        return None if self.seed is None else np.random.default_rng(self.seed).standard_normal(shape)
+
+
 class Shift(Op):
     """y = x + offset."""
 
@@ -53,29 +63,12 @@ class Shift(Op):
     def forward(self, xp: Namespace, x: Array, offset: Array) -> Array:
         return x + offset
 
-    def backward(
-        self,
-        xp: Namespace,
-        dy: Sequence[Array],
-        x: Sequence[Array],
-        y: Sequence[Array],
-        wanted: Sequence[bool],
-    ) -> tuple[Array | None, ...]:
+    def backward(self, xp: Namespace, dy: Any, x: Any, y: Any, wanted: Any) -> tuple[Array | None, ...]:
         return dy[0], dy[0]
 
 
-class Drawn(Initializer):
-    """Standard normal numbers that begin alike whatever the number of rows; or, without a seed, zeros."""
-
-    def __init__(self, seed: int | None) -> None:
-        self.seed = seed
-
-    def initialize(self, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[Any] | None:
-        return None if self.seed is None else np.random.default_rng(self.seed).standard_normal(shape)
-
-
 class OffsetLayer(Layer):
-    """Adds a parameter of zeros to its bottom: its gradient is the blob's, and setting it changes the blob."""
+    """Adds a parameter of zeros to its bottom: its gradient is the blob's, and setting it moves the blob."""
 
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         return b.call(Shift(), x, b.param("offset", x.shape, Drawn(None)))
@@ -94,14 +87,7 @@ class Project(Op):
     def forward(self, xp: Namespace, x: Array, weights: Array, valid_rows: Array) -> Array:
         return xp.sum(x * self._counted(xp, weights, valid_rows))
 
-    def backward(
-        self,
-        xp: Namespace,
-        dy: Sequence[Array],
-        x: Sequence[Array],
-        y: Sequence[Array],
-        wanted: Sequence[bool],
-    ) -> tuple[Array | None, ...]:
+    def backward(self, xp: Namespace, dy: Any, x: Any, y: Any, wanted: Any) -> tuple[Array | None, ...]:
         return dy[0] * self._counted(xp, x[1], x[2]), None, None
 
     def _counted(self, xp: Namespace, weights: Array, valid_rows: Array) -> Array:
@@ -118,6 +104,5 @@ class ProjectionLayer(Layer):
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         if x.dtype == b.dtype:
             weights = b.state("weights", x.shape, Drawn(self.seed))
-            (loss,) = b.call(Project(), x, weights, b.cell("valid_rows"))
-            b.loss(loss)
+            b.loss(b.call(Project(), x, weights, b.cell("valid_rows"))[0])
         return ()

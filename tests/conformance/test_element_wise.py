@@ -67,4 +67,4 @@ def test_the_gradient_of_a_square(backend):
 
     layer = layers.ElementWiseLayer(operation="multiply", bottoms=["a", "a"], tops=["y"])
     with LayerCase(layer, [distinct((3, 2))], backend).trial() as trial:
-        np.testing.assert_allclose(trial.run().gradients["a"], 2 * distinct((3, 2)) * trial.weights("y"))
+        np.testing.assert_allclose(trial.run()["d a"], 2 * distinct((3, 2)) * trial.weights("y"))
