@@ -32,8 +32,7 @@ class HDF5Format(Format):
     """
 
     def save_network(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-        with replacing(path) as temporary:
-            _write(temporary, arrays, user_block=0)
+        _write(path, arrays, sealed=False)
 
     def load_network(self, path: Path) -> dict[str, NDArray[Any]]:
         """Also loads the parameters of a snapshot."""
@@ -46,9 +45,7 @@ class HDF5Format(Format):
         facts = json.dumps(snapshot.facts, sort_keys=True).encode()
         arrays = {f"parameters/{key}": array for key, array in snapshot.parameters.items()}
         arrays |= {f"slots/{key}": array for key, array in snapshot.slots.items()}
-        with replacing(path) as temporary:
-            _write(temporary, {FACTS: np.frombuffer(facts, np.uint8), **arrays}, user_block=seal.SIZE)
-            seal.put(temporary)
+        _write(path, {FACTS: np.frombuffer(facts, np.uint8), **arrays}, sealed=True)
 
     def load_snapshot(self, path: Path) -> Snapshot:
         seal.check(path)
@@ -65,14 +62,18 @@ class HDF5Format(Format):
         return Snapshot(groups["parameters"], groups["slots"], facts)
 
 
-def _write(path: Path, arrays: Mapping[str, NDArray[Any]], user_block: int) -> None:
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]], sealed: bool) -> None:
     """Write arrays by name, so that equal arrays give equal bytes."""
     for name in arrays:
         if any(part in ("", ".") for part in name.split("/")) or "\0" in name:
             raise FileError(f"'{path}': HDF5 has no dataset named '{name}'. Rename the layer.")
-    try:
-        with h5py.File(path, "w", libver=("earliest", "v110"), userblock_size=user_block) as file:
-            for name in sorted(arrays):
-                file.create_dataset(name, data=np.ascontiguousarray(arrays[name]), track_times=False)
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise FileError(f"'{path}' cannot be written: {error}.") from error
+    user_block = seal.SIZE if sealed else 0
+    with replacing(path) as temporary:
+        try:
+            with h5py.File(temporary, "w", libver=("earliest", "v110"), userblock_size=user_block) as file:
+                for name in sorted(arrays):
+                    file.create_dataset(name, data=arrays[name], track_times=False)
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise FileError(f"'{path}' cannot be written: {error}. Rename the layers.") from error
+        if sealed:
+            seal.put(temporary)
