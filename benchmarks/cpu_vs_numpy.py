@@ -12,11 +12,12 @@ import statistics
 import time
 from dataclasses import replace
 
-import mocha_core as mocha
 import numpy as np
 import numpy_lenet
-from mocha_core import layers, neurons, solvers
 from threadpoolctl import threadpool_limits
+
+import mocha_core as mocha
+from mocha_core import layers, neurons, solvers
 
 #: Iterations of one side before the other has its turn.
 TURN = 5
@@ -84,7 +85,9 @@ def profile(lenet, repeats=30):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=2, help="BLAS threads, of both")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--profile", action="store_true")
