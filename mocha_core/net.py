@@ -83,6 +83,7 @@ class Net:
         for state in self._recorder.new:
             state.initialize()
         self._recorder.new.clear()
+        system.nets.add(self)
         from mocha_core.plugins import plugin_manager
 
         plugin_manager().hook.mocha_net_built(net=self)

@@ -1,6 +1,7 @@
 """HDF5DataLayer: order, epochs, shuffling, and every error by its message."""
 
 import os
+import threading
 
 import h5py
 import mocha_hdf5.source
@@ -330,3 +331,15 @@ def test_a_failure_of_the_prefetching_thread_reaches_the_caller(write, make_net,
             FileError, match=r"'part0.hdf5': dataset 'data' cannot be read: .* The file is damaged"
         ):
             net.forward()
+
+
+def test_closing_the_system_stops_the_thread_and_closes_the_files(write):
+    source = write(*numbered(6))
+    with mocha.System(NumPy()) as system:
+        layer = HDF5DataLayer(name="closing", source=source, batch_size=2)
+        net = mocha.Net("n", system, [layer])
+        net.forward()
+        assert "prefetch closing" in {thread.name for thread in threading.enumerate()}
+    assert "prefetch closing" not in {thread.name for thread in threading.enumerate()}
+    with h5py.File("part0.hdf5", "a"):  # HDF5 refuses this while the file is open for reading
+        pass
