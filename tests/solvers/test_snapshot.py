@@ -7,7 +7,8 @@ import pytest
 
 import mocha_core as mocha
 from mocha_core.coffee import Snapshot, TrainingSummary, ValidationPerformance
-from mocha_core.errors import ConfigurationError, FileError, SnapshotError
+from mocha_core.errors import ConfigurationError, FileError, SnapshotError, UnknownNameError
+from mocha_core.plugins import Registries
 from mocha_core.solver import Solver
 from mocha_core.solvers import SGD
 
@@ -229,6 +230,13 @@ def test_a_directory_that_cannot_be_used(train, folder):
         FileError, match=rf"Snapshot directory '{folder}' cannot be used: .* Give another one"
     ):
         train(2)
+
+
+def test_without_a_format_training_does_not_begin(train, folder, monkeypatch):
+    monkeypatch.setattr("mocha_core.formats.registries", Registries)
+    with pytest.raises(UnknownNameError, match=r"ending '.hdf5' is unknown. Known: none; install mocha-hdf5"):
+        train(2)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("directory", ["", None, 3])
