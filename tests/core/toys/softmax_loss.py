@@ -17,6 +17,7 @@ class SoftmaxLoss(Op):
     differentiable = (0,)
     saved = 1
     fault: int
+    classes: int
 
     def infer(self, x, labels, valid, status):
         return Spec((), x.dtype), x
@@ -46,15 +47,15 @@ class SoftmaxLoss(Op):
         return xp.astype(xp.expand_dims(labels, axis=1) == classes, p.dtype)
 
     def explain(self, x, labels, valid, status):
-        classes = x.shape[1] if x is not None else "?"
-        bad = [] if labels is None else np.unique(labels[(labels < 0) | (labels >= classes)])
-        return f"expected labels 0 to {classes} - 1, received {', '.join(map(str, bad)) or 'others'}."
+        bad = [] if labels is None else np.unique(labels[(labels < 0) | (labels >= self.classes)])
+        return f"expected labels 0 to {self.classes - 1}, received {', '.join(map(str, bad)) or 'others'}."
 
 
 class SoftmaxLossLayer(Layer):
     weight: float = 1.0
 
     def build(self, b, x, label):
-        (loss,) = b.call(SoftmaxLoss(b.fault()), x, b.labels(label), b.cell("valid_rows"), b.cell("status"))
+        op = SoftmaxLoss(b.fault(), x.shape[1])
+        (loss,) = b.call(op, x, b.labels(label), b.cell("valid_rows"), b.cell("status"))
         b.loss(loss, self.weight)
         return (loss,) if self.tops else ()
