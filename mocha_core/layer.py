@@ -73,6 +73,10 @@ class DataLayer(Layer):
 
     def check(self) -> None:
         self.replace_field("batch_size", checks.integer(self, "batch_size", self.batch_size))
+        if self.bottoms:
+            raise ConfigurationError(
+                f"{self}: expected no bottoms of a data layer, received {list(self.bottoms)}."
+            )
 
     @abstractmethod
     def open(self, seed: int) -> Source:
@@ -95,8 +99,16 @@ class ComputationLayer(Layer):
 
     neuron: Neuron | None = None
 
+    def check(self) -> None:
+        if self.neuron is not None:
+            checks.instance(self, "neuron", self.neuron, Neuron, "neurons.ReLU()")
+
 
 class TrainableLayer(ComputationLayer):
     """A computation layer with parameters. Layers with the same `param_key` share them."""
 
     param_key: str = ""
+
+    def check(self) -> None:
+        super().check()
+        checks.instance(self, "param_key", self.param_key, str, "'encoder'")

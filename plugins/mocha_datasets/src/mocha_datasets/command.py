@@ -4,15 +4,13 @@ import argparse
 from pathlib import Path
 
 from mocha_core.errors import ConfigurationError
-from mocha_core.registry import registries
+from mocha_core.plugins import registries
 
 from .dataset import Dataset
 
 
 class DataCommand:
     """`mocha data [NAME --to DIR [--from DIR] [--force]]`."""
-
-    help = "convert a data set to HDF5, or list those that can be"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Add the arguments."""
