@@ -101,7 +101,7 @@ def main() -> None:
             max_iter=options.iterations, regu_coef=0.004, momentum=0.9, lr_policy=schedule(options.iterations)
         )
         solver = solvers.SGD(parameters)
-        solver.add_coffee_break(coffee.Progress(), every_n_iter=10)
+        solver.add_coffee_break(coffee.ProgressBar(), every_n_iter=10)
         solver.add_coffee_break(coffee.TrainingSummary(), every_n_iter=200)
         solver.add_coffee_break(coffee.Snapshot(options.snapshots, auto_load=True), every_n_iter=5000)
         solver.add_coffee_break(coffee.ValidationPerformance(test_net), every_n_iter=1000)
