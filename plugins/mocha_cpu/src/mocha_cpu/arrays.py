@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from mocha_core.plan import Call
-
 Array = NDArray[Any]
+#: As `mocha_core.kernel.Buffers`; a kernel knows which of them are there.
+Buffers = Sequence[Any]
 
 
 class Steps:
@@ -43,11 +42,6 @@ class Steps:
     def __call__(self) -> None:
         for call in self._calls:
             call()
-
-
-def floating(call: Call) -> bool:
-    """Whether a call's first input is float32 or float64, which is what these kernels are made for."""
-    return call.ins[0].dtype in ("float32", "float64")
 
 
 def view(buffer: Array, shape: tuple[int, ...]) -> Array:

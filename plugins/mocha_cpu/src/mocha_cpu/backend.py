@@ -7,10 +7,10 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
 from mocha_core import checks
 from mocha_core.backend import Backend
-from threadpoolctl import ThreadpoolController
-
 from mocha_cpu.arrays import Array
 
 #: Bytes; a cache line, and the widest vector register.

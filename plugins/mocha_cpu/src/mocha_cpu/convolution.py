@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from math import ceil, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mocha_core.kernel import Buffers, Kernel, Runnable
-from mocha_core.value import Spec
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mocha_cpu.arrays import Array, Steps, floating, view
+from mocha_core.kernel import Kernel, Runnable
+from mocha_core.value import Spec
+from mocha_cpu.arrays import Array, Buffers, Steps, view
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
@@ -30,17 +30,14 @@ if TYPE_CHECKING:
 BLOCK_BYTES = {True: 16 << 20, False: 4 << 20}
 
 
-def build(backend: Backend, call: Call) -> Kernel | None:
-    return Convolution(call) if floating(call) else None
-
-
 class Convolution(Kernel):
     """Blocks of blobs are seen with the axes (many, C, H, W, wide), where many * wide images are in a block:
     wide is 1 without lanes, many is 1 with them. Pairs are (height, width), the other way round than the op's.
     """
 
-    def __init__(self, call: Call) -> None:
-        op, (x, w, _), y = call.op, call.ins, call.outs[0]
+    def __init__(self, backend: Backend, call: Call) -> None:
+        op: Any = call.op
+        (x, w, _), y = call.ins, call.outs[0]
         n, channels, *size = x.shape
         out = y.shape[2:]
         self.groups, self.filters, self.taps = op.n_group, w.shape[0], prod(w.shape[1:])
@@ -93,10 +90,12 @@ class Convolution(Kernel):
                 shares = view(products, (len(gradient), *weights.shape))
                 steps.do(np.matmul, gradient, matrix.swapaxes(2, 3), out=shares)
                 target = dw.reshape(weights.shape)
-                steps.sum(shares, 0, target, sum_w.reshape(weights.shape), add[1] or rows.start > 0)
+                scratch, adds = sum_w.reshape(weights.shape), add[1] or rows.start > 0
+                steps.give(np.add.reduce, shares, axis=0, out=target, scratch=scratch, add=adds)
             if db is not None:
                 target = db.reshape(self.groups, -1)
-                steps.sum(gradient, (0, 3), target, sum_b.reshape(target.shape), add[2] or rows.start > 0)
+                scratch, adds = sum_b.reshape(target.shape), add[2] or rows.start > 0
+                steps.give(np.add.reduce, gradient, axis=(0, 3), out=target, scratch=scratch, add=adds)
             if dx is not None:
                 self.scatter(steps, weights.swapaxes(1, 2), gradient, dx[rows], image, columns, add[0])
         return steps
@@ -117,7 +116,14 @@ class Convolution(Kernel):
         return self.per_group(target)
 
     def scatter(
-        self, steps: Steps, weights: Array, gradient: Array, dx: Array, image: Array, columns: Array, add: bool
+        self,
+        steps: Steps,
+        weights: Array,
+        gradient: Array,
+        dx: Array,
+        image: Array,
+        columns: Array,
+        add: bool,
     ) -> None:
         """Record how a block of the output's gradient becomes, or is added to, the input's."""
         inputs = self.sides(dx)

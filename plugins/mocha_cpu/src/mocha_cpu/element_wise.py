@@ -6,29 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mocha_core.kernel import Buffers, Kernel, Runnable
 
-from mocha_cpu.arrays import Steps, floating
+from mocha_core.kernel import Kernel, Runnable
+from mocha_cpu.arrays import Buffers, Steps
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
     from mocha_core.plan import Call
-
-
-def build_add(backend: Backend, call: Call) -> Kernel | None:
-    return Add(call) if floating(call) else None
-
-
-def build_subtract(backend: Backend, call: Call) -> Kernel | None:
-    return Subtract(call) if floating(call) else None
-
-
-def build_multiply(backend: Backend, call: Call) -> Kernel | None:
-    return Multiply(call) if floating(call) else None
-
-
-def build_divide(backend: Backend, call: Call) -> Kernel | None:
-    return Divide(call) if floating(call) else None
 
 
 class ElementWise(Kernel):
@@ -36,7 +20,7 @@ class ElementWise(Kernel):
 
     function: Any
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, backend: Backend, call: Call) -> None:
         self.backward_workspace = (call.outs[0].spec,)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
@@ -46,6 +30,8 @@ class ElementWise(Kernel):
 
 
 class Add(ElementWise):
+    """y = a + b."""
+
     function = np.add
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
@@ -58,6 +44,8 @@ class Add(ElementWise):
 
 
 class Subtract(ElementWise):
+    """y = a - b."""
+
     function = np.subtract
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
@@ -73,6 +61,8 @@ class Subtract(ElementWise):
 
 
 class Multiply(ElementWise):
+    """y = a * b; da = dy * b, db = dy * a."""
+
     function = np.multiply
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
@@ -86,6 +76,8 @@ class Multiply(ElementWise):
 
 
 class Divide(ElementWise):
+    """y = a / b; da = dy / b, db = -da * y."""
+
     function = np.divide
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:

@@ -6,24 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mocha_core.kernel import Buffers, Kernel, Runnable
-from mocha_core.value import Spec
 
-from mocha_cpu.arrays import Steps, floating, view
+from mocha_core.kernel import Kernel, Runnable
+from mocha_core.value import Spec
+from mocha_cpu.arrays import Buffers, Steps, view
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
     from mocha_core.plan import Call
 
 
-def build(backend: Backend, call: Call) -> Kernel | None:
-    return InnerProduct(call) if floating(call) else None
-
-
 class InnerProduct(Kernel):
     """The workspace holds one gradient on its way to being added."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, backend: Backend, call: Call) -> None:
         largest = max(value.spec.size for value in call.ins)
         self.backward_workspace = (Spec((largest,), call.ins[0].dtype),)
 

@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mocha_core.kernel import Buffers, Kernel, Runnable
+from mocha_layers_std.neurons.lrelu import SLOPE
 
-from mocha_cpu.arrays import Array, Steps, floating
+from mocha_core.kernel import Kernel, Runnable
+from mocha_cpu.arrays import Array, Buffers, Steps
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
     from mocha_core.plan import Call
 
-#: The slope of the leaky rectifier below zero.
-SLOPE = 0.01
-
-
-def build_relu(backend: Backend, call: Call) -> Kernel | None:
-    return ReLU(call) if floating(call) else None
-
-
-def build_lrelu(backend: Backend, call: Call) -> Kernel | None:
-    return LReLU(call) if floating(call) else None
-
-
-def build_sigmoid(backend: Backend, call: Call) -> Kernel | None:
-    return Sigmoid(call) if floating(call) else None
-
-
-def build_tanh(backend: Backend, call: Call) -> Kernel | None:
-    return Tanh(call) if floating(call) else None
-
-
-def build_exponential(backend: Backend, call: Call) -> Kernel | None:
-    return Exponential(call) if floating(call) else None
-
 
 class Neuron(Kernel):
     """dx = dy times the slope of the function, which depends on y."""
 
-    def __init__(self, call: Call) -> None:
-        self.op = call.op
+    def __init__(self, backend: Backend, call: Call) -> None:
+        self.op: Any = call.op
         self.backward_workspace = (call.ins[0].spec,)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
@@ -68,6 +46,8 @@ class Neuron(Kernel):
 
 
 class ReLU(Neuron):
+    """y = max(epsilon, x)."""
+
     def record(self, steps: Steps, x: Array, y: Array) -> None:
         steps.do(np.maximum, x, self.op.epsilon, out=y)
 
@@ -77,6 +57,8 @@ class ReLU(Neuron):
 
 
 class LReLU(Neuron):
+    """y = x where x > 0, else 0.01 x."""
+
     def record(self, steps: Steps, x: Array, y: Array) -> None:
         steps.do(np.multiply, x, SLOPE, out=y)
         steps.do(np.maximum, x, y, out=y)
@@ -88,6 +70,8 @@ class LReLU(Neuron):
 
 
 class Sigmoid(Neuron):
+    """y = 1 / (1 + exp(-x))."""
+
     def record(self, steps: Steps, x: Array, y: Array) -> None:
         # Below, y is the smallest normal number rather than smaller; exp(-x) would overflow.
         steps.do(np.maximum, x, float(np.log(np.finfo(x.dtype).tiny)), out=y)
@@ -103,6 +87,8 @@ class Sigmoid(Neuron):
 
 
 class Tanh(Neuron):
+    """y = tanh(x)."""
+
     def record(self, steps: Steps, x: Array, y: Array) -> None:
         steps.do(np.tanh, x, out=y)
 
@@ -113,6 +99,8 @@ class Tanh(Neuron):
 
 
 class Exponential(Neuron):
+    """y = exp(x)."""
+
     def record(self, steps: Steps, x: Array, y: Array) -> None:
         steps.do(np.exp, x, out=y)
 

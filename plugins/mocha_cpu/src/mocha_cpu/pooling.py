@@ -7,27 +7,21 @@ only the windows that have a pixel there.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from mocha_core.kernel import Buffers, Kernel, Runnable
-from mocha_core.value import Spec
 
-from mocha_cpu.arrays import Array, Steps, floating
+from mocha_core.kernel import Kernel, Runnable
+from mocha_core.value import Spec
+from mocha_cpu.arrays import Array, Buffers, Steps
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
     from mocha_core.plan import Call
 
-
-def build_max(backend: Backend, call: Call) -> Kernel | None:
-    return MaxPooling(call) if floating(call) else None
-
-
-def build_mean(backend: Backend, call: Call) -> Kernel | None:
-    return MeanPooling(call) if floating(call) else None
+#: Planes, rows, columns.
+Index = tuple[slice, slice, slice]
 
 
 class Side(NamedTuple):
@@ -35,9 +29,9 @@ class Side(NamedTuple):
 
     size: int
     out: int
-    kernel: int
-    stride: int
-    pad: int
+    kernel: int = 1
+    stride: int = 1
+    pad: int = 0
 
     @property
     def starts(self) -> Array:
@@ -53,124 +47,149 @@ class Side(NamedTuple):
 
 
 class Pooling(Kernel):
-    """What both have. Pairs are (height, width) here, the other way round than the op's."""
+    """What both have. Blobs are seen as images with the axes (planes, rows, columns)."""
 
-    def __init__(self, call: Call) -> None:
-        op, x, y = call.op, call.ins[0], call.outs[0]
-        pairs = (op.kernel[::-1], op.stride[::-1], op.pad[::-1])
-        self.rows, self.columns = (Side(*sizes) for sizes in zip(x.shape[2:], y.shape[2:], *pairs, strict=True))
-        self.overlaps = any(side.kernel > side.stride for side in (self.rows, self.columns))
+    def __init__(self, backend: Backend, call: Call) -> None:
+        self.rows, self.columns = self.sides(call)
+        y = call.outs[0].spec
+        self.out = Spec(
+            (y.size // (self.rows.out * self.columns.out), self.rows.out, self.columns.out), y.dtype
+        )
 
-    def picks(self) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-        """For each offset, in the order that decides ties, where its pixels are and for which outputs."""
-        every = (slice(None), slice(None))
-        found = []
+    def sides(self, call: Call) -> tuple[Side, Side]:
+        """The windows down and across; the op's pairs are (width, height)."""
+        op: Any = call.op
+        x, y = call.ins[0].shape, call.outs[0].shape
+        (kw, kh), (sw, sh), (pw, ph) = op.kernel, op.stride, op.pad
+        return Side(x[2], y[2], kh, sh, ph), Side(x[3], y[3], kw, sw, pw)
+
+    def bottom(self, blob: Array) -> Array:
+        """An input or its gradient as images."""
+        return blob.reshape(-1, self.rows.size, self.columns.size)
+
+    def top(self, blob: Array) -> Array:
+        """An output, its gradient or its index as images."""
+        return blob.reshape(self.out.shape)
+
+    def picks(self) -> Iterator[tuple[Index, Index]]:
+        """For each offset, in the order that decides ties: which pixels, for which outputs."""
         for i in range(self.rows.kernel):
             for j in range(self.columns.kernel):
                 (rows, out_rows), (columns, out_columns) = self.rows.pick(i), self.columns.pick(j)
-                found.append(((*every, rows, columns), (*every, out_rows, out_columns)))
-        return found
+                yield (slice(None), rows, columns), (slice(None), out_rows, out_columns)
 
 
 class MaxPooling(Pooling):
-    """With the index, pixels are first copied side by side: three contiguous passes cost less than one strided."""
+    """Offsets have codes that rise in the order that decides ties; the index is made from the winner's code."""
 
-    def __init__(self, call: Call) -> None:
-        super().__init__(call)
-        x, y = call.ins[0], call.outs[0]
-        self.area = self.rows.kernel * self.columns.kernel
-        code = "int8" if self.area < 128 else "int32"
-        self.forward_workspace = (y.spec, *(Spec(y.shape, dtype) for dtype in (code, code, "bool")))
-        self.backward_workspace = (Spec(y.shape, "int64"),)
-        self.planes = np.arange(prod(x.shape[:2]))[:, np.newaxis] * prod(x.shape[2:])
+    def __init__(self, backend: Backend, call: Call) -> None:
+        super().__init__(backend, call)
+        self.overlaps = any(side.kernel > side.stride for side in (self.rows, self.columns))
+        code = "int8" if self.rows.kernel * self.columns.kernel < 128 else "int32"
+        codes = (Spec(self.out.shape, dtype) for dtype in (code, code, "bool"))
+        self.forward_workspace = (self.out, *codes)
+        self.backward_workspace = (Spec(self.out.shape, "int64"),)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        x, (y, index, *scratch) = ins[0], outs
-        clipped = any(y[out].shape != y.shape for _, out in self.picks())
+        x, y = self.bottom(ins[0]), self.top(outs[0])
         steps = Steps()
-        if index is not None:
-            self.record_index(steps, x, y, index, clipped, *scratch)
-            return steps
+        if outs[1] is None:
+            self.record_maxima(steps, x, y)
+        else:
+            self.record_codes(steps, x, y, *outs[2:])
+            self.record_index(steps, self.top(outs[1]), outs[3], outs[4])
+        return steps
+
+    def record_maxima(self, steps: Steps, x: Array, y: Array) -> None:
+        """Record the maxima alone."""
         for number, (pixels, out) in enumerate(self.picks()):
-            if number == 0 and not clipped:
+            maxima = y[out]
+            if number == 0 and maxima.shape == y.shape:
                 steps.do(np.copyto, y, x[pixels])
                 continue
             if number == 0:
                 steps.do(y.fill, -np.inf)
-            steps.do(np.maximum, y[out], x[pixels], out=y[out])
-        return steps
+            steps.do(np.maximum, maxima, x[pixels], out=maxima)
 
-    def record_index(
-        self, steps: Steps, x: Array, y: Array, index: Array, clipped: bool,
-        pixel: Array, code: Array, candidate: Array, higher: Array,
-    ) -> None:  # fmt: skip
-        """Record the maxima and, as codes of offsets, where the first of them are; then index from code."""
-        steps.do(np.copyto, code, self.first_codes())
+    def record_codes(
+        self, steps: Steps, x: Array, y: Array, pixel: Array, code: Array, candidate: Array, higher: Array
+    ) -> None:
+        """Record the maxima and the codes of their offsets.
+
+        Pixels are first copied side by side: one strided pass and contiguous ones, which cost a tenth.
+        """
+        # The first pixel of a window wins also where all of them are minus infinity or NaN.
+        row, column = (np.maximum(0, -side.starts) for side in (self.rows, self.columns))
+        steps.do(np.copyto, code, (row[:, np.newaxis] * self.columns.kernel + column).astype(code.dtype))
         for number, (pixels, out) in enumerate(self.picks()):
             target = pixel if number else y
-            if clipped:
+            if target[out].shape != target.shape:
                 steps.do(target.fill, -np.inf)
             steps.do(np.copyto, target[out], x[pixels])
             if number:
                 steps.do(np.greater, pixel, y, out=higher)
                 steps.do(np.maximum, pixel, y, out=y)
-                # Offsets come in rising order, so the latest that was higher has the highest code.
+                # The last offset that was higher than all before it has the highest code.
                 steps.do(np.multiply, higher, code.dtype.type(number), out=candidate)
                 steps.do(np.maximum, code, candidate, out=code)
-        # index = start + (code // kw) * W + code % kw
-        width, row = self.columns.kernel, self.columns.size
-        steps.do(np.floor_divide, code, code.dtype.type(width), out=candidate)
-        steps.do(np.multiply, candidate, np.int32(row - width), out=index)
-        steps.do(np.add, index, code, out=index)
-        start = self.rows.starts[:, np.newaxis] * row + self.columns.starts
-        planes = index.reshape(-1, start.size)
-        steps.do(np.add, planes, start.reshape(-1).astype(np.int32), out=planes)
 
-    def first_codes(self) -> Array:
-        """The code of each window's first pixel, which is there even if all are minus infinity or NaN."""
-        row, column = (np.maximum(0, -side.starts) for side in (self.rows, self.columns))
-        return row[:, np.newaxis] * self.columns.kernel + column
+    def record_index(self, steps: Steps, index: Array, code: Array, scratch: Array) -> None:
+        """Record index = row * W + column of the winner."""
+        width, size = self.columns.kernel, self.columns.size
+        start = self.rows.starts[:, np.newaxis] * size + self.columns.starts
+        steps.do(np.floor_divide, code, code.dtype.type(width), out=scratch)
+        steps.do(np.multiply, scratch, np.int32(size - width), out=index)
+        steps.do(np.add, index, code, out=index)
+        steps.do(np.add, index, start.astype(index.dtype), out=index)
+
+    def record_position(self, steps: Steps, index: Array, position: Array) -> None:
+        """Record where in the flat input the winners are."""
+        planes = np.arange(len(index)) * self.rows.size * self.columns.size
+        steps.do(np.add, index, planes[:, np.newaxis, np.newaxis], out=position)
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        dy, index, (dx, position) = ins[0], ins[4], outs
+        dy, index, (dx, position) = ins[0], self.top(ins[4]), outs
         steps = Steps()
         if dx is None:
             return steps
-        steps.do(np.add, index.reshape(len(self.planes), -1), self.planes, out=position.reshape(len(self.planes), -1))
-        flat = dx.reshape(-1), position.reshape(-1), dy.reshape(-1)
+        self.record_position(steps, index, position)
         if not add[0]:
             steps.do(dx.fill, 0)
-        steps.do(np.add.at if add[0] or self.overlaps else operator.setitem, *flat)
+        give = np.add.at if self.overlaps or add[0] else operator.setitem
+        steps.do(give, dx.reshape(-1), position.reshape(-1), dy.reshape(-1))
         return steps
 
 
 class MeanPooling(Pooling):
-    """The divisor is the area of the window clipped to the padded image."""
+    """Sums over the offsets, divided by the area of each window."""
 
-    def __init__(self, call: Call) -> None:
-        super().__init__(call)
-        self.backward_workspace = (call.outs[0].spec,)
+    def __init__(self, backend: Backend, call: Call) -> None:
+        super().__init__(backend, call)
+        self.backward_workspace = (self.out,)
+
+    def divisor(self) -> Array:
+        """The area of each window clipped to the padded image."""
         heights, widths = (
-            np.minimum(side.starts + side.kernel, side.size + side.pad) - side.starts
-            for side in (self.rows, self.columns)
+            np.minimum(side.kernel, side.size + side.pad - side.starts) for side in (self.rows, self.columns)
         )
-        self.divisor = (heights[:, np.newaxis] * widths).astype(call.ins[0].dtype)
+        return np.asarray(heights[:, np.newaxis] * widths, self.out.dtype)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        x, y = ins[0], outs[0]
+        x, y = self.bottom(ins[0]), self.top(outs[0])
         steps = Steps()
         steps.do(y.fill, 0)
         for pixels, out in self.picks():
             steps.do(np.add, y[out], x[pixels], out=y[out])
-        steps.do(np.divide, y, self.divisor, out=y)
+        steps.do(np.divide, y, self.divisor(), out=y)
         return steps
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        dy, (dx, share) = ins[0], outs
+        dy, (blob, share) = self.top(ins[0]), outs
         steps = Steps()
-        if dx is None:
+        if blob is None:
             return steps
-        steps.do(np.divide, dy, self.divisor, out=share)
+        dx = self.bottom(blob)
+        steps.do(np.divide, dy, self.divisor(), out=share)
         if not add[0]:
             steps.do(dx.fill, 0)
         for pixels, out in self.picks():

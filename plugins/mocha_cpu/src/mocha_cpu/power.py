@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mocha_core.kernel import Buffers, Kernel, Runnable
 
-from mocha_cpu.arrays import Array, Steps, floating
+from mocha_core.kernel import Kernel, Runnable
+from mocha_cpu.arrays import Array, Buffers, Steps
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
     from mocha_core.plan import Call
 
 
-def build(backend: Backend, call: Call) -> Kernel | None:
-    return Power(call) if floating(call) else None
-
-
 class Power(Kernel):
     """Factors of 1 and terms of 0 cost nothing; squares cost a product."""
 
-    def __init__(self, call: Call) -> None:
-        self.op = call.op
+    def __init__(self, backend: Backend, call: Call) -> None:
+        self.op: Any = call.op
         self.backward_workspace = (call.ins[0].spec,)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:

@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mocha_core.kernel import Buffers, Kernel, Runnable
-from mocha_core.value import Spec
 
-from mocha_cpu.arrays import Array, Steps, floating
+from mocha_core.kernel import Kernel, Runnable
+from mocha_core.value import Spec
+from mocha_cpu.arrays import Array, Buffers, Steps
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
     from mocha_core.plan import Call
 
 
-def build(backend: Backend, call: Call) -> Kernel | None:
-    return Softmax(call) if floating(call) else None
-
-
 class Softmax(Kernel):
-    def __init__(self, call: Call) -> None:
+    """y = exp(x) / total; dx = y * (dy - sum of dy * y)."""
+
+    def __init__(self, backend: Backend, call: Call) -> None:
         x = call.ins[0].spec
         self.forward_workspace = (reduced(x),)
         self.backward_workspace = (x, reduced(x))
