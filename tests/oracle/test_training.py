@@ -2,6 +2,11 @@
 
 The other side is written here by hand, with autograd and an update of its own; all it takes from Mocha is
 the initial parameters. In float64 both must agree to 1e-9, in float32 to 1e-4, in the norm of each array.
+
+In float32 it happens that rounding decides which element of a window is the largest, or whether a rectifier
+lets a value pass. The gradient then differs by an element, and after twenty updates PyTorch in float32 is up to
+1e-2 from PyTorch in float64. So the float32 runs take few images, of a seed where rounding decides nothing: a
+test of its own shows that PyTorch's two precisions agree on them.
 """
 
 import runpy
@@ -68,7 +73,8 @@ class Case:
 
     shape: tuple
     scale: float
-    batch: int
+    batch: dict
+    seed: int
     blobs: object
     output: str
     regu_coef: float
@@ -101,7 +107,8 @@ CASES = {
     "lenet": Case(
         shape=(1, 28, 28),
         scale=0.5,
-        batch=64,
+        batch={"float32": 8, "float64": 64},
+        seed=0,
         blobs=lenet,
         output="ip2",
         regu_coef=0.0005,
@@ -111,7 +118,8 @@ CASES = {
     "cifar10": Case(
         shape=(3, 32, 32),
         scale=60.0,
-        batch=25,
+        batch={"float32": 4, "float64": 25},
+        seed=2,
         blobs=cifar10,
         output="ip1",
         regu_coef=0.004,
@@ -122,40 +130,75 @@ CASES = {
 
 
 def minibatches(case, dtype):
-    """Noise around a pattern for each class, so that there is something to learn."""
-    random = np.random.default_rng(7)
-    label = random.integers(0, 10, (STEPS + 1) * case.batch)
-    pattern = random.standard_normal((10, *case.shape))
+    """Noise around a coarse pattern for each class, so that there is something to learn."""
+    random = np.random.default_rng(case.seed)
+    batch = case.batch[dtype]
+    label = random.integers(0, 10, (STEPS + 1) * batch)
+    coarse = random.standard_normal((10, case.shape[0], 4, 4))
+    pattern = np.kron(coarse, np.ones((case.shape[1] // 4, case.shape[2] // 4)))
     data = case.scale * (pattern[label] + random.standard_normal((len(label), *case.shape)))
-    return data.astype(dtype), label
+    return data.astype(dtype).reshape(STEPS + 1, batch, *case.shape), label.reshape(STEPS + 1, batch)
+
+
+def mocha_net(case, system, data, label):
+    """The net on Mocha's side."""
+    arrays = [data.reshape(-1, *case.shape), label.reshape(-1)]
+    source = layers.MemoryDataLayer(name="source", data=arrays, batch_size=data.shape[1])
+    loss = layers.SoftmaxLossLayer(name="loss", bottoms=[case.output, "label"])
+    return mocha.Net("oracle", system, [source, *case.hidden_layers(), loss])
+
+
+def tensors(arrays, dtype):
+    return {key: torch.tensor(array.astype(dtype), requires_grad=True) for key, array in arrays.items()}
+
+
+def backward(case, p, data, label):
+    """Blobs and objective of a minibatch; gradients are left in the tensors of p."""
+    for w in p.values():
+        w.grad = None
+    blobs = case.blobs(torch.tensor(data), p)
+    objective = F.cross_entropy(blobs[case.output], torch.tensor(label))
+    objective.backward()
+    return blobs, objective
+
+
+def train(case, p, data, label):
+    """Update p, a step for each minibatch, in Caffe's form of momentum; return the last objective."""
+    velocity = {key: torch.zeros_like(w) for key, w in p.items()}
+    for rate, x, y in zip(case.rates, data, label, strict=True):
+        _, objective = backward(case, p, x, y)
+        with torch.no_grad():
+            for key, w in p.items():
+                gradient = w.grad + case.regu_coef * 2 * case.penalties.get(key, 0) * w
+                multiplier = 2 if key.endswith("bias") else 1
+                velocity[key] = 0.9 * velocity[key] + rate * multiplier * gradient
+                w -= velocity[key]
+    return objective
+
+
+def relative_error(found, expected):
+    found, expected = np.asarray(found), expected.detach().numpy()
+    assert found.shape == expected.shape
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
 def assert_close(found, expected, dtype, what):
-    found, expected = np.asarray(found), expected.detach().numpy()
-    assert found.shape == expected.shape, what
-    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    error = relative_error(found, expected)
     assert error < TOLERANCE[dtype], f"{what}: relative error {error:.1e}"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name", CASES)
 def test_agrees_with_pytorch(name, dtype):
     case = CASES[name]
     data, label = minibatches(case, dtype)
-    source = layers.MemoryDataLayer(name="source", data=[data, label], batch_size=case.batch)
-    loss = layers.SoftmaxLossLayer(name="loss", bottoms=[case.output, "label"])
-    x, y = torch.tensor(data).split(case.batch), torch.tensor(label).split(case.batch)
-
     with mocha.System("cpu", dtype=dtype, seed=3) as system:
-        net = mocha.Net(name, system, [source, *case.hidden_layers(), loss])
-        p = {key: torch.tensor(state.numpy(), requires_grad=True) for key, state in net.states.items()}
-        velocity = {key: torch.zeros_like(w) for key, w in p.items()}
+        net = mocha_net(case, system, data, label)
+        p = tensors({key: state.numpy() for key, state in net.states.items()}, dtype)
 
         objective = net.forward()
         net.backward()
-        blobs = case.blobs(x[0], p)
-        expected = F.cross_entropy(blobs[case.output], y[0])
-        expected.backward()
+        blobs, expected = backward(case, p, data[0], label[0])
         assert_close(objective, expected, dtype, "objective")
         for blob, value in blobs.items():
             assert_close(net.blobs[blob].numpy(), value, dtype, f"blob {blob}")
@@ -167,17 +210,20 @@ def test_agrees_with_pytorch(name, dtype):
         )
         solver = solvers.SGD(parameters)
         solver.solve(net)
-        for step, rate in enumerate(case.rates, start=1):
-            for w in p.values():
-                w.grad = None
-            expected = F.cross_entropy(case.blobs(x[step], p)[case.output], y[step])
-            expected.backward()
-            with torch.no_grad():
-                for key, w in p.items():
-                    gradient = w.grad + case.regu_coef * 2 * case.penalties.get(key, 0) * w
-                    multiplier = 2 if key.endswith("bias") else 1
-                    velocity[key] = 0.9 * velocity[key] + rate * multiplier * gradient
-                    w -= velocity[key]
+        expected = train(case, p, data[1:], label[1:])
         assert_close(solver.state.objective, expected, dtype, "last objective")
         for key, w in p.items():
             assert_close(net.states[key].numpy(), w, dtype, f"{key} after {STEPS} updates")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rounding_decides_nothing_in_the_float32_runs(name):
+    case = CASES[name]
+    data, label = minibatches(case, "float32")
+    with mocha.System("cpu", dtype="float32", seed=3) as system:
+        arrays = {key: state.numpy() for key, state in mocha_net(case, system, data, label).states.items()}
+    single, double = tensors(arrays, "float32"), tensors(arrays, "float64")
+    train(case, single, data[1:], label[1:])
+    train(case, double, data[1:].astype("float64"), label[1:])
+    for key, w in single.items():
+        assert relative_error(w.detach().double(), double[key]) < 1e-5
