@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
-class Layer(ABC):
+class _Description:
+    """Makes a dataclass of every subclass."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True, kw_only=True, eq=False)(cls)
+
+
+class Layer(_Description, ABC):
     """A description of one layer: frozen, keyword-only, compared by identity.
 
     Every subclass becomes a dataclass by itself; annotated class attributes are its fields. The same object
@@ -27,10 +35,6 @@ class Layer(ABC):
     name: str = ""
     bottoms: tuple[str, ...] = ()
     tops: tuple[str, ...] = ()
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        dataclass(frozen=True, kw_only=True, eq=False)(cls)
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
@@ -60,9 +64,6 @@ class Layer(ABC):
 
     def __str__(self) -> str:
         return f"{type(self).__name__}({self.name})"
-
-
-dataclass(frozen=True, kw_only=True, eq=False)(Layer)  # type: ignore[type-abstract]
 
 
 class DataLayer(Layer):
