@@ -10,9 +10,8 @@ the small net is the price of an iteration: cells, the objective, the status.
 import statistics
 import time
 
-import numpy as np
-
 import mocha_core as mocha
+import numpy as np
 from mocha_core import layers
 from mocha_core.kernel import Kernel
 from mocha_core.layer import ComputationLayer

@@ -27,7 +27,7 @@ def arrange(plan: Plan, steps: list[Step], kernels: Mapping[Call, Kernel]) -> Ar
 
     Values that Python or another program sees (parameters, states, cells) and values with views are plain. A
     gradient lives in the layout of what it is the gradient of. Parameters are packed once per change where
-    no step of the program updates them, otherwise in every run.
+    no step of the program writes them, otherwise in every run.
     """
     return _Arranger(plan, steps, kernels).run()
 
@@ -44,7 +44,7 @@ class _Arranger:
         operands = [v for step in steps for v in (*step.ins, *step.outs) if v is not None]
         self.viewed = {v.root for v in operands if v.base is not None}
         self.read = {v.root for step in steps for v in step.reads}
-        self.updated = {v.root for step in steps if step.section is Section.UPDATE for v in step.writes}
+        self.written = {v.root for step in steps for v in step.writes}
 
     def run(self) -> Arrangement:
         for step in self.steps:
@@ -127,7 +127,7 @@ class _Arranger:
             return value
         copies = self.copies.setdefault(value.root, {})
         if want not in copies:
-            persistent = value.root.role in (Role.PARAMETER, Role.STATE) and value.root not in self.updated
+            persistent = value.root.role in (Role.PARAMETER, Role.STATE) and value.root not in self.written
             copy = Value(f"{value.name}@{want}", value.shape, value.dtype, _short_lived(value))
             self.result.homes[copy] = want
             steps = self.conversion(

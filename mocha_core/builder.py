@@ -86,13 +86,18 @@ class Builder:
         return code
 
     def labels(self, x: Value) -> Value:
-        """Class indices as int32, whatever numeric dtype they come in; a fraction is a fault."""
+        """Class indices as int32, whatever numeric dtype they come in; a fraction is a fault.
+
+        They are kept through the run, so that an error can show them.
+        """
+        x.root.keep = True
         if x.dtype == "int32":
             return x
         for step in self._plan.steps:
             if isinstance(step.call.op, Labels) and step.call.ins[0] is x:
                 return step.call.outs[0]
         (labels,) = self.call(Labels(fault=self.fault()), x, self.cell("status"))
+        labels.keep = True
         return labels
 
     def stream(self, op: str) -> int:

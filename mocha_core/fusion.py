@@ -14,8 +14,12 @@ from mocha_core.value import Role, Value
 if TYPE_CHECKING:
     from mocha_core.selection import Selector
 
+_ORDER = {section: i for i, section in enumerate(Section)}
+
 Rewritten = tuple[list[Step], Step]
-#: Looks at the steps around `root`, and returns the steps to replace and the new one; or None.
+#: Looks at the steps around `root`, and returns the steps to replace and the new one; or None. It need not ask
+#: whether it may: `Graph.reason_against` does. A new step that updates parameters outside the update section takes
+#: the plan's cell "status", if there is one, as an input, and updates nothing where that is set.
 Rewrite = Callable[["Graph", Step], Rewritten | None]
 
 
@@ -48,10 +52,10 @@ class Graph:
         return writers[0] if len(writers) == 1 else None
 
     def private(self, value: Value, *inside: Step) -> bool:
-        """Whether a value may vanish when the steps `inside` become one: nobody else, and no user, reads it."""
-        if value.keep or not (value.transient or value.root.role is Role.PARAMETER_GRADIENT):
+        """Whether a value may vanish when the steps `inside` become one: nobody else uses it, and no user."""
+        if value.root.keep or not (value.transient or value.root.role is Role.PARAMETER_GRADIENT):
             return False
-        return set(self.readers(value)) <= set(inside)
+        return {*self.readers(value), *self.writers(value)} <= set(inside)
 
     def reason_against(self, old: list[Step], new: Step) -> str:
         """Why replacing `old` by `new` would change a result; empty if it would not."""
@@ -62,23 +66,34 @@ class Graph:
             return "gradients are added up over several minibatches"
         if new.section not in sections:
             return "the new step is in another section"
+        status = self.plan.cells.get("status")
+        if (
+            Section.UPDATE in sections
+            and new.section is not Section.UPDATE
+            and status not in (None, *new.ins)
+        ):
+            return "the new step would update after a fault, because it does not read the status cell"
         kept = {value.root for value in new.writes}
         for step in old:
             for value in step.writes:
                 if value.root not in kept and not self.private(value, *old):
-                    return f"'{value.name}' is read elsewhere"
+                    return f"'{value.name}' is used elsewhere"
         if self.place(old, new) is None:
             return "another step lies between them"
         return ""
 
     def place(self, old: list[Step], new: Step) -> int | None:
-        """Before which position `new` can stand in for `old` without overtaking a reader or a writer."""
+        """Before which position `new` can stand in for `old` without overtaking a reader, writer or section."""
         positions = [self.position[step] for step in old]
         low, high = min(positions), max(positions) + 1
         for at in range(low, max(positions) + 1):
             step = self.steps[at]
             if step in old:
                 continue
+            if _ORDER[step.section] > _ORDER[new.section]:
+                high = min(high, at)
+            if _ORDER[step.section] < _ORDER[new.section]:
+                low = max(low, at + 1)
             if any(_conflict(o, step) for o in old if self.position[o] < at) or (
                 _conflict(new, step) and not any(_conflict(o, step) for o in old if self.position[o] > at)
             ):

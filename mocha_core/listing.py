@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mocha_core.parameter import Parameter
 from mocha_core.value import nbytes
 
 if TYPE_CHECKING:
@@ -28,15 +29,14 @@ def architecture(net: Net) -> str:
 def summary(net: Net) -> str:
     """A table: layer, kind, output shapes, parameters; then the bytes of parameters and programs."""
     rows = [("layer", "kind", "tops", "parameters")]
-    total = 0
     for layer in net.layers:
         shapes = ", ".join(f"{name} {_shape(net.plan.blobs[name].shape)}" for name in layer.tops)
         count = sum(p.value.spec.size for p in net.parameters.get(layer.name, {}).values())
-        total += count
         rows.append((layer.name, type(layer).__name__, shapes, f"{count:,}" if count else ""))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[3]]).rstrip() for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
+    total = sum(s.value.spec.size for s in net.states.values() if isinstance(s, Parameter))
     size = sum(nbytes(s.value.spec) for s in net.states.values())
     lines.append(f"{total:,} parameters, {size:,} bytes")
     lines += [

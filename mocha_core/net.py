@@ -83,6 +83,7 @@ class Net:
         for state in self._recorder.new:
             state.initialize()
         self._recorder.new.clear()
+        system.nets.add(self)
         from mocha_core.plugins import plugin_manager
 
         plugin_manager().hook.mocha_net_built(net=self)
@@ -181,9 +182,9 @@ class Net:
         return self._last
 
     def _program(self, key: ProgramKey) -> Program:
+        self.system.check_open()
         if self._destroyed:
             raise StateError(f"Net '{self.name}' was destroyed. Build a new Net.")
-        self.system.check_open()
         program = self._programs.get(key)
         if program is None:
             program = self.system.backend.compile(self._record(key), self.system.storage)
@@ -235,6 +236,7 @@ class Net:
 
         `cells` holds the values of the solver's cells, one per iteration.
         """
+        program.done = 0
         k = program.plan.minibatches
         schedule = self._schedule(program, n * k, iteration)
         schedule |= {name: np.repeat(column, k) for name, column in cells.items()}
@@ -258,7 +260,7 @@ class Net:
             for f in self.feeds.values():
                 f.seek(0)
             n = feed.batches_to_epoch(program.plan.batch)
-            schedule = self._schedule(program, n, 0)
+            schedule = self._schedule(program, n, 0, wrap=False)
             valid = np.full(n, program.plan.batch)
             valid[-1] = feed.source.rows - (n - 1) * program.plan.batch
             schedule["valid_rows"] = valid
@@ -345,7 +347,9 @@ class Net:
         for feed in self.feeds.values():
             feed.seek(feed.cursor + minibatches * feed.layer.batch_size)
 
-    def _schedule(self, program: Program, n: int, iteration: int) -> dict[str, NDArray[Any]]:
+    def _schedule(
+        self, program: Program, n: int, iteration: int, wrap: bool = True
+    ) -> dict[str, NDArray[Any]]:
         """Values of the cells that every run needs, for n minibatches."""
         k, batch = program.plan.minibatches, program.plan.batch
         index = np.arange(n)
@@ -358,7 +362,6 @@ class Net:
         for name, feed in self.feeds.items():
             if f"{name}.rows" in program.plan.cells:
                 size = feed.layer.batch_size
-                wrap = program.plan.phase is Phase.TRAIN
                 starts = feed.cursor + index * size
                 schedule[f"{name}.rows"] = np.stack([feed.rows_from(int(s), size, wrap) for s in starts])
         return schedule

@@ -11,10 +11,11 @@ import numpy as np
 from mocha_core.arrangement import Arrangement
 from mocha_core.errors import StateError
 from mocha_core.kernel import Kernel, Runnable
+from mocha_core.layout import PLAIN, Convert
 from mocha_core.placement import Memory, plain_copy
 from mocha_core.plan import Plan, Section, Step
 from mocha_core.storage import Storage
-from mocha_core.value import Value
+from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +55,7 @@ class Program:
         memory: where the values are; `memory.total` is in bytes.
         objectives: the objective of each minibatch of the last `iterate`.
         done: how many iterations of the last `iterate` were done, also when it was left by an exception.
+        changes: sections that write parameters or states, after which `storage.version` has to grow.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Program:
         self.storage = storage
         self.objectives: NDArray[Any] = np.zeros(0)
         self.done = 0
-        self.updates = bool(self.runs(Section.UPDATE))
+        self.changes = {b.step.section for b in bound if any(map(_outlives_runs, b.step.writes))}
         self._packed_version = -1
         storage.allocate(plan.cells.values())
         self._cells = {name: storage[value] for name, value in plan.cells.items()}
@@ -106,6 +108,7 @@ class Program:
         self.done = 0
         with self.backend.running():
             self.pack()
+            self.storage.version += bool(self.changes)
             for i in range(n):
                 for run in clear:
                     run()
@@ -120,8 +123,6 @@ class Program:
                     break
                 for run in update:
                     run()
-                if update:
-                    self.storage.version += 1
                 self.done = i + 1
         return self.done
 
@@ -132,6 +133,7 @@ class Program:
             for name, column in (schedule or {}).items():
                 if name in self._cells:
                     self.backend.copy_from_numpy(self._cells[name], column[0])
+            self.storage.version += section in self.changes
             for run in self.runs(section):
                 run()
         if self._objective is not None:
@@ -172,8 +174,30 @@ class Program:
         return self.backend.to_numpy(plain).reshape(value.shape)
 
     def write(self, value: Value, array: NDArray[Any]) -> None:
-        """Overwrite the contents of a plain value, such as an input."""
-        self.backend.copy_from_numpy(self._buffer(value), array)
+        """Overwrite the contents of a value, such as an input, from a plain N,C,H,W array.
+
+        Copies in other layouts that the backward section reads are made again.
+        """
+        home, buffer = self.arrangement.home(value), self._buffer(value)
+        if home is PLAIN:
+            self.backend.copy_from_numpy(buffer, array)
+        else:
+            plain = self.backend.empty(value.shape, value.dtype)
+            self.backend.copy_from_numpy(plain, array)
+            home.pack(self.backend, plain, buffer, gradient=value.root.role is Role.GRADIENT, add=False)
+        for convert in self._conversions_for_backward(value):
+            convert.run()
+
+    def _conversions_for_backward(self, value: Value) -> list[BoundStep]:
+        sections = [b.step.section for b in self.bound]
+        backward = sections.index(Section.BACKWARD) if Section.BACKWARD in sections else len(sections)
+        return [
+            b
+            for b in self.bound[:backward]
+            if b.step.call.op.name == Convert.name
+            and b.step.call.ins[0].root is value.root
+            and self.memory.blocks[b.step.call.outs[0]].last >= backward
+        ]
 
     def kernels(self) -> list[KernelUse]:
         """Which kernel, from which plugin, serves each step."""
@@ -187,3 +211,7 @@ class Program:
             self.storage.allocate([value])
             return self.storage[value]
         return self.memory.buffers[value]
+
+
+def _outlives_runs(value: Value) -> bool:
+    return value.root.role in (Role.PARAMETER, Role.STATE)

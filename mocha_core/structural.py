@@ -59,7 +59,7 @@ class Labels(Op):
     def explain(self, *x: Array) -> str:
         import numpy as np
 
-        bad = np.asarray(x[0]).ravel()
+        bad = np.asarray([] if x[0] is None else x[0]).ravel()
         bad = bad[~((bad == np.round(bad)) & (np.abs(bad) < 2**31))]
         shown = "" if bad.size == 0 else f", received {bad[0]}"
         return f"expected labels to be whole numbers 0, 1, 2, ...{shown}. Check the data set's labels."

@@ -23,8 +23,7 @@ def test_the_old_file_stays_when_the_block_fails(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+        temporary.write_text("half") // 0
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 
@@ -54,5 +53,5 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     assert len(os.listdir(tmp_path)) == 2
     remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == [".keep"]
-    with pytest.raises(KeyboardInterrupt):
-        context.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    error = KeyboardInterrupt()
+    assert not context.__exit__(type(error), error, None)

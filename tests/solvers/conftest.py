@@ -125,10 +125,10 @@ class Rows(DataLayer):
         return Table(self.arrays)
 
 
-def regression(system, rows=10, batch=4, **options):
+def regression(system, rows=10, batch=4, features=3, **options):
     """A net that learns a linear map, its layers, and its data."""
     random = np.random.default_rng(5)
-    x, t = random.standard_normal((rows, 3)), random.standard_normal((rows, 2))
+    x, t = random.standard_normal((rows, features)), random.standard_normal((rows, 2))
     data = Rows(name="data", arrays=(x, t), batch_size=batch)
     layer = Linear(name="fc", n=2, bottoms=["data"], tops=["y"], **options)
     loss = Loss(name="loss", bottoms=["y", "label"])

@@ -52,6 +52,7 @@ class Snapshot(CoffeeBreak):
 
     def init(self, solver: Solver, net: Net) -> None:
         self._latest = None
+        format_of(self._path(0))  # where none is installed, better fail now than after hours
         self._open_directory()
         if self.auto_load and solver.state.iteration == 0:
             self._load_newest(solver, net)

@@ -1,0 +1,41 @@
+"""Training, prediction and validation in turn give the same on every kind of backend."""
+
+import numpy as np
+import pytest
+from toys.backends import BACKENDS
+from toys.observe import assert_equal, everything
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def expected(dtype):
+    return everything(BACKENDS["plain"](), dtype)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "plain"])
+def test_every_backend_equals_plain(name, dtype, expected):
+    assert_equal(everything(BACKENDS[name](), dtype), expected, dtype)
+
+
+@pytest.mark.parametrize("name", ["plain", "plain, poisoned", "deferred", "deferred, fetching"])
+def test_backends_that_run_the_same_kernels_agree_bit_for_bit(name, dtype, expected):
+    seen = everything(BACKENDS[name](), dtype)
+    for key, array in expected.items():
+        assert seen[key].tobytes() == array.tobytes(), key
+
+
+def test_poison_changes_no_bit(dtype):
+    clean, poisoned = (everything(BACKENDS[n](), dtype) for n in ("blocked", "blocked, poisoned"))
+    assert all(np.array_equal(clean[key], poisoned[key]) for key in clean)
+
+
+def test_the_scenario_is_not_trivial(expected):
+    """Parameters, states and accuracy move, so that the comparisons above compare something."""
+    for key in ("conv1___filter", "tied1___weight", "side___weight", "norm___mean", "norm___variance"):
+        assert np.abs(expected[f"2 {key}"] - expected[f"0 {key}"]).max() > 1e-4, key
+    assert len({float(expected[f"{turn} validation"]) for turn in range(3)}) == 3
+    assert expected["2 batch 7"].shape == (7, 3)

@@ -1,0 +1,190 @@
+"""Broken plugins harm nobody: each is rolled back, recorded and named; strict mode raises instead."""
+
+import sys
+import types
+import warnings
+
+import pytest
+
+from mocha_core import hookimpl, plugins
+from mocha_core.errors import PluginError
+from mocha_core.plugins import PluginManager
+
+
+class Distribution:
+    def __init__(self, name, version="1.2"):
+        self.name, self.version = name, version
+
+
+class Point:
+    """An entry point whose module is a function that returns the plugin, or raises."""
+
+    def __init__(self, name, load, distribution=None):
+        self.name, self.value, self.load = name, f"{name}:plugin", load
+        self.dist = Distribution(distribution or f"acme-{name}")
+
+
+def good(kind="layers", name="Good", **options):
+    class Plugin:
+        pass
+
+    def register(self, registry):
+        registry.add(name, f"nowhere:{name}", **options)
+
+    register = eval(f"lambda self, {kind}: register(self, {kind})", {"register": register})
+    setattr(Plugin, f"mocha_register_{kind}", hookimpl(register))
+    return Plugin()
+
+
+def raising(error):
+    def load():
+        raise error
+
+    return load
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """A manager that loaded the given points, and the warnings it gave."""
+
+    def run(*points, strict=False, disabled=""):
+        monkeypatch.setattr(plugins, "entry_points", lambda group: points if group == "mocha" else ())
+        monkeypatch.setenv("MOCHA_STRICT_PLUGINS", "1" if strict else "0")
+        monkeypatch.setenv("MOCHA_DISABLED_PLUGINS", disabled)
+        manager = PluginManager()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            manager.load()
+        return manager, [str(w.message) for w in caught]
+
+    return run
+
+
+class Half:
+    """Registers two layers and then fails."""
+
+    @hookimpl
+    def mocha_register_layers(self, layers):
+        layers.add("First", "nowhere:First")
+        layers.add("Second", "nowhere:Second")
+        raise ZeroDivisionError("half way")
+
+
+class UnknownHook:
+    @hookimpl
+    def mocha_register_layers(self, layers):
+        layers.add("Unknown", "nowhere:Unknown")
+
+    @hookimpl
+    def mocha_register_spoons(self, spoons):
+        pass
+
+
+class UnknownArgument:
+    @hookimpl
+    def mocha_register_layers(self, layers, spoons):
+        layers.add("Unknown", "nowhere:Unknown")
+
+
+class BadKernel:
+    @hookimpl
+    def mocha_register_kernels(self, kernels):
+        kernels.add("good.op", "cpu", "nowhere:build")
+        kernels.add("op-without-backend", "nowhere:build")
+
+
+BROKEN = {
+    "import": (raising(ImportError("no module named cupy")), "ImportError: no module named cupy"),
+    "exit": (raising(SystemExit(3)), "SystemExit: 3"),
+    "half": (Half, "ZeroDivisionError: half way"),
+    "hook": (UnknownHook, "unknown hook 'mocha_register_spoons'"),
+    "argument": (UnknownArgument, "spoons"),
+    "kernel": (BadKernel, "expected names and then a target"),
+    "taken": (
+        lambda: good(),
+        "layer 'Good' is registered twice, by plugin 'acme-a-good' and by plugin 'acme-taken'",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_plugin_is_rolled_back_named_and_recorded(load, kind):
+    plugin, message = BROKEN[kind]
+    points = Point("a-good", good), Point(kind, plugin), Point("z-late", lambda: good(name="Late"))
+    manager, caught = load(*points)
+    (warning,) = caught
+    assert warning.startswith(f"Plugin acme-{kind} 1.2 (entry point '{kind}') failed to load: ")
+    assert message in warning
+    assert {r.name: r.status for r in manager.records} == {"a-good": "ok", kind: "failed", "z-late": "ok"}
+    assert manager.registries.layers.names() == ["Good", "Late"]
+    assert not list(manager.registries.kernels)[2:], "only the core's own two"
+    assert not any(registry.owned(f"acme-{kind}") for registry in manager.registries.all().values())
+    assert not manager.has_plugin(f"acme-{kind}")
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_strict_mode_raises_with_the_cause(load, kind):
+    plugin, _ = BROKEN[kind]
+    with pytest.raises(
+        PluginError, match=rf"(?s)Plugin acme-{kind} 1.2 .*Unset MOCHA_STRICT_PLUGINS"
+    ) as caught:
+        load(Point("a-good", good), Point(kind, plugin), strict=True)
+    assert caught.value.__cause__ is not None
+
+
+def test_ctrl_c_is_no_broken_plugin(load):
+    with pytest.raises(KeyboardInterrupt):
+        load(Point("slow", raising(KeyboardInterrupt())))
+
+
+@pytest.mark.parametrize("disabled", ["a", "acme-a", " a , other", "*"])
+def test_disabled_plugins_are_not_imported(load, disabled):
+    manager, caught = load(Point("a", raising(AssertionError("imported"))), disabled=disabled)
+    assert [r.status for r in manager.records] == ["disabled"]
+    assert caught == []
+
+
+def test_plugins_load_in_the_order_of_their_names(load):
+    loaded = []
+
+    def point(name):
+        return Point(name, lambda: (loaded.append(name), good(name=name))[1])
+
+    load(point("b"), point("c"), point("a"))
+    assert loaded == ["a", "b", "c"]
+
+
+def test_two_entry_points_of_one_distribution_do_not_unload_the_first(load):
+    first, second = Point("a", good, "acme"), Point("b", lambda: good(name="Other"), "acme")
+    manager, (warning,) = load(first, second)
+    assert "'acme' is loaded already. Give a distribution one entry point." in warning
+    assert manager.registries.layers.names() == ["Good"]
+    assert manager.has_plugin("acme")
+
+
+def test_removing_a_plugin_takes_back_what_it_registered(load):
+    manager, _ = load(Point("a", good))
+    manager.remove_plugin("acme-a")
+    assert manager.registries.layers.names() == []
+    manager.add_plugin(good(), "acme-a")
+    assert manager.registries.layers.owned("acme-a") == ["Good"]
+
+
+def test_registering_imports_nothing_and_the_first_use_does(load, monkeypatch):
+    module = types.ModuleType("acme_module")
+    module.Thing = object()
+    manager = load()[0]
+    manager.registries.layers.add("Thing", "acme_module:Thing")
+    with pytest.raises(
+        PluginError, match=r"Cannot load 'Thing', registered by plugin 'mocha-core'.*Reinstall"
+    ):
+        manager.registries.layers.get("Thing")
+    monkeypatch.setitem(sys.modules, "acme_module", module)
+    assert manager.registries.layers.get("Thing") is module.Thing
+
+
+def test_unknown_names_get_a_hint(load):
+    registry = load(Point("a", lambda: good(name="PoolingLayer")))[0].registries.layers
+    assert "No layer 'PolingLayer'. Did you mean 'PoolingLayer'?" in registry.unknown("PolingLayer")
+    assert "Registered: PoolingLayer." in registry.unknown("X")
+    assert "No installed plugin registers any." in load()[0].registries.layers.unknown("X")

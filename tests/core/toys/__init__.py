@@ -1,0 +1,1 @@
+"""Toy layers, ops, solver and backends: everything the core needs to prove itself without the std plugins."""

@@ -1,0 +1,27 @@
+"""Toy accuracy: a statistic over an epoch, in a cell that the op updates."""
+
+from __future__ import annotations
+
+from mocha_core.layer import Layer
+from mocha_core.op import Op
+
+
+class Accuracy(Op):
+    name = "toy.accuracy"
+    updates = (3,)
+    differentiable = ()
+
+    def infer(self, x, labels, valid, total):
+        return ()
+
+    def forward(self, xp, x, labels, valid, total):
+        right = xp.astype(xp.argmax(x, axis=1), xp.int32) == labels
+        right = xp.logical_and(right, xp.arange(x.shape[0], dtype=xp.int32) < valid)
+        return total + xp.stack([xp.sum(xp.astype(right, xp.float64)), xp.astype(valid, xp.float64)])
+
+
+class AccuracyLayer(Layer):
+    def build(self, b, x, label):
+        total = b.statistic("accuracy", "Accuracy", percent=True)
+        b.call(Accuracy(), x, b.labels(label), b.cell("valid_rows"), total)
+        return ()

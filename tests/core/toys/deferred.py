@@ -1,0 +1,132 @@
+"""Toy backend `deferred`: a program is recorded once as a flat queue of commands, and replayed.
+
+Between splits no Python stands between steps, addresses never change, the schedule is copied to the device once,
+and losses, the number of finished iterations and the status come back when the device is synchronised.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import numpy as np
+
+from mocha_core.backend import Backend
+from mocha_core.errors import StateError
+from mocha_core.plan import Section
+from mocha_core.program import Program
+from toys.device import Device, DeviceArray, DeviceNamespace, drain
+
+
+class Deferred(Backend):
+    name = "deferred"
+    resident_bytes = 1 << 30
+
+    def __init__(self, resident=True):
+        self.device = Device()
+        self.xp = DeviceNamespace(self.device)
+        if not resident:
+            self.resident_bytes = 0
+
+    def empty(self, shape, dtype):
+        return DeviceArray(self.device, np.empty(shape, dtype))
+
+    def to_numpy(self, array):
+        return self.device.read(array)
+
+    def copy_from_numpy(self, array, source):
+        array[...] = np.array(source)
+
+    def executor(self, *parts):
+        return DeferredProgram(self, *parts)
+
+
+class DeferredProgram(Program):
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        self.device = self.backend.device
+        self.counter = np.zeros(2, np.int64)  # minibatches begun, iterations done
+        self.columns = []
+        self.ring = np.zeros(0)
+        self.recorded = {section: self._record(section) for section in Section}
+        self.replays = self.splits = 0
+        self.addresses = self._addresses()
+
+    def _record(self, *sections):
+        """Runs of commands: device segments as lists, Python steps alone."""
+        bound = [b for b in self.bound if b.step.section in sections]
+        return [
+            (splits, [b.run for b in group]) for splits, group in groupby(bound, lambda b: b.kernel.splits)
+        ]
+
+    def iterate(self, n, schedule):
+        if self.plan.apart:
+            raise StateError("This program's sections are run one by one: use run(section).")
+        k = self.plan.minibatches
+        self.columns = [
+            (self._cells[name], np.array(v)) for name, v in schedule.items() if name in self._cells
+        ]
+        self.ring = np.zeros(n * k)
+        self.device.launch(lambda: self.counter.fill(0))
+        self.pack()
+        self.storage.version += bool(self.changes)
+        for _ in range(n):
+            self._replay(Section.CLEAR)
+            for _ in range(k):
+                self.device.launch(self._set_cells)
+                self._replay(Section.FORWARD)
+                self._replay(Section.BACKWARD)
+                self.device.launch(self._end_minibatch)
+            self._replay(Section.UPDATE, guarded=True)
+            self.device.launch(self._end_iteration)
+        self.device.synchronise()
+        self.objectives, self.done = np.array(self.ring), int(self.counter[1])
+        assert self._addresses() == self.addresses, "a buffer was bound anew"
+        return self.done
+
+    def run(self, section, schedule=None):
+        self.pack()
+        for name, column in (schedule or {}).items():
+            if name in self._cells:
+                self.backend.copy_from_numpy(self._cells[name], column[0])
+        self._replay(section)
+        self.storage.version += section in self.changes
+        if self._objective is not None:
+            self.objectives = np.asarray([self.backend.to_numpy(self._objective)])
+
+    def pack(self):
+        if self._packed_version != self.storage.version:
+            self._replay(Section.PACK)
+            self._packed_version = self.storage.version
+
+    def _replay(self, section, guarded=False):
+        for splits, commands in self.recorded[section]:
+            if splits:
+                self.device.synchronise()
+                self.splits += 1
+                drain(commands)
+            elif guarded:
+                self.device.launch(lambda commands=commands: self._failed() or drain(commands))
+            else:
+                self.device.launch(lambda commands=commands: drain(commands))
+            self.replays += 1
+
+    # What the device does by itself.
+
+    def _failed(self):
+        return "status" in self._cells and bool(self._cells["status"].memory)
+
+    def _set_cells(self):
+        for cell, column in self.columns:
+            cell.memory[...] = column[self.counter[0]]
+
+    def _end_minibatch(self):
+        if self._objective is not None:
+            self.ring[self.counter[0]] = self._objective.memory
+        self.counter[0] += 1
+
+    def _end_iteration(self):
+        self.counter[1] += not self._failed()
+
+    def _addresses(self):
+        buffers = [*self.memory.buffers.values(), *self._cells.values()]
+        return [(id(buffer), buffer.address) for buffer in buffers]

@@ -1,0 +1,70 @@
+"""A fusion that folds the SGD update of an inner product's weight into the computation of its gradient.
+
+The rewrite is careless on purpose: it never asks whether it may. That is the core's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mocha_core.kernel import Kernel
+from mocha_core.layout import Layouts
+from mocha_core.op import Op
+from mocha_core.plan import Call, Half, Section, forward_step
+from toys.blocked import store
+from toys.lanes import LANES
+
+
+class DotSgd(Op):
+    """(dy, x, w, h, rate, momentum, status?) to (dx?, db), and new w and h."""
+
+    name = "toy.dot+sgd"
+    updates = (2, 3)
+    sgd: Op
+
+    def infer(self, *x):
+        raise NotImplementedError("made by a rewrite only")
+
+    def forward(self, xp, *x):
+        raise NotImplementedError("has a kernel only")
+
+
+def rewrite(graph, root):
+    w, gradient, h, rate, momentum = root.ins
+    writers = [s for s in graph.writers(gradient) if s.key == ("toy.dot", Half.BACKWARD)]
+    if not writers:
+        return None
+    dot = writers[-1]
+    status = graph.plan.cells.get("status")
+    ins = (dot.ins[0], dot.call.ins[0], w, h, rate, momentum) + (() if status is None else (status,))
+    outs = (dot.outs[0], dot.outs[2], w, h)
+    call = Call(DotSgd(root.call.op), ins, outs, dot.call.layer)
+    add = (dot.add[0], dot.add[2], False, False)
+    return [dot, root], replace(forward_step(call, Section.BACKWARD), add=add)
+
+
+class FoldedDot(Kernel):
+    layouts = Layouts(ins=(LANES, LANES), outs=(LANES,))
+
+    def __init__(self, op):
+        self.sgd = op.sgd
+
+    def forward(self, ins, outs, add):
+        d, x, w, h, rate, momentum, *status = ins
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        dx, db, *_ = outs
+
+        def run():
+            store(dx, None if dx is None else np.einsum("bml,md->bdl", d, w).reshape(dx.shape), add[0])
+            store(db, d.sum(axis=(0, 2)), add[1])
+            if not any(status):
+                gradient = np.einsum("bml,bdl->md", d, x)
+                w[...], h[...] = self.sgd.forward(np, w, gradient, h, rate, momentum)
+
+        return run
+
+
+def build(backend, call):
+    return FoldedDot(call.op)

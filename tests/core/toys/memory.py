@@ -1,0 +1,38 @@
+"""A data layer over arrays in memory, optionally shuffled, prefetched, or broken at one row."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mocha_core.errors import FileError
+from mocha_core.layer import DataLayer
+from mocha_core.source import Source
+from mocha_core.value import Spec
+
+
+class Arrays(Source):
+    def __init__(self, arrays, seed=None, prefetch=False, broken_row=-1):
+        self.arrays = [np.asarray(a) for a in arrays]
+        self.rows = len(self.arrays[0])
+        self.specs = tuple(Spec(a.shape[1:], "float32") for a in self.arrays)
+        self.seed, self.prefetch, self.broken_row = seed, prefetch, broken_row
+        self.closed = False
+
+    def fetch(self, rows, out):
+        if self.broken_row in rows:
+            raise FileError(f"row {self.broken_row} cannot be read")
+        for target, array in zip(out, self.arrays, strict=True):
+            target[...] = array[rows]
+
+    def close(self):
+        self.closed = True
+
+
+class MemoryLayer(DataLayer):
+    arrays: tuple = ()
+    shuffle: bool = False
+    prefetch: bool = False
+    broken_row: int = -1
+
+    def open(self, seed):
+        return Arrays(self.arrays, seed if self.shuffle else None, self.prefetch, self.broken_row)
