@@ -9,6 +9,7 @@ import pytest
 from mocha_core.errors import ConfigurationError, ShapeError
 from mocha_core.kernel import Kernel
 from mocha_core.layer import Layer, TrainableLayer
+from mocha_core.layout import Layout, Layouts
 from mocha_core.op import Op
 from mocha_core.plan import Phase
 from mocha_core.plugins import registries
@@ -326,6 +327,65 @@ def test_a_kernel_check_finds(fault, message, dtype):
     check_kernel(case, backend, ScaleKernel(), dtype, TOLERANCES[dtype])
     with pytest.raises((AssertionError, TypeError), match=message):
         check_kernel(case, backend, ScaleKernel(fault), dtype, TOLERANCES[dtype])
+
+
+class FeaturesFirst(Layout):
+    """(features, rows), with rows padded to a multiple of 3."""
+
+    name = "features first"
+
+    def physical(self, spec):
+        rows, features = spec.shape
+        return Spec((features, -(-rows // 3) * 3), spec.dtype)
+
+    def pack(self, backend, plain, packed, *, gradient, add):
+        rows = len(plain)
+        packed[:, :rows] = plain.T
+        packed[:, rows:] = 0 if gradient else plain[-1:].T
+
+    def unpack(self, backend, packed, plain, *, add):
+        plain[...] = packed[:, : len(plain)].T
+
+
+FEATURES_FIRST = FeaturesFirst()
+
+
+class PackedScaleKernel(Kernel):
+    """Relies on gradients of padding rows being zero."""
+
+    layouts = Layouts(ins=(FEATURES_FIRST,), outs=(FEATURES_FIRST,))
+    forward_workspace = (Spec((3, 6), "float64"),)
+
+    def forward(self, ins, outs, add):
+        (x, w), (y, scratch) = ins, outs
+
+        def run():
+            np.multiply(x, w[:, np.newaxis], out=scratch)
+            y[...] = scratch
+
+        return run
+
+    def backward(self, ins, outs, add):
+        dy, x, w = ins[:3]
+
+        def run():
+            for out, adds, value in zip(outs, add, (dy * w[:, np.newaxis], (dy * x).sum(axis=1))):
+                if out is not None:
+                    out[...] = out + value if adds else value
+
+        return run
+
+
+def test_a_kernel_with_a_layout_of_its_own():
+    check_kernel(OpCase(Scale(), INPUTS), ReferenceBackend(), PackedScaleKernel(), "float64", 1e-12)
+
+    class CountsPadding(PackedScaleKernel):
+        def backward(self, ins, outs, add):
+            dy, x, w = ins[:3]
+            return super().backward([dy + 0.1, x, w], outs, add)
+
+    with pytest.raises(AssertionError, match="gradient of input 0, overwritten"):
+        check_kernel(OpCase(Scale(), INPUTS), ReferenceBackend(), CountsPadding(), "float64", 1e-12)
 
 
 def test_registered_kernels_are_tested(monkeypatch):
