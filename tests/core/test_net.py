@@ -176,6 +176,9 @@ def test_a_blob_that_was_not_computed_names_keep(net):
     net.predict(IMAGES, "pool1")
     with pytest.raises(StateError, match=r"Blob 'scores' is not computed by the program.*keep=\['scores'\]"):
         net.blobs["scores"].numpy()
+    with pytest.raises(StateError, match=r"Blob 'scores' is not computed by the program.*keep=\['scores'\]"):
+        net.blobs["scores"].set(np.zeros((6, 3)))
+    np.testing.assert_array_equal(net.predict(IMAGES, "data"), IMAGES)
 
 
 def test_parameters_read_write_and_check(net):
