@@ -23,11 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kernels = commands.add_parser("kernels", help="list the registered kernels by op and backend")
     kernels.set_defaults(run=lambda _: list_kernels())
     try:
-        for name in registries().commands.names():
-            command = registries().commands.get(name)()
-            added = commands.add_parser(name, help=command.help, description=command.help)
-            command.configure(added)
-            added.set_defaults(run=command.run)
+        given = sys.argv[1:] if arguments is None else arguments
+        for entry in registries().commands:
+            text = entry.options.get("help")
+            added = commands.add_parser(entry.name, help=text, description=text)
+            # Only the command that is asked for is loaded: a broken one must not take the others with it.
+            if entry.name in given:
+                command = entry.load()()
+                command.configure(added)
+                added.set_defaults(run=command.run)
         parsed = parser.parse_args(arguments)
         return int(parsed.run(parsed) or 0)
     except MochaError as error:

@@ -90,7 +90,7 @@ def mocha_register_datasets(datasets: Registry) -> None:
 
 @hookspec(historic=True)
 def mocha_register_commands(commands: Registry) -> None:
-    """`commands.add(name, target)`: classes with `help`, `configure(parser)` and `run(arguments) -> int`."""
+    """`commands.add(name, target, help="...")`: classes with `configure(parser)` and `run(arguments) -> int`."""
 
 
 @hookspec

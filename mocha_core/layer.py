@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
-class Layer(ABC):
+class _Description:
+    """Makes a dataclass of every subclass."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True, kw_only=True, eq=False)(cls)
+
+
+class Layer(_Description, ABC):
     """A description of one layer: frozen, keyword-only, compared by identity.
 
     Every subclass becomes a dataclass by itself; annotated class attributes are its fields. The same object
@@ -27,10 +35,6 @@ class Layer(ABC):
     name: str = ""
     bottoms: tuple[str, ...] = ()
     tops: tuple[str, ...] = ()
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        dataclass(frozen=True, kw_only=True, eq=False)(cls)
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
@@ -62,9 +66,6 @@ class Layer(ABC):
         return f"{type(self).__name__}({self.name})"
 
 
-dataclass(frozen=True, kw_only=True, eq=False)(Layer)  # type: ignore[type-abstract]
-
-
 class DataLayer(Layer):
     """A layer that brings minibatches into a net."""
 
@@ -73,6 +74,10 @@ class DataLayer(Layer):
 
     def check(self) -> None:
         self.replace_field("batch_size", checks.integer(self, "batch_size", self.batch_size))
+        if self.bottoms:
+            raise ConfigurationError(
+                f"{self}: expected no bottoms of a data layer, received {list(self.bottoms)}."
+            )
 
     @abstractmethod
     def open(self, seed: int) -> Source:
@@ -95,8 +100,16 @@ class ComputationLayer(Layer):
 
     neuron: Neuron | None = None
 
+    def check(self) -> None:
+        if self.neuron is not None:
+            checks.instance(self, "neuron", self.neuron, Neuron, "neurons.ReLU()")
+
 
 class TrainableLayer(ComputationLayer):
     """A computation layer with parameters. Layers with the same `param_key` share them."""
 
     param_key: str = ""
+
+    def check(self) -> None:
+        super().check()
+        checks.instance(self, "param_key", self.param_key, str, "'encoder'")

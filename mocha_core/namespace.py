@@ -47,5 +47,5 @@ def _first_party(kind: str, name: str) -> str | None:
     """The distribution that has a name according to the stub file `<kind>.pyi`."""
     stub = Path(__file__).with_name(f"{kind}.pyi")
     text = stub.read_text() if stub.exists() else ""
-    match = re.search(rf"^from (\w+)[\w.]* import {re.escape(name)} as ", text, re.MULTILINE)
+    match = re.search(rf"^from (\w+)[\w.]* import \w+ as {re.escape(name)}$", text, re.MULTILINE)
     return match[1].replace("_", "-") if match else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -223,5 +224,16 @@ class Solver(ABC):
 
 
 def evaluate(policy: Policy | float, iteration: int) -> float:
-    """The value of a policy, or the number itself."""
-    return policy(iteration) if isinstance(policy, Policy) else float(policy)
+    """The value of a policy, or the number itself.
+
+    Raises:
+        ConfigurationError: the policy's value is no finite number.
+    """
+    if not isinstance(policy, Policy):
+        return float(policy)
+    value = float(policy(iteration))
+    if not isfinite(value):
+        raise ConfigurationError(
+            f"{policy} is {value} at iteration {iteration}: expected a finite number. Choose other constants."
+        )
+    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 import numpy as np
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from mocha_core.net import Net
 
 DTYPES = ("float32", "float64")
 
@@ -59,6 +62,8 @@ class System:
         self.storage = Storage(self.backend)
         self.shared: dict[object, dict[str, State]] = {}
         """Parameters and states by the key of their layer, then by name."""
+        self.nets: WeakSet[Net] = WeakSet()
+        """The nets that were built here and are still in use."""
         self.closed = False
 
     def read(self, value: Value) -> NDArray[Any]:
@@ -80,8 +85,10 @@ class System:
             )
 
     def close(self) -> None:
-        """Release the backend. Parameters cannot be read afterwards."""
+        """Destroy the nets and release the backend. Parameters cannot be read afterwards."""
         if not self.closed:
+            for net in list(self.nets):
+                net.destroy()
             self.closed = True
             self.shared.clear()
             self.backend.close()

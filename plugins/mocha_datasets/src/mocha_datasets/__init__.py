@@ -1,0 +1,1 @@
+"""Data sets for Mocha: a small real MNIST inside, and converters for the full sets."""

@@ -1,1 +1,19 @@
-"""What this distribution registers."""
+"""What this distribution registers; imports neither NumPy nor h5py."""
+
+from mocha_core import hookimpl
+from mocha_core.registry import Registry
+
+
+@hookimpl
+def mocha_register_datasets(datasets: Registry) -> None:
+    """The data sets, each a `mocha_datasets.dataset.Dataset`."""
+    datasets.add("mnist", "mocha_datasets.mnist:MNIST")
+    datasets.add("fashion-mnist", "mocha_datasets.fashion_mnist:FashionMNIST")
+    datasets.add("cifar10", "mocha_datasets.cifar10:CIFAR10")
+
+
+@hookimpl
+def mocha_register_commands(commands: Registry) -> None:
+    """The command `mocha data`."""
+    help = "convert a data set to HDF5, or list those that can be"
+    commands.add("data", "mocha_datasets.command:DataCommand", help=help)

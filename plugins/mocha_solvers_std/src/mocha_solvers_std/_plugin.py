@@ -1,1 +1,28 @@
-"""What this distribution registers."""
+"""What this distribution registers. Imports nothing but the core's marker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mocha_core import hookimpl
+from mocha_solvers_std import COFFEE, SOLVERS
+
+if TYPE_CHECKING:
+    from mocha_core.registry import Registry
+
+
+@hookimpl
+def mocha_register_solvers(solvers: Registry) -> None:
+    for name, module in SOLVERS.items():
+        solvers.add(name, f"mocha_solvers_std.{module}:{name}")
+
+
+@hookimpl
+def mocha_register_coffee(coffee: Registry) -> None:
+    for name, module in COFFEE.items():
+        coffee.add(name, f"mocha_solvers_std.{module}:{name}")
+
+
+@hookimpl
+def mocha_register_ops(ops: Registry) -> None:
+    ops.add("sgd", "mocha_solvers_std.sgd:SGDUpdate")

@@ -1,0 +1,59 @@
+# make mnist    train LeNet on real digits
+# make test     run every check: tests, lint, types, wheels
+# make oracle   compare training with PyTorch, step by step
+# make fashion-mnist FASHION=folder    the same net on the full Fashion-MNIST
+# make clean    remove what the above made, but no data and no snapshots
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := layers_std cpu solvers_std hdf5 datasets
+TREE := -e . $(PLUGINS:%=-e plugins/mocha_%)
+PYPROJECTS := pyproject.toml $(PLUGINS:%=plugins/mocha_%/pyproject.toml)
+FASHION ?= /usr/share/datasets/fashion-mnist
+ITERATIONS ?= 1500
+
+# pyenv shows a program only the versions that PYENV_VERSION names.
+PYENV_VERSIONS = $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-3]\.[0-9]+$$' | paste -sd: -)
+
+.PHONY: help mnist fashion-mnist test oracle clean
+help:
+	@sed -n 's/^# make /make /p' Makefile
+
+mnist: $(VENV)/mocha data/mnist/test.txt
+	$(BIN)/python examples/mnist/lenet.py --iterations $(ITERATIONS)
+	$(BIN)/python examples/learning_curve.py snapshots/mnist learning-curve.png
+
+fashion-mnist: $(VENV)/mocha data/fashion-mnist/test.txt
+	$(BIN)/python examples/mnist/lenet.py --data data/fashion-mnist --snapshots snapshots/fashion-mnist --iterations 4688
+	$(BIN)/python examples/learning_curve.py snapshots/fashion-mnist learning-curve.png
+
+data/mnist/test.txt: | $(VENV)/mocha
+	$(BIN)/mocha data mnist --to $(@D)
+
+data/fashion-mnist/test.txt: | $(VENV)/mocha
+	$(BIN)/mocha data fashion-mnist --from $(FASHION) --to $(@D)
+
+test: $(VENV)/tox
+	PYENV_VERSION=$${PYENV_VERSION:-$(PYENV_VERSIONS)} $(BIN)/tox run
+
+oracle: $(VENV)/tox
+	$(BIN)/tox run -e oracle
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"Mocha needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# One pip command sees all distributions: they depend on each other and are not published.
+$(VENV)/mocha: $(PYPROJECTS) examples/requirements.txt | $(VENV)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TREE) -r examples/requirements.txt
+	@touch $@
+
+$(VENV)/tox: | $(VENV)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'tox>=4.25'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .tox .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Constraints of the first-party plugins; written by tools/make_stubs.py."""

@@ -1,0 +1,49 @@
+"""What the kernels share: how NumPy calls are bound, and views of scratch buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+#: As `mocha_core.kernel.Buffers`; a kernel knows which of them are there.
+Buffers = Sequence[Any]
+
+
+class Steps:
+    """NumPy calls with all their operands, recorded while binding and run one after the other."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], Any]] = []
+
+    def do(self, function: Callable[..., Any], *operands: Any, **options: Any) -> None:
+        """Record a call. Operands are the arrays themselves: views are made here, once."""
+        self._calls.append(partial(function, *operands, **options))
+
+    def give(
+        self,
+        function: Callable[..., Any],
+        *operands: Any,
+        out: Array,
+        scratch: Array,
+        add: bool,
+        **options: Any,
+    ) -> None:
+        """Record that `out` becomes the function's result or, through `scratch`, has it added."""
+        self.do(function, *operands, out=scratch if add else out, **options)
+        if add:
+            self.do(np.add, out, scratch, out=out)
+
+    def __call__(self) -> None:
+        for call in self._calls:
+            call()
+
+
+def view(buffer: Array, shape: tuple[int, ...]) -> Array:
+    """The first elements of a flat buffer as an array of `shape`."""
+    return buffer[: prod(shape)].reshape(shape)

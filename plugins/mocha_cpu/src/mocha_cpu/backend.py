@@ -1,0 +1,54 @@
+"""`CPUBackend`: arrays are NumPy's, matrix products are BLAS's."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from math import prod
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+from mocha_core import checks
+from mocha_core.backend import Backend
+from mocha_cpu.arrays import Array
+
+#: Bytes; a cache line, and the widest vector register.
+ALIGNMENT = 64
+
+
+class CPUBackend(Backend):
+    """Runs wherever NumPy does.
+
+    Args:
+        threads: how many threads BLAS may use while a program runs, at least 1; None leaves it to BLAS, which
+            reads OPENBLAS_NUM_THREADS and the like.
+
+    Raises:
+        ConfigurationError: `threads` is not an integer of at least 1.
+    """
+
+    name = "cpu"
+    xp = np
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = None if threads is None else checks.integer("System", "threads", threads)
+        # Looking for BLAS among the loaded libraries takes milliseconds: done once, not in every run.
+        self._blas = None if threads is None else ThreadpoolController().select(user_api="blas")
+
+    def running(self) -> AbstractContextManager[Any]:
+        """Limits BLAS to `threads`, and gives it back what it had when the run ends."""
+        return nullcontext() if self._blas is None else self._blas.limit(limits=self.threads)
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """An uninitialised array that begins at a multiple of 64 bytes."""
+        size = prod(shape) * np.dtype(dtype).itemsize
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        return memory[start : start + size].view(dtype).reshape(shape)
+
+    def to_numpy(self, array: Array) -> Array:
+        return array.copy()
+
+    def copy_from_numpy(self, array: Array, source: Array) -> None:
+        np.copyto(array, source, casting="unsafe")

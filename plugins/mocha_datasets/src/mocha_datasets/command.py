@@ -1,0 +1,45 @@
+"""`mocha data`: list the data sets, or convert one."""
+
+import argparse
+from pathlib import Path
+
+from mocha_core.errors import ConfigurationError
+from mocha_core.plugins import registries
+
+from .dataset import Dataset
+
+
+class DataCommand:
+    """`mocha data [NAME --to DIR [--from DIR] [--force]]`."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments."""
+        parser.add_argument("name", nargs="?", help="the data set; without it, list them all")
+        parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="folder of the originals")
+        parser.add_argument("--to", dest="target", type=Path, metavar="DIR", help="folder to write to")
+        parser.add_argument("--force", action="store_true", help="replace existing files")
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it; 0 means it was done."""
+        if arguments.name is None:
+            for name in dataset_names():
+                dataset = get_dataset(name)
+                print(f"{name}: {dataset.description}\n    {dataset.get_it}")
+            return 0
+        dataset = get_dataset(arguments.name)
+        if arguments.target is None:
+            raise ConfigurationError(f"mocha data {arguments.name}: name the folder to write to with --to")
+        for path in dataset.convert(arguments.source, arguments.target, arguments.force):
+            print(path)
+        return 0
+
+
+def dataset_names() -> list[str]:
+    """The names of all registered data sets."""
+    return sorted(registries().datasets.names())
+
+
+def get_dataset(name: str) -> Dataset:
+    """The registered data set `name`; raises `UnknownNameError` for any other."""
+    dataset: Dataset = registries().datasets.get(name)()
+    return dataset

@@ -1,0 +1,53 @@
+"""One part of an image data set, for training or for testing, and how it is written as HDF5."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+
+from mocha_core.errors import DataError
+
+SPLIT_FILES = ("train.hdf5", "test.hdf5", "train.txt", "test.txt")
+"""What every data set writes; the list files last, as they name the others."""
+
+_CHUNK = 1000  # images converted to float32 at a time
+_SEED = 12345678  # the one Mocha shuffles MNIST with
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """`images`: (N, C, H, W) bytes; `labels`: (N,) bytes."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+    def shuffled(self) -> "Split":
+        """The same samples in another order, always the same one."""
+        # RandomState, because NumPy promises never to change its stream; default_rng's may change.
+        order = np.random.RandomState(_SEED).permutation(len(self.labels))
+        return Split(self.images[order], self.labels[order])
+
+    def write(self, path: Path, mean: NDArray[np.float32] | float = 0.0, scale: float = 1.0) -> None:
+        """Write `path`, and beside it the list file that names it.
+
+        `data`: (N, C, H, W) float32, `(images - mean) * scale`; `label`: (N, 1) float32.
+        """
+        with h5py.File(path, "w") as file:
+            data = file.create_dataset("data", self.images.shape, np.float32)
+            for start in range(0, len(self.images), _CHUNK):
+                rows = slice(start, start + _CHUNK)
+                data[rows] = (self.images[rows].astype(np.float32) - mean) * scale
+            file["label"] = self.labels.astype(np.float32)[:, np.newaxis]
+        path.with_suffix(".txt").write_text(f"{path.name}\n", encoding="utf-8")
+
+
+def check_labels(path: Path, labels: NDArray[np.uint8], n_classes: int) -> None:
+    """Raise `DataError` if a label that was read from `path` is not in 0..n_classes-1."""
+    wrong = np.flatnonzero(labels >= n_classes)
+    if wrong.size:
+        raise DataError(
+            f"{path}: sample {wrong[0]} (counted from 0) has label {labels[wrong[0]]}, expected 0 to "
+            f"{n_classes - 1}; {wrong.size} labels are wrong. The file is damaged, or of another data set"
+        )

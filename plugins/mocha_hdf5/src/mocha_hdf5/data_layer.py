@@ -1,0 +1,42 @@
+"""`HDF5DataLayer`: minibatches from HDF5 files."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from mocha_core import checks
+from mocha_core.errors import ConfigurationError
+from mocha_core.layer import DataLayer
+from mocha_core.random import stream_id
+from mocha_hdf5.source import HDF5Source
+from mocha_hdf5.source_list import read_source_list
+
+
+class HDF5DataLayer(DataLayer):
+    """Minibatches from the HDF5 files that a text file lists, one path per line.
+
+    Tops: one for each dataset, which has the top's name: (batch_size, ...). Datasets hold numbers, samples
+    along the first axis, and are of one shape but for that in all files. A minibatch runs on from one file
+    into the next, and from the last into the first. A thread fetches ahead.
+
+    Paths in the list are relative to the working directory if they exist there, else to the list's folder.
+    """
+
+    source: str | PathLike[str] = ""
+    """The text file. Required."""
+    shuffle: bool = False
+    """Whether every epoch has an order of its own, over all files and the same for all tops."""
+
+    def check(self) -> None:
+        super().check()
+        if not isinstance(self.source, (str, PathLike)) or not str(self.source):
+            raise ConfigurationError(
+                f"{self}: expected source to be a text file that lists HDF5 files, received {self.source!r}."
+            )
+        checks.instance(self, "shuffle", self.shuffle, bool, "True")
+        if not self.tops:
+            raise ConfigurationError(f"{self}: expected a top for each dataset to read, received none.")
+
+    def open(self, seed: int) -> HDF5Source:
+        own_seed = seed << 32 | stream_id(self.name, "shuffle")
+        return HDF5Source(read_source_list(self.source), self.tops, own_seed if self.shuffle else None)

@@ -1,0 +1,42 @@
+"""Lists of HDF5 files: text files with one path per line."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from mocha_core.errors import FileError
+
+WAY_OUT = "Write a text file with the path of one HDF5 file on each line."
+
+
+def read_source_list(source: str | PathLike[str]) -> list[Path]:
+    """The files that a list names, relative to the working directory if they exist there, else to the list.
+
+    Raises:
+        FileError: the list is missing, is no text or names no file, or a file of it does not exist.
+    """
+    path = Path(source)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise FileError(f"Source list '{path}' does not exist. {WAY_OUT}") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"Source list '{path}' is not a text file. {WAY_OUT}") from error
+    except OSError as error:
+        raise FileError(f"Source list '{path}' cannot be read: {error}. {WAY_OUT}") from error
+    files = [_find(path, line.strip()) for line in lines if line.strip()]
+    if not files:
+        raise FileError(f"Source list '{path}' is empty. {WAY_OUT}")
+    return files
+
+
+def _find(source_list: Path, line: str) -> Path:
+    places = Path(line), source_list.parent / line
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileError(
+        f"Source list '{source_list}' names '{line}', which is neither in the working directory nor beside "
+        f"the list ('{places[1]}'). Correct the line, or make the file."
+    )

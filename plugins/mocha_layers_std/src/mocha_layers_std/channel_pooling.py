@@ -1,0 +1,155 @@
+"""`ChannelPoolingLayer` and its ops: the maximum or the mean of windows that slide over the channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from mocha_core import checks
+from mocha_core.array_api import Array, Namespace
+from mocha_core.builder import Builder
+from mocha_core.errors import ConfigurationError, ShapeError
+from mocha_core.layer import ComputationLayer
+from mocha_core.op import Op
+from mocha_core.value import Spec, Value
+from mocha_layers_std import fields, received
+from mocha_layers_std.arrays import Arrays, Gradients
+from mocha_layers_std.pooling import Pooling
+from mocha_layers_std.windows import padded, pooled_size, tap
+
+
+class _ChannelPooling(Op):
+    """Windows of `kernel` channels, `stride` apart, over `channels` of them padded (front, end)."""
+
+    kernel: int
+    stride: int
+    pad: tuple[int, int]
+    channels: int
+
+    def top(self, x: Spec) -> Spec:
+        """The pooled blob."""
+        received.features(x)
+        if x.shape[1] != self.channels:
+            raise ShapeError(f"expected {self.channels} channels, received {x}.")
+        return Spec((x.shape[0], self._windows(), *x.shape[2:]), x.dtype)
+
+    def _windows(self) -> int:
+        return pooled_size(self.channels, self.kernel, self.stride, *self.pad)
+
+    def _taps(self) -> Iterator[tuple[int, slice]]:
+        """Each offset in the window, and the wide blob's channels that it meets."""
+        for offset in range(self.kernel):
+            yield offset, tap(offset, self._windows(), self.stride)
+
+    def _wide(self, xp: Namespace, x: Array, fill: float) -> Array:
+        """The blob with padding, and with what the last window runs over its end."""
+        length = max(self.channels + sum(self.pad), (self._windows() - 1) * self.stride + self.kernel)
+        return padded(xp, x, 1, self.pad[0], length, fill)
+
+    def _inside(self, wide: Array) -> Array:
+        """The channels of the wide blob that are not padding."""
+        return wide[:, self.pad[0] : self.pad[0] + self.channels, ...]
+
+    def _blank(self, xp: Namespace, top: Array) -> Array:
+        """A wide blob of zeros, for gradients to be added to."""
+        bottom = xp.zeros((top.shape[0], self.channels, *top.shape[2:]), dtype=top.dtype)
+        return self._wide(xp, bottom, 0.0)
+
+
+class MaxChannelPooling(_ChannelPooling):
+    """y is the largest element of each window, and saved the int32 channel that it is in.
+
+    Padding never wins, the first of equal elements does, a NaN always does. The gradient goes to the winner.
+    """
+
+    name = "max_channel_pooling"
+    backward_reads = ("y1",)
+    saved = 1
+
+    def infer(self, x: Spec) -> tuple[Spec, ...]:
+        top = self.top(x)
+        return top, Spec(top.shape, "int32")
+
+    def forward(self, xp: Namespace, x: Array) -> tuple[Array, Array]:
+        wide = self._wide(xp, x, float("-inf"))
+        shape = (x.shape[0], self._windows(), *x.shape[2:])
+        best = xp.full(shape, float("-inf"), dtype=x.dtype)
+        first = xp.maximum(self._channel(xp, 0, len(shape)), 0)
+        index = xp.broadcast_to(first, shape)
+        for offset, channels in self._taps():
+            element = wide[:, channels, ...]
+            better = xp.logical_or(element > best, xp.isnan(element))
+            best = xp.where(better, element, best)
+            index = xp.where(better, self._channel(xp, offset, len(shape)), index)
+        return best, index
+
+    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
+        top, index = dy[0], y[1]
+        nothing, wide = xp.zeros_like(top), self._blank(xp, top)
+        for offset, channels in self._taps():
+            hit = index == self._channel(xp, offset, len(top.shape))
+            wide[:, channels, ...] += xp.where(hit, top, nothing)
+        return (self._inside(wide),)
+
+    def _channel(self, xp: Namespace, offset: int, axes: int) -> Array:
+        """The channel of each window's element number `offset`, as (1, windows, 1, ...)."""
+        channel = xp.arange(self._windows(), dtype=xp.int32) * self.stride + (offset - self.pad[0])
+        return xp.reshape(channel, (1, -1) + (1,) * (axes - 2))
+
+
+class MeanChannelPooling(_ChannelPooling):
+    """y is the sum of each window, divided by `kernel`, whatever part of the window is padding."""
+
+    name = "mean_channel_pooling"
+    backward_reads = ()
+
+    def infer(self, x: Spec) -> tuple[Spec, ...]:
+        return (self.top(x),)
+
+    def forward(self, xp: Namespace, x: Array) -> Array:
+        wide = self._wide(xp, x, 0.0)
+        total = xp.zeros((x.shape[0], self._windows(), *x.shape[2:]), dtype=x.dtype)
+        for _, channels in self._taps():
+            total = total + wide[:, channels, ...]
+        return total / float(self.kernel)
+
+    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
+        share, wide = dy[0] / float(self.kernel), self._blank(xp, dy[0])
+        for _, channels in self._taps():
+            wide[:, channels, ...] += share
+        return (self._inside(wide),)
+
+
+class ChannelPoolingLayer(ComputationLayer):
+    """Slides a window over the channels and keeps its maximum or its mean.
+
+    Bottoms: one or more (N, channels, ...). Tops: as many, (N, windows, ...), with
+    ceil((channels + front + end - kernel) / stride) + 1 windows, less one that would begin beyond the
+    channels and the padding before them. A mean is divided by `kernel` also where the window meets padding.
+    """
+
+    kernel: int = 1
+    stride: int = 1
+    pad: tuple[int, int] = (0, 0)
+    """(front, end), each smaller than the kernel."""
+    pooling: Pooling = Pooling.Max
+
+    def check(self) -> None:
+        super().check()
+        fields.one_top_each(self)
+        for field in ("kernel", "stride"):
+            self.replace_field(field, checks.integer(self, field, getattr(self, field)))
+        pad = tuple(self.pad) if isinstance(self.pad, Iterable) else ()
+        if len(pad) != 2:
+            raise ConfigurationError(
+                f"{self}: expected pad to be two integers (front, end), received {self.pad!r}."
+            )
+        self.replace_field("pad", tuple(checks.integer(self, "pad", size, at_least=0) for size in pad))
+        self.replace_field("pooling", fields.choice(self, "pooling", self.pooling, Pooling))
+
+    def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
+        kind = MaxChannelPooling if self.pooling is Pooling.Max else MeanChannelPooling
+        tops: list[Value] = []
+        for bottom in bottoms:
+            received.features(bottom.spec)
+            tops += b.call(kind(self.kernel, self.stride, self.pad, bottom.shape[1]), bottom)
+        return tuple(tops)

@@ -1,0 +1,94 @@
+"""What losses and statistics over class labels have in common.
+
+Predictions are (N, classes, ...); labels have one class index for each sample and position, as (N, ...) or
+with axes of size 1 anywhere after the first: (N, 1), (N, 1, 1, 1), (N, 1, height, width).
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from mocha_core.array_api import Array, Namespace
+from mocha_core.builder import Builder
+from mocha_core.errors import ShapeError
+from mocha_core.op import Op
+from mocha_core.structural import raise_status
+from mocha_core.value import Spec, Value
+from mocha_layers_std import received
+from mocha_layers_std.valid_rows import counted
+
+
+class ClassOp(Op):
+    """An op of (prediction, int32 labels, cells valid_rows and status, ...).
+
+    Attributes:
+        fault: what it puts into the status when a label is not the index of a class.
+        classes: how many there are, for the words of the error; 0 where that is not known.
+    """
+
+    differentiable: ClassVar[tuple[int, ...] | None] = (0,)
+    fault: int
+    classes: int = 0
+
+    @classmethod
+    def record(cls, b: Builder, prediction: Value, label: Value, *more: Value) -> tuple[Value, ...]:
+        """Record a use of the op on a layer's bottoms; returns its outputs."""
+        received.features(prediction.spec)
+        op = cls(b.fault(), prediction.shape[1])
+        return b.call(op, prediction, b.labels(label), b.cell("valid_rows"), b.cell("status"), *more)
+
+    def new_status(
+        self, xp: Namespace, prediction: Array, labels: Array, valid_rows: Array, status: Array
+    ) -> Array:
+        """The status cell after a look at the labels that count."""
+        labels = aligned(xp, labels, prediction)
+        right = xp.logical_and(labels >= 0, labels < prediction.shape[1])
+        ignored = xp.logical_not(counted(xp, valid_rows, prediction))
+        return raise_status(xp, status, xp.all(xp.logical_or(right, ignored)), self.fault)
+
+    def explain(self, *x: Array) -> str:
+        advice = (
+            f"expected labels 0 to {self.classes - 1}" if self.classes else "expected labels 0, 1, 2, ..."
+        )
+        advice += ", one for each class of the prediction. Check the labels, or the layer that predicts."
+        if x[1] is None or x[2] is None or not self.classes:
+            return f"a label is out of range; {advice}"
+        labels = np.asarray(x[1])[: int(x[2])]
+        wrong = np.argwhere((labels < 0) | (labels >= self.classes))
+        if len(wrong) == 0:
+            return f"a label was out of range; {advice}"
+        return f"label {labels[tuple(wrong[0])]} in row {wrong[0][0]} of the minibatch; {advice}"
+
+
+def check_labels(prediction: Spec, labels: Spec) -> None:
+    """Raise `ShapeError` unless there is one int32 label for each sample and position of the prediction."""
+    received.features(prediction)
+    n, _, *positions = prediction.shape
+    fits = labels.shape[:1] == (n,) and received.without_ones(labels.shape[1:]) == received.without_ones(
+        positions
+    )
+    if not fits or labels.dtype != "int32":
+        raise ShapeError(
+            f"expected int32 labels of shape {(n, *positions)} or {(n, 1, *positions)} for predictions "
+            f"{prediction}, received {labels}."
+        )
+
+
+def aligned(xp: Namespace, labels: Array, prediction: Array) -> Array:
+    """The labels as (N, 1, ...), the axes of the prediction."""
+    return xp.reshape(labels, (prediction.shape[0], 1, *prediction.shape[2:]))
+
+
+def positions_counted(xp: Namespace, valid_rows: Array, prediction: Array) -> Array:
+    """How many labels count, in the prediction's dtype."""
+    return xp.astype(valid_rows, prediction.dtype) * prod(prediction.shape[2:])
+
+
+def one_hot(xp: Namespace, labels: Array, prediction: Array) -> Array:
+    """Booleans of the prediction's shape: where the class is that of the label."""
+    axes = len(prediction.shape)
+    classes = xp.arange(prediction.shape[1], dtype=xp.int32)
+    return aligned(xp, labels, prediction) == xp.reshape(classes, (1, -1) + (1,) * (axes - 2))

@@ -1,0 +1,1 @@
+"""The standard neurons: activation functions for the tops of any computation layer."""

@@ -1,0 +1,182 @@
+"""`PoolingLayer` and its ops: the maximum or the mean of windows that slide over an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+
+from mocha_core import checks
+from mocha_core.array_api import Array, Namespace
+from mocha_core.builder import Builder
+from mocha_core.errors import ShapeError
+from mocha_core.layer import ComputationLayer
+from mocha_core.op import Op
+from mocha_core.value import Spec, Value
+from mocha_layers_std import fields, received
+from mocha_layers_std.arrays import Arrays, Gradients
+from mocha_layers_std.windows import padded, pooled_size, tap
+
+
+class Pooling(StrEnum):
+    """What becomes of a window."""
+
+    Max = "max"
+    Mean = "mean"
+
+
+class _Pooling(Op):
+    """Windows over images of `height` x `width`; kernel, stride and pad are (width, height)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    height: int
+    width: int
+
+    def top(self, x: Spec) -> Spec:
+        """The pooled images."""
+        received.images(x)
+        if x.shape[2:] != (self.height, self.width):
+            raise ShapeError(f"expected images of {self.height} rows and {self.width} columns, received {x}.")
+        return Spec((*x.shape[:2], *self._windows()), x.dtype)
+
+    def _windows(self) -> tuple[int, int]:
+        """How many windows there are down and across."""
+        (kw, kh), (sw, sh), (pw, ph) = self.kernel, self.stride, self.pad
+        return pooled_size(self.height, kh, sh, ph, ph), pooled_size(self.width, kw, sw, pw, pw)
+
+    def _taps(self) -> Iterator[tuple[int, int, slice, slice]]:
+        """Each offset in the window, row by row, and the elements of the wide image that it meets."""
+        (kw, kh), (sw, sh), (rows, columns) = self.kernel, self.stride, self._windows()
+        for u in range(kh):
+            for v in range(kw):
+                yield u, v, tap(u, rows, sh), tap(v, columns, sw)
+
+    def _wide(self, xp: Namespace, x: Array, fill: float) -> Array:
+        """The image with padding, and with what the last windows run over its end."""
+        (kw, kh), (sw, sh), (pw, ph), (rows, columns) = self.kernel, self.stride, self.pad, self._windows()
+        x = padded(xp, x, 2, ph, max(self.height + 2 * ph, (rows - 1) * sh + kh), fill)
+        return padded(xp, x, 3, pw, max(self.width + 2 * pw, (columns - 1) * sw + kw), fill)
+
+    def _inside(self, wide: Array) -> Array:
+        """What of the wide image is the image."""
+        (pw, ph) = self.pad
+        return wide[:, :, ph : ph + self.height, pw : pw + self.width]
+
+
+class MaxPooling(_Pooling):
+    """y is the largest element of each window, and saved its index (int32, row * width + column).
+
+    Padding never wins, the first of equal elements does, a NaN always does. The gradient goes to the winner.
+    """
+
+    name = "max_pooling"
+    backward_reads = ("y1",)
+    saved = 1
+
+    def infer(self, x: Spec) -> tuple[Spec, ...]:
+        top = self.top(x)
+        return top, Spec(top.shape, "int32")
+
+    def forward(self, xp: Namespace, x: Array) -> tuple[Array, Array]:
+        wide = self._wide(xp, x, float("-inf"))
+        shape = (*x.shape[:2], *self._windows())
+        best = xp.full(shape, float("-inf"), dtype=x.dtype)
+        index = xp.broadcast_to(self._first(xp), shape)
+        for u, v, rows, columns in self._taps():
+            element = wide[:, :, rows, columns]
+            better = xp.logical_or(element > best, xp.isnan(element))
+            best = xp.where(better, element, best)
+            index = xp.where(better, self._index(xp, u, v), index)
+        return best, index
+
+    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
+        top, index = dy[0], y[1]
+        nothing = xp.zeros_like(top)
+        wide = self._wide(xp, xp.zeros((*top.shape[:2], self.height, self.width), dtype=top.dtype), 0.0)
+        for u, v, rows, columns in self._taps():
+            wide[:, :, rows, columns] += xp.where(index == self._index(xp, u, v), top, nothing)
+        return (self._inside(wide),)
+
+    def _index(self, xp: Namespace, u: int, v: int) -> Array:
+        """The index in the image of each window's element (u, v)."""
+        (sw, sh), (pw, ph), (rows, columns) = self.stride, self.pad, self._windows()
+        row = xp.arange(rows, dtype=xp.int32) * sh + (u - ph)
+        column = xp.arange(columns, dtype=xp.int32) * sw + (v - pw)
+        # Left and right padding would alias pixels of the neighbouring rows.
+        outside = xp.logical_or(column < 0, column >= self.width)
+        index = xp.expand_dims(row * self.width, axis=1) + xp.expand_dims(column, axis=0)
+        return xp.where(xp.expand_dims(outside, axis=0), xp.full_like(index, -1), index)
+
+    def _first(self, xp: Namespace) -> Array:
+        """The index of each window's first element inside the image, for windows of minus infinity."""
+        (sw, sh), (pw, ph), (rows, columns) = self.stride, self.pad, self._windows()
+        row = xp.maximum(xp.arange(rows, dtype=xp.int32) * sh - ph, 0)
+        column = xp.maximum(xp.arange(columns, dtype=xp.int32) * sw - pw, 0)
+        return xp.expand_dims(row * self.width, axis=1) + xp.expand_dims(column, axis=0)
+
+
+class MeanPooling(_Pooling):
+    """y is the mean of each window; padding counts as zeros, what is beyond the padding does not count.
+
+    The divisor is the size of the window clipped to the padded image, as in Caffe and cuDNN.
+    """
+
+    name = "mean_pooling"
+    backward_reads = ()
+
+    def infer(self, x: Spec) -> tuple[Spec, ...]:
+        return (self.top(x),)
+
+    def forward(self, xp: Namespace, x: Array) -> Array:
+        wide = self._wide(xp, x, 0.0)
+        total = xp.zeros((*x.shape[:2], *self._windows()), dtype=x.dtype)
+        for _, _, rows, columns in self._taps():
+            total = total + wide[:, :, rows, columns]
+        return total / self._divisor(xp, x.dtype)
+
+    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
+        share = dy[0] / self._divisor(xp, dy[0].dtype)
+        wide = self._wide(xp, xp.zeros((*share.shape[:2], self.height, self.width), dtype=share.dtype), 0.0)
+        for _, _, rows, columns in self._taps():
+            wide[:, :, rows, columns] += share
+        return (self._inside(wide),)
+
+    def _divisor(self, xp: Namespace, dtype: object) -> Array:
+        (kw, kh), (sw, sh), (pw, ph), (rows, columns) = self.kernel, self.stride, self.pad, self._windows()
+        down = [min(kh, self.height + 2 * ph - row * sh) for row in range(rows)]
+        across = [min(kw, self.width + 2 * pw - column * sw) for column in range(columns)]
+        return xp.asarray([[d * a for a in across] for d in down], dtype=dtype)
+
+
+class PoolingLayer(ComputationLayer):
+    """Slides a window over images and keeps its maximum or its mean.
+
+    Bottoms: one or more (N, channels, height, width). Tops: as many, (N, channels, windows down, windows
+    across), with ceil((size + 2 pad - kernel) / stride) + 1 windows each way, less one that would begin
+    beyond the image and the padding before it.
+    """
+
+    kernel: tuple[int, int] = (1, 1)
+    """(width, height), as are stride and pad."""
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    """Smaller than the kernel."""
+    pooling: Pooling = Pooling.Max
+
+    def check(self) -> None:
+        super().check()
+        fields.one_top_each(self)
+        for field in ("kernel", "stride"):
+            self.replace_field(field, checks.pair(self, field, getattr(self, field)))
+        self.replace_field("pad", checks.pair(self, "pad", self.pad, at_least=0))
+        self.replace_field("pooling", fields.choice(self, "pooling", self.pooling, Pooling))
+
+    def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
+        kind = MaxPooling if self.pooling is Pooling.Max else MeanPooling
+        tops: list[Value] = []
+        for bottom in bottoms:
+            received.images(bottom.spec)
+            op = kind(self.kernel, self.stride, self.pad, *bottom.shape[2:])
+            tops += b.call(op, bottom)
+        return tuple(tops)

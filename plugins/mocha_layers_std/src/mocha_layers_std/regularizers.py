@@ -1,0 +1,51 @@
+"""Regularizers: penalties on the size of parameters. The solver's `regu_coef` multiplies them outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mocha_core import checks
+from mocha_core.array_api import Array, Namespace
+from mocha_core.parameter import Regularizer
+
+
+@dataclass(frozen=True)
+class NoRegu(Regularizer):
+    """No penalty."""
+
+    def value(self, xp: Namespace, w: Array) -> Array:
+        return xp.zeros((), dtype=w.dtype)
+
+    def gradient(self, xp: Namespace, w: Array) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class _Weighted(Regularizer):
+    coefficient: float
+
+    def __post_init__(self) -> None:
+        coefficient = checks.number(type(self).__name__, "coefficient", self.coefficient, low=0)
+        object.__setattr__(self, "coefficient", coefficient)
+
+
+@dataclass(frozen=True)
+class L2Regu(_Weighted):
+    """`coefficient * sum(w**2)`; its gradient is `2 * coefficient * w`."""
+
+    def value(self, xp: Namespace, w: Array) -> Array:
+        return self.coefficient * xp.sum(xp.square(w))
+
+    def gradient(self, xp: Namespace, w: Array) -> Array:
+        return 2 * self.coefficient * w
+
+
+@dataclass(frozen=True)
+class L1Regu(_Weighted):
+    """`coefficient * sum(abs(w))`; its gradient is `coefficient * sign(w)`, zero at zero."""
+
+    def value(self, xp: Namespace, w: Array) -> Array:
+        return self.coefficient * xp.sum(xp.abs(w))
+
+    def gradient(self, xp: Namespace, w: Array) -> Array:
+        return self.coefficient * xp.sign(w)

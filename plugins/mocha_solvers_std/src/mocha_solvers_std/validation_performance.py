@@ -1,0 +1,45 @@
+"""`ValidationPerformance`: measures a test net on its whole data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mocha_core import checks
+from mocha_core.coffee_break import CoffeeBreak
+from mocha_core.errors import ConfigurationError
+from mocha_core.log import logger
+
+if TYPE_CHECKING:
+    from mocha_core.net import Net
+    from mocha_core.solver import Solver
+
+RULE = "-" * 57
+
+
+class ValidationPerformance(CoffeeBreak):
+    """Runs every row of `test_net`'s data once, from the beginning, and logs its statistics.
+
+    Publishes "validation" with `statistics`, a dict such as {"test-accuracy-accuracy": 0.9605}. The test net
+    is left to its owner: it is not destroyed, and its data position does not move.
+
+    Raises:
+        ConfigurationError: `test_net` is no net, or no layer of it measures anything.
+    """
+
+    def __init__(self, test_net: Net) -> None:
+        from mocha_core.net import Net
+
+        checks.instance("ValidationPerformance", "test_net", test_net, Net, "Net('test', system, layers)")
+        if not test_net.plan.statistics:
+            raise ConfigurationError(
+                f"ValidationPerformance: no layer of net '{test_net.name}' measures anything. Add one that "
+                "does, such as an AccuracyLayer."
+            )
+        self.test_net = test_net
+
+    def enjoy(self, solver: Solver, net: Net) -> None:
+        self.test_net.forward_epoch()
+        shown = [f"  {line}" for line in self.test_net.show_statistics()]
+        for line in ("", "## Performance on Validation Set", RULE, *shown, RULE, ""):
+            logger.info(line)
+        solver.publish("validation", statistics=self.test_net.statistics())

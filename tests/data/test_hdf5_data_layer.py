@@ -1,0 +1,345 @@
+"""HDF5DataLayer: order, epochs, shuffling, and every error by its message."""
+
+import os
+import threading
+
+import h5py
+import mocha_hdf5.source
+import numpy as np
+import pytest
+
+import mocha_core as mocha
+from mocha_core.backend import Backend
+from mocha_core.errors import ConfigurationError, FileError
+from mocha_core.layers import HDF5DataLayer
+
+
+class NumPy(Backend):
+    name = "numpy-toy"
+    xp = np
+
+    def empty(self, shape, dtype):
+        return np.empty(shape, dtype)
+
+    def to_numpy(self, array):
+        return np.array(array)
+
+    def copy_from_numpy(self, array, source):
+        array[...] = source
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """A function that writes HDF5 files, each a dict of arrays, and returns the path of a list of them."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(*files, **options):
+        names = [f"part{number}.hdf5" for number in range(len(files))]
+        for name, arrays in zip(names, files, strict=True):
+            with h5py.File(name, "w") as file:
+                for key, array in arrays.items():
+                    file.create_dataset(key, data=array, **options)
+        (tmp_path / "list.txt").write_text("".join(f"{name}\n" for name in names))
+        return tmp_path / "list.txt"
+
+    return write
+
+
+@pytest.fixture
+def make_net():
+    nets = []
+
+    def make_net(seed=0, **options):
+        layer = HDF5DataLayer(**({"name": "data"} | options))
+        system = mocha.System(NumPy(), seed=seed, dtype="float64")
+        nets.append(mocha.Net("n", system, [layer]))
+        return nets[-1]
+
+    yield make_net
+    for net in nets:
+        net.destroy()
+
+
+def numbered(*sizes, shape=(2, 3)):
+    """Files of samples that all hold their own number, with the number negated as label."""
+    files, start = [], 0
+    for size in sizes:
+        index = np.arange(start, start + size)
+        data = np.broadcast_to(index.reshape(-1, *[1] * len(shape)), (size, *shape))
+        files.append({"data": data.astype("float64"), "label": -index[:, None].astype("float32")})
+        start += size
+    return files
+
+
+def forwards(net, n):
+    """The sample numbers of n minibatches; all tops and elements must agree on them."""
+    batches = []
+    for _ in range(n):
+        net.forward()
+        data, label = net.blobs["data"].numpy(), net.blobs["label"].numpy()
+        assert (data == -label.reshape(-1, *[1] * (data.ndim - 1))).all()
+        batches.append((-label[:, 0]).astype(int).tolist())
+    return batches
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": True, "compression": "gzip"}])
+def test_three_rounds_over_three_files(write, make_net, options):
+    net = make_net(source=write(*numbered(5, 1, 2), **options), batch_size=3)
+    assert net.epoch == 0
+    assert forwards(net, 8) == [
+        [0, 1, 2], [3, 4, 5], [6, 7, 0], [1, 2, 3], [4, 5, 6], [7, 0, 1], [2, 3, 4], [5, 6, 7],
+    ]  # fmt: skip
+    assert net.epoch == 3
+
+
+def test_a_batch_larger_than_the_data_wraps_several_times(write, make_net):
+    net = make_net(source=write(*numbered(2, 1)), batch_size=7)
+    assert forwards(net, 2) == [[0, 1, 2, 0, 1, 2, 0], [1, 2, 0, 1, 2, 0, 1]]
+    assert net.epoch == 4
+
+
+@pytest.mark.parametrize("resident", [2**30, 0])
+@pytest.mark.parametrize("options", [{}, {"chunks": True, "compression": "gzip"}])
+@pytest.mark.parametrize(("n", "batch"), [(6, 4), (4, 6)])
+def test_shuffling_shows_each_sample_equally_often(write, make_net, monkeypatch, n, batch, options, resident):
+    monkeypatch.setattr(mocha_hdf5.source, "RESIDENT", resident)
+    source = write(*numbered(n - 3, 2, 1), **options)
+    net = make_net(source=source, batch_size=batch, shuffle=True)
+    seen = [number for minibatch in forwards(net, n) for number in minibatch]
+    assert sorted(seen) == sorted([*range(n)] * batch)
+    epochs = [seen[i : i + n] for i in range(0, n * batch, n)]
+    assert all(sorted(epoch) == [*range(n)] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1, "every epoch had the same order"
+
+
+def test_the_order_is_a_function_of_seed_and_name(write, make_net):
+    source = write(*numbered(20, 30))
+    order = {
+        (seed, name): forwards(make_net(seed, name=name, source=source, batch_size=50, shuffle=True), 2)
+        for seed in (1, 2)
+        for name in ("a", "b")
+    }
+    again = forwards(make_net(1, name="a", source=source, batch_size=50, shuffle=True), 2)
+    assert order[1, "a"] == again
+    assert len({str(batches) for batches in order.values()}) == 4
+    assert all(sorted(batches[0]) == [*range(50)] for batches in order.values())
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3), (2, 3, 4), (1, 2, 3, 2)])
+def test_any_rank(write, make_net, shape):
+    net = make_net(source=write(*numbered(3, 2, shape=shape)), batch_size=2)
+    assert forwards(net, 2) == [[0, 1], [2, 3]]
+    assert net.blobs["data"].numpy().shape == (2, *shape)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float16", "float32", ">f4", "float64"])
+def test_any_numeric_dtype_becomes_that_of_the_net(write, make_net, dtype):
+    values = np.array([[0, 1], [100, 127], [3, 4]])
+    net = make_net(source=write({"x": values.astype(dtype)}), batch_size=2, tops=["x"])
+    net.forward()
+    assert net.blobs["x"].numpy().dtype == np.float64
+    assert net.blobs["x"].numpy().tolist() == [[0, 1], [100, 127]]
+
+
+def test_only_the_datasets_of_the_tops_are_read_in_the_order_of_the_tops(write, make_net):
+    arrays = {"b": np.ones((3, 2)), "names": np.array([b"x", b"y", b"z"]), "a": np.zeros((3, 1))}
+    net = make_net(source=write(arrays), batch_size=3, tops=["a", "b"])
+    net.forward()
+    assert net.blobs["a"].numpy().tolist() == [[0]] * 3
+    assert net.blobs["b"].numpy().tolist() == [[1, 1]] * 3
+
+
+def test_a_chunk_larger_than_the_cache_is_decompressed_once(write, make_net, monkeypatch):
+    monkeypatch.setattr(mocha_hdf5.source, "CHUNK_CACHE", 8)
+    reads = []
+    read = mocha_hdf5.source.Table.read
+    monkeypatch.setattr(
+        mocha_hdf5.source.Table, "read", lambda table, *rows: (reads.append(rows), read(table, *rows))[1]
+    )
+    net = make_net(source=write(*numbered(4), chunks=True, compression="gzip"), batch_size=2)
+    assert forwards(net, 4) == [[0, 1], [2, 3], [0, 1], [2, 3]]
+    assert reads == [(), ()]
+
+
+def test_the_list_may_have_spaces_and_blank_lines(write, make_net, tmp_path):
+    source = write(*numbered(2, 1))
+    source.write_text("\n  part1.hdf5 \t\n\n   \n" + str(tmp_path / "part0.hdf5") + "\r\n")
+    assert forwards(make_net(source=source, batch_size=3), 1) == [[2, 0, 1]]
+
+
+def test_paths_are_relative_to_the_working_directory_and_else_to_the_list(
+    write, make_net, tmp_path, monkeypatch
+):
+    write(*numbered(2, 1))
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "part0.hdf5").rename(tmp_path / "lists" / "part0.hdf5")
+    (tmp_path / "lists" / "part1.hdf5").write_text("decoy: the working directory comes first")
+    (tmp_path / "lists" / "l.txt").write_text("part0.hdf5\npart1.hdf5\n")
+    assert forwards(make_net(source="lists/l.txt", batch_size=3), 1) == [[0, 1, 2]]
+
+
+def test_predict_validate_and_train_share_one_file_but_no_position(write, make_net):
+    source = write(*numbered(5))
+    first, second = (make_net(source=source, batch_size=2) for _ in range(2))
+    assert forwards(first, 1) == [[0, 1]]
+    assert forwards(second, 2) == [[0, 1], [2, 3]]
+    first.forward_epoch()
+    assert forwards(first, 1) == [[2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch_size": 2}, r"HDF5DataLayer\(data\): expected source to be a text file .* received ''"),
+        ({"source": 3, "batch_size": 2}, r"expected source to be a text file .* received 3"),
+        ({"source": "l.txt"}, r"expected batch_size to be an integer >= 1, received 0"),
+        ({"source": "l.txt", "batch_size": 1, "shuffle": 1}, r"expected shuffle to be a bool .* received 1"),
+        ({"source": "l.txt", "batch_size": 1, "tops": []}, r"expected a top for each dataset"),
+    ],
+)
+def test_fields_are_checked(fields, message):
+    with pytest.raises(ConfigurationError, match=message):
+        HDF5DataLayer(name="data", **fields)
+
+
+def fails(make_net, source, message, **options):
+    with pytest.raises(FileError, match=message):
+        make_net(source=source, **({"batch_size": 2} | options))
+
+
+def test_list_missing(make_net, tmp_path):
+    fails(
+        make_net,
+        tmp_path / "no.txt",
+        r"Source list '.*no.txt' does not exist. Write a text file with the path",
+    )
+
+
+def test_list_is_a_folder(make_net, tmp_path):
+    fails(make_net, tmp_path, r"Source list '.*' cannot be read: .*Is a directory")
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_list_empty(make_net, tmp_path, text):
+    (tmp_path / "list.txt").write_text(text)
+    fails(make_net, tmp_path / "list.txt", r"Source list '.*list.txt' is empty. Write a text file")
+
+
+def test_list_is_the_hdf5_file_itself(write, make_net, tmp_path):
+    write(*numbered(2))
+    fails(
+        make_net, tmp_path / "part0.hdf5", r"Source list '.*part0.hdf5' is not a text file. Write a text file"
+    )
+
+
+def test_file_missing(write, make_net):
+    source = write(*numbered(2))
+    os.remove("part0.hdf5")
+    fails(
+        make_net, source, r"list.txt' names 'part0.hdf5', which is neither in .* nor beside .*part0.hdf5'\)"
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"label,data\n1,2\n", b"\x89HDF"])
+def test_file_not_hdf5(write, make_net, tmp_path, content):
+    source = write(*numbered(2))
+    (tmp_path / "part0.hdf5").write_bytes(content)
+    fails(make_net, source, r"'part0.hdf5' is not an HDF5 file")
+
+
+def test_file_truncated(write, make_net, tmp_path):
+    source = write(*numbered(50, 50))
+    content = (tmp_path / "part1.hdf5").read_bytes()
+    (tmp_path / "part1.hdf5").write_bytes(content[: len(content) // 2])
+    fails(make_net, source, r"'part1.hdf5': cannot be opened: .*truncated.* The file is damaged")
+
+
+def test_dataset_missing(write, make_net):
+    source = write({"images": np.zeros((2, 3)), "label": np.zeros((2, 1))})
+    fails(make_net, source, r"'part0.hdf5' has no dataset 'data'. It has: images, label")
+
+
+def test_dataset_is_a_group(write, make_net):
+    source = write({"data/x": np.zeros((2, 3)), "label": np.zeros((2, 1))})
+    fails(make_net, source, r"'part0.hdf5' has no dataset 'data'. It has: data/x, label")
+
+
+@pytest.mark.parametrize("link", [h5py.SoftLink("/label"), h5py.ExternalLink("part1.hdf5", "data")])
+def test_links_are_not_followed(write, make_net, link):
+    source = write({"label": np.zeros((2, 1))}, *numbered(2))
+    with h5py.File("part0.hdf5", "a") as file:
+        file["data"] = link
+    fails(make_net, source, r"'part0.hdf5' has no dataset 'data'. It has: label")
+
+
+def test_virtual_datasets_are_refused(write, make_net):
+    source = write({"label": np.zeros((2, 1))})
+    layout = h5py.VirtualLayout((2, 3), "f8")
+    layout[...] = h5py.VirtualSource("other.hdf5", "data", (2, 3))
+    with h5py.File("part0.hdf5", "a") as file:
+        file.create_virtual_dataset("data", layout)
+    fails(make_net, source, r"'part0.hdf5', dataset 'data': its contents are in other files")
+
+
+def test_declared_sizes_without_contents_are_refused(write, make_net):
+    source = write({"label": np.zeros((2, 1))})
+    with h5py.File("part0.hdf5", "a") as file:
+        file.create_dataset("data", shape=(2**40, 2**40), dtype="f4", chunks=(1, 1024), compression="gzip")
+    fails(make_net, source, r"dataset 'data': float32\[.*\] takes \d{25} bytes, the file holds 0")
+
+
+@pytest.mark.parametrize("data", [np.zeros((0, 3)), np.float64(1)])
+def test_no_rows(write, make_net, data):
+    source = write({"data": data, "label": np.zeros((2, 1))})
+    fails(
+        make_net,
+        source,
+        r"'part0.hdf5', dataset 'data': expected samples along the first axis, found shape \(",
+    )
+
+
+def test_row_counts_of_tops_differ(write, make_net):
+    source = write({"data": np.zeros((3, 2)), "label": np.zeros((2, 1))})
+    fails(make_net, source, r"'part0.hdf5': expected as many samples .* found 3 of 'data', 2 of 'label'")
+
+
+@pytest.mark.parametrize("other", [np.zeros((2, 4)), np.zeros((2, 3, 1))])
+def test_shapes_of_files_differ(write, make_net, other):
+    source = write({"x": np.zeros((2, 3))}, {"x": other})
+    message = (
+        r"'part1.hdf5', dataset 'x': expected samples of shape \(3,\) as in 'part0.hdf5', found \((4,|3, 1)\)"
+    )
+    fails(make_net, source, message, tops=["x"])
+
+
+@pytest.mark.parametrize("data", [np.array([b"a", b"b"]), np.ones((2, 3)) > 0, np.ones((2, 3)) * 1j])
+def test_dtype_not_numeric(write, make_net, data):
+    source = write({"data": data, "label": np.zeros((2, 1))})
+    fails(make_net, source, r"dataset 'data': expected integers or floating-point numbers, found ")
+
+
+def test_a_failure_of_the_prefetching_thread_reaches_the_caller(write, make_net, tmp_path):
+    source = write(*numbered(6), chunks=True, fletcher32=True)
+    with h5py.File("part0.hdf5", "r") as file:
+        offset = file["data"].id.get_chunk_info(0).byte_offset
+    content = bytearray((tmp_path / "part0.hdf5").read_bytes())
+    content[offset] ^= 1
+    (tmp_path / "part0.hdf5").write_bytes(content)
+    net = make_net(source=source, batch_size=2)
+    for _ in range(2):  # the net stays usable: trying again tries again
+        with pytest.raises(
+            FileError, match=r"'part0.hdf5': dataset 'data' cannot be read: .* The file is damaged"
+        ):
+            net.forward()
+
+
+def test_closing_the_system_stops_the_thread_and_closes_the_files(write):
+    source = write(*numbered(6))
+    with mocha.System(NumPy()) as system:
+        layer = HDF5DataLayer(name="closing", source=source, batch_size=2)
+        net = mocha.Net("n", system, [layer])
+        net.forward()
+        assert "prefetch closing" in {thread.name for thread in threading.enumerate()}
+    assert "prefetch closing" not in {thread.name for thread in threading.enumerate()}
+    with h5py.File("part0.hdf5", "a"):  # HDF5 refuses this while the file is open for reading
+        pass

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from mocha_layers_std import MemoryDataLayer
+
+import mocha_core as mocha
+from mocha_core.errors import ConfigurationError
+
+
+def batches(net, n, top="data"):
+    result = []
+    for _ in range(n):
+        net.forward()
+        result.append(net.blobs[top].numpy())
+    return result
+
+
+def test_wraps_and_counts_epochs(system):
+    """Mocha's own case: 9 samples, batches of 6."""
+    data = np.random.default_rng(1).normal(size=(9, 2, 3, 4))
+    label = np.arange(9)
+    net = mocha.Net("net", system, [MemoryDataLayer(data=[data, label], batch_size=6)])
+    assert net.epoch == 0
+    twice = np.concatenate([data, data])
+    for batch, epoch in enumerate((0, 1, 2)):
+        net.forward()
+        np.testing.assert_array_equal(net.blobs["data"].numpy(), twice[batch * 6 : batch * 6 + 6])
+        np.testing.assert_array_equal(
+            net.blobs["label"].numpy(), np.tile(label, 2)[batch * 6 : batch * 6 + 6]
+        )
+        assert net.epoch == epoch
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 2), (5, 2, 1, 3, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "int64", "uint8", "bool"])
+def test_any_rank_and_numeric_dtype(system, shape, dtype):
+    data = (np.arange(np.prod(shape)).reshape(shape) % 2).astype(dtype)
+    net = mocha.Net("net", system, [MemoryDataLayer(tops=["x"], data=[data], batch_size=5)])
+    net.forward()
+    np.testing.assert_array_equal(net.blobs["x"].numpy(), data)
+
+
+def test_overwriting_the_array_shows_in_the_next_batch(system):
+    array = np.zeros((4, 2))
+    layer = MemoryDataLayer(tops=["x"], data=[array], batch_size=4)
+    net = mocha.Net("net", system, [layer])
+    net.forward()
+    layer.data[0][...] = 7
+    net.forward()
+    np.testing.assert_array_equal(net.blobs["x"].numpy(), np.full((4, 2), 7))
+    assert layer.data[0] is array
+
+
+def test_shuffle(system):
+    rows = np.arange(10)
+    layer = MemoryDataLayer(tops=["x", "y"], data=[rows, -rows], batch_size=5, shuffle=True)
+    net = mocha.Net("net", system, [layer])
+    pairs = []
+    for _ in range(6):
+        net.forward()
+        np.testing.assert_array_equal(net.blobs["x"].numpy(), -net.blobs["y"].numpy())
+        pairs.append(net.blobs["x"].numpy())
+    epochs = [np.concatenate(pairs[i : i + 2]) for i in (0, 2, 4)]
+    for epoch in epochs:
+        assert not np.array_equal(epoch, rows)
+        np.testing.assert_array_equal(np.sort(epoch), rows)
+    assert not np.array_equal(epochs[0], epochs[1])
+    again = [layer.open(system.seed).order(epoch) for epoch in range(3)]
+    np.testing.assert_array_equal(again, epochs)
+    assert not np.array_equal(layer.open(system.seed + 1).order(0), epochs[0])
+
+
+def test_batch_larger_than_the_data(system):
+    net = mocha.Net("net", system, [MemoryDataLayer(tops=["x"], data=[np.arange(3)], batch_size=7)])
+    (batch,) = batches(net, 1, "x")
+    np.testing.assert_array_equal(batch, [0, 1, 2, 0, 1, 2, 0])
+    assert net.epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"data": []}, "expected data to be a list of 2 arrays, .*received none"),
+        (
+            {"data": [np.zeros(3)]},
+            r"list of 2 arrays, one for each of the tops \['data', 'label'\]; received float64\[3\]",
+        ),
+        (
+            {"data": [np.zeros((3, 2)), np.zeros(4)]},
+            r"equal lengths, at least 1; received float64\[3, 2\], float64\[4\]",
+        ),
+        ({"data": [np.zeros((0, 2)), np.zeros(0)]}, "equal lengths, at least 1"),
+        ({"data": [np.zeros(3), np.array(["a", "b", "c"])]}, "arrays of numbers with at least one axis"),
+        ({"data": [np.zeros(3), 5]}, "arrays of numbers with at least one axis"),
+        ({"batch_size": 0}, "expected batch_size to be an integer >= 1, received 0"),
+        ({"bottoms": ["x"]}, r"expected no bottoms of a data layer, received \['x'\]"),
+        ({"shuffle": "yes"}, "expected shuffle to be a bool such as True, received 'yes'"),
+    ],
+)
+def test_bad_fields(fields, message):
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        MemoryDataLayer(
+            **{"name": "train", "data": [np.zeros((3, 2)), np.zeros(3)], "batch_size": 2} | fields
+        )
+    assert "MemoryDataLayer(train)" in str(caught.value)

@@ -1,0 +1,178 @@
+"""A NumPy backend of five members, a regression net of a few toy layers, and a reader of logs."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import mocha_core as mocha
+from mocha_core.backend import Backend
+from mocha_core.layer import DataLayer, Layer, TrainableLayer
+from mocha_core.op import Op
+from mocha_core.parameter import Initializer
+from mocha_core.solver import SolverParameters
+from mocha_core.source import Source
+from mocha_core.value import Spec
+
+
+class NumPy(Backend):
+    name = "numpy-toy"
+    xp = np
+
+    def empty(self, shape, dtype):
+        return np.empty(shape, dtype)
+
+    def to_numpy(self, array):
+        return np.array(array)
+
+    def copy_from_numpy(self, array, source):
+        array[...] = source
+
+
+class Dot(Op):
+    name = "toy_dot"
+    backward_reads = ("x",)
+
+    def infer(self, x, w):
+        return (Spec((x.shape[0], w.shape[0]), x.dtype),)
+
+    def forward(self, xp, x, w):
+        return xp.matmul(x, w.T)
+
+    def backward(self, xp, dy, x, y, wanted):
+        return dy[0] @ x[1], dy[0].T @ x[0]
+
+
+class Distance(Op):
+    name = "toy_distance"
+    backward_reads = ("x",)
+    differentiable = (0,)
+
+    def infer(self, x, target):
+        return (Spec((), x.dtype),)
+
+    def forward(self, xp, x, target):
+        return xp.sum((x - target) ** 2) / 2 / x.shape[0]
+
+    def backward(self, xp, dy, x, y, wanted):
+        return dy[0] * (x[0] - x[1]) / x[0].shape[0], None
+
+
+class Counted(Op):
+    """Adds the number of valid rows whose prediction and target agree in sign."""
+
+    name = "toy_counted"
+    updates = (3,)
+    differentiable = ()
+
+    def infer(self, x, target, valid_rows, total):
+        return ()
+
+    def forward(self, xp, x, target, valid_rows, total):
+        n = int(valid_rows)
+        agree = (np.sign(x) == np.sign(target))[:n].all(axis=1)
+        return total + np.asarray([agree.sum(), n])
+
+
+class Normal(Initializer):
+    def initialize(self, shape, random):
+        return random.standard_normal(shape)
+
+
+class Linear(TrainableLayer):
+    n: int = 1
+    regularizer: object = None
+    constraint: object = None
+    multiplier: float = 1.0
+
+    def build(self, b, x):
+        w = b.param(
+            "weight", (self.n, x.shape[1]), Normal(), self.regularizer, self.constraint, self.multiplier
+        )
+        return b.call(Dot(), x, w)
+
+
+class Loss(Layer):
+    def build(self, b, x, target):
+        (loss,) = b.call(Distance(), x, target)
+        b.loss(loss)
+        return ()
+
+
+class Agreement(Layer):
+    def build(self, b, x, target):
+        total = b.statistic("accuracy", "Accuracy", percent=True)
+        b.call(Counted(), x, target, b.cell("valid_rows"), total)
+        return ()
+
+
+class Table(Source):
+    def __init__(self, arrays):
+        self.arrays = arrays
+        self.rows = len(arrays[0])
+        self.specs = tuple(Spec(a.shape[1:], "float64") for a in arrays)
+
+    def fetch(self, rows, out):
+        for target, array in zip(out, self.arrays, strict=True):
+            target[...] = array[rows]
+
+
+class Rows(DataLayer):
+    arrays: object = None
+
+    def open(self, seed):
+        return Table(self.arrays)
+
+
+def regression(system, rows=10, batch=4, features=3, **options):
+    """A net that learns a linear map, its layers, and its data."""
+    random = np.random.default_rng(5)
+    x, t = random.standard_normal((rows, features)), random.standard_normal((rows, 2))
+    data = Rows(name="data", arrays=(x, t), batch_size=batch)
+    layer = Linear(name="fc", n=2, bottoms=["data"], tops=["y"], **options)
+    loss = Loss(name="loss", bottoms=["y", "label"])
+    return SimpleNamespace(
+        net=mocha.Net("train", system, [data, layer, loss]), layer=layer, data=data, x=x, t=t, batch=batch
+    )
+
+
+def accuracy_net(system, part):
+    """A net that measures how well `part.layer` has learned the data of `part`."""
+    data = Rows(name="test-data", arrays=(part.x, part.t), batch_size=part.batch)
+    agreement = Agreement(name="test-accuracy", bottoms=["y", "label"])
+    return mocha.Net("test", system, [data, part.layer, agreement])
+
+
+def parameters(max_iter=10, **options):
+    return SolverParameters(max_iter=max_iter, **({"lr_policy": 0.1, "momentum": 0.5} | options))
+
+
+@pytest.fixture
+def system():
+    with mocha.System(NumPy(), dtype="float64", seed=3) as system:
+        yield system
+
+
+@pytest.fixture
+def toy():
+    return SimpleNamespace(
+        NumPy=NumPy,
+        Rows=Rows,
+        regression=regression,
+        accuracy_net=accuracy_net,
+        parameters=parameters,
+    )
+
+
+@pytest.fixture
+def messages(caplog):
+    """A function that returns the log lines so far, and forgets them."""
+    caplog.set_level(logging.INFO, logger="mocha")
+
+    def take():
+        lines = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return lines
+
+    return take

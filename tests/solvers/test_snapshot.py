@@ -1,0 +1,266 @@
+"""The coffee break Snapshot: what it saves, loads, skips, cleans and says."""
+
+import json
+import os
+
+import pytest
+
+import mocha_core as mocha
+from mocha_core.coffee import Snapshot, TrainingSummary, ValidationPerformance
+from mocha_core.errors import ConfigurationError, FileError, SnapshotError, UnknownNameError
+from mocha_core.plugins import Registries
+from mocha_core.solver import Solver
+from mocha_core.solvers import SGD
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "runs" / "snapshots"
+
+
+@pytest.fixture
+def train(toy, folder):
+    """A function that trains a new net with snapshots, and returns its weights and its solver."""
+
+    def train(max_iter, every=2, solver=None, seed=3, **options):
+        with mocha.System(toy.NumPy(), dtype="float64", seed=seed) as system:
+            part = toy.regression(system)
+            solver = (solver or SGD)(toy.parameters(max_iter))
+            solver.add_coffee_break(TrainingSummary(), every_n_iter=1)
+            solver.add_coffee_break(Snapshot(folder, **options), every_n_iter=every)
+            solver.solve(part.net)
+            return part.net.parameters["fc"]["weight"].numpy(), solver
+
+    return train
+
+
+def snapshots(folder):
+    return sorted(name for name in os.listdir(folder) if name != "history.jsonl")
+
+
+def test_files_are_named_by_iteration_and_nothing_is_saved_at_0(train, folder, messages):
+    train(5, every=2)
+    assert snapshots(folder) == ["snapshot-000002.hdf5", "snapshot-000004.hdf5", "snapshot-000005.hdf5"]
+    lines = [line for line in messages() if "TRAIN" not in line]
+    assert lines == [
+        f"Snapshot directory {folder} does not exist, creating...",
+        "Saving snapshot to snapshot-000002.hdf5...",
+        "Saving snapshot to snapshot-000004.hdf5...",
+        "Saving snapshot to snapshot-000005.hdf5...",
+    ]
+
+
+def test_the_newest_by_number_is_loaded_and_not_saved_again(train, folder, messages):
+    train(12, every=2)
+    os.utime(folder / "snapshot-000002.hdf5")  # the newest by time
+    content = (folder / "snapshot-000012.hdf5").read_bytes()
+    stamp = (folder / "snapshot-000012.hdf5").stat().st_mtime_ns
+    messages()
+    _, solver = train(12, every=2)
+    assert messages() == [
+        f"Snapshot directory {folder} already exists",
+        f"Auto-loading from the latest snapshot {folder / 'snapshot-000012.hdf5'}...",
+    ]
+    assert solver.state.iteration == 12
+    assert (folder / "snapshot-000012.hdf5").stat().st_mtime_ns == stamp
+    assert (folder / "snapshot-000012.hdf5").read_bytes() == content
+
+
+def test_numbers_of_more_than_six_digits_count_as_numbers(train, folder):
+    train(2)
+    (folder / "snapshot-000002.hdf5").rename(folder / "snapshot-1000000.hdf5")
+    (folder / "snapshot-999999.hdf5").write_text("older and broken: never looked at")
+    (folder / "snapshot-10000000.hdf5.bak").write_text("no snapshot")
+    _, solver = train(2)
+    assert solver.state.iteration == 2
+
+
+def test_stopped_and_resumed_is_uninterrupted(train, folder):
+    whole, solver = train(7, every=7)
+    content = (folder / "snapshot-000007.hdf5").read_bytes()
+    for name in os.listdir(folder):
+        (folder / name).unlink()
+    train(3, every=3)
+    resumed, again = train(7, every=3)
+    assert (whole == resumed).all()
+    assert solver.state == again.state
+    assert (folder / "snapshot-000007.hdf5").read_bytes() == content
+
+
+def test_without_auto_load_a_run_begins_anew(train, folder, messages):
+    train(4)
+    messages()
+    _, solver = train(2, auto_load=False)
+    lines = messages()
+    assert f"Overwriting {folder / 'snapshot-000002.hdf5'}..." in lines
+    assert f"Dropping 4 events after iteration 0 from {folder / 'history.jsonl'}" in lines
+    assert solver.state.iteration == 2
+
+
+def test_without_the_solver_state_only_the_parameters_are_loaded(train, folder, toy):
+    weights, _ = train(4)
+    with mocha.System(toy.NumPy(), dtype="float64", seed=8) as system:
+        part, solver, seen = toy.regression(system), SGD(toy.parameters(4)), []
+        solver.add_coffee_break(Snapshot(folder, also_load_solver_state=False), every_n_iter=4)
+
+        class Look(mocha.coffee.TrainingSummary):
+            def enjoy(self, solver, net):
+                seen.append((solver.state.iteration, net.parameters["fc"]["weight"].numpy()))
+
+        solver.add_coffee_break(Look(), every_n_iter=100)
+        solver.solve(part.net)
+    assert seen[0][0] == 0
+    assert (seen[0][1] == weights).all()
+    assert seen[1][0] == 4
+
+
+def test_broken_snapshots_are_named_and_skipped(train, folder, messages):
+    train(6, every=2)
+    newest, second = folder / "snapshot-000006.hdf5", folder / "snapshot-000004.hdf5"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    content = bytearray(second.read_bytes())
+    content[len(content) // 2] ^= 1
+    second.write_bytes(content)
+    messages()
+    _, solver = train(2)
+    lines = messages()
+    damaged = "is incomplete or damaged: its contents do not match their checksum. Delete it."
+    assert lines == [
+        f"Snapshot directory {folder} already exists",
+        f"Skipping snapshot-000006.hdf5: '{newest}' {damaged}",
+        f"Skipping snapshot-000004.hdf5: '{second}' {damaged}",
+        f"Auto-loading from the latest snapshot {folder / 'snapshot-000002.hdf5'}...",
+        f"Dropping 4 events after iteration 2 from {folder / 'history.jsonl'}",
+    ]
+    assert solver.state.iteration == 2
+
+
+def test_a_run_whose_snapshots_are_all_broken_begins_anew(train, folder, messages):
+    weights, _ = train(2)
+    (folder / "snapshot-000002.hdf5").write_bytes(b"")
+    again, _ = train(2)
+    assert (again == weights).all()
+    assert f"Overwriting {folder / 'snapshot-000002.hdf5'}..." in messages()
+
+
+def test_a_crash_while_saving_costs_only_that_snapshot(train, folder, monkeypatch):
+    train(4)
+    replace = os.replace
+
+    def crash(source, target):
+        if "snapshot-000006" in str(target):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        train(8)
+    assert snapshots(folder) == ["snapshot-000002.hdf5", "snapshot-000004.hdf5"]
+    monkeypatch.undo()
+    train(8)
+    assert snapshots(folder)[-1] == "snapshot-000008.hdf5"
+    numbers = [json.loads(line)["iteration"] for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert numbers == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_leftovers_of_a_killed_process_are_removed(train, folder):
+    train(2)
+    (folder / ".snapshot-000004.hdf5.4711.mocha-tmp").write_bytes(b"half")
+    train(4)
+    assert sorted(os.listdir(folder)) == ["history.jsonl", "snapshot-000002.hdf5", "snapshot-000004.hdf5"]
+
+
+def test_a_snapshot_holds_parameters_velocity_and_facts(train, folder):
+    import h5py
+
+    weights, solver = train(3)
+    with h5py.File(folder / "snapshot-000003.hdf5") as file:
+        assert (file["parameters/fc___weight"][:] == weights).all()
+        assert file["slots/velocity/fc___weight"].shape == weights.shape
+        facts = json.loads(file["facts"][:].tobytes())
+    assert facts == {
+        "iteration": 3,
+        "objective": solver.state.objective,
+        "learning_rate": 0.1,
+        "momentum": 0.5,
+        "seed": 3,
+        "dtype": "float64",
+        "solver": "SGD",
+        "cursors": {"data": 12},
+    }
+
+
+def test_another_net_is_an_error_that_names_the_way_out(train, folder, toy):
+    train(2)
+    with mocha.System(toy.NumPy()) as system:
+        other, solver = toy.regression(system, features=5).net, SGD(toy.parameters(4))
+        solver.add_coffee_break(Snapshot(folder), every_n_iter=2)
+        with pytest.raises(
+            SnapshotError, match=r"'fc___weight' has shape \(2, 3\), expected \(2, 5\). Use another sn"
+        ):
+            solver.solve(other)
+    assert solver.listeners == []
+
+
+def test_another_solver_is_an_error_that_names_the_way_out(train):
+    class Other(Solver):
+        slots = ("velocity",)
+        update = SGD.update
+
+    train(2)
+    with pytest.raises(
+        SnapshotError, match=r"is of solver SGD, this is Other. Use .*also_load_solver_state=False"
+    ):
+        train(4, solver=Other)
+
+
+def test_another_seed_is_a_warning(train, messages):
+    train(2)
+    messages()
+    train(4, seed=4)
+    assert any(
+        line.startswith("The snapshot was made with seed 3, this system has seed 4") for line in messages()
+    )
+
+
+def test_a_directory_that_cannot_be_used(train, folder):
+    folder.parent.mkdir()
+    folder.write_text("a file")
+    with pytest.raises(
+        FileError, match=rf"Snapshot directory '{folder}' cannot be used: .* Give another one"
+    ):
+        train(2)
+
+
+def test_without_a_format_training_does_not_begin(train, folder, monkeypatch):
+    monkeypatch.setattr("mocha_core.formats.registries", Registries)
+    with pytest.raises(UnknownNameError, match=r"ending '.hdf5' is unknown. Known: none; install mocha-hdf5"):
+        train(2)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("directory", ["", None, 3])
+def test_a_directory_is_needed(directory):
+    with pytest.raises(
+        ConfigurationError, match=r"Snapshot: expected directory to be a path such as 'snapshots'"
+    ):
+        Snapshot(directory)
+
+
+def test_the_history_has_a_line_per_summary_and_validation(system, toy, folder):
+    part, solver = toy.regression(system), SGD(toy.parameters(4))
+    solver.add_coffee_break(Snapshot(folder), every_n_iter=4)
+    solver.add_coffee_break(TrainingSummary(), every_n_iter=2)
+    solver.add_coffee_break(ValidationPerformance(toy.accuracy_net(system, part)), every_n_iter=4)
+    solver.solve(part.net)
+    events = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [(e["event"], e["iteration"]) for e in events] == [
+        ("validation", 0), ("training", 2), ("training", 4), ("validation", 4),
+    ]  # fmt: skip
+    assert [set(e) for e in events[:2]] == [
+        {"event", "iteration", "time", "statistics"},
+        {"event", "iteration", "time", "objective", "learning_rate"},
+    ]
+    assert events[2]["objective"] == solver.state.objective
+    assert set(events[3]["statistics"]) == {"test-accuracy-accuracy"}
+    assert solver.listeners == []
