@@ -6,10 +6,12 @@ from toys import nets
 from toys.backends import BACKENDS
 from toys.blocked import Blocked
 from toys.convolution import ConvolutionLayer
+from toys.half import HalfLayer
 from toys.inner_product import InnerProductLayer
 from toys.lanes import LANES, Lanes, Turned
 from toys.observe import parameters
 from toys.plain import Plain
+from toys.pooling import PoolingLayer
 from toys.product import SquareLayer
 from toys.sgd import SGD
 from toys.square_loss import SquareLossLayer
@@ -204,6 +206,29 @@ def test_toy_layouts_are_their_own_inverse(layout, shape):
     layout.pack(None, plain, packed, gradient=False, add=True)
     layout.unpack(None, packed, back, add=True)
     np.testing.assert_array_equal(back, 3 * plain)
+
+
+def test_a_python_step_between_kernels_in_lanes_sees_plain_arrays():
+    """The toy asserts the shapes it sees; conversions stand on both sides of it, in both directions."""
+    readers = [
+        PoolingLayer(name="pool1", bottoms=["conv1"], tops=["pool1"]),
+        HalfLayer(name="half", bottoms=["pool1"], tops=["half"]),
+        InnerProductLayer(name="ip", output_dim=3, bottoms=["half"], tops=["ip"]),
+        SquareLossLayer(bottoms=["ip", "target"]),
+    ]
+    around = []
+
+    class Watching(Blocked):
+        def bind(self, arrangement, chosen, memory):
+            steps = [(s.call.op.name, str(s.half)) for s in arrangement.steps]
+            around.extend(steps[i - 1 : i + 2] for i, (name, _) in enumerate(steps) if name == "toy.half")
+            return super().bind(arrangement, chosen, memory)
+
+    seen, expected = (gradient_of_conv1(make(), readers) for make in (Watching, Plain))
+    convert = ("mocha.convert", "forward")
+    assert around == [[convert, ("toy.half", half), convert] for half in ("forward", "backward")]
+    assert seen[0] == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_allclose(seen[1], expected[1], rtol=1e-10)
 
 
 def test_lanes_pad_values_with_a_real_row_and_gradients_with_zeros():
