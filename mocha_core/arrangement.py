@@ -38,7 +38,7 @@ class _Arranger:
         self.kernels = kernels
         self.result = Arrangement()
         self.packing: list[Step] = []
-        self.copies: dict[Value, dict[Layout, Value]] = {}
+        self.copies: dict[Value, dict[tuple[Layout, tuple[int, ...]], Value]] = {}
         self.followed: dict[Call, Layout] = {}
         self.primal = {gradient: value for value, gradient in plan.gradients.items()}
         operands = [v for step in steps for v in (*step.ins, *step.outs) if v is not None]
@@ -58,25 +58,29 @@ class _Arranger:
             None if v is None else self.obtain(v, want, step)
             for v, want in zip(step.ins, layouts[: len(step.ins)], strict=True)
         )
-        outs: list[Value | None] = []
-        add: list[bool] = []
+        given = layouts[len(step.ins) :]
+        outs = [None if v is None or self.unwanted(step, i, v) else v for i, v in enumerate(step.outs)]
+        add = [False] * len(outs)
+        first: dict[Value, bool] = {}
+        for out, adds in zip(step.outs, step.add, strict=True):
+            if out is not None:
+                first.setdefault(out.root, adds)
         after: list[Step] = []
-        for i, (out, adds) in enumerate(zip(step.outs, step.add, strict=True)):
-            given = layouts[len(step.ins) + i]
-            if out is None or self.unwanted(step, i, out):
-                outs.append(None)
-                add.append(False)
-                continue
-            self.copies.pop(out.root, None)
-            if self.settle(out, given) is given:
-                outs.append(out)
-                add.append(adds)
-            else:
-                made = Value(f"{out.name}@{given}", out.shape, out.dtype, _short_lived(out))
-                self.result.homes[made] = given
-                outs.append(made)
-                add.append(False)
-                after += self.conversion(made, out, given, self.result.home(out), adds, step.section)
+        # Of a value that is written twice, the part that needs no conversion is there first.
+        for direct in (True, False):
+            for i, out in enumerate(outs):
+                if out is None or (self.settle(out, given[i]) is given[i]) is not direct:
+                    continue
+                self.copies.pop(out.root, None)
+                adds, first[out.root] = first[out.root], True
+                if direct:
+                    add[i] = adds
+                else:
+                    made = Value(f"{out.name}@{given[i]}", out.shape, out.dtype, _short_lived(out))
+                    self.result.homes[made] = given[i]
+                    outs[i] = made
+                    home = self.result.home(out)
+                    after += self.conversion(made, out, given[i], home, adds, step.section)
         self.result.steps.append(replace(step, ins=ins, outs=tuple(outs), add=tuple(add)))
         self.result.steps += after
 
@@ -126,7 +130,7 @@ class _Arranger:
         if want is home:
             return value
         copies = self.copies.setdefault(value.root, {})
-        if want not in copies:
+        if (want, value.shape) not in copies:
             persistent = value.root.role in (Role.PARAMETER, Role.STATE) and value.root not in self.written
             copy = Value(f"{value.name}@{want}", value.shape, value.dtype, _short_lived(value))
             self.result.homes[copy] = want
@@ -134,8 +138,8 @@ class _Arranger:
                 value, copy, home, want, False, Section.PACK if persistent else step.section
             )
             (self.packing if persistent else self.result.steps).extend(steps)
-            copies[want] = copy
-        return copies[want]
+            copies[want, value.shape] = copy
+        return copies[want, value.shape]
 
     def conversion(
         self, value: Value, into: Value, source: Layout, target: Layout, add: bool, section: Section

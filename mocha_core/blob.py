@@ -49,6 +49,7 @@ class Blob:
 
         Raises:
             ShapeError: the array has another shape than the blob.
+            StateError: the program that ran last has no such blob, or used its memory again.
         """
         import numpy as np
 
@@ -59,6 +60,7 @@ class Blob:
             raise ShapeError(
                 f"Blob '{self.name}': expected an array of shape {value.shape}, received {array.shape}."
             )
+        program.check_present(value, self.name)
         program.write(value, array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

@@ -290,12 +290,13 @@ class Net:
             raise UnknownNameError(
                 f"Net '{self.name}' has no blob '{output}'. It has: {', '.join(self.plan.blobs)}."
             )
-        limit = batch_size or next(iter(self.feeds.values())).layer.batch_size
-        checks.integer(f"Net '{self.name}'", "batch_size", limit)
-        probe = self._program(ProgramKey(Phase.TEST, 1, (output,)))
-        arrays, rows = self._inputs(probe.plan, data)
-        batch = min(limit, max(rows, 1))
-        program = self._program(ProgramKey(Phase.TEST, batch, (output,))) if batch > 1 else probe
+        if batch_size is None:
+            batch_size = next(iter(self.feeds.values())).layer.batch_size
+        checks.integer(f"Net '{self.name}'", "batch_size", batch_size)
+        first = np.asarray(next(iter(data.values()), ()) if isinstance(data, Mapping) else data)
+        batch = min(batch_size, max(len(first), 1)) if first.ndim else 1
+        program = self._program(ProgramKey(Phase.TEST, batch, (output,)))
+        arrays, rows = self._inputs(program.plan, data)
         value = program.plan.blobs[output]
         result = np.empty((rows, *value.shape[1:]), value.dtype)
         for start in range(0, rows, batch):

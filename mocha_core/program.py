@@ -163,15 +163,19 @@ class Program:
             StateError: fusion removed it, or its memory was used again; names `keep`.
         """
         name = name or value.name
-        way_out = f"Build the net with Net(..., keep=['{name}']) to read it."
-        if value not in self.memory.buffers and value.root not in self.memory.buffers:
-            if value not in self.storage:
-                raise StateError(f"Blob '{name}' is not computed by the program that ran last. {way_out}")
+        self.check_present(value, name)
+        if value.root not in self.memory.buffers:
             return self.backend.to_numpy(self.storage[value])
-        if value.root in self.memory.overwritten:
-            raise StateError(f"The memory of blob '{name}' was used again in the run. {way_out}")
         plain = plain_copy(value.root, self.memory, self.arrangement, self.backend)
         return self.backend.to_numpy(plain).reshape(value.shape)
+
+    def check_present(self, value: Value, name: str) -> None:
+        """Raise `StateError` unless a value's contents are still there after a run."""
+        way_out = f"Build the net with Net(..., keep=['{name}']) to reach it."
+        if value.root not in self.memory.buffers and value not in self.storage:
+            raise StateError(f"Blob '{name}' is not computed by the program that ran last. {way_out}")
+        if value.root in self.memory.overwritten:
+            raise StateError(f"The memory of blob '{name}' was used again in the run. {way_out}")
 
     def write(self, value: Value, array: NDArray[Any]) -> None:
         """Overwrite the contents of a value, such as an input, from a plain N,C,H,W array.

@@ -5,15 +5,21 @@ import pytest
 from toys import nets
 from toys.backends import BACKENDS
 from toys.blocked import Blocked
+from toys.convolution import ConvolutionLayer
+from toys.half import HalfLayer
 from toys.inner_product import InnerProductLayer
 from toys.lanes import LANES, Lanes, Turned
 from toys.observe import parameters
+from toys.plain import Plain
+from toys.pooling import PoolingLayer
 from toys.product import SquareLayer
 from toys.sgd import SGD
 from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
-from mocha_core.layout import PLAIN
+from mocha_core import hookimpl
+from mocha_core.kernel import Reference
+from mocha_core.layout import PLAIN, Layouts
 from mocha_core.value import Spec
 
 
@@ -89,6 +95,86 @@ def test_setting_a_blob_in_lanes_reaches_all_its_readers():
         np.testing.assert_allclose(one, two, rtol=1e-10)
 
 
+def gradient_of_conv1(backend, readers, seed=3):
+    conv = ConvolutionLayer(name="conv1", n_filter=3, bottoms=["data"], tops=["conv1"])
+    with mocha.System(backend, dtype="float64", seed=seed) as system:
+        net = mocha.Net("net", system, [nets.data(), conv, *readers])
+        objective = net.forward()
+        net.backward()
+        return objective, net.gradient("conv1", "filter")
+
+
+def test_a_value_and_its_view_may_both_be_wanted_in_lanes():
+    """They have different shapes, so they need different copies."""
+    shapes = set()
+
+    class Watching(Blocked):
+        def bind(self, arrangement, chosen, memory):
+            dots = [s for s in arrangement.steps if s.key == ("toy.dot", "forward")]
+            shapes.update((s.ins[0].shape, s.call.ins[0].shape) for s in dots)
+            return super().bind(arrangement, chosen, memory)
+
+    readers = [
+        InnerProductLayer(name=n, output_dim=3, flatten=n == "b", bottoms=["conv1"], tops=[n]) for n in "ab"
+    ]
+    readers += [SquareLossLayer(name=f"loss-{n}", bottoms=[n, "target"]) for n in "ab"]
+    seen, expected = (gradient_of_conv1(make(), readers) for make in (Watching, Plain))
+    assert shapes == {((6, 3, 6, 6), (6, 3, 6, 6)), ((6, 108), (6, 108))}
+    assert seen[0] == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_allclose(seen[1], expected[1], rtol=1e-10)
+
+
+@pytest.mark.parametrize("wanted", [(PLAIN, LANES), (LANES, PLAIN), (Turned(), LANES), (LANES, Turned())])
+def test_one_value_wanted_in_two_layouts_by_one_kernel(register, wanted):
+    """x * x, with the two sides and their gradients in different layouts: both gradients add up."""
+
+    class TwoLayouts(Reference):
+        layouts = Layouts(ins=wanted, outs=(PLAIN,))
+
+        def forward(self, ins, outs, add):
+            return lambda: self.store(outs[0], self.plain(ins[0], 0) * self.plain(ins[1], 1), add[0])
+
+        def backward(self, ins, outs, add):
+            def run():
+                d, a, b = ins[0], self.plain(ins[1], 0), self.plain(ins[2], 1)
+                for i, (out, result) in enumerate(zip(outs, (d * b, d * a), strict=True)):
+                    packed = np.empty_like(out)
+                    self.repack(result, packed, i)
+                    self.store(out, packed, add[i])
+
+            return run
+
+        def store(self, target, result, adds):
+            target[...] = target + result if adds else result
+
+        def plain(self, array, i):
+            made = np.empty(self.call.ins[0].shape, array.dtype)
+            made[...] = array if wanted[i] is PLAIN else 0
+            return made if wanted[i] is PLAIN else wanted[i].unpack(None, array, made, add=False) or made
+
+        def repack(self, array, packed, i):
+            if wanted[i] is PLAIN:
+                packed[...] = array
+            else:
+                wanted[i].pack(None, array, packed, gradient=True, add=False)
+
+    class Plugin:
+        @hookimpl
+        def mocha_register_kernels(self, kernels):
+            kernels.add("toy.product", "blocked", TwoLayouts)
+
+    readers = [
+        SquareLayer(name="square", bottoms=["conv1"], tops=["square"]),
+        InnerProductLayer(name="ip", output_dim=3, bottoms=["square"], tops=["ip"]),
+        SquareLossLayer(bottoms=["ip", "target"]),
+    ]
+    expected = gradient_of_conv1(BACKENDS["plain"](), readers)
+    register(Plugin(), "two-layouts")
+    seen = gradient_of_conv1(BACKENDS["blocked, poisoned"](), readers)
+    for one, two in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-10)
+
+
 @pytest.mark.parametrize("batch", [1, 3, 4, 5, 8])
 def test_padding_never_leaks(batch):
     """Losses, gradients, parameters and statistics are those of the plain backend at any batch size."""
@@ -120,6 +206,29 @@ def test_toy_layouts_are_their_own_inverse(layout, shape):
     layout.pack(None, plain, packed, gradient=False, add=True)
     layout.unpack(None, packed, back, add=True)
     np.testing.assert_array_equal(back, 3 * plain)
+
+
+def test_a_python_step_between_kernels_in_lanes_sees_plain_arrays():
+    """The toy asserts the shapes it sees; conversions stand on both sides of it, in both directions."""
+    readers = [
+        PoolingLayer(name="pool1", bottoms=["conv1"], tops=["pool1"]),
+        HalfLayer(name="half", bottoms=["pool1"], tops=["half"]),
+        InnerProductLayer(name="ip", output_dim=3, bottoms=["half"], tops=["ip"]),
+        SquareLossLayer(bottoms=["ip", "target"]),
+    ]
+    around = []
+
+    class Watching(Blocked):
+        def bind(self, arrangement, chosen, memory):
+            steps = [(s.call.op.name, str(s.half)) for s in arrangement.steps]
+            around.extend(steps[i - 1 : i + 2] for i, (name, _) in enumerate(steps) if name == "toy.half")
+            return super().bind(arrangement, chosen, memory)
+
+    seen, expected = (gradient_of_conv1(make(), readers) for make in (Watching, Plain))
+    convert = ("mocha.convert", "forward")
+    assert around == [[convert, ("toy.half", half), convert] for half in ("forward", "backward")]
+    assert seen[0] == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_allclose(seen[1], expected[1], rtol=1e-10)
 
 
 def test_lanes_pad_values_with_a_real_row_and_gradients_with_zeros():

@@ -176,6 +176,9 @@ def test_a_blob_that_was_not_computed_names_keep(net):
     net.predict(IMAGES, "pool1")
     with pytest.raises(StateError, match=r"Blob 'scores' is not computed by the program.*keep=\['scores'\]"):
         net.blobs["scores"].numpy()
+    with pytest.raises(StateError, match=r"Blob 'scores' is not computed by the program.*keep=\['scores'\]"):
+        net.blobs["scores"].set(np.zeros((6, 3)))
+    np.testing.assert_array_equal(net.predict(IMAGES, "data"), IMAGES)
 
 
 def test_parameters_read_write_and_check(net):
@@ -214,6 +217,7 @@ def test_predict_takes_any_number_of_rows(net):
         np.testing.assert_allclose(
             net.predict(IMAGES, "scores", batch_size=batch), whole, rtol=1e-10, atol=1e-13
         )
+    assert len(net.programs()) == 5, "one for each batch size: 20 (50 too), 6, 1, 3, 7"
     assert net.predict(IMAGES[:0], "scores").shape == (0, 3)
     assert net.predict({"data": IMAGES[:1]}, "pool1").shape == (1, 3, 3, 3)
     assert net.feeds["data"].cursor == 0
@@ -233,8 +237,14 @@ def test_predict_says_what_it_wants(net, system):
         net.predict({"images": IMAGES}, "scores")
     with pytest.raises(ShapeError, match=r"as many rows in each input, received \[3, 20\]"):
         net.predict({"data": IMAGES, "label": LABELS[:3]}, "loss")
-    with pytest.raises(mocha.MochaError, match="expected batch_size to be an integer >= 1, received -2"):
-        net.predict(IMAGES, "scores", batch_size=-2)
+    for size in (-2, 0):
+        with pytest.raises(
+            mocha.MochaError, match=f"expected batch_size to be an integer >= 1, received {size}"
+        ):
+            net.predict(IMAGES, "scores", batch_size=size)
+    for wrong in (3.0, {}, {"data": 3.0}):
+        with pytest.raises(ShapeError):
+            net.predict(wrong, "scores")
 
 
 # Validation and statistics.
