@@ -1,5 +1,6 @@
 """Layers of the first-party plugins; written by tools/make_stubs.py."""
 
+from mocha_hdf5.data_layer import HDF5DataLayer as HDF5DataLayer
 from mocha_layers_std.accuracy import AccuracyLayer as AccuracyLayer
 from mocha_layers_std.channel_pooling import ChannelPoolingLayer as ChannelPoolingLayer
 from mocha_layers_std.convolution import ConvolutionLayer as ConvolutionLayer
