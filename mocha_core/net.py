@@ -182,9 +182,9 @@ class Net:
         return self._last
 
     def _program(self, key: ProgramKey) -> Program:
+        self.system.check_open()
         if self._destroyed:
             raise StateError(f"Net '{self.name}' was destroyed. Build a new Net.")
-        self.system.check_open()
         program = self._programs.get(key)
         if program is None:
             program = self.system.backend.compile(self._record(key), self.system.storage)
