@@ -19,7 +19,7 @@ options = parser.parse_args()
 lines = (options.snapshots / "history.jsonl").read_text(encoding="utf-8").splitlines()
 history = [json.loads(line) for line in lines]
 training = [e for e in history if e["event"] == "training"]
-validation = [e for e in history if e["event"] == "validation"]
+validation = [e for e in history if e["event"] == "validation" and e["iteration"]]
 
 figure = Figure(figsize=(7, 5), layout="constrained")
 upper, lower = figure.subplots(2, sharex=True)
@@ -28,7 +28,8 @@ upper.set(yscale="log", ylabel="objective", title=f"Training of {options.snapsho
 for name in validation[0]["statistics"] if validation else ():
     percent = [100 * e["statistics"][name] for e in validation]
     lower.plot([e["iteration"] for e in validation], percent, marker="o", label=name)
-    lower.annotate(f"{percent[-1]:.2f} %", (validation[-1]["iteration"], percent[-1]), ha="right", va="top")
+    place = (validation[-1]["iteration"], percent[-1])
+    lower.annotate(f"{percent[-1]:.2f} %", place, (0, -8), textcoords="offset points", ha="right", va="top")
 lower.set(xlabel="iteration", ylabel="validation, %")
 lower.legend(loc="lower right")
 for axes in (upper, lower):

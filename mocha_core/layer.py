@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
@@ -33,8 +34,8 @@ class Layer(_Description, ABC):
     """
 
     name: str = ""
-    bottoms: tuple[str, ...] = ()
-    tops: tuple[str, ...] = ()
+    bottoms: Sequence[str] = ()
+    tops: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
@@ -69,7 +70,7 @@ class Layer(_Description, ABC):
 class DataLayer(Layer):
     """A layer that brings minibatches into a net."""
 
-    tops: tuple[str, ...] = ("data", "label")
+    tops: Sequence[str] = ("data", "label")
     batch_size: int = 0
 
     def check(self) -> None:

@@ -22,8 +22,9 @@ FILES = {"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "t10k"
 
 def interpolation(size: int, wanted: int) -> NDArray[np.float64]:
     """The matrix (wanted, size) of linear interpolation, both ends kept."""
-    place = np.arange(wanted) * (size - 1) / (wanted - 1)
-    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(size)))
+    place = np.linspace(0, size - 1, wanted)
+    distance: NDArray[np.float64] = np.abs(place[:, None] - np.arange(size))
+    return np.maximum(0, 1 - distance)
 
 
 def records(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -53,7 +53,7 @@ with mocha.System(options.backend, seed=options.seed, **threads) as system:
     solver.add_coffee_break(coffee.ProgressBar(), every_n_iter=10)
     solver.add_coffee_break(coffee.TrainingSummary(), every_n_iter=100)
     solver.add_coffee_break(coffee.Snapshot(options.snapshots, auto_load=True), every_n_iter=500)
-    solver.add_coffee_break(coffee.ValidationPerformance(test_net), every_n_iter=500)
+    solver.add_coffee_break(coffee.ValidationPerformance(test_net), every_n_iter=250)
     solver.solve(net)
 
     test_net.forward_epoch()
