@@ -34,6 +34,7 @@ class ProgramKey(NamedTuple):
     outputs: tuple[str, ...] = ()
     frozen: frozenset[str] = frozenset()
     solver: Solver | None = None
+    rule: object = None
     minibatches: int = 1
     apart: bool = False
 
@@ -228,7 +229,7 @@ class Net:
     def training_program(self, solver: Solver) -> Program:
         """The program of whole iterations with a solver's updates. Used by `Solver.solve`."""
         minibatches = solver.parameters.accumulate
-        key = ProgramKey(Phase.TRAIN, frozen=self._frozen, solver=solver, minibatches=minibatches)
+        key = ProgramKey(Phase.TRAIN, None, (), self._frozen, solver, solver.rule, minibatches)
         return self._program(key)
 
     def train(self, program: Program, n: int, iteration: int, cells: Mapping[str, NDArray[Any]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -119,6 +119,11 @@ class Solver(ABC):
     @abstractmethod
     def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
         """Record the update of one parameter; `self.slot(parameter, name)` is its memory."""
+
+    @property
+    def rule(self) -> Hashable:
+        """What recorded updates depend on besides scheduled cells; when it changes, programs are compiled anew."""
+        return self.parameters.regu_coef
 
     def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
         """Record the updates of all parameters, with slots side by side."""

@@ -206,6 +206,59 @@ def test_a_failing_source_leaves_the_state_of_the_iterations_done(system, prefet
     net.destroy()
 
 
+def test_ctrl_c_leaves_a_state_to_go_on_from(system):
+    """Interrupted while the third minibatch is fetched: two iterations are done, and the rest gives the same."""
+
+    class Impatient(nets.MemoryLayer):
+        def open(self, seed):
+            source = super().open(seed)
+            fetch, calls = source.fetch, []
+
+            def interrupted(rows, out):
+                calls.append(rows)
+                if len(calls) == 3:
+                    raise KeyboardInterrupt
+                fetch(rows, out)
+
+            source.fetch = interrupted
+            return source
+
+    weights = []
+    for kind in (nets.MemoryLayer, Impatient):
+        data = kind(name="data", batch_size=6, arrays=nets.rows(), tops=("data", "label", "target"))
+        net = mocha.Net("net", system, [data, *layers()[1:]])
+        solver = SGD(parameters(max_iter=5))
+        if kind is Impatient:
+            with pytest.raises(KeyboardInterrupt):
+                solver.solve(net)
+            assert (solver.state.iteration, net.feeds["data"].cursor) == (2, 12)
+        solver.solve(net)
+        weights.append(net.parameters["x"]["weight"].numpy())
+    np.testing.assert_array_equal(*weights)
+
+
+def test_new_parameters_take_effect_at_the_next_solve(system):
+    """All of them, also the regularization coefficient, which is part of the compiled update."""
+    net = mocha.Net("net", system, layers())
+    solver = SGD(parameters(max_iter=1, momentum=0.0))
+    solver.solve(net)
+    weight = net.parameters["x"]["weight"].numpy()
+    solver.parameters = parameters(max_iter=2, momentum=0.0, regu_coef=0.25, lr_policy=0.125)
+    gradient = next_gradient(net)
+    solver.solve(net)
+    expected = weight - 0.125 * (gradient + 2 * 0.25 * weight)
+    np.testing.assert_allclose(net.parameters["x"]["weight"].numpy(), expected, rtol=1e-12)
+
+
+def next_gradient(net):
+    """The gradient of the minibatch that comes next, without taking it."""
+    cursor = net.feeds["data"].cursor
+    net.forward()
+    net.backward()
+    net.feeds["data"].seek(cursor)
+    return net.gradient("x", "weight")
+
+
 def test_a_failure_before_the_run_counts_nothing(system, monkeypatch):
     net = mocha.Net("net", system, layers())
     solver = SGD(parameters(max_iter=4))
