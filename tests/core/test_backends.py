@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+from toys import nets
 from toys.backends import BACKENDS
-from toys.observe import assert_equal, everything
+from toys.observe import assert_equal, contents, everything, parameters, train
+from toys.sgd import SGD
+
+import mocha_core as mocha
+from mocha_core.errors import DataError
 
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
@@ -39,3 +44,25 @@ def test_the_scenario_is_not_trivial(expected):
         assert np.abs(expected[f"2 {key}"] - expected[f"0 {key}"]).max() > 1e-4, key
     assert len({float(expected[f"{turn} validation"]) for turn in range(3)}) == 3
     assert expected["2 batch 7"].shape == (7, 3)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_fault_stops_every_backend_at_the_same_iteration(name, accumulate):
+    """Row 27 has a label out of range: of minibatches of six, the fifth; no update comes after it."""
+    images, labels, targets = nets.rows(36)
+    labels[27] = 4
+    data = nets.MemoryLayer(
+        name="data", batch_size=6, arrays=(images, labels, targets), tops=("data", "label", "target")
+    )
+    layers = [data, *nets.body(statistics=False), *nets.losses()]
+    done = 4 // accumulate
+    expected = train(BACKENDS["plain"](), layers, max_iter=done, accumulate=accumulate)
+    with mocha.System(BACKENDS[name](), dtype="float64", seed=3) as system:
+        net = mocha.Net("net", system, layers)
+        solver = SGD(parameters(accumulate=accumulate))
+        with pytest.raises(DataError, match=r"Layer 'loss' in net 'net': expected labels 0 to 2, received"):
+            solver.solve(net)
+        assert solver.state.iteration == done
+        assert net.feeds["data"].cursor == 24
+        assert_equal(contents(net) | {"objective": np.asarray(solver.state.objective)}, expected)
