@@ -5,8 +5,9 @@ import logging
 import numpy as np
 import pytest
 from toys import nets
+from toys.backends import BACKENDS
 from toys.inner_product import InnerProductLayer
-from toys.observe import parameters
+from toys.observe import assert_equal, contents, parameters, train
 from toys.plain import Plain
 from toys.sgd import SGD
 from toys.softmax_loss import SoftmaxLossLayer
@@ -194,16 +195,19 @@ def test_breaks_are_closed_when_training_fails(system):
 
 
 @pytest.mark.parametrize("prefetch", [False, True])
-def test_a_failing_source_leaves_the_state_of_the_iterations_done(system, prefetch):
+@pytest.mark.parametrize("name", ["plain", "blocked", "deferred, fetching"])
+def test_a_failing_source_leaves_the_state_of_the_iterations_done(name, prefetch):
     """Row 13 cannot be read: two iterations of six rows are done, and counted."""
-    net = mocha.Net("net", system, layers(prefetch=prefetch, broken_row=13))
-    solver = SGD(parameters())
-    for _ in range(2):
-        with pytest.raises(FileError, match="row 13"):
-            solver.solve(net)
-        assert solver.state.iteration == 2
-        assert net.feeds["data"].cursor == 12
-    net.destroy()
+    expected = train(Plain(), layers(), max_iter=2)
+    with mocha.System(BACKENDS[name](), dtype="float64", seed=3) as system:
+        net = mocha.Net("net", system, layers(prefetch=prefetch, broken_row=13))
+        solver = SGD(parameters())
+        for _ in range(2):
+            with pytest.raises(FileError, match="row 13"):
+                solver.solve(net)
+            assert solver.state.iteration == 2
+            assert net.feeds["data"].cursor == 12
+            assert_equal(contents(net) | {"objective": np.asarray(solver.state.objective)}, expected)
 
 
 def test_ctrl_c_leaves_a_state_to_go_on_from(system):

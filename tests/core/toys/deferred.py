@@ -48,7 +48,7 @@ class DeferredProgram(Program):
         self.columns = []
         self.ring = np.zeros(0)
         self.recorded = {section: self._record(section) for section in Section}
-        self.replays = self.splits = 0
+        self.splits = 0
         self.addresses = self._addresses()
 
     def _record(self, *sections):
@@ -69,17 +69,19 @@ class DeferredProgram(Program):
         self.device.launch(lambda: self.counter.fill(0))
         self.pack()
         self.storage.version += bool(self.changes)
-        for _ in range(n):
-            self._replay(Section.CLEAR)
-            for _ in range(k):
-                self.device.launch(self._set_cells)
-                self._replay(Section.FORWARD)
-                self._replay(Section.BACKWARD)
-                self.device.launch(self._end_minibatch)
-            self._replay(Section.UPDATE, guarded=True)
-            self.device.launch(self._end_iteration)
-        self.device.synchronise()
-        self.objectives, self.done = np.array(self.ring), int(self.counter[1])
+        try:
+            for _ in range(n):
+                self._replay(Section.CLEAR)
+                for _ in range(k):
+                    self.device.launch(self._set_cells)
+                    self._replay(Section.FORWARD)
+                    self._replay(Section.BACKWARD)
+                    self.device.launch(self._end_minibatch)
+                self._replay(Section.UPDATE, guarded=True)
+                self.device.launch(self._end_iteration)
+        finally:  # also when a Python step failed: how many iterations are done must be known
+            self.device.synchronise()
+            self.objectives, self.done = np.array(self.ring), int(self.counter[1])
         assert self._addresses() == self.addresses, "a buffer was bound anew"
         return self.done
 
@@ -108,7 +110,6 @@ class DeferredProgram(Program):
                 self.device.launch(lambda commands=commands: self._failed() or drain(commands))
             else:
                 self.device.launch(lambda commands=commands: drain(commands))
-            self.replays += 1
 
     # What the device does by itself.
 
