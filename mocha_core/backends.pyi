@@ -1,2 +1,3 @@
 """Backends of the first-party plugins; written by tools/make_stubs.py."""
 
+from mocha_cpu.backend import CPUBackend as cpu
