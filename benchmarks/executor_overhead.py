@@ -10,8 +10,9 @@ the small net is the price of an iteration: cells, the objective, the status.
 import statistics
 import time
 
-import mocha_core as mocha
 import numpy as np
+
+import mocha_core as mocha
 from mocha_core import layers
 from mocha_core.kernel import Kernel
 from mocha_core.layer import ComputationLayer
