@@ -55,9 +55,7 @@ def lenet():
         layers.PoolingLayer(name="pool1", **half, bottoms=["conv1"], tops=["pool1"]),
         layers.ConvolutionLayer(name="conv2", n_filter=50, **size, bottoms=["pool1"], tops=["conv2"]),
         layers.PoolingLayer(name="pool2", **half, bottoms=["conv2"], tops=["pool2"]),
-        layers.InnerProductLayer(
-            name="ip1", output_dim=500, neuron=neurons.ReLU(), bottoms=["pool2"], tops=["ip1"]
-        ),
+        layers.InnerProductLayer(name="ip1", output_dim=500, neuron=neurons.ReLU(), bottoms=["pool2"], tops=["ip1"]),
         layers.InnerProductLayer(name="ip2", output_dim=10, bottoms=["ip1"], tops=["ip2"]),
         layers.SoftmaxLossLayer(name="loss", bottoms=["ip2", "label"]),
     ]
@@ -85,9 +83,7 @@ def profile(lenet, repeats=30):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="BLAS threads, of both")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--profile", action="store_true")

@@ -121,9 +121,7 @@ def objective(p: dict[str, Array], x: Array, labels: Array) -> tuple[float, dict
 class Training:
     """Parameters and momentum of one run; `step` trains on one minibatch with L2 decay of the weights."""
 
-    def __init__(
-        self, p: dict[str, Array], rate: float = 0.01, momentum: float = 0.9, decay: float = 5e-4
-    ) -> None:
+    def __init__(self, p: dict[str, Array], rate: float = 0.01, momentum: float = 0.9, decay: float = 5e-4) -> None:
         self.p, self.rate, self.momentum, self.decay = p, rate, momentum, decay
         self.h = {name: np.zeros_like(w) for name, w in p.items()}
 
@@ -161,9 +159,7 @@ def check_gradients() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="BLAS threads")
     parser.add_argument("--iterations", type=int, default=50)
     arguments = parser.parse_args()

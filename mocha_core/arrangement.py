@@ -134,9 +134,7 @@ class _Arranger:
             persistent = value.root.role in (Role.PARAMETER, Role.STATE) and value.root not in self.written
             copy = Value(f"{value.name}@{want}", value.shape, value.dtype, _short_lived(value))
             self.result.homes[copy] = want
-            steps = self.conversion(
-                value, copy, home, want, False, Section.PACK if persistent else step.section
-            )
+            steps = self.conversion(value, copy, home, want, False, Section.PACK if persistent else step.section)
             (self.packing if persistent else self.result.steps).extend(steps)
             copies[want, value.shape] = copy
         return copies[want, value.shape]

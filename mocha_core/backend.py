@@ -86,15 +86,11 @@ class Backend(ABC):
         """Pass 3: a layout for every value, and conversions between them."""
         return arrange(plan, steps, {call: c.kernel for call, c in chosen.items()})
 
-    def place(
-        self, plan: Plan, arrangement: Arrangement, chosen: Mapping[Call, Chosen], storage: Storage
-    ) -> Memory:
+    def place(self, plan: Plan, arrangement: Arrangement, chosen: Mapping[Call, Chosen], storage: Storage) -> Memory:
         """Pass 4: a buffer for every value."""
         return place(plan, arrangement, {call: c.kernel for call, c in chosen.items()}, storage, self)
 
-    def bind(
-        self, arrangement: Arrangement, chosen: Mapping[Call, Chosen], memory: Memory
-    ) -> list[BoundStep]:
+    def bind(self, arrangement: Arrangement, chosen: Mapping[Call, Chosen], memory: Memory) -> list[BoundStep]:
         """Pass 5: kernels bound to buffers."""
         bound = []
         for step in arrangement.steps:

@@ -57,9 +57,7 @@ class Blob:
         value = program.plan.blobs[self.name]
         array = np.asarray(array)
         if array.shape != value.shape:
-            raise ShapeError(
-                f"Blob '{self.name}': expected an array of shape {value.shape}, received {array.shape}."
-            )
+            raise ShapeError(f"Blob '{self.name}': expected an array of shape {value.shape}, received {array.shape}.")
         program.check_present(value, self.name)
         program.write(value, array)
 

@@ -21,9 +21,7 @@ def integer(owner: object, field: str, value: Any, at_least: int = 1) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < at_least:
-        raise ConfigurationError(
-            f"{owner}: expected {field} to be an integer >= {at_least}, received {value!r}."
-        )
+        raise ConfigurationError(f"{owner}: expected {field} to be an integer >= {at_least}, received {value!r}.")
     return number
 
 
@@ -31,16 +29,12 @@ def pair(owner: object, field: str, value: Any, at_least: int = 1) -> tuple[int,
     """`value` as (width, height), each at least `at_least`."""
     items = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
     if len(items) != 2:
-        raise ConfigurationError(
-            f"{owner}: expected {field} to be two integers (width, height), received {value!r}."
-        )
+        raise ConfigurationError(f"{owner}: expected {field} to be two integers (width, height), received {value!r}.")
     width, height = items
     return integer(owner, field, width, at_least), integer(owner, field, height, at_least)
 
 
-def number(
-    owner: object, field: str, value: Any, low: float = float("-inf"), high: float = float("inf")
-) -> float:
+def number(owner: object, field: str, value: Any, low: float = float("-inf"), high: float = float("inf")) -> float:
     """`value` as a finite float in [low, high]."""
     try:
         result = float(value)
@@ -48,9 +42,7 @@ def number(
         result = float("nan")
     if not isfinite(result) or not low <= result <= high:
         bounds = "" if low == -high == float("-inf") else f" in [{low:g}, {high:g}]"
-        raise ConfigurationError(
-            f"{owner}: expected {field} to be a finite number{bounds}, received {value!r}."
-        )
+        raise ConfigurationError(f"{owner}: expected {field} to be a finite number{bounds}, received {value!r}.")
     return result
 
 

@@ -12,9 +12,7 @@ from mocha_core.plugins import plugin_manager, registries
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `mocha ARGUMENTS`; returns the exit status: 0, 1 for a MochaError, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(
-        prog="mocha", description="Deep learning for people who think in layers."
-    )
+    parser = argparse.ArgumentParser(prog="mocha", description="Deep learning for people who think in layers.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     plugins = commands.add_parser("plugins", help="list the installed plugins and their state")
     plugins.set_defaults(run=lambda _: list_plugins())

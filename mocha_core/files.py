@@ -35,9 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except MochaError:
         raise
     except OSError as error:
-        raise FileError(
-            f"'{path}' cannot be written: {error}. Check the folder and the free space."
-        ) from error
+        raise FileError(f"'{path}' cannot be written: {error}. Check the folder and the free space.") from error
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -96,9 +96,7 @@ def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> No
                     f"{', '.join(sorted(arrays)) or 'none'}. Use load_network(..., strict=False) to keep its "
                     "present contents."
                 )
-            warnings.warn(
-                f"No {state.name} found for {state.layer}, use default initialization", stacklevel=2
-            )
+            warnings.warn(f"No {state.name} found for {state.layer}, use default initialization", stacklevel=2)
         else:
             found[key] = _fit(path, array, state)
     for key, array in found.items():

@@ -67,11 +67,7 @@ class Graph:
         if new.section not in sections:
             return "the new step is in another section"
         status = self.plan.cells.get("status")
-        if (
-            Section.UPDATE in sections
-            and new.section is not Section.UPDATE
-            and status not in (None, *new.ins)
-        ):
+        if Section.UPDATE in sections and new.section is not Section.UPDATE and status not in (None, *new.ins):
             return "the new step would update after a fault, because it does not read the status cell"
         kept = {value.root for value in new.writes}
         for step in old:
@@ -108,8 +104,7 @@ def _conflict(first: Step, second: Step) -> bool:
     first_writes = {v.root for v in first.writes}
     second_writes = {v.root for v in second.writes}
     return bool(
-        first_writes & ({v.root for v in second.reads} | second_writes)
-        or second_writes & {v.root for v in first.reads}
+        first_writes & ({v.root for v in second.reads} | second_writes) or second_writes & {v.root for v in first.reads}
     )
 
 

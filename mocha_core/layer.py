@@ -76,9 +76,7 @@ class DataLayer(Layer):
     def check(self) -> None:
         self.replace_field("batch_size", checks.integer(self, "batch_size", self.batch_size))
         if self.bottoms:
-            raise ConfigurationError(
-                f"{self}: expected no bottoms of a data layer, received {list(self.bottoms)}."
-            )
+            raise ConfigurationError(f"{self}: expected no bottoms of a data layer, received {list(self.bottoms)}.")
 
     @abstractmethod
     def open(self, seed: int) -> Source:

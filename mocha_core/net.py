@@ -55,9 +55,7 @@ class Net:
     #: Compiled programs that are kept; the least recently used goes first.
     MAX_PROGRAMS = 8
 
-    def __init__(
-        self, name: str, system: System, layers: Iterable[Layer], *, keep: Iterable[str] = ()
-    ) -> None:
+    def __init__(self, name: str, system: System, layers: Iterable[Layer], *, keep: Iterable[str] = ()) -> None:
         system.check_open()
         self.name = name
         self.system = system
@@ -147,9 +145,7 @@ class Net:
         known = [layer.name for layer in self.layers]
         for name in names:
             if name not in known:
-                raise UnknownNameError(
-                    f"Net '{self.name}' has no layer '{name}'. It has: {', '.join(known)}."
-                )
+                raise UnknownNameError(f"Net '{self.name}' has no layer '{name}'. It has: {', '.join(known)}.")
 
     def summary(self) -> str:
         """A table of layers, output shapes and parameter counts, with bytes."""
@@ -288,9 +284,7 @@ class Net:
             ShapeError: the rows do not have the shape the net was built for.
         """
         if output not in self.plan.blobs:
-            raise UnknownNameError(
-                f"Net '{self.name}' has no blob '{output}'. It has: {', '.join(self.plan.blobs)}."
-            )
+            raise UnknownNameError(f"Net '{self.name}' has no blob '{output}'. It has: {', '.join(self.plan.blobs)}.")
         if batch_size is None:
             batch_size = next(iter(self.feeds.values())).layer.batch_size
         checks.integer(f"Net '{self.name}'", "batch_size", batch_size)
@@ -336,9 +330,7 @@ class Net:
                 )
         rows = {len(array) for array in arrays.values()}
         if len(rows) > 1:
-            raise ShapeError(
-                f"Net '{self.name}': expected as many rows in each input, received {sorted(rows)}."
-            )
+            raise ShapeError(f"Net '{self.name}': expected as many rows in each input, received {sorted(rows)}.")
         return arrays, rows.pop()
 
     def _begin(self, wrap: bool) -> None:
@@ -349,9 +341,7 @@ class Net:
         for feed in self.feeds.values():
             feed.seek(feed.cursor + minibatches * feed.layer.batch_size)
 
-    def _schedule(
-        self, program: Program, n: int, iteration: int, wrap: bool = True
-    ) -> dict[str, NDArray[Any]]:
+    def _schedule(self, program: Program, n: int, iteration: int, wrap: bool = True) -> dict[str, NDArray[Any]]:
         """Values of the cells that every run needs, for n minibatches."""
         k, batch = program.plan.minibatches, program.plan.batch
         index = np.arange(n)

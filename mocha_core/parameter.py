@@ -21,9 +21,7 @@ class Initializer(ABC):
     """Gives a parameter its first contents."""
 
     @abstractmethod
-    def initialize(
-        self, shape: tuple[int, ...], random: np.random.Generator
-    ) -> NDArray[np.floating[Any]] | None:
+    def initialize(self, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.floating[Any]] | None:
         """An array of `shape`, or None to leave the parameter as it is (zero, or loaded)."""
 
 
@@ -81,8 +79,7 @@ class State:
         array = np.asarray(array)
         if array.shape != self.value.shape:
             raise ShapeError(
-                f"Parameter '{self.key}': expected an array of shape {self.value.shape}, received "
-                f"{array.shape}."
+                f"Parameter '{self.key}': expected an array of shape {self.value.shape}, received {array.shape}."
             )
         self.system.write(self.value, array)
 

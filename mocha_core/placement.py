@@ -71,9 +71,7 @@ def place(
         memory.overwritten |= _overwritten(blocks)
         arena = _allocate(backend, total, dtype, blocks)
         for block in blocks:
-            memory.buffers[block.value] = carve(
-                backend, arena, block.offset, block.spec.shape, block.spec.size
-            )
+            memory.buffers[block.value] = carve(backend, arena, block.offset, block.spec.shape, block.spec.size)
     for step in arrangement.steps:
         for value in (*step.ins, *step.outs):
             if value is not None:

@@ -121,14 +121,11 @@ class Plan:
     apart: bool = False
     """Sections may be run alone, so nothing may be moved from one into another."""
 
-    def call(
-        self, op: Op, *ins: Value, layer: str = "", section: Section = Section.FORWARD
-    ) -> tuple[Value, ...]:
+    def call(self, op: Op, *ins: Value, layer: str = "", section: Section = Section.FORWARD) -> tuple[Value, ...]:
         """Record a use of `op` and return its visible outputs (neither saved nor updated ones)."""
         specs = op.infer(*(v.spec for v in ins))
         outs = tuple(
-            Value(f"{layer}.{op.name}" + (f"[{i}]" if len(specs) > 1 else ""), *s)
-            for i, s in enumerate(specs)
+            Value(f"{layer}.{op.name}" + (f"[{i}]" if len(specs) > 1 else ""), *s) for i, s in enumerate(specs)
         )
         call = Call(op, ins, outs + tuple(ins[i] for i in op.updates), layer)
         self.steps.append(forward_step(call, section))
@@ -187,9 +184,7 @@ class Plan:
                 written.add(gradient.root)
             x = tuple(v if call.op.reads("x", i) else None for i, v in enumerate(call.ins))
             y = tuple(v if call.op.reads("y", i) else None for i, v in enumerate(call.outs))
-            self.steps.append(
-                Step(call, Half.BACKWARD, dy + x + y, tuple(outs), tuple(add), Section.BACKWARD)
-            )
+            self.steps.append(Step(call, Half.BACKWARD, dy + x + y, tuple(outs), tuple(add), Section.BACKWARD))
 
     def _gradient(self, value: Value) -> Value | None:
         """The gradient of a value, as a view where the value is one; None if nothing reached it yet."""

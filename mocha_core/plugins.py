@@ -107,9 +107,7 @@ class PluginManager(pluggy.PluginManager):
     def add_plugin(self, plugin: object, name: str) -> None:
         """Register a plugin object under a name; on any error nothing of it stays behind."""
         if self.has_plugin(name):
-            raise PluginError(
-                f"A plugin named '{name}' is loaded already. Give a distribution one entry point."
-            )
+            raise PluginError(f"A plugin named '{name}' is loaded already. Give a distribution one entry point.")
         self.registries.attribute_to(name)
         try:
             self.register(plugin, name=name)

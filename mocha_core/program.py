@@ -206,8 +206,7 @@ class Program:
     def kernels(self) -> list[KernelUse]:
         """Which kernel, from which plugin, serves each step."""
         return [
-            KernelUse(b.step.call.layer, b.step.call.op.name, b.step.half, b.kernel.label, b.plugin)
-            for b in self.bound
+            KernelUse(b.step.call.layer, b.step.call.op.name, b.step.half, b.kernel.label, b.plugin) for b in self.bound
         ]
 
     def _buffer(self, value: Value) -> Any:

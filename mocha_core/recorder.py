@@ -44,9 +44,7 @@ class Recorder:
         self.gradients: dict[Value, Value] = {}
         self._tables: dict[str, list[Value]] = {}
 
-    def record(
-        self, phase: Phase, *, batch: int | None = None, keep: Sequence[str] = (), inputs: bool = False
-    ) -> Plan:
+    def record(self, phase: Phase, *, batch: int | None = None, keep: Sequence[str] = (), inputs: bool = False) -> Plan:
         """The forward steps.
 
         Args:
@@ -96,8 +94,7 @@ class Recorder:
         if plan.objective is None:
             if solver is not None:
                 raise TopologyError(
-                    f"Net '{self.name}' cannot be trained: it has no loss layer. Add one, such as "
-                    "SoftmaxLossLayer."
+                    f"Net '{self.name}' cannot be trained: it has no loss layer. Add one, such as SoftmaxLossLayer."
                 )
             return
         seed = self.cell("objective_gradient")
@@ -205,9 +202,7 @@ class Recorder:
         name = feed.layer.name
         if name not in self._tables:
             arrays = feed.everything()
-            tables = [
-                Value(f"{name}[{i}]", a.shape, self.system.dtype, Role.DATA) for i, a in enumerate(arrays)
-            ]
+            tables = [Value(f"{name}[{i}]", a.shape, self.system.dtype, Role.DATA) for i, a in enumerate(arrays)]
             self.system.storage.allocate(tables)
             for table, array in zip(tables, arrays, strict=True):
                 self.system.backend.copy_from_numpy(self.system.storage[table], array)

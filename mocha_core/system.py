@@ -80,9 +80,7 @@ class System:
     def check_open(self) -> None:
         """Raise `StateError` if the system was closed."""
         if self.closed:
-            raise StateError(
-                "This System is closed. Use its nets inside `with mocha.System(...) as system:`."
-            )
+            raise StateError("This System is closed. Use its nets inside `with mocha.System(...) as system:`.")
 
     def close(self) -> None:
         """Destroy the nets and release the backend. Parameters cannot be read afterwards."""

@@ -73,9 +73,7 @@ def _producers(net: str, layers: list[Layer]) -> tuple[dict[str, Layer], dict[st
     return producers, versions
 
 
-def _needs(
-    net: str, layer: Layer, producers: dict[str, Layer], versions: dict[str, list[Layer]]
-) -> set[Layer]:
+def _needs(net: str, layer: Layer, producers: dict[str, Layer], versions: dict[str, list[Layer]]) -> set[Layer]:
     needs: set[Layer] = set()
     for bottom in layer.bottoms:
         if bottom not in producers:

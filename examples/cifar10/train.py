@@ -29,9 +29,7 @@ def hidden_layers() -> list[Layer]:
     gaussian, relu = initializers.GaussianInitializer, neurons.ReLU()
     biggest, mean = layers.Pooling.Max, layers.Pooling.Mean
     return [
-        convolution(
-            name="conv1", n_filter=32, filter_init=gaussian(std=0.0001), bottoms=["data"], tops=["conv1"]
-        ),
+        convolution(name="conv1", n_filter=32, filter_init=gaussian(std=0.0001), bottoms=["data"], tops=["conv1"]),
         pooling(name="pool1", pooling=biggest, neuron=relu, bottoms=["conv1"], tops=["pool1"]),
         lrn(name="norm1", bottoms=["pool1"], tops=["norm1"]),
         convolution(
@@ -77,12 +75,8 @@ def schedule(iterations: int) -> Policy:
 def main() -> None:
     """Train, or go on from the last snapshot."""
     parser = argparse.ArgumentParser(description="Train the CIFAR-10 tutorial's net.")
-    parser.add_argument(
-        "--data", type=Path, default=Path("data/cifar10"), help="folder of train.txt, test.txt"
-    )
-    parser.add_argument(
-        "--snapshots", type=Path, default=Path("snapshots/cifar10"), help="folder for snapshots"
-    )
+    parser.add_argument("--data", type=Path, default=Path("data/cifar10"), help="folder of train.txt, test.txt")
+    parser.add_argument("--snapshots", type=Path, default=Path("snapshots/cifar10"), help="folder for snapshots")
     parser.add_argument("--iterations", type=int, default=70_000, help="minibatches of 100 images")
     parser.add_argument("--backend", help="such as cpu; otherwise the best one installed")
     parser.add_argument("--seed", type=int, default=1, help="decides the initial weights")

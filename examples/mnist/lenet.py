@@ -28,9 +28,7 @@ conv1 = layers.ConvolutionLayer(name="conv1", n_filter=20, kernel=(5, 5), bottom
 pool1 = layers.PoolingLayer(name="pool1", kernel=(2, 2), stride=(2, 2), bottoms=["conv1"], tops=["pool1"])
 conv2 = layers.ConvolutionLayer(name="conv2", n_filter=50, kernel=(5, 5), bottoms=["pool1"], tops=["conv2"])
 pool2 = layers.PoolingLayer(name="pool2", kernel=(2, 2), stride=(2, 2), bottoms=["conv2"], tops=["pool2"])
-fc1 = layers.InnerProductLayer(
-    name="ip1", output_dim=500, neuron=neurons.ReLU(), bottoms=["pool2"], tops=["ip1"]
-)
+fc1 = layers.InnerProductLayer(name="ip1", output_dim=500, neuron=neurons.ReLU(), bottoms=["pool2"], tops=["ip1"])
 fc2 = layers.InnerProductLayer(name="ip2", output_dim=10, bottoms=["ip1"], tops=["ip2"])
 loss = layers.SoftmaxLossLayer(name="loss", bottoms=["ip2", "label"])
 common = [conv1, pool1, conv2, pool2, fc1, fc2]

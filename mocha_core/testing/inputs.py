@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def distinct(
-    shape: tuple[int, ...], seed: int = 0, low: float = -1.0, high: float = 1.0
-) -> NDArray[np.float64]:
+def distinct(shape: tuple[int, ...], seed: int = 0, low: float = -1.0, high: float = 1.0) -> NDArray[np.float64]:
     """Different numbers in (low, high), evenly spaced in random order: right for maxima and rectifiers.
 
     Where low is -high, none is closer to zero than half the distance of two.

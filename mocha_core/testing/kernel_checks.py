@@ -84,9 +84,7 @@ class Bench:
             for _ in range(1 if updates else 2):
                 run()
         operands = zip(self.y, call.outs, layouts, strict=True)
-        return [
-            None if buffer is None else self.read(buffer, v.spec, layout) for buffer, v, layout in operands
-        ]
+        return [None if buffer is None else self.read(buffer, v.spec, layout) for buffer, v, layout in operands]
 
     def backward(
         self, dy: Sequence[NDArray[Any] | None], chosen: Sequence[int], begin: float | None
@@ -94,8 +92,7 @@ class Bench:
         """Run the backward half for the gradients of inputs `chosen`; they are added where they begin."""
         specs, layout_of = [v.spec for v in self.call.ins], self.layouts.of_gradient
         gradients = [
-            None if g is None else self.buffer(g, self.layouts.of_out(i), gradient=True)
-            for i, g in enumerate(dy)
+            None if g is None else self.buffer(g, self.layouts.of_out(i), gradient=True) for i, g in enumerate(dy)
         ]
         x = [buffer if self.op.reads("x", i) else None for i, buffer in enumerate(self.x)]
         y = [buffer if self.op.reads("y", i) else None for i, buffer in enumerate(self.y)]
@@ -142,8 +139,6 @@ def check_kernel(case: OpCase, backend: Backend, kernel: Kernel, dtype: str, tol
     for chosen in [wanted, *([i] for i in wanted)] if wanted else []:
         for begin in (None, 0.5):
             for i, found in zip(chosen, bench.backward(dy, chosen, begin), strict=True):
-                what = (
-                    f"gradient of input {i}, {'added' if begin else 'overwritten'}, when {chosen} are wanted,"
-                )
+                what = f"gradient of input {i}, {'added' if begin else 'overwritten'}, when {chosen} are wanted,"
                 assert_close(what, found, gradients[wanted.index(i)] + (begin or 0.0), tolerance)
             bench.check_unchanged()

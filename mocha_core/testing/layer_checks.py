@@ -62,9 +62,7 @@ def check_gradients(case: LayerCase) -> None:
     """The gradient of every bottom and parameter agrees with central differences, in float64."""
     with case.trial(dtype="float64") as trial:
         computed = trial.run()
-        bottoms = (
-            list(trial.inputs) if case.differentiable is None else [f"d {n}" for n in case.differentiable]
-        )
+        bottoms = list(trial.inputs) if case.differentiable is None else [f"d {n}" for n in case.differentiable]
         for name in [*bottoms, *trial.learned] if "(objective)" in computed else []:
             if name not in computed:
                 raise AssertionError(

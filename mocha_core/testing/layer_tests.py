@@ -41,9 +41,7 @@ class LayerTests(Conformance):
         if cls.layer is not None:
             cls.cases = {"layer": (cls.layer, cls.bottoms), **cls.cases}
 
-    def expected(
-        self, layer: Any, bottoms: Sequence[NDArray[Any]], parameters: Mapping[str, NDArray[Any]]
-    ) -> Any:
+    def expected(self, layer: Any, bottoms: Sequence[NDArray[Any]], parameters: Mapping[str, NDArray[Any]]) -> Any:
         """What the layer should compute while training, by an independent implementation.
 
         Returns:
@@ -56,9 +54,7 @@ class LayerTests(Conformance):
         """The case of that name."""
         layer, bottoms = self.cases[name]
         arrays = [filled(bottom, self.seed + i) for i, bottom in enumerate(bottoms)]
-        return checks.LayerCase(
-            layer, arrays, backend, dtype, self.seed, self.differentiable, self.tolerances
-        )
+        return checks.LayerCase(layer, arrays, backend, dtype, self.seed, self.differentiable, self.tolerances)
 
     def test_expected(self, name: str, backend: str, dtype: str) -> None:
         case = self.case(name, backend, dtype)
@@ -68,9 +64,7 @@ class LayerTests(Conformance):
         expected = self.expected(case.layer, case.bottoms, parameters)
         if expected is None:
             pytest.skip("the class expects nothing of this case")
-        named = (
-            expected if isinstance(expected, Mapping) else dict(zip(case.layer.tops, expected, strict=True))
-        )
+        named = expected if isinstance(expected, Mapping) else dict(zip(case.layer.tops, expected, strict=True))
         for name, array in named.items():
             assert_close(f"'{name}'", outcome[name], array, self.tolerances[dtype])
 

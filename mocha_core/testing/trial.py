@@ -135,10 +135,7 @@ def check_bottoms(layer: Layer, names: list[str], bottoms: Sequence[NDArray[Any]
     shapes = [array.shape for array in bottoms]
     if not names or len(names) != len(shapes) or len({shape[:1] for shape in shapes}) != 1 or () in shapes:
         raise ConfigurationError(
-            f"{layer}: expected arrays or shapes with one number of rows for the bottoms {names}, received "
-            f"{shapes}."
+            f"{layer}: expected arrays or shapes with one number of rows for the bottoms {names}, received {shapes}."
         )
     if set(names) & set(layer.tops):
-        raise ConfigurationError(
-            f"{layer}: give its tops other names than its bottoms, so that both can be looked at."
-        )
+        raise ConfigurationError(f"{layer}: give its tops other names than its bottoms, so that both can be looked at.")

@@ -63,9 +63,7 @@ class TestMeanChannelPooling(OpTests):
 class TestChannelPoolingLayer(LayerTests):
     cases = {
         f"{kind}, {name}": (
-            layers.ChannelPoolingLayer(
-                pooling=kind, kernel=kernel, stride=stride, pad=pad, bottoms=["x"], tops=["y"]
-            ),
+            layers.ChannelPoolingLayer(pooling=kind, kernel=kernel, stride=stride, pad=pad, bottoms=["x"], tops=["y"]),
             [shape],
         )
         for kind in (layers.Pooling.Max, layers.Pooling.Mean)

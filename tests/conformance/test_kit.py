@@ -271,9 +271,7 @@ def test_the_checks_of_kernels_find_in_a_reference(op, error, message):
 
 def test_the_check_of_gradients_finds():
     check_op_gradients(OpCase(Scale(), INPUTS))
-    with pytest.raises(
-        AssertionError, match="gradient of input 1 of op 'kit_test_scale': relative error 1e-05"
-    ):
+    with pytest.raises(AssertionError, match="gradient of input 1 of op 'kit_test_scale': relative error 1e-05"):
         check_op_gradients(OpCase(WrongGradient(), INPUTS))
 
 

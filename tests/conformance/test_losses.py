@@ -81,9 +81,7 @@ class TestSquareLoss(OpTests):
 
     def expected(self, op, inputs):
         rows = int(inputs[2])
-        return [
-            sum((p - t) ** 2 for p, t in zip(inputs[0][:rows].ravel(), inputs[1][:rows].ravel())) / (2 * rows)
-        ]
+        return [sum((p - t) ** 2 for p, t in zip(inputs[0][:rows].ravel(), inputs[1][:rows].ravel())) / (2 * rows)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -151,7 +149,5 @@ class TestSquareLossLayer(LayerTests):
 def test_softmax_loss_is_the_loss_of_a_softmax_layer(backend):
     x, t = scores((4, 3)), labels((4,), 3)
     loss = LayerCase(layers.SoftmaxLossLayer(bottoms=["x", "label"]), [x, t], backend).outcome()
-    chained = LayerCase(
-        layers.MultinomialLogisticLossLayer(bottoms=["x", "label"]), [softmax(x), t], backend
-    ).outcome()
+    chained = LayerCase(layers.MultinomialLogisticLossLayer(bottoms=["x", "label"]), [softmax(x), t], backend).outcome()
     assert loss["(objective)"] == pytest.approx(chained["(objective)"], rel=1e-12)

@@ -41,11 +41,7 @@ class TestLRNAcrossChannel(OpTests):
     cases = {
         name: OpCase(LRNAcrossChannel(*attributes), [distinct((2, 6, 2, 2), high=2.0)])
         for name, attributes in ATTRIBUTES.items()
-    } | {
-        "fewer channels than the kernel": OpCase(
-            LRNAcrossChannel(5, 1.0, 1.0, 0.75), [distinct((2, 2, 3, 1))]
-        )
-    }
+    } | {"fewer channels than the kernel": OpCase(LRNAcrossChannel(5, 1.0, 1.0, 0.75), [distinct((2, 2, 3, 1))])}
 
     def expected(self, op, inputs):
         return [lrn(inputs[0], op.kernel, op.scale, op.shift, op.power, across=True)]
@@ -55,11 +51,7 @@ class TestLRNWithinChannel(OpTests):
     cases = {
         name: OpCase(LRNWithinChannel(*attributes), [distinct((2, 2, 4, 3), high=2.0)])
         for name, attributes in ATTRIBUTES.items()
-    } | {
-        "images smaller than the kernel": OpCase(
-            LRNWithinChannel(5, 1.0, 1.0, 0.75), [distinct((2, 2, 2, 1))]
-        )
-    }
+    } | {"images smaller than the kernel": OpCase(LRNWithinChannel(5, 1.0, 1.0, 0.75), [distinct((2, 2, 2, 1))])}
 
     def expected(self, op, inputs):
         return [lrn(inputs[0], op.kernel, op.scale, op.shift, op.power, across=False)]

@@ -79,9 +79,7 @@ def test_the_table_has_every_neuron_and_every_computation_layer():
     kinds = [entry.load() for entry in registered]
     computing = {k.__name__ for k in kinds if isinstance(k, type) and issubclass(k, ComputationLayer)}
     assert computing == set(LAYERS)
-    assert {entry.name for entry in registries().neurons if entry.plugin == "mocha-layers-std"} == set(
-        NEURONS
-    )
+    assert {entry.name for entry in registries().neurons if entry.plugin == "mocha-layers-std"} == set(NEURONS)
 
 
 @pytest.mark.parametrize("backend", [name for name in installed() if name != "strict"])

@@ -79,22 +79,16 @@ def one_step(net, regu_coef=0.0):
     states = dict(net.states)
     gradients = {key: net.gradient(p.layer, p.name) for key, p in states.items()}
     before = {key: p.numpy() for key, p in states.items()}
-    solvers.SGD(mocha.SolverParameters(max_iter=1, lr_policy=0.1, momentum=0.0, regu_coef=regu_coef)).solve(
-        net
-    )
+    solvers.SGD(mocha.SolverParameters(max_iter=1, lr_policy=0.1, momentum=0.0, regu_coef=regu_coef)).solve(net)
     return gradients, before, {key: before[key] - p.numpy() for key, p in states.items()}
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"weight_lr": 0.5, "bias_lr": 3.0}, {"weight_lr": 0.0, "bias_lr": 0.0}]
-)
+@pytest.mark.parametrize("options", [{}, {"weight_lr": 0.5, "bias_lr": 3.0}, {"weight_lr": 0.0, "bias_lr": 0.0}])
 def test_learning_rate_multipliers(system, options):
     gradients, _, moved = one_step(net(system, inner_product("ip", "x", "y", **options)))
     for name, default in (("weight", 1.0), ("bias", 2.0)):
         rate = 0.1 * options.get(f"{name}_lr", default)
-        np.testing.assert_allclose(
-            moved[f"ip___{name}"], rate * gradients[f"ip___{name}"], rtol=1e-12, atol=1e-15
-        )
+        np.testing.assert_allclose(moved[f"ip___{name}"], rate * gradients[f"ip___{name}"], rtol=1e-12, atol=1e-15)
 
 
 def test_convolution_has_the_same_multipliers(system):

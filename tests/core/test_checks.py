@@ -40,9 +40,7 @@ def test_pairs():
     for value in (3, "33", (1, 2, 3), (1,), None):
         message = f"L: expected kernel to be two integers (width, height), received {value!r}."
         failing(lambda value=value: checks.pair("L", "kernel", value), message)
-    failing(
-        lambda: checks.pair("L", "kernel", (1, 0)), "L: expected kernel to be an integer >= 1, received 0."
-    )
+    failing(lambda: checks.pair("L", "kernel", (1, 0)), "L: expected kernel to be an integer >= 1, received 0.")
 
 
 def test_numbers():
@@ -51,9 +49,7 @@ def test_numbers():
     for value in (float("nan"), float("inf"), "a", None, [1.0]):
         message = f"L: expected x to be a finite number, received {value!r}."
         failing(lambda value=value: checks.number("L", "x", value), message)
-    failing(
-        lambda: checks.number("L", "x", 2, 0, 1), "L: expected x to be a finite number in [0, 1], received 2."
-    )
+    failing(lambda: checks.number("L", "x", 2, 0, 1), "L: expected x to be a finite number in [0, 1], received 2.")
     failing(
         lambda: checks.number("L", "x", -1, 0),
         "L: expected x to be a finite number in [0, inf], received -1.",

@@ -157,9 +157,7 @@ def test_an_op_without_gradient_between_parameter_and_loss_is_an_error(net):
 
     w = net.parameter("w", (4, 4))
     loss = net.loss(net.call(Rounded(), net.dot(net.data, w)))
-    with pytest.raises(
-        TopologyError, match=r"Layer 'toy.rounded' lies between a parameter and a loss.*Freeze"
-    ):
+    with pytest.raises(TopologyError, match=r"Layer 'toy.rounded' lies between a parameter and a loss.*Freeze"):
         net.differentiate(loss)
     free = Net()
     w = free.parameter("w", (4, 4))

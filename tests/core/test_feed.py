@@ -79,9 +79,7 @@ def test_shuffled_every_row_comes_once_per_epoch(n, batch):
 
 
 def test_the_order_is_a_pure_function_of_seed_and_epoch():
-    orders = [
-        Arrays([np.arange(50)], seed=seed).order(epoch).tolist() for seed, epoch in ((1, 0), (1, 1), (2, 0))
-    ]
+    orders = [Arrays([np.arange(50)], seed=seed).order(epoch).tolist() for seed, epoch in ((1, 0), (1, 1), (2, 0))]
     assert len({tuple(order) for order in orders}) == 3
     assert all(sorted(order) == list(range(50)) for order in orders)
     source = Arrays([np.arange(50)], seed=1)

@@ -208,9 +208,7 @@ def test_two_rewrites_of_equal_priority_that_both_apply_are_an_error(folding, re
     register(Another(), "acme-folding")
     with mocha.System(Blocked(), seed=3) as system:
         net = mocha.Net("net", system, chain())
-        with pytest.raises(
-            PluginError, match=r"Several fusions.*'toy.sgd'.*prefer=\{'toy.sgd': 'mocha-folding'\}"
-        ):
+        with pytest.raises(PluginError, match=r"Several fusions.*'toy.sgd'.*prefer=\{'toy.sgd': 'mocha-folding'\}"):
             SGD(parameters()).solve(net)
     with mocha.System(Blocked(), seed=3, prefer={"toy.sgd": "acme-folding"}) as system:
         net = mocha.Net("net", system, chain())

@@ -84,9 +84,7 @@ def test_what_is_missing(net, files):
         mocha.load_network("a.toy", net)
     del files["a.toy"]["scores___weight"]
     zero(net)
-    with pytest.raises(
-        FileError, match=r"'a.toy' has no parameter 'scores___weight' for net 'net'; .*strict=False"
-    ):
+    with pytest.raises(FileError, match=r"'a.toy' has no parameter 'scores___weight' for net 'net'; .*strict=False"):
         mocha.load_network("a.toy", net)
     assert not net.states["conv1___filter"].numpy().any(), "nothing was written"
     with pytest.warns(UserWarning, match="found for scores, use default") as caught:
@@ -107,9 +105,7 @@ def test_another_shape(net, files):
 
 
 def test_another_ending(net):
-    with pytest.raises(
-        UnknownNameError, match=r"No format for 'a.txt': the ending '.txt' is unknown. Known: .*\.toy"
-    ):
+    with pytest.raises(UnknownNameError, match=r"No format for 'a.txt': the ending '.txt' is unknown. Known: .*\.toy"):
         mocha.save_network("a.txt", net)
     with pytest.raises(FileError, match="missing"):
         mocha.load_network("b.toy", net)

@@ -23,9 +23,7 @@ def heavy(modules):
 def test_import_is_light():
     base = modules_after("")
     assert heavy(modules_after("import mocha_core as mocha") - base) == set()
-    everything = (
-        "import mocha_core as m; m.layers; m.neurons; m.coffee; m.solvers; m.backends; m.MochaError; dir(m)"
-    )
+    everything = "import mocha_core as m; m.layers; m.neurons; m.coffee; m.solvers; m.backends; m.MochaError; dir(m)"
     assert heavy(modules_after(everything) - base) == set()
 
 

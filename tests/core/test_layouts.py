@@ -64,9 +64,7 @@ def test_an_element_wise_kernel_follows_its_input():
         conversions = [b.step for b in net.last_program().bound if b.step.call.op.name == "mocha.convert"]
     assert set(shapes) >= {("conv1", "forward"), ("conv1", "backward"), ("relu2", "forward")}
     converted = [step.ins[0].name for step in conversions]
-    assert not [name for name in converted if "conv1.toy" in name], (
-        "convolution, relu and pooling share lanes"
-    )
+    assert not [name for name in converted if "conv1.toy" in name], "convolution, relu and pooling share lanes"
 
 
 def test_a_value_is_converted_at_most_once_per_layout(net):
@@ -114,9 +112,7 @@ def test_a_value_and_its_view_may_both_be_wanted_in_lanes():
             shapes.update((s.ins[0].shape, s.call.ins[0].shape) for s in dots)
             return super().bind(arrangement, chosen, memory)
 
-    readers = [
-        InnerProductLayer(name=n, output_dim=3, flatten=n == "b", bottoms=["conv1"], tops=[n]) for n in "ab"
-    ]
+    readers = [InnerProductLayer(name=n, output_dim=3, flatten=n == "b", bottoms=["conv1"], tops=[n]) for n in "ab"]
     readers += [SquareLossLayer(name=f"loss-{n}", bottoms=[n, "target"]) for n in "ab"]
     seen, expected = (gradient_of_conv1(make(), readers) for make in (Watching, Plain))
     assert shapes == {((6, 3, 6, 6), (6, 3, 6, 6)), ((6, 108), (6, 108))}
@@ -189,9 +185,7 @@ def test_padding_never_leaks(batch):
             states = {key: state.numpy() for key, state in net.states.items()}
             seen[name] = states | net.statistics() | {"loss": validated}
     for key, expected in seen["plain"].items():
-        np.testing.assert_allclose(
-            seen["blocked, poisoned"][key], expected, rtol=1e-10, atol=1e-12, err_msg=key
-        )
+        np.testing.assert_allclose(seen["blocked, poisoned"][key], expected, rtol=1e-10, atol=1e-12, err_msg=key)
 
 
 @pytest.mark.parametrize("layout", [LANES, Turned()])

@@ -35,9 +35,7 @@ def test_attributes_are_what_plugins_registered():
 
 
 def test_a_missing_name_is_an_attribute_error_with_a_hint():
-    with pytest.raises(
-        AttributeError, match=r"No layer 'AcmeLayr'\. Did you mean 'AcmeLayer'\?.*mocha plugins"
-    ):
+    with pytest.raises(AttributeError, match=r"No layer 'AcmeLayr'\. Did you mean 'AcmeLayer'\?.*mocha plugins"):
         _ = layers.AcmeLayr
     with pytest.raises(ImportError, match="AcmeLayr"):
         from mocha_core.layers import AcmeLayr  # noqa: F401
@@ -58,9 +56,7 @@ def test_a_first_party_name_says_which_package_has_it(tmp_path, monkeypatch):
     records = plugins.plugin_manager().records
     others = [r for r in records if r.distribution != "mocha-layers-std"]
     monkeypatch.setattr(plugins.plugin_manager(), "records", others)
-    with pytest.raises(
-        errors.UnknownNameError, match=r"not installed. Install it: pip install mocha-layers-std"
-    ):
+    with pytest.raises(errors.UnknownNameError, match=r"not installed. Install it: pip install mocha-layers-std"):
         _ = layers.SpecialPoolingLayer
     monkeypatch.setattr(plugins.plugin_manager(), "records", [*others, record])
     with pytest.raises(errors.UnknownNameError, match=r"mocha-layers-std 0.1.0 .* which is failed") as caught:

@@ -49,9 +49,7 @@ def labelled(labels, batch=6):
 def test_wrong_shapes_name_layer_blob_and_both_shapes(system):
     message = r"SquareLossLayer\(loss\) in net 'n', bottoms 'x' float64\[6, 4\], 'target' float64\[6, 3\]: "
     with pytest.raises(ShapeError, match=message):
-        mocha.Net(
-            "n", system, [nets.data(), dense(dim=4), SquareLossLayer(name="loss", bottoms=["x", "target"])]
-        )
+        mocha.Net("n", system, [nets.data(), dense(dim=4), SquareLossLayer(name="loss", bottoms=["x", "target"])])
     flat = ConvolutionLayer(name="conv", n_filter=2, bottoms=["x"], tops=["c"])
     with pytest.raises(
         ShapeError, match=r"ConvolutionLayer\(conv\) in net 'n', bottoms 'x' float64\[6, 3\]: .*four axes"
@@ -60,19 +58,13 @@ def test_wrong_shapes_name_layer_blob_and_both_shapes(system):
 
 
 def test_wrong_numbers_of_bottoms_and_tops(system):
-    with pytest.raises(
-        TopologyError, match=r"SquareLossLayer\(l\) in net 'n', bottoms 'data' .*missing 1 required"
-    ):
+    with pytest.raises(TopologyError, match=r"SquareLossLayer\(l\) in net 'n', bottoms 'data' .*missing 1 required"):
         mocha.Net("n", system, [nets.data(), SquareLossLayer(name="l", bottoms=["data"])])
     two = InnerProductLayer(name="two", output_dim=3, bottoms=["data"], tops=["a", "b"])
-    with pytest.raises(
-        TopologyError, match=r"InnerProductLayer\(two\) .*: expected 1 tops, received 2 \(a, b\)"
-    ):
+    with pytest.raises(TopologyError, match=r"InnerProductLayer\(two\) .*: expected 1 tops, received 2 \(a, b\)"):
         mocha.Net("n", system, [nets.data(), two])
     few = MemoryLayer(name="data", batch_size=2, arrays=nets.rows(4), tops=("data", "label"))
-    with pytest.raises(
-        ShapeError, match=r"MemoryLayer\(data\) .*each of the 3 arrays of its source, received 2 tops"
-    ):
+    with pytest.raises(ShapeError, match=r"MemoryLayer\(data\) .*each of the 3 arrays of its source, received 2 tops"):
         mocha.Net("n", system, [few])
 
 
@@ -106,9 +98,7 @@ def test_a_net_that_cannot_be_built_closes_its_sources(system):
             return opened[-1]
 
     data = Watched(name="data", batch_size=2, arrays=nets.rows(4), tops=("data", "label", "target"))
-    with pytest.raises(
-        UnknownNameError, match=r"Net 'n': keep names 'y', but the blobs are data, label, target, x\."
-    ):
+    with pytest.raises(UnknownNameError, match=r"Net 'n': keep names 'y', but the blobs are data, label, target, x\."):
         mocha.Net("n", system, [data, dense()], keep=["y"])
     assert opened[0].closed
     with pytest.raises(mocha.MochaError, match="expected keep to be a list of blob names"):
@@ -137,9 +127,7 @@ def test_forward_and_backward(net):
     with pytest.raises(StateError, match="has not run yet"):
         net.blobs["ip1"].numpy()
     objective = net.forward()
-    assert objective == pytest.approx(
-        float(net.blobs["loss"].numpy()) + float(net.blobs["side-loss"].numpy()) / 2
-    )
+    assert objective == pytest.approx(float(net.blobs["loss"].numpy()) + float(net.blobs["side-loss"].numpy()) / 2)
     np.testing.assert_array_equal(net.blobs["data"].numpy(), IMAGES[:6].astype(np.float64))
     net.backward()
     assert np.abs(net.gradient("conv1", "filter")).max() > 0
@@ -166,9 +154,7 @@ def test_blobs_are_a_mapping_of_windows(net):
     assert np.asarray(blob, dtype="float32").dtype == np.float32
     with pytest.raises(UnknownNameError, match=r"Net 'net' has no blob 'conv9'. It has: data, label"):
         net.blobs["conv9"]
-    with pytest.raises(
-        ShapeError, match=r"Blob 'conv1': expected an array of shape \(6, 3, 6, 6\), received \(3,\)"
-    ):
+    with pytest.raises(ShapeError, match=r"Blob 'conv1': expected an array of shape \(6, 3, 6, 6\), received \(3,\)"):
         blob.set(np.zeros(3))
 
 
@@ -190,9 +176,7 @@ def test_parameters_read_write_and_check(net):
     weight.set(np.ones((3, 5)))
     assert np.asarray(weight).sum() == 15
     assert repr(weight) == "<Parameter scores___weight: float64[3, 5]>"
-    with pytest.raises(
-        ShapeError, match=r"Parameter 'scores___weight': expected .*\(3, 5\), received \(2,\)"
-    ):
+    with pytest.raises(ShapeError, match=r"Parameter 'scores___weight': expected .*\(3, 5\), received \(2,\)"):
         weight.set([1, 2])
 
 
@@ -203,9 +187,7 @@ def test_equal_seeds_give_equal_parameters_and_equal_names_share_nothing(system)
     assert a is not b
     np.testing.assert_array_equal(a.numpy(), b.numpy())
     with mocha.System(Plain(), dtype="float64", seed=4) as other:
-        assert not np.array_equal(
-            a.numpy(), mocha.Net("n", other, [nets.data(), dense()]).parameters["x"]["weight"]
-        )
+        assert not np.array_equal(a.numpy(), mocha.Net("n", other, [nets.data(), dense()]).parameters["x"]["weight"])
 
 
 # Prediction.
@@ -214,9 +196,7 @@ def test_equal_seeds_give_equal_parameters_and_equal_names_share_nothing(system)
 def test_predict_takes_any_number_of_rows(net):
     whole = net.predict(IMAGES, "scores", batch_size=20)
     for batch in (None, 1, 3, 7, 50):
-        np.testing.assert_allclose(
-            net.predict(IMAGES, "scores", batch_size=batch), whole, rtol=1e-10, atol=1e-13
-        )
+        np.testing.assert_allclose(net.predict(IMAGES, "scores", batch_size=batch), whole, rtol=1e-10, atol=1e-13)
     assert len(net.programs()) == 5, "one for each batch size: 20 (50 too), 6, 1, 3, 7"
     assert net.predict(IMAGES[:0], "scores").shape == (0, 3)
     assert net.predict({"data": IMAGES[:1]}, "pool1").shape == (1, 3, 3, 3)
@@ -238,9 +218,7 @@ def test_predict_says_what_it_wants(net, system):
     with pytest.raises(ShapeError, match=r"as many rows in each input, received \[3, 20\]"):
         net.predict({"data": IMAGES, "label": LABELS[:3]}, "loss")
     for size in (-2, 0):
-        with pytest.raises(
-            mocha.MochaError, match=f"expected batch_size to be an integer >= 1, received {size}"
-        ):
+        with pytest.raises(mocha.MochaError, match=f"expected batch_size to be an integer >= 1, received {size}"):
             net.predict(IMAGES, "scores", batch_size=size)
     for wrong in (3.0, {}, {"data": 3.0}):
         with pytest.raises(ShapeError):
@@ -366,7 +344,5 @@ def test_listings(net):
     net.forward()
     summary = net.summary()
     assert re.search(r"^conv1 +ConvolutionLayer +conv1 6 x 3 x 6 x 6 +57$", summary, re.MULTILINE)
-    count = sum(
-        p.value.spec.size for p in {id(p): p for g in net.parameters.values() for p in g.values()}.values()
-    )
+    count = sum(p.value.spec.size for p in {id(p): p for g in net.parameters.values() for p in g.values()}.values())
     assert f"{count:,} parameters" in summary

@@ -22,9 +22,7 @@ def random_blocks(random):
     for i in range(int(random.integers(1, 25))):
         first = int(random.integers(0, 20))
         spec = Spec((int(random.integers(1, 200)),), "float32")
-        blocks.append(
-            Block(Value(f"v{i}", spec.shape, "float32"), spec, first, first + int(random.integers(0, 8)))
-        )
+        blocks.append(Block(Value(f"v{i}", spec.shape, "float32"), spec, first, first + int(random.integers(0, 8))))
     return blocks
 
 
@@ -123,10 +121,7 @@ def test_an_arena_that_does_not_fit_names_the_largest_values():
 
 def test_storage_places_values_side_by_side_and_aligned():
     storage = Storage(Plain())
-    values = [
-        Value(f"p{i}", shape, "float32", Role.PARAMETER)
-        for i, shape in enumerate([(3, 5), (1,), (7,), (16,)])
-    ]
+    values = [Value(f"p{i}", shape, "float32", Role.PARAMETER) for i, shape in enumerate([(3, 5), (1,), (7,), (16,)])]
     other = Value("cell", (2,), "float64", Role.CELL)
     storage.allocate([*values, other])
     starts = [span(storage[v])[0] for v in values]

@@ -125,9 +125,7 @@ def test_a_broken_plugin_is_rolled_back_named_and_recorded(load, kind):
 @pytest.mark.parametrize("kind", BROKEN)
 def test_strict_mode_raises_with_the_cause(load, kind):
     plugin, _ = BROKEN[kind]
-    with pytest.raises(
-        PluginError, match=rf"(?s)Plugin acme-{kind} 1.2 .*Unset MOCHA_STRICT_PLUGINS"
-    ) as caught:
+    with pytest.raises(PluginError, match=rf"(?s)Plugin acme-{kind} 1.2 .*Unset MOCHA_STRICT_PLUGINS") as caught:
         load(Point("a-good", good), Point(kind, plugin), strict=True)
     assert caught.value.__cause__ is not None
 
@@ -175,9 +173,7 @@ def test_registering_imports_nothing_and_the_first_use_does(load, monkeypatch):
     module.Thing = object()
     manager = load()[0]
     manager.registries.layers.add("Thing", "acme_module:Thing")
-    with pytest.raises(
-        PluginError, match=r"Cannot load 'Thing', registered by plugin 'mocha-core'.*Reinstall"
-    ):
+    with pytest.raises(PluginError, match=r"Cannot load 'Thing', registered by plugin 'mocha-core'.*Reinstall"):
         manager.registries.layers.get("Thing")
     monkeypatch.setitem(sys.modules, "acme_module", module)
     assert manager.registries.layers.get("Thing") is module.Thing

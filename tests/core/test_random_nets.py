@@ -108,9 +108,7 @@ def run(backend, seed):
         for layer, group in net.parameters.items():
             seen |= {f"d {layer}.{name}": net.gradient(layer, name) for name in group}
         for output in (maker.pick(maker.shapes), layers[-1].bottoms[0]):
-            seen[f"predicted {output}"] = net.predict(
-                nets.rows(7)[0], output, batch_size=int(random.integers(1, 8))
-            )
+            seen[f"predicted {output}"] = net.predict(nets.rows(7)[0], output, batch_size=int(random.integers(1, 8)))
         return seen
 
 

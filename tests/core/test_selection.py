@@ -70,9 +70,7 @@ def test_the_nearest_ancestor_wins_whatever_the_priorities():
 
 
 def test_the_highest_priority_wins_within_a_family():
-    table = Table(
-        ("mid", "low", 1, "p", True), ("mid", "high", 2, "q", True), ("mid", "lowest", 0, "r", True)
-    )
+    table = Table(("mid", "low", 1, "p", True), ("mid", "high", 2, "q", True), ("mid", "lowest", 0, "r", True))
     assert table.choose(Leaf()) == ("high", "q")
 
 

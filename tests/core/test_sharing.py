@@ -104,9 +104,7 @@ def test_in_place_layers_follow_each_other(backend):
         DropoutLayer(name="third", bottoms=["x2"], tops=["x3"]),
     ]
     seen = gradients(backend, [SquareLossLayer(bottoms=["x", "target"]), *chain, nets.data()])
-    expected = gradients(
-        BACKENDS["plain"](), [nets.data(), *renamed, SquareLossLayer(bottoms=["x3", "target"])]
-    )
+    expected = gradients(BACKENDS["plain"](), [nets.data(), *renamed, SquareLossLayer(bottoms=["x3", "target"])])
     assert seen[0] == pytest.approx(expected[0], rel=1e-12)
     np.testing.assert_allclose(seen[1]["x"], expected[1]["x"], rtol=1e-12)
 
@@ -119,18 +117,13 @@ def test_one_blob_in_both_bottoms_and_in_several_layers(backend):
         SquareLayer(name="square", bottoms=["x"], tops=["square"]),
         dense("x", "in lanes"),
         dense("x", "viewed", flatten=True),
-        *(
-            SquareLossLayer(name=f"l-{t}", bottoms=[t, "target"])
-            for t in ("x", "square", "in lanes", "viewed")
-        ),
+        *(SquareLossLayer(name=f"l-{t}", bottoms=[t, "target"]) for t in ("x", "square", "in lanes", "viewed")),
     ]
     _, seen = gradients(backend, layers)
     images, _, target = nets.rows()
     x0, t = images[:6].reshape(6, -1), target[:6]
     with mocha.System(BACKENDS["plain"](), dtype="float64", seed=3) as system:
-        w = {
-            name: group["weight"].numpy() for name, group in mocha.Net("n", system, layers).parameters.items()
-        }
+        w = {name: group["weight"].numpy() for name, group in mocha.Net("n", system, layers).parameters.items()}
     x = x0 @ w["x"].T + 0.3
     d = (x - t) + (x * x - t) * 2 * x
     for name in ("in lanes", "viewed"):

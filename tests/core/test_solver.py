@@ -114,19 +114,13 @@ def test_several_breaks_in_the_order_added(net):
 def test_a_break_needs_one_interval():
     solver = SGD(parameters())
     for interval in ({}, {"every_n_iter": 2, "every_n_epoch": 1}):
-        with pytest.raises(
-            ConfigurationError, match="Coffee break Diary: expected either every_n_iter or every_n_ep"
-        ):
+        with pytest.raises(ConfigurationError, match="Coffee break Diary: expected either every_n_iter or every_n_ep"):
             solver.add_coffee_break(Diary(), **interval)
     with pytest.raises(ConfigurationError, match="every_n_iter to be an integer >= 0, received -1"):
         ScheduledBreak(Diary(), every_n_iter=-1)
-    with pytest.raises(
-        ConfigurationError, match=r"SGD: expected coffee to be a CoffeeBreak such as .*received 'tea'"
-    ):
+    with pytest.raises(ConfigurationError, match=r"SGD: expected coffee to be a CoffeeBreak such as .*received 'tea'"):
         solver.add_coffee_break("tea", every_n_iter=1)
-    with pytest.raises(
-        ConfigurationError, match=r"SGD: expected SolverParameters\(max_iter=...\), received 10"
-    ):
+    with pytest.raises(ConfigurationError, match=r"SGD: expected SolverParameters\(max_iter=...\), received 10"):
         SGD(10)
 
 

@@ -72,9 +72,7 @@ def test_duplicate_top_within_a_layer():
 
 
 def test_duplicate_layer_name():
-    failing(
-        [DATA, dense("data", "x", "n"), dense("data", "y", "n")], r"two layers are named 'n'.*its own name"
-    )
+    failing([DATA, dense("data", "x", "n"), dense("data", "y", "n")], r"two layers are named 'n'.*its own name")
 
 
 def test_the_same_layer_twice():

@@ -103,7 +103,5 @@ def test_absurdly_large(tmp_path, source):
 
 def test_label_out_of_range(tmp_path, source):
     (source / "data_batch_2.bin").write_bytes(bytes(3073) + bytes([10]) + bytes(3072))
-    with pytest.raises(
-        DataError, match=r"data_batch_2.bin: sample 1 .* has label 10, expected 0 to 9; 1 labels"
-    ):
+    with pytest.raises(DataError, match=r"data_batch_2.bin: sample 1 .* has label 10, expected 0 to 9; 1 labels"):
         cifar10.convert(source, tmp_path / "out")

@@ -59,9 +59,7 @@ def test_embedded_is_small_and_balanced():
         labels = read_idx(mnist.EMBEDDED / f"{part}-labels-idx1-ubyte.gz", ())
         assert np.bincount(labels).tolist() == [per_class] * 10
         assert set(labels[:100]) == set(range(10))
-        assert (
-            np.diff(labels.astype(int)) < 0
-        ).mean() > 0.4  # shuffled, not sorted: about 45 % of the steps go down
+        assert (np.diff(labels.astype(int)) < 0).mean() > 0.4  # shuffled, not sorted: about 45 % of the steps go down
         parts.append(images)
     everything = np.concatenate(parts).reshape(-1, 784)
     assert len(np.unique(everything, axis=0)) == 5000  # no test image was trained on
@@ -115,14 +113,10 @@ def test_compressed_and_dotted_names(tmp_path):
     original(tmp_path / "in")
     mnist.convert(tmp_path / "in", tmp_path / "plain")
     for path in list((tmp_path / "in").iterdir()):
-        path.with_name(path.name.replace("-idx", ".idx") + ".gz").write_bytes(
-            gzip.compress(path.read_bytes())
-        )
+        path.with_name(path.name.replace("-idx", ".idx") + ".gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
     mnist.convert(tmp_path / "in", tmp_path / "packed")
-    assert (tmp_path / "plain" / "train.hdf5").read_bytes() == (
-        tmp_path / "packed" / "train.hdf5"
-    ).read_bytes()
+    assert (tmp_path / "plain" / "train.hdf5").read_bytes() == (tmp_path / "packed" / "train.hdf5").read_bytes()
 
 
 def test_missing_files(tmp_path):
@@ -130,9 +124,7 @@ def test_missing_files(tmp_path):
         mnist.convert(tmp_path / "nowhere", tmp_path / "out")
     original(tmp_path / "in")
     (tmp_path / "in" / "t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(
-        FileError, match=r"in: holds neither t10k-labels-idx1-ubyte nor t10k-labels-idx1-ubyte.gz"
-    ):
+    with pytest.raises(FileError, match=r"in: holds neither t10k-labels-idx1-ubyte nor t10k-labels-idx1-ubyte.gz"):
         mnist.convert(tmp_path / "in", tmp_path / "out")
     with pytest.raises(FileError, match=r"no copy inside Mocha.*--from.*fashion-mnist"):
         fashion_mnist.convert(None, tmp_path / "out")
@@ -150,9 +142,7 @@ def test_more_images_than_labels(tmp_path):
 def test_label_out_of_range(tmp_path):
     original(tmp_path / "in")
     write_labels(tmp_path / "in" / "train-labels-idx1-ubyte", [1] * 30 + [10] + [255] * 19)
-    with pytest.raises(
-        DataError, match=r"ubyte: sample 30 .* has label 10, expected 0 to 9; 20 labels are wrong"
-    ):
+    with pytest.raises(DataError, match=r"ubyte: sample 30 .* has label 10, expected 0 to 9; 20 labels are wrong"):
         mnist.convert(tmp_path / "in", tmp_path / "out")
 
 

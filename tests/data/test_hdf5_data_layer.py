@@ -167,9 +167,7 @@ def test_the_list_may_have_spaces_and_blank_lines(write, make_net, tmp_path):
     assert forwards(make_net(source=source, batch_size=3), 1) == [[2, 0, 1]]
 
 
-def test_paths_are_relative_to_the_working_directory_and_else_to_the_list(
-    write, make_net, tmp_path, monkeypatch
-):
+def test_paths_are_relative_to_the_working_directory_and_else_to_the_list(write, make_net, tmp_path, monkeypatch):
     write(*numbered(2, 1))
     (tmp_path / "lists").mkdir()
     (tmp_path / "part0.hdf5").rename(tmp_path / "lists" / "part0.hdf5")
@@ -227,17 +225,13 @@ def test_list_empty(make_net, tmp_path, text):
 
 def test_list_is_the_hdf5_file_itself(write, make_net, tmp_path):
     write(*numbered(2))
-    fails(
-        make_net, tmp_path / "part0.hdf5", r"Source list '.*part0.hdf5' is not a text file. Write a text file"
-    )
+    fails(make_net, tmp_path / "part0.hdf5", r"Source list '.*part0.hdf5' is not a text file. Write a text file")
 
 
 def test_file_missing(write, make_net):
     source = write(*numbered(2))
     os.remove("part0.hdf5")
-    fails(
-        make_net, source, r"list.txt' names 'part0.hdf5', which is neither in .* nor beside .*part0.hdf5'\)"
-    )
+    fails(make_net, source, r"list.txt' names 'part0.hdf5', which is neither in .* nor beside .*part0.hdf5'\)")
 
 
 @pytest.mark.parametrize("content", [b"", b"label,data\n1,2\n", b"\x89HDF"])
@@ -306,9 +300,7 @@ def test_row_counts_of_tops_differ(write, make_net):
 @pytest.mark.parametrize("other", [np.zeros((2, 4)), np.zeros((2, 3, 1))])
 def test_shapes_of_files_differ(write, make_net, other):
     source = write({"x": np.zeros((2, 3))}, {"x": other})
-    message = (
-        r"'part1.hdf5', dataset 'x': expected samples of shape \(3,\) as in 'part0.hdf5', found \((4,|3, 1)\)"
-    )
+    message = r"'part1.hdf5', dataset 'x': expected samples of shape \(3,\) as in 'part0.hdf5', found \((4,|3, 1)\)"
     fails(make_net, source, message, tops=["x"])
 
 
@@ -327,9 +319,7 @@ def test_a_failure_of_the_prefetching_thread_reaches_the_caller(write, make_net,
     (tmp_path / "part0.hdf5").write_bytes(content)
     net = make_net(source=source, batch_size=2)
     for _ in range(2):  # the net stays usable: trying again tries again
-        with pytest.raises(
-            FileError, match=r"'part0.hdf5': dataset 'data' cannot be read: .* The file is damaged"
-        ):
+        with pytest.raises(FileError, match=r"'part0.hdf5': dataset 'data' cannot be read: .* The file is damaged"):
             net.forward()
 
 

@@ -175,9 +175,7 @@ def test_no_byte_of_a_snapshot_can_change_unnoticed(saved):
         changed = bytearray(content)
         changed[position] ^= 0x10
         saved.write_bytes(changed)
-        with pytest.raises(
-            SnapshotError, match=r"snapshot-000012.hdf5' is (not a snapshot|incomplete or dam)"
-        ):
+        with pytest.raises(SnapshotError, match=r"snapshot-000012.hdf5' is (not a snapshot|incomplete or dam)"):
             FORMAT.load_snapshot(saved)
 
 
@@ -185,9 +183,7 @@ def test_no_end_of_a_snapshot_can_be_missing_unnoticed(saved):
     content = saved.read_bytes()
     for length in [0, 1, 100, 511, 512, 513, len(content) // 2, len(content) - 1]:
         saved.write_bytes(content[:length])
-        with pytest.raises(
-            SnapshotError, match=r"snapshot-000012.hdf5' is (not a snapshot|incomplete or dam)"
-        ):
+        with pytest.raises(SnapshotError, match=r"snapshot-000012.hdf5' is (not a snapshot|incomplete or dam)"):
             FORMAT.load_snapshot(saved)
     saved.write_bytes(content + b"\0")
     with pytest.raises(SnapshotError, match=r"is incomplete or damaged"):

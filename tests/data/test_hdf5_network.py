@@ -17,9 +17,7 @@ def make_net():
         systems.append(mocha.System("cpu", seed=seed))
         x, label = np.zeros((4, 1, 6, 6)), np.zeros((4, 1))
         data = layers.MemoryDataLayer(name="data", data=[x, label], batch_size=2)
-        conv = layers.ConvolutionLayer(
-            name="conv1", n_filter=2, kernel=(3, 3), bottoms=["data"], tops=["conv1"]
-        )
+        conv = layers.ConvolutionLayer(name="conv1", n_filter=2, kernel=(3, 3), bottoms=["data"], tops=["conv1"])
         ip = layers.InnerProductLayer(name="ip1", output_dim=classes, bottoms=["conv1"], tops=["ip1"])
         loss = layers.SoftmaxLossLayer(name="loss", bottoms=["ip1", "label"])
         return mocha.Net("n", systems[-1], [data, conv, ip, loss])
@@ -80,9 +78,7 @@ def test_another_missing_parameter_is_an_error_and_nothing_is_loaded(make_net, t
     mocha.save_network(tmp_path / "net.h5", first)
     with h5py.File(tmp_path / "net.h5", "a") as file:
         del file["ip1___weight"]
-    with pytest.raises(
-        FileError, match=r"net.h5' has no parameter 'ip1___weight' for net 'n'; it has conv1___bias"
-    ):
+    with pytest.raises(FileError, match=r"net.h5' has no parameter 'ip1___weight' for net 'n'; it has conv1___bias"):
         mocha.load_network(tmp_path / "net.h5", second)
     assert equal(contents(second), before)
     with pytest.warns(UserWarning, match="No weight found for ip1, use default initialization"):

@@ -17,9 +17,7 @@ def loop_count(prediction, labels, rows):
     return np.array([correct, count], float)
 
 
-@pytest.mark.parametrize(
-    ("shape", "rows"), [((40, 3), 40), ((40, 3), 7), ((6, 4, 3, 2), 5), ((4, 3, 2, 2, 2), 4)]
-)
+@pytest.mark.parametrize(("shape", "rows"), [((40, 3), 40), ((40, 3), 7), ((6, 4, 3, 2), 5), ((4, 3, 2, 2, 2), 4)])
 def test_loops(shape, rows):
     random = np.random.default_rng(1)
     # Few different values: many ties, which the lowest index wins.
@@ -47,9 +45,7 @@ def test_means_over_several_minibatches(net_of):
 
 
 def test_label_out_of_range(net_of):
-    net = net_of(
-        {"x": np.zeros((2, 3)), "label": np.array([0, 3])}, AccuracyLayer(name="acc", bottoms=["x", "label"])
-    )
+    net = net_of({"x": np.zeros((2, 3)), "label": np.array([0, 3])}, AccuracyLayer(name="acc", bottoms=["x", "label"]))
     with pytest.raises(DataError, match=r"'acc'.*label 3 in row 1 of the minibatch; expected labels 0 to 2"):
         net.forward()
 

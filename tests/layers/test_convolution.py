@@ -135,9 +135,7 @@ def test_fields_reach_the_parameters(net_of):
 def test_neuron_is_applied_once_to_each_top(tops_of):
     tops = tops_of(
         {"data": np.array([[[[1.0, -2.0]]]]), "more": np.array([[[[-3.0, 4.0]]]])},
-        ConvolutionLayer(
-            filter_init=ConstantInitializer(1), neuron=ReLU(), bottoms=["data", "more"], tops=["x", "y"]
-        ),
+        ConvolutionLayer(filter_init=ConstantInitializer(1), neuron=ReLU(), bottoms=["data", "more"], tops=["x", "y"]),
     )
     np.testing.assert_array_equal(tops["x"], [[[[1, 0]]]])
     np.testing.assert_array_equal(tops["y"], [[[[0, 4]]]])

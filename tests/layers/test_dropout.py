@@ -85,7 +85,5 @@ def test_bad_ratio(ratio):
 
 
 def test_bad_counts():
-    with pytest.raises(
-        ConfigurationError, match=r"as many tops, received bottoms \['x', 'y'\] and tops \['x'\]"
-    ):
+    with pytest.raises(ConfigurationError, match=r"as many tops, received bottoms \['x', 'y'\] and tops \['x'\]"):
         DropoutLayer(bottoms=["x", "y"], tops=["x"])

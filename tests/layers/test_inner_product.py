@@ -57,9 +57,7 @@ def test_equal_param_keys_share(net_of):
 
 
 def test_output_dim_is_required():
-    with pytest.raises(
-        ConfigurationError, match=r"InnerProductLayer\(ip1\): expected output_dim .* >= 1, received 0"
-    ):
+    with pytest.raises(ConfigurationError, match=r"InnerProductLayer\(ip1\): expected output_dim .* >= 1, received 0"):
         InnerProductLayer(name="ip1", bottoms=["data"], tops=["ip1"])
 
 

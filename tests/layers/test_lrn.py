@@ -28,9 +28,9 @@ def loop(x, kernel, scale, shift, power, across):
         else:
             rows, columns = neighbours(kernel, x.shape[2], row), neighbours(kernel, x.shape[3], column)
             part = x[sample, channel][np.ix_(rows, columns)]
-        y[sample, channel, row, column] = x[sample, channel, row, column] * (
-            shift + scale / n * np.sum(part**2)
-        ) ** (-power)
+        y[sample, channel, row, column] = x[sample, channel, row, column] * (shift + scale / n * np.sum(part**2)) ** (
+            -power
+        )
     return y
 
 

@@ -24,9 +24,7 @@ def test_wraps_and_counts_epochs(system):
     for batch, epoch in enumerate((0, 1, 2)):
         net.forward()
         np.testing.assert_array_equal(net.blobs["data"].numpy(), twice[batch * 6 : batch * 6 + 6])
-        np.testing.assert_array_equal(
-            net.blobs["label"].numpy(), np.tile(label, 2)[batch * 6 : batch * 6 + 6]
-        )
+        np.testing.assert_array_equal(net.blobs["label"].numpy(), np.tile(label, 2)[batch * 6 : batch * 6 + 6])
         assert net.epoch == epoch
 
 
@@ -98,7 +96,5 @@ def test_batch_larger_than_the_data(system):
 )
 def test_bad_fields(fields, message):
     with pytest.raises(ConfigurationError, match=message) as caught:
-        MemoryDataLayer(
-            **{"name": "train", "data": [np.zeros((3, 2)), np.zeros(3)], "batch_size": 2} | fields
-        )
+        MemoryDataLayer(**{"name": "train", "data": [np.zeros((3, 2)), np.zeros(3)], "batch_size": 2} | fields)
     assert "MemoryDataLayer(train)" in str(caught.value)

@@ -50,7 +50,5 @@ def test_neurons_are_values():
 
 
 def test_bad_epsilon():
-    with pytest.raises(
-        ConfigurationError, match="ReLU: expected epsilon to be a finite number, received 'small'"
-    ):
+    with pytest.raises(ConfigurationError, match="ReLU: expected epsilon to be a finite number, received 'small'"):
         ReLU("small")

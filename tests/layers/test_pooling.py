@@ -128,15 +128,11 @@ def test_several_bottoms_of_different_sizes(tops_of):
     tops = tops_of(data, PoolingLayer(kernel=(2, 2), stride=(2, 2), bottoms=["a", "b"], tops=["x", "y"]))
     for bottom, top in (("a", "x"), ("b", "y")):
         n, c, h, w = data[bottom].shape
-        np.testing.assert_array_equal(
-            tops[top], data[bottom].reshape(n, c, h // 2, 2, w // 2, 2).max(axis=(3, 5))
-        )
+        np.testing.assert_array_equal(tops[top], data[bottom].reshape(n, c, h // 2, 2, w // 2, 2).max(axis=(3, 5)))
 
 
 def test_bad_pooling():
-    with pytest.raises(
-        ConfigurationError, match=r"pool1.*one of Pooling.Max, Pooling.Mean, received 'median'"
-    ):
+    with pytest.raises(ConfigurationError, match=r"pool1.*one of Pooling.Max, Pooling.Mean, received 'median'"):
         PoolingLayer(name="pool1", pooling="median", bottoms=["x"], tops=["pool1"])
 
 

@@ -35,9 +35,7 @@ def test_typed_names_are_the_names():
     tree = ast.parse(inspect.getsource(mocha_layers_std))
     (block,) = (n for n in tree.body if isinstance(n, ast.If))
     typed = {alias.name: n.module for n in block.body if isinstance(n, ast.ImportFrom) for alias in n.names}
-    offered = {
-        name: f"mocha_layers_std.{module}" for names in KINDS.values() for name, module in names.items()
-    }
+    offered = {name: f"mocha_layers_std.{module}" for names in KINDS.values() for name, module in names.items()}
     assert typed == offered
     assert set(offered) == set(mocha_layers_std.__all__) <= set(dir(mocha_layers_std))
 
@@ -49,7 +47,4 @@ def test_unknown_name():
 
 def test_import_is_light():
     code = "import sys, mocha_layers_std._plugin; print([m for m in ('numpy', 'h5py') if m in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

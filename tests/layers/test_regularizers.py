@@ -38,7 +38,5 @@ def test_regularizers_are_values():
 
 
 def test_bad_coefficient():
-    with pytest.raises(
-        ConfigurationError, match=r"L2Regu: expected coefficient to be a finite number in \[0, inf\]"
-    ):
+    with pytest.raises(ConfigurationError, match=r"L2Regu: expected coefficient to be a finite number in \[0, inf\]"):
         L2Regu(-1)

@@ -44,9 +44,7 @@ def test_softmax_loss(shape, rows):
     expected = 1.5 * (probability - one_hot) / (rows * np.prod(shape[2:]))
     expected[rows:] = 0
     x, y = [None, labels, valid_rows, None], [None, probability, None]
-    (gradient, *_) = SoftmaxLoss(1).backward(
-        np, [np.array(1.5), None, None], x, y, [True, False, False, False]
-    )
+    (gradient, *_) = SoftmaxLoss(1).backward(np, [np.array(1.5), None, None], x, y, [True, False, False, False])
     np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
 
 
@@ -125,9 +123,7 @@ def test_positions_and_weight(net_of, layer, label_shape):
     ],
 )
 def test_bad_labels(net_of, layer, labels, message):
-    net = net_of(
-        {"x": np.full((3, 10), 0.1), "label": np.array(labels)}, layer(name="loss", bottoms=["x", "label"])
-    )
+    net = net_of({"x": np.full((3, 10), 0.1), "label": np.array(labels)}, layer(name="loss", bottoms=["x", "label"]))
     with pytest.raises(DataError, match=message):
         net.forward()
 
@@ -138,9 +134,7 @@ def test_explains_without_the_labels():
 
 @pytest.mark.parametrize("layer", [SoftmaxLossLayer, MultinomialLogisticLossLayer])
 def test_label_shape(net_of, layer):
-    with pytest.raises(
-        ShapeError, match=r"shape \(2, 3, 4\) or \(2, 1, 3, 4\) for .*received int32\[2, 4, 3\]"
-    ):
+    with pytest.raises(ShapeError, match=r"shape \(2, 3, 4\) or \(2, 1, 3, 4\) for .*received int32\[2, 4, 3\]"):
         net_of({"x": np.zeros((2, 5, 3, 4)), "label": np.zeros((2, 4, 3))}, layer(bottoms=["x", "label"]))
 
 

@@ -17,9 +17,7 @@ def test_formula(shape, rows):
     )
     expected = np.zeros(shape)
     expected[:rows] = 1.5 * difference / rows
-    gradients = SquareLoss().backward(
-        np, [np.array(1.5)], [prediction, label, cell], [None], [True, True, False]
-    )
+    gradients = SquareLoss().backward(np, [np.array(1.5)], [prediction, label, cell], [None], [True, True, False])
     np.testing.assert_allclose(gradients[0], expected, rtol=1e-12)
     np.testing.assert_allclose(gradients[1], -expected, rtol=1e-12)
 
@@ -50,9 +48,7 @@ def test_gradient_reaches_the_label(net_of):
 
 
 def test_shapes_must_fit(net_of):
-    with pytest.raises(
-        ShapeError, match=r"SquareLossLayer.*same shape, received float64\[2, 3\] and float64\[2, 4\]"
-    ):
+    with pytest.raises(ShapeError, match=r"SquareLossLayer.*same shape, received float64\[2, 3\] and float64\[2, 4\]"):
         net_of({"x": np.zeros((2, 3)), "label": np.zeros((2, 4))}, SquareLossLayer(bottoms=["x", "label"]))
 
 

@@ -208,9 +208,7 @@ def test_gradient(case):
 @pytest.mark.parametrize("case", CASES)
 def test_strict_namespace_agrees_with_numpy(case, dtype):
     op, *inputs = CASES[case]
-    inputs = [
-        x.astype(dtype) if x.dtype == np.float64 and i not in op.updates else x for i, x in enumerate(inputs)
-    ]
+    inputs = [x.astype(dtype) if x.dtype == np.float64 and i not in op.updates else x for i, x in enumerate(inputs)]
     ours = [strict.asarray(x.copy()) for x in inputs]
     expected = forward(op, np, inputs)
     outputs = forward(op, strict, ours)

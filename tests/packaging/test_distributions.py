@@ -71,8 +71,6 @@ def test_finding_a_plugin_imports_nothing_heavy(module):
 def test_no_plugin_is_forgotten_by_the_build(name):
     assert f"-e ./plugins/{name}\n" in (ROOT / "tox.ini").read_text(encoding="utf-8")
     (line,) = [
-        line
-        for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
-        if line.startswith("PLUGINS")
+        line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if line.startswith("PLUGINS")
     ]
     assert name.removeprefix("mocha_") in line.split()

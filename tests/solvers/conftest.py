@@ -87,9 +87,7 @@ class Linear(TrainableLayer):
     multiplier: float = 1.0
 
     def build(self, b, x):
-        w = b.param(
-            "weight", (self.n, x.shape[1]), Normal(), self.regularizer, self.constraint, self.multiplier
-        )
+        w = b.param("weight", (self.n, x.shape[1]), Normal(), self.regularizer, self.constraint, self.multiplier)
         return b.call(Dot(), x, w)
 
 

@@ -185,9 +185,7 @@ def test_validation_does_not_change_the_training(toy):
 
 def test_a_net_that_measures_nothing_cannot_validate(system, toy):
     net = toy.regression(system).net
-    with pytest.raises(
-        ConfigurationError, match=r"no layer of net 'train' measures anything. Add .* AccuracyL"
-    ):
+    with pytest.raises(ConfigurationError, match=r"no layer of net 'train' measures anything. Add .* AccuracyL"):
         ValidationPerformance(net)
     with pytest.raises(ConfigurationError, match=r"expected test_net to be a Net such as"):
         ValidationPerformance("test")

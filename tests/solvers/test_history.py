@@ -42,9 +42,7 @@ def test_a_line_has_the_facts_and_the_time(path, monkeypatch):
 
 def test_numbers_that_json_lacks_are_null(path):
     history = History(path, 0)
-    history.write(
-        {"event": "x", "iteration": 1, "objective": math.nan, "statistics": {"a": math.inf, "b": 1}}
-    )
+    history.write({"event": "x", "iteration": 1, "objective": math.nan, "statistics": {"a": math.inf, "b": 1}})
     history.close()
     event = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert event["objective"] is None
@@ -68,9 +66,7 @@ def test_an_unchanged_history_is_not_rewritten(written):
     assert written.stat().st_ino == inode
 
 
-@pytest.mark.parametrize(
-    "torn", ['{"event": "training", "iter', '{"event": "training", "iteration": 5}', "\udcff\n"]
-)
+@pytest.mark.parametrize("torn", ['{"event": "training", "iter', '{"event": "training", "iteration": 5}', "\udcff\n"])
 def test_a_torn_last_line_is_named_and_dropped(written, torn, messages):
     with open(written, "a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(torn)

@@ -64,8 +64,7 @@ def test_the_op_is_its_formula(xp, dtype, attributes, formula):
     status = xp.asarray(0, dtype=xp.int32)
     new_w, new_h = SGDUpdate(*attributes).forward(xp, *map(xp.asarray, (w, g, h)), *cells, status)
     expected = [
-        [one_element(*(float(a[i, j]) for a in (w, g, h)), 0.3, 0.8, **formula) for j in range(4)]
-        for i in range(3)
+        [one_element(*(float(a[i, j]) for a in (w, g, h)), 0.3, 0.8, **formula) for j in range(4)] for i in range(3)
     ]
     assert (new_w.dtype, new_h.dtype) == (getattr(xp, dtype),) * 2
     rtol = 1e-5 if dtype == "float32" else 1e-13
@@ -83,9 +82,7 @@ def test_an_invalid_minibatch_updates_nothing():
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_training_is_the_formula_iteration_by_iteration(system, toy, accumulate):
-    part = toy.regression(
-        system, rows=10, batch=4, regularizer=Squares(1.0), constraint=AtMost(0.3), multiplier=2.0
-    )
+    part = toy.regression(system, rows=10, batch=4, regularizer=Squares(1.0), constraint=AtMost(0.3), multiplier=2.0)
     w = part.net.parameters["fc"]["weight"].numpy()
     h = np.zeros_like(w)
     solver = SGD(

@@ -195,9 +195,7 @@ def test_another_net_is_an_error_that_names_the_way_out(train, folder, toy):
     with mocha.System(toy.NumPy()) as system:
         other, solver = toy.regression(system, features=5).net, SGD(toy.parameters(4))
         solver.add_coffee_break(Snapshot(folder), every_n_iter=2)
-        with pytest.raises(
-            SnapshotError, match=r"'fc___weight' has shape \(2, 3\), expected \(2, 5\). Use another sn"
-        ):
+        with pytest.raises(SnapshotError, match=r"'fc___weight' has shape \(2, 3\), expected \(2, 5\). Use another sn"):
             solver.solve(other)
     assert solver.listeners == []
 
@@ -208,9 +206,7 @@ def test_another_solver_is_an_error_that_names_the_way_out(train):
         update = SGD.update
 
     train(2)
-    with pytest.raises(
-        SnapshotError, match=r"is of solver SGD, this is Other. Use .*also_load_solver_state=False"
-    ):
+    with pytest.raises(SnapshotError, match=r"is of solver SGD, this is Other. Use .*also_load_solver_state=False"):
         train(4, solver=Other)
 
 
@@ -218,17 +214,13 @@ def test_another_seed_is_a_warning(train, messages):
     train(2)
     messages()
     train(4, seed=4)
-    assert any(
-        line.startswith("The snapshot was made with seed 3, this system has seed 4") for line in messages()
-    )
+    assert any(line.startswith("The snapshot was made with seed 3, this system has seed 4") for line in messages())
 
 
 def test_a_directory_that_cannot_be_used(train, folder):
     folder.parent.mkdir()
     folder.write_text("a file")
-    with pytest.raises(
-        FileError, match=rf"Snapshot directory '{folder}' cannot be used: .* Give another one"
-    ):
+    with pytest.raises(FileError, match=rf"Snapshot directory '{folder}' cannot be used: .* Give another one"):
         train(2)
 
 
@@ -241,9 +233,7 @@ def test_without_a_format_training_does_not_begin(train, folder, monkeypatch):
 
 @pytest.mark.parametrize("directory", ["", None, 3])
 def test_a_directory_is_needed(directory):
-    with pytest.raises(
-        ConfigurationError, match=r"Snapshot: expected directory to be a path such as 'snapshots'"
-    ):
+    with pytest.raises(ConfigurationError, match=r"Snapshot: expected directory to be a path such as 'snapshots'"):
         Snapshot(directory)
 
 

@@ -22,9 +22,7 @@ class Convolution(Op):
     def forward(self, xp, x, w, b):
         y = xp.reshape(b, (1, b.shape[0], 1, 1))
         for patch, (i, j) in _patches(x, w):
-            y = y + _channels_second(
-                xp, xp.matmul(_channels_last(xp, patch), xp.permute_dims(w[:, :, i, j], (1, 0)))
-            )
+            y = y + _channels_second(xp, xp.matmul(_channels_last(xp, patch), xp.permute_dims(w[:, :, i, j], (1, 0))))
         return y
 
     def backward(self, xp, dy, x, y, wanted):

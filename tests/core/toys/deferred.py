@@ -54,17 +54,13 @@ class DeferredProgram(Program):
     def _record(self, *sections):
         """Runs of commands: device segments as lists, Python steps alone."""
         bound = [b for b in self.bound if b.step.section in sections]
-        return [
-            (splits, [b.run for b in group]) for splits, group in groupby(bound, lambda b: b.kernel.splits)
-        ]
+        return [(splits, [b.run for b in group]) for splits, group in groupby(bound, lambda b: b.kernel.splits)]
 
     def iterate(self, n, schedule):
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
         k = self.plan.minibatches
-        self.columns = [
-            (self._cells[name], np.array(v)) for name, v in schedule.items() if name in self._cells
-        ]
+        self.columns = [(self._cells[name], np.array(v)) for name, v in schedule.items() if name in self._cells]
         self.ring = np.zeros(n * k)
         self.device.launch(lambda: self.counter.fill(0))
         self.pack()

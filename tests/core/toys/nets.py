@@ -25,16 +25,12 @@ def rows(n=ROWS, seed=5):
     """Images (n, 2, 8, 8), labels (n,) among three, targets (n, 3)."""
     random = np.random.default_rng(seed)
     images = random.standard_normal((n, 2, 8, 8))
-    scores = np.stack(
-        [images[:, 0, :4].mean((1, 2)), images[:, 1, 4:].mean((1, 2)), images[:, 0, 4:].mean((1, 2))], 1
-    )
+    scores = np.stack([images[:, 0, :4].mean((1, 2)), images[:, 1, 4:].mean((1, 2)), images[:, 0, 4:].mean((1, 2))], 1)
     return images, scores.argmax(1), scores
 
 
 def data(batch=BATCH, n=ROWS, **options):
-    return MemoryLayer(
-        name="data", batch_size=batch, arrays=rows(n), tops=("data", "label", "target"), **options
-    )
+    return MemoryLayer(name="data", batch_size=batch, arrays=rows(n), tops=("data", "label", "target"), **options)
 
 
 def body(*, statistics=True, dropout=True):
@@ -50,9 +46,7 @@ def body(*, statistics=True, dropout=True):
         ReluLayer(name="relu2", bottoms=["conv2"], tops=["conv2"]),
         InnerProductLayer(name="ip1", output_dim=5, bottoms=["conv2"], tops=["ip1"]),
         HalfLayer(name="half", bottoms=["ip1"], tops=["half"]),
-        InnerProductLayer(
-            name="tied1", output_dim=5, param_key="tied", neuron=relu, bottoms=["half"], tops=["tied1"]
-        ),
+        InnerProductLayer(name="tied1", output_dim=5, param_key="tied", neuron=relu, bottoms=["half"], tops=["tied1"]),
         InnerProductLayer(name="tied2", output_dim=5, param_key="tied", bottoms=["tied1"], tops=["tied2"]),
         InnerProductLayer(name="scores", output_dim=3, bottoms=["tied2"], tops=["scores"]),
         SquareLayer(name="square", bottoms=["conv2"], tops=["square"]),

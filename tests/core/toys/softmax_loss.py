@@ -29,9 +29,7 @@ class SoftmaxLoss(Op):
         fine = xp.all(xp.logical_or(inside, xp.logical_not(counts)))
         e = xp.exp(x - xp.max(x, axis=1, keepdims=True))
         p = e / xp.sum(e, axis=1, keepdims=True)
-        logs = xp.log(
-            xp.sum(p * self._one_hot(xp, labels, p), axis=1) + xp.astype(xp.logical_not(inside), x.dtype)
-        )
+        logs = xp.log(xp.sum(p * self._one_hot(xp, labels, p), axis=1) + xp.astype(xp.logical_not(inside), x.dtype))
         loss = -xp.sum(xp.where(counts, logs, xp.zeros_like(logs))) / xp.astype(valid, x.dtype)
         return loss, p, raise_status(xp, status, fine, self.fault)
 

@@ -64,9 +64,7 @@ class Dropout(Kernel):
         bits = out.view(self.bits)
         steps.do(np.bitwise_and, bits, mask, out=bits)
 
-    def record_words(
-        self, steps: Steps, iteration: Array, first_row: Array, counters: Array, words: Array
-    ) -> None:
+    def record_words(self, steps: Steps, iteration: Array, first_row: Array, counters: Array, words: Array) -> None:
         """Record Philox4x32-10 as in `mocha_core.random`; the words of a counter end up side by side."""
         c0, c1, c2, c3, p0, p1 = counters
         groups = np.arange(c0.shape[1], dtype=np.uint64)

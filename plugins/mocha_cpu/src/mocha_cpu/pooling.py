@@ -52,9 +52,7 @@ class Pooling(Kernel):
     def __init__(self, backend: Backend, call: Call) -> None:
         self.rows, self.columns = self.sides(call)
         y = call.outs[0].spec
-        self.out = Spec(
-            (y.size // (self.rows.out * self.columns.out), self.rows.out, self.columns.out), y.dtype
-        )
+        self.out = Spec((y.size // (self.rows.out * self.columns.out), self.rows.out, self.columns.out), y.dtype)
 
     def sides(self, call: Call) -> tuple[Side, Side]:
         """The windows down and across; the op's pairs are (width, height)."""

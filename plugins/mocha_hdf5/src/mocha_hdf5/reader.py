@@ -61,18 +61,14 @@ class Reader:
         with _failures(self.path, f"dataset '{name}' cannot be opened"):
             item = self._inside(name)
             if not isinstance(item, h5py.Dataset):
-                raise FileError(
-                    f"'{self.path}' has no dataset '{name}'. It has: {', '.join(self.names()) or 'none'}."
-                )
+                raise FileError(f"'{self.path}' has no dataset '{name}'. It has: {', '.join(self.names()) or 'none'}.")
             return Table(self.path, name, item)
 
     def _inside(self, name: str) -> Any:
         """The object of that path, unless a soft or external link is on the way."""
         item = self._file
         for part in name.split("/"):
-            if not isinstance(item, h5py.Group) or not isinstance(
-                item.get(part, getlink=True), h5py.HardLink
-            ):
+            if not isinstance(item, h5py.Group) or not isinstance(item.get(part, getlink=True), h5py.HardLink):
                 return None
             item = item[part]
         return item
@@ -118,9 +114,7 @@ class Table:
             raise self._refused("its contents are in other files, and only what is inside a file is read")
         stored = dataset.id.get_storage_size()
         if self.nbytes > stored * (HIGHEST_RATIO if self.chunk_bytes else 1):
-            raise self._refused(
-                f"{self.dtype}{list(self.shape)} takes {self.nbytes} bytes, the file holds {stored}"
-            )
+            raise self._refused(f"{self.dtype}{list(self.shape)} takes {self.nbytes} bytes, the file holds {stored}")
 
     def _refused(self, reason: str) -> FileError:
         return FileError(f"'{self.path}', {self.where}: {reason}. Write the dataset again, as plain numbers.")

@@ -46,9 +46,7 @@ def check(path: Path) -> None:
     if not found.startswith(MAGIC):
         raise SnapshotError(f"'{path}' is not a snapshot. Delete it.")
     if found != expected:
-        raise SnapshotError(
-            f"'{path}' is incomplete or damaged: its contents do not match their checksum. Delete it."
-        )
+        raise SnapshotError(f"'{path}' is incomplete or damaged: its contents do not match their checksum. Delete it.")
 
 
 def _seal(path: Path) -> bytes:

@@ -64,9 +64,7 @@ class Shard:
         self._reader.close()
 
 
-def copy_runs(
-    table: Table, rows: NDArray[np.int64], target: NDArray[Any], positions: NDArray[np.int64]
-) -> None:
+def copy_runs(table: Table, rows: NDArray[np.int64], target: NDArray[Any], positions: NDArray[np.int64]) -> None:
     """Write `rows` of a table to `positions` of `target`, reading rows that follow each other at once."""
     order = np.argsort(rows, kind="stable")
     rows, positions = rows[order], positions[order]

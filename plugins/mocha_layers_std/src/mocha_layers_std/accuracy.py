@@ -25,9 +25,7 @@ class Accuracy(class_labels.ClassOp):
     differentiable = ()
     updates = (3, 4)
 
-    def infer(
-        self, prediction: Spec, labels: Spec, valid_rows: Spec, status: Spec, total: Spec
-    ) -> tuple[Spec, ...]:
+    def infer(self, prediction: Spec, labels: Spec, valid_rows: Spec, status: Spec, total: Spec) -> tuple[Spec, ...]:
         class_labels.check_labels(prediction, labels)
         return ()
 

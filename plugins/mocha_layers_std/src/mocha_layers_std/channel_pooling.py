@@ -140,9 +140,7 @@ class ChannelPoolingLayer(ComputationLayer):
             self.replace_field(field, checks.integer(self, field, getattr(self, field)))
         pad = tuple(self.pad) if isinstance(self.pad, Iterable) else ()
         if len(pad) != 2:
-            raise ConfigurationError(
-                f"{self}: expected pad to be two integers (front, end), received {self.pad!r}."
-            )
+            raise ConfigurationError(f"{self}: expected pad to be two integers (front, end), received {self.pad!r}.")
         self.replace_field("pad", tuple(checks.integer(self, "pad", size, at_least=0) for size in pad))
         self.replace_field("pooling", fields.choice(self, "pooling", self.pooling, Pooling))
 

@@ -40,9 +40,7 @@ class ClassOp(Op):
         op = cls(b.fault(), prediction.shape[1])
         return b.call(op, prediction, b.labels(label), b.cell("valid_rows"), b.cell("status"), *more)
 
-    def new_status(
-        self, xp: Namespace, prediction: Array, labels: Array, valid_rows: Array, status: Array
-    ) -> Array:
+    def new_status(self, xp: Namespace, prediction: Array, labels: Array, valid_rows: Array, status: Array) -> Array:
         """The status cell after a look at the labels that count."""
         labels = aligned(xp, labels, prediction)
         right = xp.logical_and(labels >= 0, labels < prediction.shape[1])
@@ -50,9 +48,7 @@ class ClassOp(Op):
         return raise_status(xp, status, xp.all(xp.logical_or(right, ignored)), self.fault)
 
     def explain(self, *x: Array) -> str:
-        advice = (
-            f"expected labels 0 to {self.classes - 1}" if self.classes else "expected labels 0, 1, 2, ..."
-        )
+        advice = f"expected labels 0 to {self.classes - 1}" if self.classes else "expected labels 0, 1, 2, ..."
         advice += ", one for each class of the prediction. Check the labels, or the layer that predicts."
         if x[1] is None or x[2] is None or not self.classes:
             return f"a label is out of range; {advice}"
@@ -67,9 +63,7 @@ def check_labels(prediction: Spec, labels: Spec) -> None:
     """Raise `ShapeError` unless there is one int32 label for each sample and position of the prediction."""
     received.features(prediction)
     n, _, *positions = prediction.shape
-    fits = labels.shape[:1] == (n,) and received.without_ones(labels.shape[1:]) == received.without_ones(
-        positions
-    )
+    fits = labels.shape[:1] == (n,) and received.without_ones(labels.shape[1:]) == received.without_ones(positions)
     if not fits or labels.dtype != "int32":
         raise ShapeError(
             f"expected int32 labels of shape {(n, *positions)} or {(n, 1, *positions)} for predictions "

@@ -100,9 +100,7 @@ class Convolution(Op):
         padded[:, :, ph : ph + height, pw : pw + width] = x
         taps = [padded[:, :, rows, columns] for rows, columns in self._windows(x.shape)]
         rows, columns = self._size(x.shape)
-        return xp.reshape(
-            xp.stack(taps, axis=2), (n, self.n_group, c // self.n_group * len(taps), rows * columns)
-        )
+        return xp.reshape(xp.stack(taps, axis=2), (n, self.n_group, c // self.n_group * len(taps), rows * columns))
 
     def _fold(self, xp: Namespace, columns: Array, x: Array) -> Array:
         """The adjoint of `_unfold`: columns added back to where they came from."""

@@ -23,9 +23,7 @@ def choice(owner: object, field: str, value: str, group: type[Choice]) -> Choice
         return group(value)
     except ValueError:
         members = ", ".join(f"{group.__name__}.{member.name}" for member in group)
-        raise ConfigurationError(
-            f"{owner}: expected {field} to be one of {members}, received {value!r}."
-        ) from None
+        raise ConfigurationError(f"{owner}: expected {field} to be one of {members}, received {value!r}.") from None
 
 
 def one_top_each(layer: Layer) -> None:

@@ -12,9 +12,7 @@ def floating(*specs: Spec) -> None:
     """Raise `ShapeError` unless all are of one floating dtype."""
     dtypes = [spec.dtype for spec in specs]
     if len(set(dtypes)) != 1 or dtypes[0] not in ("float32", "float64"):
-        raise ShapeError(
-            f"expected blobs of one floating-point dtype, received {', '.join(map(str, specs))}."
-        )
+        raise ShapeError(f"expected blobs of one floating-point dtype, received {', '.join(map(str, specs))}.")
 
 
 def images(x: Spec) -> None:

@@ -73,9 +73,7 @@ class History:
                 temporary.write_text(content, encoding="utf-8")
 
     def _failed(self, error: OSError) -> FileError:
-        return FileError(
-            f"'{self.path}' cannot be read or written: {error}. Check the file, or use another folder."
-        )
+        return FileError(f"'{self.path}' cannot be read or written: {error}. Check the file, or use another folder.")
 
 
 def _iteration(line: str) -> int | None:

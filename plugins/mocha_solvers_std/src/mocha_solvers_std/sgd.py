@@ -25,9 +25,7 @@ class SGDUpdate(UpdateOp):
     name = "sgd"
     updates = (0, 2)
 
-    def infer(
-        self, w: Spec, g: Spec, h: Spec, learning_rate: Spec, momentum: Spec, status: Spec
-    ) -> tuple[Spec, ...]:
+    def infer(self, w: Spec, g: Spec, h: Spec, learning_rate: Spec, momentum: Spec, status: Spec) -> tuple[Spec, ...]:
         return ()
 
     def forward(
@@ -54,9 +52,7 @@ class SGD(Solver):
     slots = ("velocity",)
 
     def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
-        op = SGDUpdate(
-            parameter.multiplier, self.parameters.regu_coef, parameter.regularizer, parameter.constraint
-        )
+        op = SGDUpdate(parameter.multiplier, self.parameters.regu_coef, parameter.regularizer, parameter.constraint)
         velocity = self.slot(parameter, "velocity")
         cells = (b.cell(name) for name in ("learning_rate", "momentum", "status"))
         b.call(op, parameter.value, gradient, velocity, *cells, layer=parameter.layer)

@@ -35,9 +35,7 @@ class Staged(Policy):
         policies: list[Policy | float] = []
         for stage in stages:
             if not isinstance(stage, tuple) or len(stage) != 2:
-                raise ConfigurationError(
-                    f"{name}: expected stages such as (60000, 0.001), received {stage!r}."
-                )
+                raise ConfigurationError(f"{name}: expected stages such as (60000, 0.001), received {stage!r}.")
             length, policy = stage
             lengths.append(checks.integer(name, "the iterations of a stage", length))
             if not isinstance(policy, Policy):
