@@ -6,12 +6,17 @@ mutable (`x[...] = y`), and take basic slices. NumPy 2 and CuPy 14 offer all of 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 from mocha_core.errors import BackendError
 
 #: An array of some backend. The array API has no nominal type for it.
 Array = Any
+#: Operands of an op; None where one is not read.
+Arrays: TypeAlias = Sequence[Array]
+#: Gradients of an op's inputs; None where one is not wanted, or zero.
+Gradients: TypeAlias = tuple[Array | None, ...]
 #: A namespace with the functions below.
 Namespace = Any
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mocha_core.plan import Plan, Section, Step
@@ -108,13 +107,6 @@ def _conflict(first: Step, second: Step) -> bool:
     )
 
 
-@dataclass
-class _Hit:
-    entry: Entry
-    old: list[Step]
-    new: Step
-
-
 def fuse(plan: Plan, selector: Selector) -> list[Step]:
     """The plan's steps after every registered rewrite that applies and whose kernel accepts.
 
@@ -124,37 +116,26 @@ def fuse(plan: Plan, selector: Selector) -> list[Step]:
     steps = list(plan.steps)
     if not selector.fusions_for(steps):
         return steps
-    changed = True
-    while changed:
-        changed = False
-        graph = Graph(plan, steps)
-        for root in steps:
-            hit = _find(graph, root, selector)
-            if hit is not None:
-                at = graph.place(hit.old, hit.new)
-                rest = [s for s in steps[:at] if s not in hit.old]
-                steps = [*rest, hit.new, *(s for s in steps[at:] if s not in hit.old)]
-                changed = True
-                break
-    return steps
+    graph = Graph(plan, steps)
+    while rewritten := next(filter(None, (_rewrite(graph, root, selector) for root in graph.steps)), None):
+        old, new = rewritten
+        at = graph.place(old, new)
+        before, after = ([s for s in part if s not in old] for part in (graph.steps[:at], graph.steps[at:]))
+        graph = Graph(plan, [*before, new, *after])
+    return graph.steps
 
 
-def _find(graph: Graph, root: Step, selector: Selector) -> _Hit | None:
+def _rewrite(graph: Graph, root: Step, selector: Selector) -> Rewritten | None:
     for family in selector.families:
-        best: _Hit | None = None
+        hits: dict[Entry, Rewritten] = {}
         for entry in selector.registries.fusions.find(*root.key, family):
-            if best is not None and entry.priority < best.entry.priority:
+            if hits and entry.priority < next(iter(hits)).priority:
                 break
-            rewritten = entry.load()(graph, root)
+            rewritten: Rewritten | None = entry.load()(graph, root)
             if rewritten is None or graph.reason_against(*rewritten):
                 continue
-            if selector.choose(rewritten[1].call, reference=False) is None:
-                continue
-            if best is not None:
-                entry = selector.prefer(root.call.op.name, [best.entry, entry], "fusions")
-                if entry is best.entry:
-                    continue
-            best = _Hit(entry, *rewritten)
-        if best is not None:
-            return best
+            if selector.choose(rewritten[1].call, reference=False) is not None:
+                hits[entry] = rewritten
+        if hits:
+            return hits[selector.prefer(root.call.op.name, list(hits), "fusions")]
     return None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, dataclass_transform
 
-from mocha_core.array_api import Array, Namespace
+from mocha_core.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.value import Spec
 
 
@@ -49,14 +49,7 @@ class Op(ABC):
     def forward(self, xp: Namespace, *x: Any, **_: Any) -> Array | tuple[Array, ...]:
         """From arrays, one argument each: the outputs, then the new contents of the inputs in `updates`."""
 
-    def backward(
-        self,
-        xp: Namespace,
-        dy: Sequence[Array],
-        x: Sequence[Array],
-        y: Sequence[Array],
-        wanted: Sequence[bool],
-    ) -> tuple[Array | None, ...]:
+    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
         """Gradients of the inputs, one each; None where `wanted` is false or where it is zero.
 
         Args:

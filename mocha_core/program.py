@@ -46,6 +46,7 @@ class KernelUse(NamedTuple):
     plugin: str
 
 
+@dataclass(eq=False)
 class Program:
     """Bound steps in a row. Backends that compile further inherit this class and override `iterate`.
 
@@ -58,28 +59,21 @@ class Program:
         changes: sections that write parameters or states, after which `storage.version` has to grow.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        plan: Plan,
-        bound: list[BoundStep],
-        arrangement: Arrangement,
-        memory: Memory,
-        storage: Storage,
-    ) -> None:
-        self.backend = backend
-        self.plan = plan
-        self.bound = bound
-        self.arrangement = arrangement
-        self.memory = memory
-        self.storage = storage
+    backend: Backend
+    plan: Plan
+    bound: list[BoundStep]
+    arrangement: Arrangement
+    memory: Memory
+    storage: Storage
+
+    def __post_init__(self) -> None:
         self.objectives: NDArray[Any] = np.zeros(0)
         self.done = 0
-        self.changes = {b.step.section for b in bound if any(map(_outlives_runs, b.step.writes))}
+        self.changes = {b.step.section for b in self.bound if any(map(_outlives_runs, b.step.writes))}
         self._packed_version = -1
-        storage.allocate(plan.cells.values())
-        self._cells = {name: storage[value] for name, value in plan.cells.items()}
-        self._objective = None if plan.objective is None else self._buffer(plan.objective)
+        self.storage.allocate(self.plan.cells.values())
+        self._cells = {name: self.storage[value] for name, value in self.plan.cells.items()}
+        self._objective = None if self.plan.objective is None else self._buffer(self.plan.objective)
 
     def runs(self, *sections: Section) -> list[Runnable]:
         """The bound kernels of some sections, in order."""

@@ -8,10 +8,10 @@ from mocha_core.builder import Builder
 from mocha_core.errors import MochaError, ShapeError, TopologyError
 from mocha_core.layer import ComputationLayer, DataLayer, Layer
 from mocha_core.parameter import Initializer, Parameter, State
-from mocha_core.plan import Phase, Plan, Section, Step
+from mocha_core.plan import Phase, Plan, Section
 from mocha_core.source import Feed
 from mocha_core.structural import Fetch, Fill, Gather, Objective
-from mocha_core.value import Role, Value, nbytes
+from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,13 +108,11 @@ class Recorder:
                 f"Net '{self.name}' has nothing to learn: no parameter that is not frozen reaches a loss."
             )
         if plan.minibatches > 1:
-            plan.steps[:0] = [self._clearing(plan, plan.gradients[p.value]) for p in reached]
+            clearing = Plan(plan.phase, plan.batch)
+            for p in reached:
+                clearing.call(Fill(0.0), plan.gradients[p.value], layer=p.layer, section=Section.CLEAR)
+            plan.steps[:0] = clearing.steps
         solver.record(UpdateBuilder(self, plan), reached)
-
-    def _clearing(self, plan: Plan, gradient: Value) -> Step:
-        scratch = Plan(plan.phase, plan.batch)
-        scratch.call(Fill(0.0), gradient, layer="(net)", section=Section.CLEAR)
-        return scratch.steps[0]
 
     def _frozen(self, parameter: Parameter, frozen: frozenset[str]) -> bool:
         return any(parameter in self.owned[layer].values() for layer in frozen if layer in self.owned)
@@ -208,11 +206,6 @@ class Recorder:
                 self.system.backend.copy_from_numpy(self.system.storage[table], array)
             self._tables[name] = tables
         return self._tables[name]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the net's parameters and states."""
-        return sum(nbytes(s.value.spec) for group in self.owned.values() for s in group.values())
 
 
 class UpdateBuilder:

@@ -10,7 +10,6 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,14 +56,6 @@ class Source(ABC):
         """Release files. The source is not used afterwards."""
 
 
-@dataclass
-class Batch:
-    """A fetched minibatch on the host, or why there is none."""
-
-    arrays: list[NDArray[Any]]
-    error: BaseException | None = None
-
-
 class Feed:
     """One net's way through a source: a cursor, and the minibatches that follow it.
 
@@ -99,18 +90,11 @@ class Feed:
         With `wrap` it runs on into the next epoch; without, the epoch's last row fills it up.
         """
         n = self.source.rows
-        parts: list[NDArray[np.int64]] = []
-        missing = batch
-        while missing:
-            epoch, position = divmod(start, n)
-            part = self._order(epoch)[position : position + missing]
-            parts.append(part)
-            start += len(part)
-            missing -= len(part)
-            if missing and not wrap:
-                parts.append(np.full(missing, part[-1], dtype=np.int64))
-                break
-        return np.concatenate(parts)
+        rows = np.arange(start, start + batch)
+        if not wrap:
+            rows = np.minimum(rows, start - start % n + n - 1)
+        epochs, positions = np.divmod(rows, n)
+        return np.concatenate([self._order(int(e))[positions[epochs == e]] for e in np.unique(epochs)])
 
     def batches_to_epoch(self, batch: int) -> int:
         """How many minibatches of `batch` rows it takes until the epoch changes."""
@@ -188,7 +172,7 @@ class _Prefetcher:
     def __init__(self, feed: Feed, start: int, batch: int, wrap: bool) -> None:
         self.upcoming = (start, batch, wrap)
         self._free: queue.SimpleQueue[list[NDArray[Any]] | None] = queue.SimpleQueue()
-        self._ready: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[list[NDArray[Any]] | BaseException] = queue.SimpleQueue()
         self._in_use: list[NDArray[Any]] | None = None
         for _ in range(self.DEPTH + 1):
             self._free.put(feed._buffers(batch))
@@ -205,22 +189,22 @@ class _Prefetcher:
             try:
                 feed._load(start, batch, wrap, arrays)
             except BaseException as error:
-                self._ready.put(Batch([], error))
+                self._ready.put(error)
                 return
-            self._ready.put(Batch(arrays))
+            self._ready.put(arrays)
             start += batch
 
     def take(self) -> list[NDArray[Any]]:
         batch = self._ready.get()
         start, size, wrap = self.upcoming
-        if batch.error is not None:
+        if isinstance(batch, BaseException):
             self.upcoming = (-1, size, wrap)
-            raise batch.error
+            raise batch
         if self._in_use is not None:
             self._free.put(self._in_use)
-        self._in_use = batch.arrays
+        self._in_use = batch
         self.upcoming = (start + size, size, wrap)
-        return batch.arrays
+        return batch
 
     def stop(self) -> None:
         self._free.put(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mocha_core.array_api import Array, Namespace
+from mocha_core.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.op import Op
 from mocha_core.value import Spec
 
@@ -29,14 +29,7 @@ class Objective(Op):
             total = total + loss * weight
         return total
 
-    def backward(
-        self,
-        xp: Namespace,
-        dy: Sequence[Array],
-        x: Sequence[Array],
-        y: Sequence[Array],
-        wanted: Sequence[bool],
-    ) -> tuple[Array | None, ...]:
+    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
         return tuple(dy[0] * w if want else None for w, want in zip(self.weights, wanted, strict=True))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from mocha_core import checks
-from mocha_core.array_api import Array, Namespace
+from mocha_core.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.builder import Builder
 from mocha_core.errors import ConfigurationError
 from mocha_core.layer import ComputationLayer
@@ -15,7 +15,6 @@ from mocha_core.plan import Phase
 from mocha_core.random import uniform
 from mocha_core.value import Spec, Value
 from mocha_layers_std import fields, received
-from mocha_layers_std.arrays import Arrays, Gradients
 
 
 class Dropout(Op):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mocha_core.array_api import Array, Namespace
+from mocha_core.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.builder import Builder
 from mocha_core.layer import ComputationLayer
 from mocha_core.op import Op
 from mocha_core.value import Spec, Value
 from mocha_layers_std import fields, received
-from mocha_layers_std.arrays import Arrays, Gradients
 
 
 def softmax(xp: Namespace, x: Array) -> Array:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mocha_core import checks
-from mocha_core.array_api import Array, Namespace
+from mocha_core.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.builder import Builder
 from mocha_core.layer import Neuron
 from mocha_core.value import Value
-from mocha_layers_std.arrays import Arrays, Gradients
 from mocha_layers_std.neurons.element_by_element import ElementByElement
 
 
