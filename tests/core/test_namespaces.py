@@ -67,16 +67,7 @@ def test_a_first_party_name_says_which_package_has_it(tmp_path, monkeypatch):
 def test_every_namespace_is_over_a_registry():
     import mocha_core
 
-    for name in (
-        "layers",
-        "neurons",
-        "initializers",
-        "regularizers",
-        "constraints",
-        "solvers",
-        "coffee",
-        "backends",
-    ):
+    for name in ("layers", "neurons", "initializers", "regularizers", "constraints", "solvers", "coffee", "backends"):
         assert getattr(mocha_core, name) is sys.modules[f"mocha_core.{name}"]
         assert dir(getattr(mocha_core, name)) == getattr(plugins.registries(), name).names()
     with pytest.raises(AttributeError, match="module 'mocha_core' has no attribute 'spoons'"):
