@@ -114,6 +114,8 @@ class Net:
 
     def gradient(self, layer: str, name: str) -> NDArray[Any]:
         """The gradient of a parameter that the last `backward` computed, without regularization."""
+        checks.known(self.label, "layer with parameters", layer, self.parameters)
+        checks.known(f"Layer '{layer}'", "parameter", name, self.parameters[layer])
         parameter = self.parameters[layer][name]
         return self.last_program().read(self._recorder.gradient(parameter), f"d {parameter.key}")
 
