@@ -26,7 +26,8 @@ mnist: $(VENV)/mocha data/mnist/test.txt
 	$(BIN)/python examples/learning_curve.py snapshots/mnist learning-curve.png
 
 fashion-mnist: $(VENV)/mocha data/fashion-mnist/test.txt
-	$(BIN)/python examples/mnist/lenet.py --data data/fashion-mnist --snapshots snapshots/fashion-mnist --iterations 4688
+	$(BIN)/python examples/mnist/lenet.py --data data/fashion-mnist --snapshots snapshots/fashion-mnist \
+		--iterations 4688 --threads 1
 	$(BIN)/python examples/learning_curve.py snapshots/fashion-mnist learning-curve.png
 
 data/mnist/test.txt: | $(VENV)/mocha

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mocha_core import backends, coffee, constraints, initializers, layers, neurons, regularizers, solvers
     from mocha_core.errors import MochaError
     from mocha_core.formats import load_network, save_network
-    from mocha_core.hookmarker import hookimpl
+    from mocha_core.hookspecs import hookimpl
     from mocha_core.net import Net
     from mocha_core.plan import Phase
     from mocha_core.solver import SolverParameters
@@ -20,39 +20,27 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_MODULES = (
-    "backends", "coffee", "constraints", "initializers", "layers", "neurons", "regularizers", "solvers",
-)  # fmt: skip
-_NAMES = {
-    "MochaError": "errors",
-    "Net": "net",
-    "Phase": "plan",
-    "SolverParameters": "solver",
-    "System": "system",
-    "hookimpl": "hookmarker",
-    "load_network": "formats",
-    "save_network": "formats",
-}
-
 __all__ = [
     "MochaError", "Net", "Phase", "SolverParameters", "System", "__version__", "backends", "coffee",
     "constraints", "hookimpl", "initializers", "layers", "load_network", "neurons", "regularizers",
     "save_network", "solvers",
 ]  # fmt: skip
 
+#: Where the names are that are no modules.
+_HOMES = {"MochaError": "errors", "Net": "net", "Phase": "plan", "SolverParameters": "solver", "System": "system"}
+_HOMES |= {"hookimpl": "hookspecs", "load_network": "formats", "save_network": "formats"}
+
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"mocha_core.{name}")
-    if name in _NAMES:
-        value = getattr(importlib.import_module(f"mocha_core.{_NAMES[name]}"), name)
-    elif name == "__version__":
+    if name == "__version__":
         from importlib.metadata import version
 
-        value = version("mocha-core")
-    else:
+        return version("mocha-core")
+    if name not in __all__:
         raise AttributeError(f"module 'mocha_core' has no attribute '{name}'")
-    globals()[name] = value
+    if name not in _HOMES:
+        return importlib.import_module(f"mocha_core.{name}")
+    value = globals()[name] = getattr(importlib.import_module(f"mocha_core.{_HOMES[name]}"), name)
     return value
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mocha_core.arrangement import Arrangement, arrange
 from mocha_core.array_api import Array, Namespace
 from mocha_core.fusion import fuse
+from mocha_core.kernel import Kernel
 from mocha_core.placement import Memory, place
 from mocha_core.plan import Call, Half, Plan, Step
 from mocha_core.program import BoundStep, Program
-from mocha_core.selection import Chosen, Selector
+from mocha_core.selection import Selector
 from mocha_core.storage import Storage
 
 if TYPE_CHECKING:
@@ -65,36 +66,36 @@ class Backend(ABC):
 
         selector = Selector(self, registries())
         steps = self.fuse(plan, selector)
-        chosen = self.choose(steps, selector)
-        arrangement = self.arrange(plan, steps, chosen)
+        kernels = self.choose(steps, selector)
+        arrangement = self.arrange(plan, steps, kernels)
         for step in arrangement.steps:
-            if step.call not in chosen:
-                chosen |= selector.choose_all([step])
-        memory = self.place(plan, arrangement, chosen, storage)
-        bound = self.bind(arrangement, chosen, memory)
+            if step.call not in kernels:
+                kernels |= selector.choose_all([step])
+        memory = self.place(plan, arrangement, kernels, storage)
+        bound = self.bind(arrangement, kernels, memory)
         return self.executor(plan, bound, arrangement, memory, storage)
 
     def fuse(self, plan: Plan, selector: Selector) -> list[Step]:
         """Pass 1: apply the registered rewrites."""
         return fuse(plan, selector)
 
-    def choose(self, steps: list[Step], selector: Selector) -> dict[Call, Chosen]:
+    def choose(self, steps: list[Step], selector: Selector) -> dict[Call, Kernel]:
         """Pass 2: a kernel for every call."""
         return selector.choose_all(steps)
 
-    def arrange(self, plan: Plan, steps: list[Step], chosen: Mapping[Call, Chosen]) -> Arrangement:
+    def arrange(self, plan: Plan, steps: list[Step], kernels: Mapping[Call, Kernel]) -> Arrangement:
         """Pass 3: a layout for every value, and conversions between them."""
-        return arrange(plan, steps, {call: c.kernel for call, c in chosen.items()})
+        return arrange(plan, steps, kernels)
 
-    def place(self, plan: Plan, arrangement: Arrangement, chosen: Mapping[Call, Chosen], storage: Storage) -> Memory:
+    def place(self, plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel], storage: Storage) -> Memory:
         """Pass 4: a buffer for every value."""
-        return place(plan, arrangement, {call: c.kernel for call, c in chosen.items()}, storage, self)
+        return place(plan, arrangement, kernels, storage, self)
 
-    def bind(self, arrangement: Arrangement, chosen: Mapping[Call, Chosen], memory: Memory) -> list[BoundStep]:
+    def bind(self, arrangement: Arrangement, kernels: Mapping[Call, Kernel], memory: Memory) -> list[BoundStep]:
         """Pass 5: kernels bound to buffers."""
         bound = []
         for step in arrangement.steps:
-            kernel = chosen[step.call].kernel
+            kernel = kernels[step.call]
             ins = [None if v is None else memory.buffers[v] for v in step.ins]
             outs = [None if v is None else memory.buffers[v] for v in step.outs]
             saves = [memory.buffers[v] for v in memory.saves.get(step.call, ())]
@@ -103,16 +104,11 @@ class Backend(ABC):
                 run = kernel.forward(ins, outs + saves + workspace, step.add)
             else:
                 run = kernel.backward(ins + saves, outs + workspace, step.add)
-            bound.append(BoundStep(step, kernel, chosen[step.call].plugin, run))
+            bound.append(BoundStep(step, kernel, run))
         return bound
 
     def executor(
-        self,
-        plan: Plan,
-        bound: list[BoundStep],
-        arrangement: Arrangement,
-        memory: Memory,
-        storage: Storage,
+        self, plan: Plan, bound: list[BoundStep], arrangement: Arrangement, memory: Memory, storage: Storage
     ) -> Program:
         """What runs the bound steps: by default, one after the other."""
         return Program(self, plan, bound, arrangement, memory, storage)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.errors import ShapeError, UnknownNameError
+from mocha_core import checks
+from mocha_core.errors import ShapeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,10 +83,7 @@ class Blobs(Mapping[str, Blob]):
         self._net = net
 
     def __getitem__(self, name: str) -> Blob:
-        if name not in self._net.plan.blobs:
-            raise UnknownNameError(
-                f"Net '{self._net.name}' has no blob '{name}'. It has: {', '.join(self._net.plan.blobs)}."
-            )
+        checks.known(self._net.label, "blob", name, self._net.plan.blobs)
         return Blob(self._net, name)
 
     def __iter__(self) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
-from mocha_core.errors import ConfigurationError
+from mocha_core.errors import ConfigurationError, UnknownNameError
 
 
 def integer(owner: object, field: str, value: Any, at_least: int = 1) -> int:
@@ -63,3 +63,10 @@ def names(owner: object, field: str, value: Any) -> tuple[str, ...]:
             f"{owner}: expected {field} to be a list of blob names such as ['data'], received {value!r}."
         )
     return items
+
+
+def known(owner: object, kind: str, name: str, names: Iterable[str]) -> None:
+    """Raise `UnknownNameError` unless `name` is among the names that the owner has."""
+    names = list(names)
+    if name not in names:
+        raise UnknownNameError(f"{owner} has no {kind} '{name}'. It has: {', '.join(names) or 'none'}.")

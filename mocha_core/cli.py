@@ -18,8 +18,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plugins.set_defaults(run=lambda _: list_plugins())
     backends = commands.add_parser("backends", help="list the backends, and why one cannot be used here")
     backends.set_defaults(run=lambda _: list_backends())
-    kernels = commands.add_parser("kernels", help="list the registered kernels by op and backend")
-    kernels.set_defaults(run=lambda _: list_kernels())
     try:
         given = sys.argv[1:] if arguments is None else arguments
         for entry in registries().commands:
@@ -63,13 +61,6 @@ def list_backends() -> int:
         print(f"{entry.name} ({entry.plugin}): {f'not available: {reason}' if reason else 'available'}")
     if not entries:
         print("No backend is installed. Start with: pip install mocha-cpu")
-    return 0
-
-
-def list_kernels() -> int:
-    """Print op, backend, priority and plugin of each kernel."""
-    for entry in sorted(registries().kernels, key=lambda entry: entry.name):
-        print(f"{entry.name}: priority {entry.priority}, {entry.plugin}")
     return 0
 
 

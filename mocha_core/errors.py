@@ -24,6 +24,10 @@ class UnknownNameError(MochaError, AttributeError):
     """A name that no installed plugin has registered."""
 
 
+class UnknownImportError(MochaError, ImportError):
+    """The same, in `from mocha_core.layers import Name`, where Python swallows an AttributeError's message."""
+
+
 class PluginError(MochaError, RuntimeError):
     """A plugin could not be loaded, or two plugins contradict each other."""
 

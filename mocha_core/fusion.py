@@ -113,10 +113,7 @@ def fuse(plan: Plan, selector: Selector) -> list[Step]:
     Raises:
         PluginError: two rewrites of equal priority both apply to one step.
     """
-    steps = list(plan.steps)
-    if not selector.fusions_for(steps):
-        return steps
-    graph = Graph(plan, steps)
+    graph = Graph(plan, list(plan.steps))
     while rewritten := next(filter(None, (_rewrite(graph, root, selector) for root in graph.steps)), None):
         old, new = rewritten
         at = graph.place(old, new)

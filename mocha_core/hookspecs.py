@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mocha_core.solver import Solver
 
 hookspec = pluggy.HookspecMarker("mocha")
+#: Marks a plugin's functions as implementations of these hooks.
+hookimpl = pluggy.HookimplMarker("mocha")
 
 
 @hookspec(historic=True)

@@ -38,6 +38,8 @@ class Kernel:
     backward_workspace: tuple[Spec, ...] = ()
     #: Runs as Python on the host: a compiled program is split here.
     splits: bool = False
+    #: Who registered it; set when it is chosen.
+    plugin: str = "reference"
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         """Bind the forward half. `outs` includes the inputs that the op updates."""

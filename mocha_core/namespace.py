@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
+from opcode import opmap
 from pathlib import Path
 from typing import Any
 
-from mocha_core.errors import UnknownNameError
+from mocha_core.errors import UnknownImportError, UnknownNameError
 
 
 def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -22,17 +24,19 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
         registry: Any = getattr(manager.registries, kind)
         if name in registry.names():
             return registry.get(name)
+        # Python drops the message of an AttributeError that ends a `from ... import`.
+        frame = sys._getframe(1)
+        importing = frame.f_code.co_code[frame.f_lasti] == opmap["IMPORT_FROM"]
+        missing = UnknownImportError if importing else UnknownNameError
         package = _first_party(kind, name)
         if package is None:
-            raise UnknownNameError(registry.unknown(name))
+            raise missing(registry.unknown(name))
         failed = [r for r in manager.records if r.distribution == package and r.status != "ok"]
         if failed:
-            raise UnknownNameError(
+            raise missing(
                 f"{kind}.{name} belongs to {failed[0]}, which is {failed[0].status}. `mocha plugins` shows why."
             ) from failed[0].error
-        raise UnknownNameError(
-            f"{kind}.{name} is in {package}, which is not installed. Install it: pip install {package}"
-        )
+        raise missing(f"{kind}.{name} is in {package}, which is not installed. Install it: pip install {package}")
 
     def names() -> list[str]:
         from mocha_core.plugins import registries

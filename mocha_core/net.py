@@ -10,13 +10,14 @@ import numpy as np
 
 from mocha_core import checks
 from mocha_core.blob import Blobs
-from mocha_core.errors import DataError, ShapeError, StateError, UnknownNameError
+from mocha_core.errors import DataError, StateError
+from mocha_core.feed import Feed, Feeds
 from mocha_core.layer import DataLayer, Layer
 from mocha_core.parameter import Parameter, State
 from mocha_core.plan import Phase, Plan, Section, Statistic
+from mocha_core.prediction import Rows
 from mocha_core.program import Program
 from mocha_core.recorder import Recorder
-from mocha_core.source import Feed
 from mocha_core.topology import sort
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ class Net:
         self.name = name
         self.system = system
         self.layers = sort(name, layers)
-        self.keep = checks.names(f"Net '{name}'", "keep", keep)
-        self.feeds: dict[str, Feed] = {}
+        self.label = f"Net '{name}'"
+        self.keep = checks.names(self.label, "keep", keep)
+        self.feeds = Feeds()
         self._frozen: frozenset[str] = frozenset()
         self._programs: OrderedDict[ProgramKey, Program] = OrderedDict()
         self._last: Program | None = None
@@ -73,11 +75,12 @@ class Net:
                     source = layer.open(system.seed)
                     self.feeds[layer.name] = Feed(layer, source, system.dtype)
             self.plan: Plan = self._recorder.record(Phase.TRAIN)
-            self._check_keep()
+            for kept in self.keep:
+                checks.known(self.label, "blob", kept, self.plan.blobs)
             system.storage.allocate(state.value for state in self._recorder.new)
         except BaseException:
             self._recorder.forget_new()
-            self._close_feeds()
+            self.feeds.close()
             raise
         for state in self._recorder.new:
             state.initialize()
@@ -86,13 +89,6 @@ class Net:
         from mocha_core.plugins import plugin_manager
 
         plugin_manager().hook.mocha_net_built(net=self)
-
-    def _check_keep(self) -> None:
-        for name in self.keep:
-            if name not in self.plan.blobs:
-                raise UnknownNameError(
-                    f"Net '{self.name}': keep names '{name}', but the blobs are {', '.join(self.plan.blobs)}."
-                )
 
     # What it is made of.
 
@@ -118,17 +114,19 @@ class Net:
 
     def gradient(self, layer: str, name: str) -> NDArray[Any]:
         """The gradient of a parameter that the last `backward` computed, without regularization."""
+        checks.known(self.label, "layer with parameters", layer, self.parameters)
+        checks.known(f"Layer '{layer}'", "parameter", name, self.parameters[layer])
         parameter = self.parameters[layer][name]
         return self.last_program().read(self._recorder.gradient(parameter), f"d {parameter.key}")
 
     @property
     def epoch(self) -> int:
         """How often the first data layer's source has been consumed."""
-        return next(iter(self.feeds.values())).epoch
+        return self.feeds.first.epoch
 
     def iterations_to_epoch(self, minibatches: int) -> int:
         """How many iterations of so many minibatches until `epoch` changes."""
-        feed = next(iter(self.feeds.values()))
+        feed = self.feeds.first
         return -(-feed.batches_to_epoch(feed.layer.batch_size) // minibatches)
 
     def freeze(self, *layers: str) -> None:
@@ -142,10 +140,8 @@ class Net:
         self._frozen = self._frozen - set(layers) if layers else frozenset()
 
     def _check_layers(self, names: Iterable[str]) -> None:
-        known = [layer.name for layer in self.layers]
         for name in names:
-            if name not in known:
-                raise UnknownNameError(f"Net '{self.name}' has no layer '{name}'. It has: {', '.join(known)}.")
+            checks.known(self.label, "layer", name, (layer.name for layer in self.layers))
 
     def summary(self) -> str:
         """A table of layers, output shapes and parameter counts, with bytes."""
@@ -175,13 +171,13 @@ class Net:
             StateError: none has run yet.
         """
         if self._last is None:
-            raise StateError(f"Net '{self.name}' has not run yet. Call net.forward() first.")
+            raise StateError(f"{self.label} has not run yet. Call net.forward() first.")
         return self._last
 
     def _program(self, key: ProgramKey) -> Program:
         self.system.check_open()
         if self._destroyed:
-            raise StateError(f"Net '{self.name}' was destroyed. Build a new Net.")
+            raise StateError(f"{self.label} was destroyed. Build a new Net.")
         program = self._programs.get(key)
         if program is None:
             program = self.system.backend.compile(self._record(key), self.system.storage)
@@ -208,9 +204,9 @@ class Net:
         """Run the next minibatch forward; all blobs can be read afterwards. Returns the objective."""
         program = self._program(ProgramKey(phase, frozen=self._frozen, apart=True))
         schedule = self._schedule(program, 1, 0)
-        self._begin(wrap=True)
+        self.feeds.begin(wrap=True)
         program.run(Section.FORWARD, schedule)
-        self._advance(program, 1)
+        self.feeds.advance(1)
         self._last = program
         self.raise_fault(program)
         return float(program.objectives[0]) if len(program.objectives) else 0.0
@@ -219,7 +215,7 @@ class Net:
         """Run the minibatch of the last `forward` backward, for the gradients of all parameters."""
         program = self.last_program()
         if not program.plan.apart or program.plan.phase is not Phase.TRAIN:
-            raise StateError(f"Net '{self.name}': call net.forward() right before net.backward().")
+            raise StateError(f"{self.label}: call net.forward() right before net.backward().")
         program.run(Section.BACKWARD)
 
     def training_program(self, solver: Solver) -> Program:
@@ -238,11 +234,11 @@ class Net:
         schedule = self._schedule(program, n * k, iteration)
         schedule |= {name: np.repeat(column, k) for name, column in cells.items()}
         self._last = program
-        self._begin(wrap=True)
+        self.feeds.begin(wrap=True)
         try:
             program.iterate(n, schedule)
         finally:
-            self._advance(program, program.done * k)
+            self.feeds.advance(program.done * k)
 
     def forward_epoch(self) -> float:
         """Run the whole data set once, from its beginning, in the test phase.
@@ -250,24 +246,15 @@ class Net:
         Statistics then cover exactly its rows; the cursors stay where they were. Returns the mean objective.
         """
         program = self._program(ProgramKey(Phase.TEST))
-        feed = next(iter(self.feeds.values()))
-        cursors = {name: f.cursor for name, f in self.feeds.items()}
+        feed, batch = self.feeds.first, program.plan.batch
         self.reset_statistics()
-        try:
-            for f in self.feeds.values():
-                f.seek(0)
-            n = feed.batches_to_epoch(program.plan.batch)
-            schedule = self._schedule(program, n, 0, wrap=False)
-            valid = np.full(n, program.plan.batch)
-            valid[-1] = feed.source.rows - (n - 1) * program.plan.batch
-            schedule["valid_rows"] = valid
-            self._begin(wrap=False)
-            program.iterate(n, schedule)
+        with self.feeds.rewound():
+            n = feed.batches_to_epoch(batch)
+            valid = np.minimum(batch, feed.source.rows - batch * np.arange(n))
+            self.feeds.begin(wrap=False)
+            program.iterate(n, self._schedule(program, n, 0, wrap=False) | {"valid_rows": valid})
             self._last = program
             self.raise_fault(program)
-        finally:
-            for name, f in self.feeds.items():
-                f.seek(cursors[name])
         return float(np.average(program.objectives, weights=valid))
 
     def predict(self, data: Any, output: str, *, batch_size: int | None = None) -> NDArray[Any]:
@@ -283,63 +270,24 @@ class Net:
             UnknownNameError: there is no such blob.
             ShapeError: the rows do not have the shape the net was built for.
         """
-        if output not in self.plan.blobs:
-            raise UnknownNameError(f"Net '{self.name}' has no blob '{output}'. It has: {', '.join(self.plan.blobs)}.")
-        if batch_size is None:
-            batch_size = next(iter(self.feeds.values())).layer.batch_size
-        checks.integer(f"Net '{self.name}'", "batch_size", batch_size)
-        first = np.asarray(next(iter(data.values()), ()) if isinstance(data, Mapping) else data)
-        batch = min(batch_size, max(len(first), 1)) if first.ndim else 1
+        checks.known(self.label, "blob", output, self.plan.blobs)
+        limit = self.feeds.first.layer.batch_size if batch_size is None else batch_size
+        checks.integer(self.label, "batch_size", limit)
+        rows = Rows(self.label, data)
+        batch = min(limit, max(rows.count, 1))
         program = self._program(ProgramKey(Phase.TEST, batch, (output,)))
-        arrays, rows = self._inputs(program.plan, data)
+        rows.check(program.plan.inputs)
         value = program.plan.blobs[output]
-        result = np.empty((rows, *value.shape[1:]), value.dtype)
-        for start in range(0, rows, batch):
-            stop = min(start + batch, rows)
-            for name, array in arrays.items():
-                part = array[start:stop]
-                if stop - start < batch:
-                    part = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
+        result = np.empty((rows.count, *value.shape[1:]), value.dtype)
+        for start in range(0, rows.count, batch):
+            valid = min(batch, rows.count - start)
+            for name, part in rows.batch(start, batch).items():
                 program.write(program.plan.inputs[name], part)
-            program.iterate(1, {"valid_rows": np.asarray([stop - start])})
+            program.iterate(1, {"valid_rows": np.asarray([valid])})
             self._last = program
             self.raise_fault(program)
-            result[start:stop] = program.read(value, output)[: stop - start]
+            result[start : start + valid] = program.read(value, output)[:valid]
         return result
-
-    def _inputs(self, plan: Plan, data: Any) -> tuple[dict[str, NDArray[Any]], int]:
-        wanted = plan.inputs
-        given = dict(data) if isinstance(data, Mapping) else None
-        if given is None:
-            if len(wanted) != 1:
-                raise ShapeError(
-                    f"Net '{self.name}': this output depends on {', '.join(wanted)}. Pass a dict of arrays."
-                )
-            given = {next(iter(wanted)): data}
-        if set(given) != set(wanted):
-            raise ShapeError(
-                f"Net '{self.name}': expected arrays for {', '.join(wanted)}, received {', '.join(given)}."
-            )
-        arrays = {name: np.asarray(array) for name, array in given.items()}
-        for name, array in arrays.items():
-            row = wanted[name].shape[1:]
-            if array.shape[1:] != row or array.ndim == 0:
-                raise ShapeError(
-                    f"Net '{self.name}', blob '{name}': expected an array of shape (any, "
-                    f"{', '.join(map(str, row))}), received {array.shape}."
-                )
-        rows = {len(array) for array in arrays.values()}
-        if len(rows) > 1:
-            raise ShapeError(f"Net '{self.name}': expected as many rows in each input, received {sorted(rows)}.")
-        return arrays, rows.pop()
-
-    def _begin(self, wrap: bool) -> None:
-        for feed in self.feeds.values():
-            feed.begin(wrap)
-
-    def _advance(self, program: Program, minibatches: int) -> None:
-        for feed in self.feeds.values():
-            feed.seek(feed.cursor + minibatches * feed.layer.batch_size)
 
     def _schedule(self, program: Program, n: int, iteration: int, wrap: bool = True) -> dict[str, NDArray[Any]]:
         """Values of the cells that every run needs, for n minibatches."""
@@ -403,13 +351,9 @@ class Net:
             total, count = self.system.read(statistic.total)
             yield statistic, float(total / count) if count else float("nan"), float(count)
 
-    def _close_feeds(self) -> None:
-        for feed in self.feeds.values():
-            feed.close()
-
     def destroy(self) -> None:
         """Release programs, blobs and open data files. Parameters stay with the system."""
         self._destroyed = True
         self._programs.clear()
         self._last = None
-        self._close_feeds()
+        self.feeds.close()

@@ -49,11 +49,7 @@ class Memory:
 
 
 def place(
-    plan: Plan,
-    arrangement: Arrangement,
-    kernels: Mapping[Call, Kernel],
-    storage: Storage,
-    backend: Backend,
+    plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel], storage: Storage, backend: Backend
 ) -> Memory:
     """Give every value of a program a buffer; short-lived ones share arenas by liveness.
 

@@ -157,7 +157,7 @@ class Plan:
                 needed |= set(step.call.outs[: len(step.call.outs) - len(step.call.op.updates)])
         gradients = self.gradients
         gradients[objective] = seed
-        written: set[Value] = set()
+        written: set[Value | None] = set()
         for step in reversed(list(self.steps)):
             call = step.call
             dy = tuple(self._gradient(o) for o in call.outs)
@@ -170,21 +170,15 @@ class Plan:
                     f"Layer '{call.layer}' lies between a parameter and a loss, but its op '{call.op.name}' has "
                     "no gradient. Freeze the layers before it, or move the loss."
                 )
-            outs: list[Value | None] = []
-            add: list[bool] = []
-            for target in targets:
-                if target is None:
-                    outs.append(None)
-                    add.append(False)
-                    continue
-                gradient = self._make_gradient(target, wanted)
-                outs.append(gradient)
-                accumulated = self.minibatches > 1 and gradient.root.role is Role.PARAMETER_GRADIENT
-                add.append(gradient.root in written or accumulated)
-                written.add(gradient.root)
+            outs = tuple(None if target is None else self._make_gradient(target, wanted) for target in targets)
+            add = []
+            for root in (None if gradient is None else gradient.root for gradient in outs):
+                accumulated = self.minibatches > 1 and root is not None and root.role is Role.PARAMETER_GRADIENT
+                add.append(root is not None and (accumulated or root in written))
+                written |= {root}
             x = tuple(v if call.op.reads("x", i) else None for i, v in enumerate(call.ins))
             y = tuple(v if call.op.reads("y", i) else None for i, v in enumerate(call.outs))
-            self.steps.append(Step(call, Half.BACKWARD, dy + x + y, tuple(outs), tuple(add), Section.BACKWARD))
+            self.steps.append(Step(call, Half.BACKWARD, dy + x + y, outs, tuple(add), Section.BACKWARD))
 
     def _gradient(self, value: Value) -> Value | None:
         """The gradient of a value, as a view where the value is one; None if nothing reached it yet."""

@@ -35,14 +35,14 @@ class Registries(SimpleNamespace):
         self.fusions = Candidates("fusion")
 
     def all(self) -> dict[str, Registry]:
-        return dict(vars(self))
+        return vars(self)
 
     def attribute_to(self, plugin: str) -> None:
-        for registry in vars(self).values():
+        for registry in self.all().values():
             registry.plugin = plugin
 
     def drop(self, plugin: str) -> None:
-        for registry in vars(self).values():
+        for registry in self.all().values():
             registry.drop(plugin)
 
 
@@ -79,12 +79,8 @@ class PluginManager(pluggy.PluginManager):
         self.register(_plugin, name="mocha-core")
         disabled = {n.strip() for n in os.environ.get("MOCHA_DISABLED_PLUGINS", "").split(",")} - {""}
         for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-            distribution = point.dist
-            record = PluginRecord(
-                point.name,
-                distribution.name if distribution else point.value,
-                distribution.version if distribution else "?",
-            )
+            name, version = (point.dist.name, point.dist.version) if point.dist else (point.value, "?")
+            record = PluginRecord(point.name, name, version)
             self.records.append(record)
             if disabled & {"*", record.name, record.distribution}:
                 record.status = "disabled"

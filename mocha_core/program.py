@@ -28,11 +28,10 @@ Schedule = Mapping[str, "NDArray[Any]"]
 
 @dataclass(eq=False)
 class BoundStep:
-    """A step, the kernel that serves it, who registered that, and the kernel bound to buffers."""
+    """A step, the kernel that serves it, and the kernel bound to buffers."""
 
     step: Step
     kernel: Kernel
-    plugin: str
     run: Runnable
 
 
@@ -183,25 +182,19 @@ class Program:
             plain = self.backend.empty(value.shape, value.dtype)
             self.backend.copy_from_numpy(plain, array)
             home.pack(self.backend, plain, buffer, gradient=value.root.role is Role.GRADIENT, add=False)
-        for convert in self._conversions_for_backward(value):
-            convert.run()
-
-    def _conversions_for_backward(self, value: Value) -> list[BoundStep]:
         sections = [b.step.section for b in self.bound]
         backward = sections.index(Section.BACKWARD) if Section.BACKWARD in sections else len(sections)
-        return [
-            b
-            for b in self.bound[:backward]
-            if b.step.call.op.name == Convert.name
-            and b.step.call.ins[0].root is value.root
-            and self.memory.blocks[b.step.call.outs[0]].last >= backward
-        ]
+        for bound in self.bound[:backward]:
+            call = bound.step.call
+            if not isinstance(call.op, Convert) or call.ins[0].root is not value.root:
+                continue
+            if self.memory.blocks[call.outs[0]].last >= backward:
+                bound.run()
 
     def kernels(self) -> list[KernelUse]:
         """Which kernel, from which plugin, serves each step."""
-        return [
-            KernelUse(b.step.call.layer, b.step.call.op.name, b.step.half, b.kernel.label, b.plugin) for b in self.bound
-        ]
+        calls = [(b.step.call, b.step.half, b.kernel) for b in self.bound]
+        return [KernelUse(call.layer, call.op.name, half, k.label, k.plugin) for call, half, k in calls]
 
     def _buffer(self, value: Value) -> Any:
         if value not in self.memory.buffers:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from mocha_core.builder import Builder
 from mocha_core.errors import MochaError, ShapeError, TopologyError
+from mocha_core.feed import Feed, Feeds
 from mocha_core.layer import ComputationLayer, DataLayer, Layer
 from mocha_core.parameter import Initializer, Parameter, State
 from mocha_core.plan import Phase, Plan, Section
-from mocha_core.source import Feed
 from mocha_core.structural import Fetch, Fill, Gather, Objective
 from mocha_core.value import Role, Value
 
@@ -33,7 +33,7 @@ class Recorder:
         gradients: the gradient of each parameter, in the net's arena.
     """
 
-    def __init__(self, name: str, system: System, layers: Sequence[Layer], feeds: dict[str, Feed]) -> None:
+    def __init__(self, name: str, system: System, layers: Sequence[Layer], feeds: Feeds) -> None:
         self.name = name
         self.system = system
         self.layers = layers
@@ -56,10 +56,9 @@ class Recorder:
         Raises:
             MochaError: a layer cannot be built; names it, its bottoms and their shapes.
         """
-        feed = next(iter(self.feeds.values()), None)
-        if feed is None:
+        if not self.feeds:
             raise TopologyError(f"Net '{self.name}' has no data layer. Add one, such as a MemoryDataLayer.")
-        plan = Plan(phase, feed.layer.batch_size if batch is None else batch)
+        plan = Plan(phase, self.feeds.first.layer.batch_size if batch is None else batch)
         self._batch, self._inputs = batch, inputs
         for layer in self.layers:
             self._record_layer(plan, layer, keep)

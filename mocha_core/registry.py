@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ class Registry:
         self.kind = kind
         self.plugin = "mocha-core"
         """Whose registrations are coming in; the plugin manager sets it."""
-        self._entries: dict[str, Entry] = {}
+        self._entries: list[Entry] = []
 
     def add(self, name: str, target: Any, *, priority: int = 0, **options: Any) -> None:
         """Register `target` (an import string, or an object) under `name`.
@@ -60,13 +61,17 @@ class Registry:
         Raises:
             PluginError: another plugin has the name already.
         """
-        other = self._entries.get(name)
-        if other is not None:
+        for other in self.find(name):
             raise PluginError(
                 f"{self.kind} '{name}' is registered twice, by plugin '{other.plugin}' and by plugin "
                 f"'{self.plugin}'. Rename one of them, or disable one plugin with MOCHA_DISABLED_PLUGINS."
             )
-        self._entries[name] = Entry(name, target, self.plugin, priority, options)
+        self._entries.append(Entry(name, target, self.plugin, priority, options))
+
+    def find(self, *key: str) -> list[Entry]:
+        """The entries of a key, highest priority first; none if nobody registered it."""
+        name = "/".join(key)
+        return sorted((e for e in self._entries if e.name == name), key=lambda e: -e.priority)
 
     def entry(self, name: str) -> Entry:
         """The registration of a name.
@@ -74,22 +79,19 @@ class Registry:
         Raises:
             UnknownNameError: no installed plugin has it.
         """
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise UnknownNameError(self.unknown(name)) from None
+        for entry in self.find(name):
+            return entry
+        raise UnknownNameError(self.unknown(name))
 
     def get(self, name: str) -> Any:
         """The object registered under a name."""
         return self.entry(name).load()
 
     def names(self) -> list[str]:
-        return sorted(self._entries)
+        return sorted({e.name for e in self._entries})
 
     def unknown(self, name: str) -> str:
         """What to say when nobody registered `name`."""
-        import difflib
-
         known = self.names()
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         if close:
@@ -102,21 +104,17 @@ class Registry:
 
     def drop(self, plugin: str) -> None:
         """Forget everything a plugin registered."""
-        self._entries = {n: e for n, e in self._entries.items() if e.plugin != plugin}
+        self._entries = [e for e in self._entries if e.plugin != plugin]
 
     def owned(self, plugin: str) -> list[str]:
-        return [n for n, e in self._entries.items() if e.plugin == plugin]
+        return [e.name for e in self._entries if e.plugin == plugin]
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries.values())
+        return iter(self._entries)
 
 
 class Candidates(Registry):
     """Several entries per key, tried by priority: kernels by (op, backend), fusions by (op, half, backend)."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self._candidates: dict[tuple[str, ...], list[Entry]] = {}
 
     def add(self, *key: str, priority: int = 0) -> None:  # type: ignore[override]
         """Register the last argument (an import string, or a function) under the others.
@@ -126,23 +124,4 @@ class Candidates(Registry):
         *where, target = key
         if not all(isinstance(part, str) for part in where) or len(where) < 2:
             raise ConfigurationError(f"{self.kind}: expected names and then a target, received {key!r}.")
-        entries = self._candidates.setdefault(tuple(where), [])
-        entries.append(Entry("/".join(where), target, self.plugin, priority))
-        entries.sort(key=lambda entry: -entry.priority)
-
-    def find(self, *key: str) -> list[Entry]:
-        """Entries of a key, highest priority first."""
-        return self._candidates.get(key, [])
-
-    def names(self) -> list[str]:
-        return sorted("/".join(key) for key in self._candidates)
-
-    def drop(self, plugin: str) -> None:
-        for entries in self._candidates.values():
-            entries[:] = [e for e in entries if e.plugin != plugin]
-
-    def owned(self, plugin: str) -> list[str]:
-        return [e.name for entries in self._candidates.values() for e in entries if e.plugin == plugin]
-
-    def __iter__(self) -> Iterator[Entry]:
-        return (entry for entries in self._candidates.values() for entry in entries)
+        self._entries.append(Entry("/".join(where), target, self.plugin, priority))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mocha_core.errors import BackendError, PluginError
@@ -16,14 +15,6 @@ if TYPE_CHECKING:
     from mocha_core.plugins import Registries
 
 
-@dataclass(eq=False)
-class Chosen:
-    """The kernel that serves a call, and the plugin it is from."""
-
-    kernel: Kernel
-    plugin: str
-
-
 class Selector:
     """Looks kernels and fusions up for one backend. Used while compiling, never while running."""
 
@@ -32,7 +23,7 @@ class Selector:
         self.registries = registries
         self.families = backend.families()
 
-    def choose(self, call: Call, reference: bool = True, forward_runs: bool = True) -> Chosen | None:
+    def choose(self, call: Call, reference: bool = True, forward_runs: bool = True) -> Kernel | None:
         """The kernel for a call; without `reference`, None where no registered kernel accepts.
 
         Args:
@@ -55,7 +46,9 @@ class Selector:
                     accepted.append((entry, kernel))
             if accepted:
                 entry = self.prefer(op, [entry for entry, _ in accepted], "kernels")
-                return Chosen(dict(accepted)[entry], entry.plugin)
+                kernel = dict(accepted)[entry]
+                kernel.plugin = entry.plugin
+                return kernel
         if not reference:
             return None
         if not hasattr(self.backend, "xp"):
@@ -63,7 +56,7 @@ class Selector:
                 f"Layer '{call.layer}': backend '{self.backend.name}' has no kernel for op '{op}' "
                 f"({'; '.join(tried) or 'none is registered'}), and no array namespace to run its reference on."
             )
-        return Chosen(Reference(self.backend, call), "reference")
+        return Reference(self.backend, call)
 
     def prefer(self, op: str, entries: list[Entry], what: str) -> Entry:
         """The entry to take among equals.
@@ -84,19 +77,13 @@ class Selector:
             )
         return chosen[0]
 
-    def choose_all(self, steps: Iterable[Step]) -> dict[Call, Chosen]:
+    def choose_all(self, steps: Iterable[Step]) -> dict[Call, Kernel]:
         """A kernel for every call among the steps."""
         steps = list(steps)
         forward = {step.call for step in steps if step.half is Half.FORWARD}
-        chosen: dict[Call, Chosen] = {}
-        for step in steps:
-            if step.call not in chosen:
-                found = self.choose(step.call, forward_runs=step.call in forward)
-                assert found is not None
-                chosen[step.call] = found
-        return chosen
-
-    def fusions_for(self, steps: Iterable[Step]) -> bool:
-        """Whether any rewrite is anchored on one of the steps."""
-        find = self.registries.fusions.find
-        return any(find(*step.key, family) for step in steps for family in self.families)
+        kernels: dict[Call, Kernel] = {}
+        for call in dict.fromkeys(step.call for step in steps):
+            kernel = self.choose(call, forward_runs=call in forward)
+            assert kernel is not None
+            kernels[call] = kernel
+        return kernels

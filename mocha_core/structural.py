@@ -10,7 +10,7 @@ from mocha_core.op import Op
 from mocha_core.value import Spec
 
 if TYPE_CHECKING:
-    from mocha_core.source import Feed
+    from mocha_core.feed import Feed
 
 
 class Objective(Op):

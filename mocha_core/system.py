@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
@@ -94,9 +93,7 @@ class System:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
@@ -116,12 +113,10 @@ def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
     known = registries().backends
     name = name or os.environ.get("MOCHA_BACKEND") or None
     if name is None:
-        for entry in sorted(known, key=lambda entry: -entry.priority):
-            if not unavailable(entry.name):
-                name = entry.name
-                break
-        else:
-            raise BackendError("No backend is available. Install one: pip install mocha-cpu")
+        best_first = sorted(known, key=lambda entry: -entry.priority)
+        name = next((entry.name for entry in best_first if not unavailable(entry.name)), None)
+    if name is None:
+        raise BackendError("No backend is available. Install one: pip install mocha-cpu")
     if name not in known.names():
         raise BackendError(known.unknown(name))
     if reason := unavailable(name):

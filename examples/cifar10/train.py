@@ -33,22 +33,12 @@ def hidden_layers() -> list[Layer]:
         pooling(name="pool1", pooling=biggest, neuron=relu, bottoms=["conv1"], tops=["pool1"]),
         lrn(name="norm1", bottoms=["pool1"], tops=["norm1"]),
         convolution(
-            name="conv2",
-            n_filter=32,
-            filter_init=gaussian(std=0.01),
-            neuron=relu,
-            bottoms=["norm1"],
-            tops=["conv2"],
+            name="conv2", n_filter=32, filter_init=gaussian(std=0.01), neuron=relu, bottoms=["norm1"], tops=["conv2"]
         ),
         pooling(name="pool2", pooling=mean, bottoms=["conv2"], tops=["pool2"]),
         lrn(name="norm2", bottoms=["pool2"], tops=["norm2"]),
         convolution(
-            name="conv3",
-            n_filter=64,
-            filter_init=gaussian(std=0.01),
-            neuron=relu,
-            bottoms=["norm2"],
-            tops=["conv3"],
+            name="conv3", n_filter=64, filter_init=gaussian(std=0.01), neuron=relu, bottoms=["norm2"], tops=["conv3"]
         ),
         pooling(name="pool3", pooling=mean, bottoms=["conv3"], tops=["pool3"]),
         layers.InnerProductLayer(

@@ -42,10 +42,7 @@ with mocha.System(options.backend, seed=options.seed, **threads) as system:
     test_net = mocha.Net("MNIST-test", system, [test_data, *common, accuracy])
 
     parameters = mocha.SolverParameters(
-        max_iter=options.iterations,
-        regu_coef=0.0005,
-        momentum=0.9,
-        lr_policy=solvers.LRPolicy.Inv(0.01, 0.0001, 0.75),
+        max_iter=options.iterations, regu_coef=0.0005, momentum=0.9, lr_policy=solvers.LRPolicy.Inv(0.01, 0.0001, 0.75)
     )
     solver = solvers.SGD(parameters)
     solver.add_coffee_break(coffee.ProgressBar(), every_n_iter=10)

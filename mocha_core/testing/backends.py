@@ -13,10 +13,10 @@ import numpy as np
 from mocha_core import array_api
 from mocha_core.array_api import Array, Namespace
 from mocha_core.backend import Backend
-from mocha_core.kernel import Buffers, Reference, Runnable, store
+from mocha_core.kernel import Buffers, Kernel, Reference, Runnable, store
 from mocha_core.plan import Call, Step
 from mocha_core.plugins import registries
-from mocha_core.selection import Chosen, Selector
+from mocha_core.selection import Selector
 from mocha_core.system import open_backend, unavailable
 from mocha_core.value import Value
 
@@ -39,10 +39,10 @@ class ReferenceBackend(Backend):
     def copy_from_numpy(self, array: Array, source: NDArray[Any]) -> None:
         array[...] = source
 
-    def choose(self, steps: list[Step], selector: Selector) -> dict[Call, Chosen]:
+    def choose(self, steps: list[Step], selector: Selector) -> dict[Call, Kernel]:
         return {
-            call: Chosen(CheckedReference(self, call), c.plugin) if type(c.kernel) is Reference else c
-            for call, c in super().choose(steps, selector).items()
+            call: CheckedReference(self, call) if type(kernel) is Reference else kernel
+            for call, kernel in super().choose(steps, selector).items()
         }
 
 

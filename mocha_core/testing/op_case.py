@@ -88,11 +88,7 @@ class OpCase:
 
 def check_op_gradients(case: OpCase) -> None:
     """Backward, given only what `backward_reads` lists, agrees with central differences, in float64."""
-    arrays, dy, found = (
-        case.arrays("float64"),
-        case.output_gradients("float64"),
-        iter(case.exact("float64")[1]),
-    )
+    arrays, dy, found = (case.arrays("float64"), case.output_gradients("float64"), iter(case.exact("float64")[1]))
     for i in [i for i, want in enumerate(case.wanted) if want]:
 
         def objective(moved: NDArray[Any], i: int = i) -> float:

@@ -56,10 +56,7 @@ class TestDropoutLayer(LayerTests):
     cases = {
         "defaults": (layers.DropoutLayer(bottoms=["x"], tops=["y"]), [(4, 6)]),
         "ratio": (layers.DropoutLayer(ratio=0.6, bottoms=["x"], tops=["y"]), [(3, 2, 2, 2)]),
-        "without scale": (
-            layers.DropoutLayer(ratio=0.3, auto_scale=False, bottoms=["x"], tops=["y"]),
-            [(4, 6)],
-        ),
+        "without scale": (layers.DropoutLayer(ratio=0.3, auto_scale=False, bottoms=["x"], tops=["y"]), [(4, 6)]),
         "two bottoms": (layers.DropoutLayer(bottoms=["a", "b"], tops=["u", "v"]), [(4, 6), (4, 3)]),
     }
 

@@ -8,12 +8,7 @@ from mocha_core import layers, neurons
 from mocha_core.testing import LayerTests, OpCase, OpTests
 from mocha_core.testing.inputs import away_from, distinct
 
-FUNCTIONS = {
-    "add": operator.add,
-    "subtract": operator.sub,
-    "multiply": operator.mul,
-    "divide": operator.truediv,
-}
+FUNCTIONS = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv}
 
 
 class TestElementWise(OpTests):
@@ -38,7 +33,7 @@ class TestElementWiseLayer(LayerTests):
         "neuron": (
             layers.ElementWiseLayer(bottoms=["a", "b"], tops=["y"], neuron=neurons.Exponential()),
             [(3, 2), (3, 2)],
-        ),
+        )
     }
 
     def expected(self, layer, bottoms, parameters):

@@ -26,14 +26,8 @@ class TestInnerProductLayer(LayerTests):
             layers.InnerProductLayer(output_dim=2, bottoms=["a", "b", "c"], tops=["u", "v", "w"]),
             [(3, 4), (3, 4), (3, 2, 2)],
         ),
-        "one bottom twice": (
-            layers.InnerProductLayer(output_dim=2, bottoms=["a", "a"], tops=["u", "v"]),
-            [(3, 4)],
-        ),
-        "neuron": (
-            layers.InnerProductLayer(output_dim=4, bottoms=["x"], tops=["y"], neuron=neurons.Tanh()),
-            [(3, 4)],
-        ),
+        "one bottom twice": (layers.InnerProductLayer(output_dim=2, bottoms=["a", "a"], tops=["u", "v"]), [(3, 4)]),
+        "neuron": (layers.InnerProductLayer(output_dim=4, bottoms=["x"], tops=["y"], neuron=neurons.Tanh()), [(3, 4)]),
     }
 
     def expected(self, layer, bottoms, parameters):

@@ -6,13 +6,14 @@ import sys
 import numpy as np
 import pytest
 
+from mocha_core import hookimpl
 from mocha_core.errors import ConfigurationError, ShapeError
 from mocha_core.kernel import Kernel
 from mocha_core.layer import Layer, TrainableLayer
 from mocha_core.layout import Layout, Layouts
 from mocha_core.op import Op
 from mocha_core.plan import Phase
-from mocha_core.plugins import registries
+from mocha_core.plugins import plugin_manager
 from mocha_core.testing import (
     LayerCase,
     LayerTests,
@@ -143,19 +144,13 @@ def test_a_sound_layer_passes():
 @pytest.mark.parametrize(
     ("op", "message"),
     [
-        (
-            WrongGradient,
-            r"fails check_gradients in float32: 'd y.scale': relative error 1e-05, expected at most",
-        ),
+        (WrongGradient, r"fails check_gradients in float32: 'd y.scale': relative error 1e-05, expected at most"),
         (NoGradient, "fails check_gradients in float32: no gradient reaches 'x'"),
         (
             Broadcasting,
             r"fails check_reference in float32: forward of op .*expected float64\[4, 3\], received float64\[4, 1\]",
         ),
-        (
-            OtherDtype,
-            r"fails check_reference in float32: .*expected float32\[4, 3\], received float64\[4, 3\]",
-        ),
+        (OtherDtype, r"fails check_reference in float32: .*expected float32\[4, 3\], received float64\[4, 3\]"),
         (MixingRows, "fails check_rows in float32: 'y' of row 0 alone"),
         (Counting, "fails check_reference in float32: 'y' in phase train"),
     ],
@@ -241,21 +236,9 @@ def check_references(case):
 @pytest.mark.parametrize(
     ("op", "error", "message"),
     [
-        (
-            Broadcasting,
-            AssertionError,
-            r"forward of .*, result 0: expected float32\[4, 3\], received float32\[4, 1\]",
-        ),
-        (
-            OtherDtype,
-            AssertionError,
-            r"forward of .*, result 0: expected float32\[4, 3\], received float64\[4, 3\]",
-        ),
-        (
-            OtherShape,
-            AssertionError,
-            r"backward of .*, result 1: expected float32\[3\], received float32\[1, 3\]",
-        ),
+        (Broadcasting, AssertionError, r"forward of .*, result 0: expected float32\[4, 3\], received float32\[4, 1\]"),
+        (OtherDtype, AssertionError, r"forward of .*, result 0: expected float32\[4, 3\], received float64\[4, 3\]"),
+        (OtherShape, AssertionError, r"backward of .*, result 1: expected float32\[3\], received float32\[1, 3\]"),
         (Impure, AssertionError, "input 0 was changed"),
         (ImpureBackward, AssertionError, "gradient of output 0 was changed"),
         (Together, AssertionError, r"gradient of input 1, overwritten, when \[1\] are wanted"),
@@ -386,17 +369,23 @@ def test_a_kernel_with_a_layout_of_its_own():
         check_kernel(OpCase(Scale(), INPUTS), ReferenceBackend(), CountsPadding(), "float64", 1e-12)
 
 
-def test_registered_kernels_are_tested(monkeypatch):
-    registries().kernels.add("kit_test_scale", "reference", lambda backend, call: ScaleKernel("adds"))
+class BrokenKernels:
+    @hookimpl
+    def mocha_register_kernels(self, kernels):
+        kernels.add("kit_test_scale", "reference", lambda backend, call: ScaleKernel("adds"))
+
+
+def test_registered_kernels_are_tested():
+    plugin_manager().add_plugin(BrokenKernels(), "acme-kernels")
 
     class TestScale(OpTests):
         op, inputs = Scale(), INPUTS
 
     try:
-        with pytest.raises(AssertionError, match=r"ScaleKernel of plugin '.*': gradient of input 0, added"):
+        with pytest.raises(AssertionError, match="ScaleKernel of plugin 'acme-kernels': gradient of input 0, added"):
             TestScale().test_kernels("op", "reference", "float64")
     finally:
-        registries().kernels.find("kit_test_scale", "reference").clear()
+        plugin_manager().remove_plugin("acme-kernels")
     TestScale().test_kernels("op", "reference", "float64")
 
 

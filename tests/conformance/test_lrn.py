@@ -59,10 +59,7 @@ class TestLRNWithinChannel(OpTests):
 
 class TestLRNLayer(LayerTests):
     cases = {
-        f"{mode}, {name}": (
-            layers.LRNLayer(mode=mode, bottoms=["x"], tops=["y"], **attributes),
-            [(2, 4, 3, 2)],
-        )
+        f"{mode}, {name}": (layers.LRNLayer(mode=mode, bottoms=["x"], tops=["y"], **attributes), [(2, 4, 3, 2)])
         for mode in (layers.LRNMode.AcrossChannel, layers.LRNMode.WithinChannel)
         for name, attributes in {
             "defaults": {},

@@ -56,10 +56,7 @@ NEURONS = {
 IMAGES = (2, 2, 3, 3)
 LAYERS = {
     "ChannelPoolingLayer": (layers.ChannelPoolingLayer(kernel=2, bottoms=["x"], tops=["y"]), [IMAGES]),
-    "ConvolutionLayer": (
-        layers.ConvolutionLayer(n_filter=2, kernel=(2, 2), bottoms=["x"], tops=["y"]),
-        [IMAGES],
-    ),
+    "ConvolutionLayer": (layers.ConvolutionLayer(n_filter=2, kernel=(2, 2), bottoms=["x"], tops=["y"]), [IMAGES]),
     "DropoutLayer": (layers.DropoutLayer(bottoms=["x"], tops=["y"]), [(4, 5)]),
     "ElementWiseLayer": (
         layers.ElementWiseLayer(operation="multiply", bottoms=["x", "z"], tops=["y"]),

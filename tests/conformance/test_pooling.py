@@ -102,7 +102,7 @@ class TestPoolingLayer(LayerTests):
         "two bottoms": (
             layer(layers.Pooling.Max, "a b", "u v", kernel=(2, 2), stride=(1, 2)),
             [(2, 1, 3, 3), (2, 2, 2, 4)],
-        ),
+        )
     }
 
     def expected(self, layer, bottoms, parameters):

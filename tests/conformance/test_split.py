@@ -6,9 +6,7 @@ class TestSplitLayer(LayerTests):
     cases = {
         f"{n} tops": (layers.SplitLayer(bottoms=["x"], tops=[f"y{i}" for i in range(n)]), [(3, 2, 2)])
         for n in (1, 2, 3)
-    } | {
-        "neuron": (layers.SplitLayer(bottoms=["x"], tops=["y", "z"], neuron=neurons.ReLU()), [(3, 4)]),
-    }
+    } | {"neuron": (layers.SplitLayer(bottoms=["x"], tops=["y", "z"], neuron=neurons.ReLU()), [(3, 4)])}
 
     def expected(self, layer, bottoms, parameters):
         return [bottoms[0].clip(0.0) if layer.neuron else bottoms[0] for _ in layer.tops]

@@ -29,8 +29,7 @@ def test_integers_pass(value):
 @pytest.mark.parametrize("value", [0, -1, 1.0, "1", None, True, [1]])
 def test_other_integers_fail(value):
     failing(
-        lambda: checks.integer("L 'x'", "n", value),
-        f"L 'x': expected n to be an integer >= 1, received {value!r}.",
+        lambda: checks.integer("L 'x'", "n", value), f"L 'x': expected n to be an integer >= 1, received {value!r}."
     )
 
 
@@ -50,10 +49,7 @@ def test_numbers():
         message = f"L: expected x to be a finite number, received {value!r}."
         failing(lambda value=value: checks.number("L", "x", value), message)
     failing(lambda: checks.number("L", "x", 2, 0, 1), "L: expected x to be a finite number in [0, 1], received 2.")
-    failing(
-        lambda: checks.number("L", "x", -1, 0),
-        "L: expected x to be a finite number in [0, inf], received -1.",
-    )
+    failing(lambda: checks.number("L", "x", -1, 0), "L: expected x to be a finite number in [0, inf], received -1.")
 
 
 def test_instances_and_names():
@@ -96,13 +92,7 @@ def test_layers_are_frozen_and_compared_by_identity():
 
 
 def test_solver_parameters():
-    for field, value in (
-        ("max_iter", 0),
-        ("accumulate", 0),
-        ("regu_coef", -1),
-        ("lr_policy", "x"),
-        ("momentum", 2),
-    ):
+    for field, value in (("max_iter", 0), ("accumulate", 0), ("regu_coef", -1), ("lr_policy", "x"), ("momentum", 2)):
         with pytest.raises(ConfigurationError, match=f"SolverParameters: expected {field} to be"):
             mocha.SolverParameters(**({"max_iter": 1} | {field: value}))
 

@@ -60,12 +60,8 @@ def test_plugins_are_listed_with_their_state(greet, capsys, monkeypatch):
     assert "No plugin is installed" in capsys.readouterr().out
 
 
-def test_backends_and_kernels_are_listed(capsys):
+def test_backends_are_listed(capsys):
     assert cli.main(["backends"]) == 0
     assert {"plain (mocha-toys): available", "deferred (mocha-toys): available"} <= set(
         capsys.readouterr().out.splitlines()
     )
-    assert cli.main(["kernels"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert "mocha.fetch/*: priority 0, mocha-core" in lines
-    assert "toy.convolution/blocked: priority 0, mocha-toys" in lines

@@ -114,15 +114,7 @@ def test_scheduled_cells_are_written_inside_the_replay(monkeypatch):
         half_way = net.parameters["scores"]["weight"].numpy()
         net.train(program, 10, 10, {name: column[10:] for name, column in cells.items()})
         assert copies == []
-        names = {
-            "iteration",
-            "first_row",
-            "valid_rows",
-            "objective_gradient",
-            "learning_rate",
-            "momentum",
-            "data.rows",
-        }
+        names = {"iteration", "first_row", "valid_rows", "objective_gradient", "learning_rate", "momentum", "data.rows"}
         assert len(program.columns) == len(names)
         np.testing.assert_array_equal(net.parameters["scores"]["weight"].numpy(), half_way)
         assert system.read(net._recorder.cells["iteration"]) == 19

@@ -7,7 +7,7 @@ import pytest
 from toys.memory import Arrays, MemoryLayer
 
 from mocha_core.errors import DataError, FileError
-from mocha_core.source import Feed
+from mocha_core.feed import Feed
 
 
 def feed(n, batch, **options):

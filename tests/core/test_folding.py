@@ -153,12 +153,7 @@ def test_a_folded_update_does_nothing_after_a_fault(folding):
     bad[1] = bad[1].copy()
     bad[1][13] = 7
     data = nets.MemoryLayer(name="data", batch_size=6, arrays=tuple(bad), tops=("data", "label", "target"))
-    layers = [
-        data,
-        dense("data", "x"),
-        dense("x", "y"),
-        SoftmaxLossLayer(name="loss", bottoms=["y", "label"]),
-    ]
+    layers = [data, dense("data", "x"), dense("x", "y"), SoftmaxLossLayer(name="loss", bottoms=["y", "label"])]
     seen = []
     for backend in (Blocked(), BACKENDS["plain"]()):
         with mocha.System(backend, dtype="float64", seed=3) as system:

@@ -27,7 +27,7 @@ def test_import_is_light():
     assert heavy(modules_after(everything) - base) == set()
 
 
-@pytest.mark.parametrize("name", ["layers", "op", "plan", "topology", "checks", "errors", "hookmarker"])
+@pytest.mark.parametrize("name", ["layers", "op", "plan", "topology", "checks", "errors", "hookspecs"])
 def test_light_modules_stay_light(name):
     assert "numpy" not in modules_after(f"import mocha_core.{name}")
 

@@ -98,7 +98,7 @@ def test_a_net_that_cannot_be_built_closes_its_sources(system):
             return opened[-1]
 
     data = Watched(name="data", batch_size=2, arrays=nets.rows(4), tops=("data", "label", "target"))
-    with pytest.raises(UnknownNameError, match=r"Net 'n': keep names 'y', but the blobs are data, label, target, x\."):
+    with pytest.raises(UnknownNameError, match=r"Net 'n' has no blob 'y'. It has: data, label, target, x\."):
         mocha.Net("n", system, [data, dense()], keep=["y"])
     assert opened[0].closed
     with pytest.raises(mocha.MochaError, match="expected keep to be a list of blob names"):
@@ -143,11 +143,7 @@ def test_blobs_are_a_mapping_of_windows(net):
     assert set(net.blobs) == {"data", "label", "target", "conv1", "pool1", "conv2", "ip1", "half", "tied1", "tied2",
                               "scores", "square", "side", "loss", "side-loss"}  # fmt: skip
     blob = net.blobs["conv1"]
-    assert (blob.shape, blob.dtype, repr(blob)) == (
-        (6, 3, 6, 6),
-        np.float64,
-        "<Blob conv1: float64[6, 3, 6, 6]>",
-    )
+    assert (blob.shape, blob.dtype, repr(blob)) == ((6, 3, 6, 6), np.float64, "<Blob conv1: float64[6, 3, 6, 6]>")
     net.forward()
     np.testing.assert_array_equal(np.asarray(blob), blob.numpy())
     np.testing.assert_array_equal(np.from_dlpack(blob), blob.numpy())
@@ -207,15 +203,14 @@ def test_predict_says_what_it_wants(net, system):
     with pytest.raises(UnknownNameError, match=r"Net 'net' has no blob 'score'"):
         net.predict(IMAGES, "score")
     with pytest.raises(
-        ShapeError,
-        match=r"Net 'net', blob 'data': expected an array of shape \(any, 2, 8, 8\), received \(2, 8, 8\)",
+        ShapeError, match=r"Net 'net', blob 'data': expected an array of shape \(any, 2, 8, 8\), received \(2, 8, 8\)"
     ):
         net.predict(IMAGES[0], "scores")
-    with pytest.raises(ShapeError, match=r"this output depends on data, label\. Pass a dict"):
+    with pytest.raises(ShapeError, match="expected a dict of arrays for data, label, received one array"):
         net.predict(IMAGES, "loss")
-    with pytest.raises(ShapeError, match="expected arrays for data, received images"):
+    with pytest.raises(ShapeError, match="expected a dict of arrays for data, received images"):
         net.predict({"images": IMAGES}, "scores")
-    with pytest.raises(ShapeError, match=r"as many rows in each input, received \[3, 20\]"):
+    with pytest.raises(ShapeError, match=r"blob 'label': expected an array of shape \(20\), received \(3,\)"):
         net.predict({"data": IMAGES, "label": LABELS[:3]}, "loss")
     for size in (-2, 0):
         with pytest.raises(mocha.MochaError, match=f"expected batch_size to be an integer >= 1, received {size}"):
@@ -265,14 +260,8 @@ def test_statistics_add_up_until_they_are_reset(system):
     [
         ([0, 1, 2, 3, 0, 0], r"Layer 'loss' in net 'n': expected labels 0 to 2, received 3"),
         ([0, 1, -1, 2, 0, 0], r"Layer 'loss' in net 'n': expected labels 0 to 2, received -1"),
-        (
-            [0, 1, 1.5, 2, 0, 0],
-            r"Layer 'loss' in net 'n': expected labels to be whole numbers .*received 1.5",
-        ),
-        (
-            [0, 1, np.nan, 2, 0, 0],
-            r"Layer 'loss' in net 'n': expected labels to be whole numbers .*received nan",
-        ),
+        ([0, 1, 1.5, 2, 0, 0], r"Layer 'loss' in net 'n': expected labels to be whole numbers .*received 1.5"),
+        ([0, 1, np.nan, 2, 0, 0], r"Layer 'loss' in net 'n': expected labels to be whole numbers .*received nan"),
     ],
 )
 def test_a_bad_label_names_the_layer_and_changes_no_parameter(system, labels, message):

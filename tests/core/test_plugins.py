@@ -100,10 +100,7 @@ BROKEN = {
     "hook": (UnknownHook, "unknown hook 'mocha_register_spoons'"),
     "argument": (UnknownArgument, "spoons"),
     "kernel": (BadKernel, "expected names and then a target"),
-    "taken": (
-        lambda: good(),
-        "layer 'Good' is registered twice, by plugin 'acme-a-good' and by plugin 'acme-taken'",
-    ),
+    "taken": (lambda: good(), "layer 'Good' is registered twice, by plugin 'acme-a-good' and by plugin 'acme-taken'"),
 }
 
 

@@ -68,13 +68,7 @@ class Maker:
         features = prod(self.shapes[bottom])
         key = f"tied {features} {dim}" if self.chance(0.3) else ""
         return self.add(
-            InnerProductLayer,
-            bottom,
-            (dim,),
-            output_dim=dim,
-            param_key=key,
-            flatten=self.chance(0.3),
-            **options,
+            InnerProductLayer, bottom, (dim,), output_dim=dim, param_key=key, flatten=self.chance(0.3), **options
         )
 
     def net(self):

@@ -55,7 +55,7 @@ class Table:
             backend.prefer = prefer
         x, y = (Value(n, (2, 2), "float32") for n in "xy")
         chosen = Selector(backend, self.registries).choose(Call(Relu(), (x,), (y,), "relu1"), **options)
-        return None if chosen is None else (chosen.kernel.label, chosen.plugin)
+        return None if chosen is None else (chosen.label, chosen.plugin)
 
 
 def test_families_are_the_names_along_the_ancestry():
@@ -122,8 +122,7 @@ def test_no_kernel_and_no_namespace_names_what_was_tried():
 
     table = Table(("mid", "a", 0, "acme", False))
     with pytest.raises(
-        BackendError,
-        match=r"Layer 'relu1': backend 'bare' has no kernel for op 'toy.relu' \(acme's for 'mid' declined",
+        BackendError, match=r"Layer 'relu1': backend 'bare' has no kernel for op 'toy.relu' \(acme's for 'mid' declined"
     ):
         table.choose(Bare())
 

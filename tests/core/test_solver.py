@@ -65,12 +65,7 @@ def solve(net, breaks, **options):
 
 @pytest.mark.parametrize(
     ("max_iter", "every", "expected"),
-    [
-        (10, 5, [0, 5, 10]),
-        (10, 4, [0, 4, 8, 10]),
-        (3, 100, [0, 3]),
-        (3, 1, [0, 1, 2, 3]),
-    ],
+    [(10, 5, [0, 5, 10]), (10, 4, [0, 4, 8, 10]), (3, 100, [0, 3]), (3, 1, [0, 1, 2, 3])],
 )
 def test_at_zero_at_multiples_and_at_the_end(net, max_iter, every, expected):
     diary = Diary()
@@ -80,12 +75,7 @@ def test_at_zero_at_multiples_and_at_the_end(net, max_iter, every, expected):
 
 @pytest.mark.parametrize(
     ("n", "batch", "every", "expected"),
-    [
-        (20, 6, 1, [0, 4, 7, 10, 12]),
-        (20, 6, 2, [0, 7, 12]),
-        (3, 6, 1, [0, *range(1, 13)]),
-        (6, 6, 3, [0, 3, 6, 9, 12]),
-    ],
+    [(20, 6, 1, [0, 4, 7, 10, 12]), (20, 6, 2, [0, 7, 12]), (3, 6, 1, [0, *range(1, 13)]), (6, 6, 3, [0, 3, 6, 9, 12])],
 )
 def test_every_epoch(system, n, batch, every, expected):
     """20 rows in batches of 6: the epoch changes after 4, 7 and 10 minibatches."""
@@ -180,10 +170,7 @@ def test_breaks_are_closed_when_training_fails(system):
 
     first, never = Diary(), Diary()
     with pytest.raises(ZeroDivisionError):
-        solve(
-            net,
-            [(first, {"every_n_iter": 1}), (Spilling(), {"every_n_iter": 1}), (never, {"every_n_iter": 1})],
-        )
+        solve(net, [(first, {"every_n_iter": 1}), (Spilling(), {"every_n_iter": 1}), (never, {"every_n_iter": 1})])
     assert first.entries == [("", "init"), ("", "destroy")]
     assert never.entries == []
 

@@ -33,13 +33,7 @@ def failing(layers, message):
 
 
 def test_waves_of_ready_layers_in_the_order_listed():
-    layers = [
-        dense("a", "c"),
-        dense("data", "b"),
-        SquareLossLayer(bottoms=["c", "target"]),
-        dense("data", "a"),
-        DATA,
-    ]
+    layers = [dense("a", "c"), dense("data", "b"), SquareLossLayer(bottoms=["c", "target"]), dense("data", "a"), DATA]
     assert names(layers) == ["data", "b", "a", "c", "square-loss"]
 
 
@@ -60,10 +54,7 @@ def test_in_place_layers_run_in_the_order_listed_before_other_readers():
 
 
 def test_duplicate_top():
-    failing(
-        [DATA, dense("data", "x"), dense("data", "x", "other")],
-        r"duplicated output blob name: 'x' is a top of",
-    )
+    failing([DATA, dense("data", "x"), dense("data", "x", "other")], r"duplicated output blob name: 'x' is a top of")
 
 
 def test_duplicate_top_within_a_layer():
@@ -81,10 +72,7 @@ def test_the_same_layer_twice():
 
 
 def test_missing_bottom_with_a_hint():
-    failing(
-        [DATA, dense("dta", "x")],
-        r"input blob missing: bottom 'dta' of InnerProductLayer\(x\).*mean 'data'\?",
-    )
+    failing([DATA, dense("dta", "x")], r"input blob missing: bottom 'dta' of InnerProductLayer\(x\).*mean 'data'\?")
     failing([DATA, dense("zzzzz", "x")], r"bottom 'zzzzz'.*The net makes: data, label, target, x\.")
 
 

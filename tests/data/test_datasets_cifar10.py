@@ -53,18 +53,7 @@ def test_layout_mean_and_labels(tmp_path, source):
     assert test["data"].shape == (2, 3, 32, 32)
     for values in (mean["mean"], *train.values(), *test.values()):
         assert values.dtype == np.float32
-    assert train["label"].tolist() == [
-        [0],
-        [1],
-        [1],
-        [2],
-        [2],
-        [3],
-        [3],
-        [4],
-        [4],
-        [5],
-    ]  # in the files' order
+    assert train["label"].tolist() == [[0], [1], [1], [2], [2], [3], [3], [4], [4], [5]]  # in the files' order
     assert test["label"].tolist() == [[5], [6]]
 
     places = np.indices((3, 32, 32))

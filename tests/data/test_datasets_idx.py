@@ -34,12 +34,7 @@ def test_reads_labels(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "train-images-idx3-ubyte",
-        "train-images-idx3-ubyte.gz",
-        "train-images.idx3-ubyte",
-        "train-images.idx3-ubyte.gz",
-    ],
+    ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz", "train-images.idx3-ubyte", "train-images.idx3-ubyte.gz"],
 )
 def test_finds_each_spelling(tmp_path, name):
     assert find_idx(tmp_path, "train-images-idx3-ubyte") is None
@@ -53,17 +48,11 @@ WRONG = {
     "labels for images": (struct.pack(">II", 0x801, 3) + bytes(3), "starts with 00 00 08 01"),
     "signed": (b"\0\0\x09\x03" + FILE[4:], "starts with 00 00 09 03"),
     "short header": (HEADER[:10], "ends within its header of 16 bytes"),
-    "other size": (
-        struct.pack(">IIII", 0x803, 2, 32, 32) + bytes(2048),
-        "2 x 32 x 32, expected N >= 1 x 28 x 28",
-    ),
+    "other size": (struct.pack(">IIII", 0x803, 2, 32, 32) + bytes(2048), "2 x 32 x 32, expected N >= 1 x 28 x 28"),
     "no images": (struct.pack(">IIII", 0x803, 0, 28, 28), "0 x 28 x 28, expected N >= 1"),
     "truncated": (FILE[:-1], "promises 2 x 28 x 28 = 1568 bytes, it holds only 1567"),
     "too long": (FILE + b"\0", "= 1568 bytes, it holds more"),
-    "lying": (
-        struct.pack(">IIII", 0x803, 1_000_000, 28, 28) + bytes(5),
-        "= 784000000 bytes, it holds only 5",
-    ),
+    "lying": (struct.pack(">IIII", 0x803, 1_000_000, 28, 28) + bytes(5), "= 784000000 bytes, it holds only 5"),
     "absurd": (struct.pack(">IIII", 0x803, 2**32 - 1, 28, 28), "at most 1073741824 make sense"),
 }
 

@@ -206,11 +206,7 @@ def fails(make_net, source, message, **options):
 
 
 def test_list_missing(make_net, tmp_path):
-    fails(
-        make_net,
-        tmp_path / "no.txt",
-        r"Source list '.*no.txt' does not exist. Write a text file with the path",
-    )
+    fails(make_net, tmp_path / "no.txt", r"Source list '.*no.txt' does not exist. Write a text file with the path")
 
 
 def test_list_is_a_folder(make_net, tmp_path):
@@ -285,11 +281,7 @@ def test_declared_sizes_without_contents_are_refused(write, make_net):
 @pytest.mark.parametrize("data", [np.zeros((0, 3)), np.float64(1)])
 def test_no_rows(write, make_net, data):
     source = write({"data": data, "label": np.zeros((2, 1))})
-    fails(
-        make_net,
-        source,
-        r"'part0.hdf5', dataset 'data': expected samples along the first axis, found shape \(",
-    )
+    fails(make_net, source, r"'part0.hdf5', dataset 'data': expected samples along the first axis, found shape \(")
 
 
 def test_row_counts_of_tops_differ(write, make_net):

@@ -57,10 +57,7 @@ def net_of(system):
     def make(data, *layers, **options):
         rows = len(next(iter(data.values())))
         source = Given(
-            name="given",
-            tops=list(data),
-            batch_size=rows,
-            arrays=tuple(np.asarray(a, float) for a in data.values()),
+            name="given", tops=list(data), batch_size=rows, arrays=tuple(np.asarray(a, float) for a in data.values())
         )
         return mocha.Net("net", system, [source, *layers], **options)
 

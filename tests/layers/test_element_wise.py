@@ -31,8 +31,7 @@ def test_adds_by_default_and_takes_one_blob_twice(tops_of):
 def test_shapes_must_be_equal(net_of):
     layer = ElementWiseLayer(name="sum", bottoms=["a", "b"], tops=["y"])
     with pytest.raises(
-        ShapeError,
-        match=r"ElementWiseLayer\(sum\).*'a' .*same shape, received float64\[2, 3\] and float64\[2, 1\]",
+        ShapeError, match=r"ElementWiseLayer\(sum\).*'a' .*same shape, received float64\[2, 3\] and float64\[2, 1\]"
     ):
         net_of({"a": np.zeros((2, 3)), "b": np.zeros((2, 1))}, layer)
 

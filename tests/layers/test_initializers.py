@@ -64,14 +64,8 @@ def test_in_a_net(net_of):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (
-            lambda: ConstantInitializer("a"),
-            "ConstantInitializer: expected value to be a finite number, received 'a'",
-        ),
-        (
-            lambda: GaussianInitializer(std=-1),
-            r"expected std to be a finite number in \[0, inf\], received -1",
-        ),
+        (lambda: ConstantInitializer("a"), "ConstantInitializer: expected value to be a finite number, received 'a'"),
+        (lambda: GaussianInitializer(std=-1), r"expected std to be a finite number in \[0, inf\], received -1"),
         (lambda: GaussianInitializer(mean=np.inf), "expected mean to be a finite number, received inf"),
     ],
 )

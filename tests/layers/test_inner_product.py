@@ -27,11 +27,7 @@ def test_loops():
 
 def test_layer_shares_its_parameters_over_bottoms(net_of):
     random = np.random.default_rng(2)
-    data = {
-        "a": random.normal(size=(4, 6)),
-        "b": random.normal(size=(4, 1, 2, 3)),
-        "c": random.normal(size=(4, 3, 2)),
-    }
+    data = {"a": random.normal(size=(4, 6)), "b": random.normal(size=(4, 1, 2, 3)), "c": random.normal(size=(4, 3, 2))}
     layer = InnerProductLayer(
         name="ip1", output_dim=5, bottoms=list(data), tops=["x", "y", "z"], bias_init=ConstantInitializer(-1)
     )

@@ -5,13 +5,7 @@ from mocha_layers_std.lrn import LRNAcrossChannel, LRNWithinChannel
 
 from mocha_core.errors import ConfigurationError, ShapeError
 
-FORMULAS = [
-    (5, 1.0, 1.0, 0.75),
-    (3, 5e-5, 1.0, 0.75),
-    (3, 0.7, 2.0, 1.5),
-    (4, 1.0, 1.0, 0.75),
-    (1, 1.0, 0.5, 2.0),
-]
+FORMULAS = [(5, 1.0, 1.0, 0.75), (3, 5e-5, 1.0, 0.75), (3, 0.7, 2.0, 1.5), (4, 1.0, 1.0, 0.75), (1, 1.0, 0.5, 2.0)]
 
 
 def neighbours(kernel, size, centre):
@@ -47,15 +41,7 @@ def test_layer_and_its_defaults(tops_of):
     tops = tops_of(
         {"x": x},
         LRNLayer(bottoms=["x"], tops=["default"]),
-        LRNLayer(
-            kernel=3,
-            scale=5e-5,
-            shift=2,
-            power=0.5,
-            mode=LRNMode.WithinChannel,
-            bottoms=["x"],
-            tops=["within"],
-        ),
+        LRNLayer(kernel=3, scale=5e-5, shift=2, power=0.5, mode=LRNMode.WithinChannel, bottoms=["x"], tops=["within"]),
     )
     np.testing.assert_allclose(tops["default"], loop(x, 5, 1, 1, 0.75, across=True), rtol=1e-12)
     np.testing.assert_allclose(tops["within"], loop(x, 3, 5e-5, 2, 0.5, across=False), rtol=1e-12)
@@ -66,10 +52,7 @@ def test_layer_and_its_defaults(tops_of):
     [
         ({"kernel": 0}, "expected kernel to be an integer >= 1, received 0"),
         ({"power": "high"}, "expected power to be a finite number, received 'high'"),
-        (
-            {"mode": "x"},
-            "expected mode to be one of LRNMode.AcrossChannel, LRNMode.WithinChannel, received 'x'",
-        ),
+        ({"mode": "x"}, "expected mode to be one of LRNMode.AcrossChannel, LRNMode.WithinChannel, received 'x'"),
         ({"tops": ["y", "z"]}, r"expected 1 tops \(output\), received \['y', 'z'\]"),
     ],
 )

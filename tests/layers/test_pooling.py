@@ -95,9 +95,7 @@ def test_padding_never_wins_and_counts_in_means(tops_of):
     x = np.array([[[[-4.0, -3.0], [-2.0, -1.0]]]])
     fields = {"kernel": (2, 2), "stride": (2, 2), "pad": (1, 1), "bottoms": ["x"]}
     tops = tops_of(
-        {"x": x},
-        PoolingLayer(tops=["max"], **fields),
-        PoolingLayer(tops=["mean"], pooling=Pooling.Mean, **fields),
+        {"x": x}, PoolingLayer(tops=["max"], **fields), PoolingLayer(tops=["mean"], pooling=Pooling.Mean, **fields)
     )
     np.testing.assert_array_equal(tops["max"], x)
     np.testing.assert_array_equal(tops["mean"], x / 4)
@@ -140,10 +138,7 @@ def test_bad_pooling():
     ("fields", "message"),
     [
         ({"kernel": (3, 9)}, r"window of at most 8 \(size 8 and padding 0 and 0\), received kernel 9"),
-        (
-            {"kernel": (2, 3), "pad": (2, 1)},
-            "padding smaller than the kernel, received kernel 2, padding 2 and 2",
-        ),
+        ({"kernel": (2, 3), "pad": (2, 1)}, "padding smaller than the kernel, received kernel 2, padding 2 and 2"),
     ],
 )
 def test_bad_windows(net_of, fields, message):

@@ -94,11 +94,7 @@ def test_softmax_loss_is_softmax_and_multinomial_logistic_loss(net_of, label_sha
     random = np.random.default_rng(3)
     data = {"x": random.normal(size=(4, 5)), "label": random.integers(0, 5, label_shape)}
     one = net_of(data, SoftmaxLossLayer(bottoms=["x", "label"]))
-    two = net_of(
-        data,
-        SoftmaxLayer(bottoms=["x"], tops=["p"]),
-        MultinomialLogisticLossLayer(bottoms=["p", "label"]),
-    )
+    two = net_of(data, SoftmaxLayer(bottoms=["x"], tops=["p"]), MultinomialLogisticLossLayer(bottoms=["p", "label"]))
     expected = loop_loss(data["x"], data["label"].ravel(), 4, softmax)
     np.testing.assert_allclose([one.forward(), two.forward()], expected, rtol=1e-12)
 

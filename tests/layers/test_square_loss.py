@@ -23,8 +23,7 @@ def test_formula(shape, rows):
 
 
 @pytest.mark.parametrize(
-    ("shape", "label_shape"),
-    [((3, 4), (3, 4)), ((3, 1), (3,)), ((3,), (3, 1, 1, 1)), ((3, 2, 1, 4), (3, 2, 4))],
+    ("shape", "label_shape"), [((3, 4), (3, 4)), ((3, 1), (3,)), ((3,), (3, 1, 1, 1)), ((3, 2, 1, 4), (3, 2, 4))]
 )
 def test_layer(net_of, shape, label_shape):
     random = np.random.default_rng(2)
@@ -37,9 +36,7 @@ def test_gradient_reaches_the_label(net_of):
     random = np.random.default_rng(3)
     data = {"x": random.normal(size=(2, 1, 3, 3)), "image": random.normal(size=(2, 1, 3, 3))}
     net = net_of(
-        data,
-        ConvolutionLayer(name="c", bottoms=["image"], tops=["label"]),
-        SquareLossLayer(bottoms=["x", "label"]),
+        data, ConvolutionLayer(name="c", bottoms=["image"], tops=["label"]), SquareLossLayer(bottoms=["x", "label"])
     )
     net.forward()
     net.backward()

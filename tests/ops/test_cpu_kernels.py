@@ -92,10 +92,7 @@ CASES = {
     "max_pooling pad": pooling(MaxPooling, ties, (7, 6), (3, 4), (2, 3), (2, 1)),
     "max_pooling gaps": pooling(MaxPooling, ties, (7, 6), (1, 2), (3, 3)),
     "max_pooling of everything": pooling(MaxPooling, ties, (12, 11), (12, 11), (1, 1)),
-    "max_pooling of minus infinity": (
-        MaxPooling((2, 2), (1, 1), (1, 1), 3, 3),
-        np.full((1, 2, 3, 3), -np.inf),
-    ),
+    "max_pooling of minus infinity": (MaxPooling((2, 2), (1, 1), (1, 1), 3, 3), np.full((1, 2, 3, 3), -np.inf)),
     "mean_pooling tiles": pooling(MeanPooling, normal, (6, 4), (2, 2), (2, 2)),
     "mean_pooling overruns": pooling(MeanPooling, normal, (8, 8), (3, 3), (2, 2)),
     "mean_pooling pad": pooling(MeanPooling, normal, (7, 6), (3, 4), (2, 3), (2, 1)),

@@ -61,36 +61,11 @@ def cell(value, dtype=np.int64):
 
 
 CASES = {
-    "convolution": (
-        Convolution((1, 1), (1, 1), (0, 0), 1),
-        normal(2, 3, 2, 3),
-        normal(4, 3, 1, 1),
-        normal(4),
-    ),
-    "convolution kernel": (
-        Convolution((2, 3), (1, 1), (0, 0), 1),
-        normal(2, 2, 4, 5),
-        normal(3, 2, 3, 2),
-        normal(3),
-    ),
-    "convolution stride": (
-        Convolution((2, 3), (3, 2), (0, 0), 1),
-        normal(2, 2, 8, 7),
-        normal(2, 2, 3, 2),
-        normal(2),
-    ),
-    "convolution pad": (
-        Convolution((3, 2), (1, 2), (2, 1), 1),
-        normal(1, 2, 4, 3),
-        normal(2, 2, 2, 3),
-        normal(2),
-    ),
-    "convolution group": (
-        Convolution((2, 2), (1, 1), (1, 0), 2),
-        normal(2, 4, 3, 3),
-        normal(6, 2, 2, 2),
-        normal(6),
-    ),
+    "convolution": (Convolution((1, 1), (1, 1), (0, 0), 1), normal(2, 3, 2, 3), normal(4, 3, 1, 1), normal(4)),
+    "convolution kernel": (Convolution((2, 3), (1, 1), (0, 0), 1), normal(2, 2, 4, 5), normal(3, 2, 3, 2), normal(3)),
+    "convolution stride": (Convolution((2, 3), (3, 2), (0, 0), 1), normal(2, 2, 8, 7), normal(2, 2, 3, 2), normal(2)),
+    "convolution pad": (Convolution((3, 2), (1, 2), (2, 1), 1), normal(1, 2, 4, 3), normal(2, 2, 2, 3), normal(2)),
+    "convolution group": (Convolution((2, 2), (1, 1), (1, 0), 2), normal(2, 4, 3, 3), normal(6, 2, 2, 2), normal(6)),
     "inner_product": (InnerProduct(), normal(3, 5), normal(4, 5), normal(4)),
     "inner_product images": (InnerProduct(), normal(3, 2, 2, 3), normal(4, 12), normal(4)),
     "max_pooling": (MaxPooling((2, 2), (2, 2), (0, 0), 4, 6), spread(2, 3, 4, 6)),

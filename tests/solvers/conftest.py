@@ -155,11 +155,7 @@ def system():
 @pytest.fixture
 def toy():
     return SimpleNamespace(
-        NumPy=NumPy,
-        Rows=Rows,
-        regression=regression,
-        accuracy_net=accuracy_net,
-        parameters=parameters,
+        NumPy=NumPy, Rows=Rows, regression=regression, accuracy_net=accuracy_net, parameters=parameters
     )
 
 

@@ -115,9 +115,7 @@ def test_the_training_summary_shows_the_objective_before_the_update(system, toy,
 def test_staged_policies_report_their_stages(system, toy, messages):
     solver = SGD(
         toy.parameters(
-            8,
-            lr_policy=LRPolicy.Staged((4, 0.1), (4, 0.01), (1, 0.001)),
-            momentum=MomPolicy.Staged((3, 0.5), (1, 0.6)),
+            8, lr_policy=LRPolicy.Staged((4, 0.1), (4, 0.01), (1, 0.001)), momentum=MomPolicy.Staged((3, 0.5), (1, 0.6))
         )
     )
     solver.add_coffee_break(TrainingSummary(), every_n_iter=2)

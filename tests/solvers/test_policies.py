@@ -73,10 +73,7 @@ def test_policies_say_what_they_are():
         (lambda: MomPolicy.Fixed(1.5), r"MomPolicy.Fixed: expected base_mom .*\[0, 1\], received 1.5"),
         (lambda: MomPolicy.Linear(0.5, 0.1, 1, 3), r"MomPolicy.Linear: expected max_mom .* received 3"),
         (lambda: MomPolicy.Step(0.5, -1, 1, 0.9), r"MomPolicy.Step: expected gamma .* received -1"),
-        (
-            lambda: LRPolicy.Staged(),
-            r"LRPolicy.Staged: expected stages such as \(60000, 0.001\), received none",
-        ),
+        (lambda: LRPolicy.Staged(), r"LRPolicy.Staged: expected stages such as \(60000, 0.001\), received none"),
         (lambda: LRPolicy.Staged(0.1), r"LRPolicy.Staged: expected stages .* received 0.1"),
         (lambda: MomPolicy.Staged((0, 0.1)), r"MomPolicy.Staged: expected the iterations of a stage .* 0"),
         (lambda: LRPolicy.Staged((5, "x")), r"LRPolicy.Staged: expected the policy of a stage .* 'x'"),

@@ -24,11 +24,5 @@ class SGD(Solver):
         op = Sgd(parameter.multiplier, self.parameters.regu_coef, parameter.regularizer, parameter.constraint)
         memory = self.slot(parameter, "velocity")
         b.call(
-            op,
-            parameter.value,
-            gradient,
-            memory,
-            b.cell("learning_rate"),
-            b.cell("momentum"),
-            layer=parameter.layer,
+            op, parameter.value, gradient, memory, b.cell("learning_rate"), b.cell("momentum"), layer=parameter.layer
         )

@@ -26,13 +26,7 @@ class Steps:
         self._calls.append(partial(function, *operands, **options))
 
     def give(
-        self,
-        function: Callable[..., Any],
-        *operands: Any,
-        out: Array,
-        scratch: Array,
-        add: bool,
-        **options: Any,
+        self, function: Callable[..., Any], *operands: Any, out: Array, scratch: Array, add: bool, **options: Any
     ) -> None:
         """Record that `out` becomes the function's result or, through `scratch`, has it added."""
         self.do(function, *operands, out=scratch if add else out, **options)

@@ -116,14 +116,7 @@ class Convolution(Kernel):
         return self.per_group(target)
 
     def scatter(
-        self,
-        steps: Steps,
-        weights: Array,
-        gradient: Array,
-        dx: Array,
-        image: Array,
-        columns: Array,
-        add: bool,
+        self, steps: Steps, weights: Array, gradient: Array, dx: Array, image: Array, columns: Array, add: bool
     ) -> None:
         """Record how a block of the output's gradient becomes, or is added to, the input's."""
         inputs = self.sides(dx)

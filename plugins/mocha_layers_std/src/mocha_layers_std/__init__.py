@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from mocha_layers_std.lrn import LRNLayer as LRNLayer
     from mocha_layers_std.lrn import LRNMode as LRNMode
     from mocha_layers_std.memory_data import MemoryDataLayer as MemoryDataLayer
-    from mocha_layers_std.multinomial_logistic_loss import (
-        MultinomialLogisticLossLayer as MultinomialLogisticLossLayer,
-    )
+    from mocha_layers_std.multinomial_logistic_loss import MultinomialLogisticLossLayer as MultinomialLogisticLossLayer
     from mocha_layers_std.neurons.exponential import Exponential as Exponential
     from mocha_layers_std.neurons.identity import Identity as Identity
     from mocha_layers_std.neurons.lrelu import LReLU as LReLU

@@ -14,11 +14,7 @@ if TYPE_CHECKING:
     from mocha_solvers_std.training_summary import TrainingSummary as TrainingSummary
     from mocha_solvers_std.validation_performance import ValidationPerformance as ValidationPerformance
 
-SOLVERS = {
-    "LRPolicy": "lr_policy",
-    "MomPolicy": "mom_policy",
-    "SGD": "sgd",
-}
+SOLVERS = {"LRPolicy": "lr_policy", "MomPolicy": "mom_policy", "SGD": "sgd"}
 COFFEE = {
     "ProgressBar": "progress_bar",
     "Snapshot": "snapshot",

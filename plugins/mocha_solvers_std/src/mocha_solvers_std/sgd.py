@@ -29,14 +29,7 @@ class SGDUpdate(UpdateOp):
         return ()
 
     def forward(
-        self,
-        xp: Namespace,
-        w: Array,
-        g: Array,
-        h: Array,
-        learning_rate: Array,
-        momentum: Array,
-        status: Array,
+        self, xp: Namespace, w: Array, g: Array, h: Array, learning_rate: Array, momentum: Array, status: Array
     ) -> tuple[Array, Array]:
         velocity = momentum * h + learning_rate * self.multiplier * self.regularized(xp, w, g)
         valid = status == 0

@@ -1,0 +1,215 @@
+"""Feeds: which rows a net takes next, and a thread that fetches them ahead.
+
+The order of rows is a pure function of seed, epoch and position, so all there is to save of a data set is how
+many rows were consumed.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mocha_core.errors import DataError
+from mocha_core.source import Source
+from mocha_core.value import Spec, nbytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_core.layer import DataLayer
+
+
+class Feeds(dict[str, "Feed"]):
+    """The feeds of a net by the name of their data layer. The first one decides about epochs."""
+
+    @property
+    def first(self) -> Feed:
+        return next(iter(self.values()))
+
+    def begin(self, wrap: bool) -> None:
+        """A run starts at the cursors."""
+        for feed in self.values():
+            feed.begin(wrap)
+
+    def advance(self, minibatches: int) -> None:
+        """So many minibatches were consumed."""
+        for feed in self.values():
+            feed.seek(feed.cursor + minibatches * feed.layer.batch_size)
+
+    @contextmanager
+    def rewound(self) -> Iterator[None]:
+        """All cursors at the beginning of the data; afterwards they are where they were."""
+        cursors = {name: feed.cursor for name, feed in self.items()}
+        try:
+            for feed in self.values():
+                feed.seek(0)
+            yield
+        finally:
+            for name, feed in self.items():
+                feed.seek(cursors[name])
+
+    def close(self) -> None:
+        """Stop the prefetching threads and close the sources."""
+        for feed in self.values():
+            feed.close()
+
+
+class Feed:
+    """One net's way through a source: a cursor, and the minibatches that follow it.
+
+    `cursor` counts the rows consumed since the beginning; epoch and position follow from it.
+    """
+
+    def __init__(self, layer: DataLayer, source: Source, dtype: str) -> None:
+        if source.rows < 1:
+            raise DataError(f"Layer '{layer.name}': its source has no rows. Give it at least one.")
+        self.layer = layer
+        self.source = source
+        self.dtype = dtype
+        self.cursor = 0
+        self._orders: dict[int, NDArray[np.int64]] = {}
+        self._ahead: _Prefetcher | None = None
+        self._next = 0
+        self._wrap = True
+        self._out: dict[int, list[NDArray[Any]]] = {}
+
+    @property
+    def epoch(self) -> int:
+        """How often the whole source has been consumed."""
+        return self.cursor // self.source.rows
+
+    def specs(self, batch: int) -> tuple[Spec, ...]:
+        """Specs of a minibatch: tops are of the net's dtype, whatever the source holds."""
+        return tuple(Spec((batch, *spec.shape), self.dtype) for spec in self.source.specs)
+
+    def rows_from(self, start: int, batch: int, wrap: bool = True) -> NDArray[np.int64]:
+        """Row numbers of the minibatch that begins after `start` rows.
+
+        With `wrap` it runs on into the next epoch; without, the epoch's last row fills it up.
+        """
+        n = self.source.rows
+        rows = np.arange(start, start + batch)
+        if not wrap:
+            rows = np.minimum(rows, start - start % n + n - 1)
+        epochs, positions = np.divmod(rows, n)
+        return np.concatenate([self._order(int(e))[positions[epochs == e]] for e in np.unique(epochs)])
+
+    def batches_to_epoch(self, batch: int) -> int:
+        """How many minibatches of `batch` rows it takes until the epoch changes."""
+        return -(-(self.source.rows - self.cursor % self.source.rows) // batch)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole source in the net's dtype."""
+        return sum(nbytes(spec) for spec in self.specs(self.source.rows))
+
+    def everything(self) -> list[NDArray[Any]]:
+        """All rows, in their own order."""
+        arrays = self._buffers(self.source.rows)
+        self.source.fetch(np.arange(self.source.rows, dtype=np.int64), arrays)
+        return arrays
+
+    def begin(self, wrap: bool) -> None:
+        """A run starts at the cursor."""
+        self._next = self.cursor
+        self._wrap = wrap
+
+    def fetch(self, batch: int) -> list[NDArray[Any]]:
+        """The next minibatch of the run; valid until the next call.
+
+        Raises:
+            MochaError: what the source raised, also when a prefetching thread met it.
+        """
+        if not self.source.prefetch:
+            if batch not in self._out:
+                self._out[batch] = self._buffers(batch)
+            self._load(self._next, batch, self._wrap, self._out[batch])
+            arrays = self._out[batch]
+        else:
+            wanted = (self._next, batch, self._wrap)
+            if self._ahead is None or self._ahead.upcoming != wanted:
+                self._stop()
+                self._ahead = _Prefetcher(self, *wanted)
+            arrays = self._ahead.take()
+        self._next += batch
+        return arrays
+
+    def seek(self, cursor: int) -> None:
+        """Continue after `cursor` rows."""
+        self.cursor = cursor
+
+    def close(self) -> None:
+        """Stop the prefetching thread and close the source."""
+        self._stop()
+        self.source.close()
+
+    def _stop(self) -> None:
+        if self._ahead is not None:
+            self._ahead.stop()
+            self._ahead = None
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        order = self._orders.get(epoch)
+        if order is None:
+            order = self.source.order(epoch)
+            self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
+        return order
+
+    def _buffers(self, batch: int) -> list[NDArray[Any]]:
+        return [np.empty(spec.shape, spec.dtype) for spec in self.specs(batch)]
+
+    def _load(self, start: int, batch: int, wrap: bool, out: list[NDArray[Any]]) -> None:
+        self.source.fetch(self.rows_from(start, batch, wrap), out)
+
+
+class _Prefetcher:
+    """A thread that loads the minibatches that come next; two wait while one is in use."""
+
+    DEPTH = 2
+
+    def __init__(self, feed: Feed, start: int, batch: int, wrap: bool) -> None:
+        self.upcoming = (start, batch, wrap)
+        self._free: queue.SimpleQueue[list[NDArray[Any]] | None] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[list[NDArray[Any]] | BaseException] = queue.SimpleQueue()
+        self._in_use: list[NDArray[Any]] | None = None
+        for _ in range(self.DEPTH + 1):
+            self._free.put(feed._buffers(batch))
+        self._thread = threading.Thread(
+            target=self._work, args=(feed, start, batch, wrap), name=f"prefetch {feed.layer.name}", daemon=True
+        )
+        self._thread.start()
+
+    def _work(self, feed: Feed, start: int, batch: int, wrap: bool) -> None:
+        while (arrays := self._free.get()) is not None:
+            try:
+                feed._load(start, batch, wrap, arrays)
+            except BaseException as error:
+                self._ready.put(error)
+                return
+            self._ready.put(arrays)
+            start += batch
+
+    def take(self) -> list[NDArray[Any]]:
+        batch = self._ready.get()
+        start, size, wrap = self.upcoming
+        if isinstance(batch, BaseException):
+            self.upcoming = (-1, size, wrap)
+            raise batch
+        if self._in_use is not None:
+            self._free.put(self._in_use)
+        self._in_use = batch
+        self.upcoming = (start + size, size, wrap)
+        return batch
+
+    def stop(self) -> None:
+        self._free.put(None)
+        while self._thread.is_alive():
+            self._thread.join(timeout=0.05)
+            while not self._free.empty():
+                self._free.get()
+            self._free.put(None)
