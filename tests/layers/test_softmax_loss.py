@@ -156,8 +156,8 @@ def test_bad_fields(fields, message):
 def test_labels_of_another_shape_are_shown_with_the_way_out(net_of):
     layer = SoftmaxLossLayer(name="loss", bottoms=["x", "y"])
     message = (
-        r"SoftmaxLossLayer\(loss\) .*expected labels of shape \(2,\) or \(2, 1\), the index of a class for each prediction "
-        r"of float64\[2, 3\]; received shape \(2, 3\)\. Where labels are one-hot, take their argmax\(1\)\."
+        r"SoftmaxLossLayer\(loss\) .*expected labels of shape \(2,\) or \(2, 1\), the index of a class for each "
+        r"prediction of float64\[2, 3\]; received shape \(2, 3\)\. Take the argmax\(1\) of one-hot labels\."
     )
     with pytest.raises(ShapeError, match=message):
         net_of({"x": np.zeros((2, 3)), "y": np.eye(3)[:2]}, layer)

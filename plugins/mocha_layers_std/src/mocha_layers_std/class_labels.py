@@ -67,7 +67,7 @@ def check_labels(prediction: Spec, labels: Spec) -> None:
     if not fits:
         raise ShapeError(
             f"expected labels of shape {(n, *positions)} or {(n, 1, *positions)}, the index of a class for each "
-            f"prediction of {prediction}; received shape {labels.shape}. Where labels are one-hot, take their argmax(1)."
+            f"prediction of {prediction}; received shape {labels.shape}. Take the argmax(1) of one-hot labels."
         )
     if labels.dtype != "int32":
         raise ShapeError(

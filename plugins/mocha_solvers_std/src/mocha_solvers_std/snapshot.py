@@ -53,7 +53,7 @@ class Snapshot(CoffeeBreak):
     def init(self, solver: Solver, net: Net) -> None:
         if self._history is not None:
             raise ConfigurationError(
-                f"Snapshot('{self.directory}') was added twice. Add it once, or make a second one for another directory."
+                f"Snapshot('{self.directory}') was added twice. Add it once, or make another for another directory."
             )
         self._latest = None
         format_of(self._path(0))  # where none is installed, better fail now than after hours

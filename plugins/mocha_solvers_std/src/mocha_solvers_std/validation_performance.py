@@ -44,8 +44,8 @@ class ValidationPerformance(CoffeeBreak):
         way_out = "Put the same layer objects into both nets to share their parameters."
         if strays and len(strays) == len(self.test_net.states):
             raise ConfigurationError(
-                f"ValidationPerformance: net '{self.test_net.name}' shares no parameter with net '{net.name}', and would "
-                f"not see its training. {way_out}"
+                f"ValidationPerformance: net '{self.test_net.name}' shares no parameter with net '{net.name}', and "
+                f"would not see its training. {way_out}"
             )
         if strays:
             message = "Net '%s' does not train %s of net '%s'. %s"
