@@ -347,3 +347,13 @@ def test_samples_without_elements(write):
     path = write({"x": np.zeros((3, 0, 2))})
     with pytest.raises(FileError, match=r"part0.hdf5', dataset 'x': expected samples .* found shape \(3, 0, 2\)"):
         HDF5DataLayer(name="d", source=path, tops=["x"], batch_size=1).open(0)
+
+
+def test_a_file_that_becomes_shorter_during_a_run(write, make_net):
+    path = write({"x": np.ones((4000, 64))})
+    net = make_net(source=path, tops=["x"], batch_size=500)
+    net.forward()
+    os.truncate("part0.hdf5", 100_000)
+    with pytest.raises(FileError, match=r"part0.hdf5', dataset 'x': the file became shorter while it was in use"):
+        for _ in range(8):
+            net.forward()
