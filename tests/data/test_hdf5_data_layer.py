@@ -354,6 +354,10 @@ def test_a_file_that_becomes_shorter_during_a_run(write, make_net):
     net = make_net(source=path, tops=["x"], batch_size=500)
     net.forward()
     os.truncate("part0.hdf5", 100_000)
-    with pytest.raises(FileError, match=r"part0.hdf5', dataset 'x': the file became shorter while it was in use"):
+
+    def epoch():
         for _ in range(8):
             net.forward()
+
+    with pytest.raises(FileError, match=r"part0.hdf5', dataset 'x': the file became shorter while it was in use"):
+        epoch()
