@@ -78,12 +78,12 @@ class Net:
             for kept in self.keep:
                 checks.known(self.label, "blob", kept, self.plan.blobs)
             system.storage.allocate(state.value for state in self._recorder.new)
+            for state in self._recorder.new:
+                state.initialize()
         except BaseException:
             self._recorder.forget_new()
             self.feeds.close()
             raise
-        for state in self._recorder.new:
-            state.initialize()
         self._recorder.new.clear()
         system.nets.add(self)
         from mocha_core.plugins import plugin_manager

@@ -19,6 +19,7 @@ from toys.square_loss import SquareLossLayer
 import mocha_core as mocha
 from mocha_core.errors import DataError, ShapeError, StateError, TopologyError, UnknownNameError
 from mocha_core.layer import Layer
+from mocha_core.parameter import Initializer
 
 IMAGES, LABELS, TARGETS = nets.rows()
 
@@ -103,6 +104,31 @@ def test_a_net_that_cannot_be_built_closes_its_sources(system):
     assert opened[0].closed
     with pytest.raises(mocha.MochaError, match="expected keep to be a list of blob names"):
         mocha.Net("n", system, [data, dense()], keep="x")
+
+
+def test_an_initializer_that_fails_leaves_nothing_behind(system):
+    """The layer's next net has parameters of its own, and not zeros that count as initialized."""
+
+    class Moody(Initializer):
+        fails = True
+
+        def initialize(self, shape, random):
+            if self.fails:
+                raise RuntimeError("not today")
+            return np.ones(shape)
+
+    class Scale(Layer):
+        initializer: Moody
+
+        def build(self, b, x):
+            return (b.param("scale", (3,), self.initializer),)
+
+    moody = Moody()
+    layers = [nets.data(), Scale(name="scale", initializer=moody, bottoms=["data"], tops=["y"])]
+    with pytest.raises(RuntimeError, match="not today"):
+        mocha.Net("n", system, layers)
+    moody.fails = False
+    assert mocha.Net("n", system, layers).parameters["scale"]["scale"].numpy().tolist() == [1, 1, 1]
 
 
 def test_nets_without_anything_to_learn(system):
