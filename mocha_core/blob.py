@@ -40,10 +40,7 @@ class Blob:
             StateError: nothing ran yet, or the program removed the blob; says how to keep it.
         """
         program = self.net.last_program()
-        value = program.plan.blobs.get(self.name)
-        if value is None:
-            value = self.net.plan.blobs[self.name]
-        return program.read(value, self.name)
+        return program.read(program.plan.blobs[self.name], self.name)
 
     def set(self, array: Any) -> None:
         """Overwrite the contents, such as before `net.backward()`.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import queue
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -110,7 +111,7 @@ class Feed:
 
     def everything(self) -> list[NDArray[Any]]:
         """All rows, in their own order."""
-        arrays = self._buffers(self.source.rows)
+        arrays = self.buffers(self.source.rows)
         self.source.fetch(np.arange(self.source.rows, dtype=np.int64), arrays)
         return arrays
 
@@ -127,8 +128,8 @@ class Feed:
         """
         if not self.source.prefetch:
             if batch not in self._out:
-                self._out[batch] = self._buffers(batch)
-            self._load(self._next, batch, self._wrap, self._out[batch])
+                self._out[batch] = self.buffers(batch)
+            self.load(self._next, batch, self._wrap, self._out[batch])
             arrays = self._out[batch]
         else:
             wanted = (self._next, batch, self._wrap)
@@ -160,11 +161,17 @@ class Feed:
             self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
         return order
 
-    def _buffers(self, batch: int) -> list[NDArray[Any]]:
+    def buffers(self, batch: int) -> list[NDArray[Any]]:
+        """Arrays for a minibatch."""
         return [np.empty(spec.shape, spec.dtype) for spec in self.specs(batch)]
 
-    def _load(self, start: int, batch: int, wrap: bool, out: list[NDArray[Any]]) -> None:
+    def load(self, start: int, batch: int, wrap: bool, out: list[NDArray[Any]]) -> None:
+        """Fetch the minibatch after `start` rows into `out`; called by the prefetching thread, too."""
         self.source.fetch(self.rows_from(start, batch, wrap), out)
+
+
+_Free: TypeAlias = "queue.SimpleQueue[list[NDArray[Any]] | None]"
+_Ready: TypeAlias = "queue.SimpleQueue[list[NDArray[Any]] | BaseException]"
 
 
 class _Prefetcher:
@@ -174,31 +181,41 @@ class _Prefetcher:
 
     def __init__(self, feed: Feed, start: int, batch: int, wrap: bool) -> None:
         self.upcoming = (start, batch, wrap)
-        self._free: queue.SimpleQueue[list[NDArray[Any]] | None] = queue.SimpleQueue()
-        self._ready: queue.SimpleQueue[list[NDArray[Any]] | BaseException] = queue.SimpleQueue()
+        self._free: _Free = queue.SimpleQueue()
+        self._ready: _Ready = queue.SimpleQueue()
         self._in_use: list[NDArray[Any]] | None = None
         for _ in range(self.DEPTH + 1):
-            self._free.put(feed._buffers(batch))
+            self._free.put(feed.buffers(batch))
+        # The thread holds neither the feed nor this object, so that both end with the net, and the thread with them.
         self._thread = threading.Thread(
-            target=self._work, args=(feed, start, batch, wrap), name=f"prefetch {feed.layer.name}", daemon=True
+            target=self._work,
+            args=(weakref.ref(feed), self._free, self._ready, *self.upcoming),
+            name=f"prefetch {feed.layer.name}",
+            daemon=True,
         )
         self._thread.start()
 
-    def _work(self, feed: Feed, start: int, batch: int, wrap: bool) -> None:
-        while (arrays := self._free.get()) is not None:
+    @staticmethod
+    def _work(feed: weakref.ref[Feed], free: _Free, ready: _Ready, start: int, batch: int, wrap: bool) -> None:
+        while (arrays := free.get()) is not None and (alive := feed()) is not None:
             try:
-                feed._load(start, batch, wrap, arrays)
+                alive.load(start, batch, wrap, arrays)
             except BaseException as error:
-                self._ready.put(error)
+                ready.put(error)
                 return
-            self._ready.put(arrays)
+            del alive
+            ready.put(arrays)
             start += batch
 
+    def __del__(self) -> None:
+        self._free.put(None)
+
     def take(self) -> list[NDArray[Any]]:
-        batch = self._ready.get()
         start, size, wrap = self.upcoming
+        # Until the minibatch is in hand: after an error or an interrupt this thread is not asked again.
+        self.upcoming = (-1, size, wrap)
+        batch = self._ready.get()
         if isinstance(batch, BaseException):
-            self.upcoming = (-1, size, wrap)
             raise batch
         if self._in_use is not None:
             self._free.put(self._in_use)

@@ -78,12 +78,12 @@ class Net:
             for kept in self.keep:
                 checks.known(self.label, "blob", kept, self.plan.blobs)
             system.storage.allocate(state.value for state in self._recorder.new)
+            for state in self._recorder.new:
+                state.initialize()
         except BaseException:
             self._recorder.forget_new()
             self.feeds.close()
             raise
-        for state in self._recorder.new:
-            state.initialize()
         self._recorder.new.clear()
         system.nets.add(self)
         from mocha_core.plugins import plugin_manager
@@ -109,8 +109,7 @@ class Net:
     @property
     def states(self) -> dict[str, State]:
         """Parameters and states, each once, by the name they have in files: `conv1___filter`."""
-        unique = {id(s): s for group in self._recorder.owned.values() for s in group.values()}
-        return {s.key: s for s in unique.values()}
+        return self._recorder.states()
 
     def gradient(self, layer: str, name: str) -> NDArray[Any]:
         """The gradient of a parameter that the last `backward` computed, without regularization."""
@@ -156,9 +155,9 @@ class Net:
 
     # Programs.
 
-    def program(self, phase: Phase = Phase.TRAIN) -> Program:
-        """The program that ran last, or else one compiled for `phase`."""
-        return self._last or self._program(ProgramKey(phase, frozen=self._frozen, apart=True))
+    def program(self) -> Program:
+        """The program that ran last, or else that of `forward` and `backward`."""
+        return self._last or self._program(ProgramKey(Phase.TRAIN, frozen=self._frozen, apart=True))
 
     def programs(self) -> dict[ProgramKey, Program]:
         """The programs compiled so far."""

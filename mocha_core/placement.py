@@ -79,21 +79,20 @@ def _measure(plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel
     """Find out how large each short-lived value is, and when it is alive."""
     end = len(arrangement.steps)
 
-    def touch(value: Value, spec: Spec, at: int) -> None:
+    def touch(value: Value, spec: Spec, at: int, lasting: bool = False) -> None:
         block = memory.blocks.setdefault(value, Block(value, spec, at, at))
-        block.last = max(block.last, at)
+        block.last = end if lasting else max(block.last, at)
 
     for at, step in enumerate(arrangement.steps):
-        operands = [v.root for v in (*step.ins, *step.outs) if v is not None and v.transient]
-        for value in operands:
-            touch(value, arrangement.home(value).physical(value.spec), at)
-            if step.section is Section.PACK:
-                memory.blocks[value].last = end
+        # A section that is run apart may be run again: what it finds has to be there afterwards, too.
+        lasting = step.section is Section.PACK or (plan.apart and step.section is Section.FORWARD)
+        for value in [v.root for v in (*step.ins, *step.outs) if v is not None and v.transient]:
+            touch(value, arrangement.home(value).physical(value.spec), at, lasting)
         kernel = kernels[step.call]
         if kernel.saves and step.call not in memory.saves:
             memory.saves[step.call] = _private(step, "saved", kernel.saves)
         for value in memory.saves.get(step.call, ()):
-            touch(value, value.spec, at)
+            touch(value, value.spec, at, lasting)
         forward = step.half is Half.FORWARD
         workspace = kernel.forward_workspace if forward else kernel.backward_workspace
         memory.workspaces[step] = _private(step, "workspace", workspace)

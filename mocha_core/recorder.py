@@ -116,10 +116,13 @@ class Recorder:
     def _frozen(self, parameter: Parameter, frozen: frozenset[str]) -> bool:
         return any(parameter in self.owned[layer].values() for layer in frozen if layer in self.owned)
 
+    def states(self) -> dict[str, State]:
+        """Parameters and states, each once and in the order of the layers, by their names in files."""
+        return {s.key: s for group in self.owned.values() for s in group.values()}
+
     def parameters(self) -> list[Parameter]:
         """Each parameter once, in the order of the layers."""
-        states = {id(s): s for group in self.owned.values() for s in group.values()}
-        return [s for s in states.values() if isinstance(s, Parameter)]
+        return [s for s in self.states().values() if isinstance(s, Parameter)]
 
     def gradient(self, parameter: Parameter) -> Value:
         """Where the gradient of a parameter goes."""
@@ -153,6 +156,11 @@ class Recorder:
             raise ShapeError(
                 f"it shares parameter '{state.key}' of shape {state.value.shape}, but needs shape {shape}. Layers "
                 "that share parameters must have inputs and sizes that fit; or make a copy with dataclasses.replace."
+            )
+        if self.states().get(state.key, state) is not state:
+            raise TopologyError(
+                f"another parameter of this net is '{state.key}' in files, too: one of the two was made by a layer "
+                f"'{state.layer}' of another net, and came here by its param_key. Rename the layer '{state.layer}'."
             )
         self.owned.setdefault(layer.name, {})[name] = state
         return state.value

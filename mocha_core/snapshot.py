@@ -76,13 +76,12 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
         for key, value in memories.items():
             _check_shape(key, snapshot.slots[key], value.shape)
         _check_names("data layers", facts["cursors"], net.feeds)
-        if facts["seed"] != system.seed:
-            logger.warning(
-                "The snapshot was made with seed %s, this system has seed %s: the run goes on, but not as the "
-                "uninterrupted one would.",
-                facts["seed"],
-                system.seed,
-            )
+        for what, own in (("seed", system.seed), ("dtype", system.dtype)):
+            if facts[what] != own:
+                logger.warning(
+                    f"The snapshot was made with {what} {facts[what]}, this system has {what} {own}: the run goes "
+                    "on, but not as the uninterrupted one would."
+                )
     for key, state in net.states.items():
         state.set(snapshot.parameters[key])
     if solver_state:

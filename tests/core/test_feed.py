@@ -1,5 +1,6 @@
 """Which rows come when: epochs, wrapping, shuffling, prefetching, seeking."""
 
+import gc
 import threading
 
 import numpy as np
@@ -140,6 +141,37 @@ def test_closing_while_the_thread_is_ahead():
         f.close()
         f.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]
+
+
+def test_a_feed_that_nobody_holds_takes_its_thread_along():
+    f = feed(100, 5, prefetch=True)
+    consume(f, 2)
+    (thread,) = [t for t in threading.enumerate() if t.name.startswith("prefetch")]
+    del f
+    gc.collect()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def test_an_interrupt_while_waiting_loses_no_minibatch():
+    f = feed(12, 3, prefetch=True)
+    consume(f, 1)
+
+    class Interrupted:
+        """Takes a minibatch off the queue, and does not hand it over."""
+
+        def __init__(self, ready):
+            self.ready = ready
+
+        def get(self):
+            self.ready.get()
+            raise KeyboardInterrupt
+
+    f._ahead._ready = Interrupted(f._ahead._ready)
+    with pytest.raises(KeyboardInterrupt):
+        consume(f, 1)
+    assert consume(f, 2)[0] == [[3, 4, 5], [6, 7, 8]]
+    f.close()
 
 
 def test_a_source_without_rows_is_an_error():

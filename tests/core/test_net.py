@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from toys import nets
 from toys.accuracy import AccuracyLayer
+from toys.backends import BACKENDS
 from toys.convolution import ConvolutionLayer
 from toys.inner_product import InnerProductLayer
 from toys.memory import MemoryLayer
@@ -19,6 +20,7 @@ from toys.square_loss import SquareLossLayer
 import mocha_core as mocha
 from mocha_core.errors import DataError, ShapeError, StateError, TopologyError, UnknownNameError
 from mocha_core.layer import Layer
+from mocha_core.parameter import Initializer
 
 IMAGES, LABELS, TARGETS = nets.rows()
 
@@ -89,6 +91,17 @@ def test_sharing_parameters_of_another_shape(system):
     mocha.Net("n", system, [nets.data(), dense("data", "z", param_key="w", dim=2)])
 
 
+def test_two_parameters_of_one_name_in_files(system):
+    """A snapshot of the second net would hold one of them only."""
+    mocha.Net("first", system, [nets.data(), dense(top="a", param_key="shared")])
+    layers = [nets.data(), dense(top="b", param_key="shared"), dense(top="a")]
+    for order in (layers, layers[::-1]):
+        with pytest.raises(TopologyError, match=r"in net 'n'.*'a___weight' in files, too.* Rename the layer 'a'"):
+            mocha.Net("n", system, order)
+    net = mocha.Net("n", system, [*layers[:2], dense(top="c")])
+    assert set(net.states) == {"a___weight", "a___bias", "c___weight", "c___bias"}
+
+
 def test_a_net_that_cannot_be_built_closes_its_sources(system):
     opened = []
 
@@ -103,6 +116,31 @@ def test_a_net_that_cannot_be_built_closes_its_sources(system):
     assert opened[0].closed
     with pytest.raises(mocha.MochaError, match="expected keep to be a list of blob names"):
         mocha.Net("n", system, [data, dense()], keep="x")
+
+
+def test_an_initializer_that_fails_leaves_nothing_behind(system):
+    """The layer's next net has parameters of its own, and not zeros that count as initialized."""
+
+    class Moody(Initializer):
+        fails = True
+
+        def initialize(self, shape, random):
+            if self.fails:
+                raise RuntimeError("not today")
+            return np.ones(shape)
+
+    class Scale(Layer):
+        initializer: Moody
+
+        def build(self, b, x):
+            return (b.param("scale", (3,), self.initializer),)
+
+    moody = Moody()
+    layers = [nets.data(), Scale(name="scale", initializer=moody, bottoms=["data"], tops=["y"])]
+    with pytest.raises(RuntimeError, match="not today"):
+        mocha.Net("n", system, layers)
+    moody.fails = False
+    assert mocha.Net("n", system, layers).parameters["scale"]["scale"].numpy().tolist() == [1, 1, 1]
 
 
 def test_nets_without_anything_to_learn(system):
@@ -137,6 +175,23 @@ def test_forward_and_backward(net):
     net.predict(IMAGES, "scores")
     with pytest.raises(StateError, match=r"right before net.backward\(\)"):
         net.backward()
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_backward_may_be_run_again(name):
+    """Also after a blob was changed, and back: nothing that backward reads is lost in it."""
+    with mocha.System(BACKENDS[name](), dtype="float64", seed=3) as system:
+        net = mocha.Net("net", system, [nets.data(), *nets.body(), *nets.losses()])
+        net.forward()
+        seen = []
+        for factor in (1, 2, 0.5):
+            net.blobs["side"].set(net.blobs["side"].numpy() * factor)
+            net.backward()
+            seen.append({f"{la}.{n}": net.gradient(la, n) for la, group in net.parameters.items() for n in group})
+    first, other, again = seen
+    assert not np.array_equal(first["side.weight"], other["side.weight"])
+    for key, gradient in first.items():
+        np.testing.assert_array_equal(gradient, again[key], err_msg=key)
 
 
 def test_blobs_are_a_mapping_of_windows(net):

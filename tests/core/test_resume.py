@@ -90,6 +90,14 @@ def test_the_run_depends_on_everything_saved():
         first, _ = run(Plain(), 4, dtype="float64")
 
 
+def test_another_dtype_is_named(caplog):
+    snapshot, _ = run(Plain(), 2)
+    with mocha.System(Plain(), dtype="float64", seed=9) as system:
+        restore(snapshot, SGD(parameters()), mocha.Net("net", system, layers()))
+    assert "made with dtype float32, this system has dtype float64: the run goes on, but not as" in caplog.text
+    assert "seed" not in caplog.text
+
+
 def other_net(system, dim=3):
     x = InnerProductLayer(name="x", output_dim=dim, bottoms=["data"], tops=["x"])
     target = [SquareLossLayer(bottoms=["x", "target"])] if dim == 3 else []
