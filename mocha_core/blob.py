@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mocha_core import checks
 from mocha_core.errors import ShapeError
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mocha_core.net import Net
+
+
+Item = TypeVar("Item")
 
 
 class Blob:
@@ -49,11 +52,9 @@ class Blob:
             ShapeError: the array has another shape than the blob.
             StateError: the program that ran last has no such blob, or used its memory again.
         """
-        import numpy as np
-
         program = self.net.last_program()
         value = program.plan.blobs[self.name]
-        array = np.asarray(array)
+        array = checks.numbers(f"Blob '{self.name}'", array)
         if array.shape != value.shape:
             raise ShapeError(f"Blob '{self.name}': expected an array of shape {value.shape}, received {array.shape}.")
         program.check_present(value, self.name)
@@ -73,18 +74,13 @@ class Blob:
         return f"<Blob {self.name}: {self.dtype}{list(self.shape)}>"
 
 
-class Blobs(Mapping[str, Blob]):
-    """The blobs of a net by name."""
+class Named(dict[str, Item]):
+    """A dict whose misses say what there is: `net.blobs["typo"]`."""
 
-    def __init__(self, net: Net) -> None:
-        self._net = net
+    def __init__(self, owner: str, kind: str, items: Mapping[str, Item]) -> None:
+        super().__init__(items)
+        self._owner = owner, kind
 
-    def __getitem__(self, name: str) -> Blob:
-        checks.known(self._net.label, "blob", name, self._net.plan.blobs)
-        return Blob(self._net, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._net.plan.blobs)
-
-    def __len__(self) -> int:
-        return len(self._net.plan.blobs)
+    def __missing__(self, name: str) -> Item:
+        checks.known(*self._owner, name, self)
+        raise KeyError(name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Any
 
-from mocha_core.errors import ConfigurationError, UnknownNameError
+from mocha_core.errors import ConfigurationError, ShapeError, UnknownNameError
 
 
 def integer(owner: object, field: str, value: Any, at_least: int = 1) -> int:
@@ -37,8 +37,8 @@ def pair(owner: object, field: str, value: Any, at_least: int = 1) -> tuple[int,
 def number(owner: object, field: str, value: Any, low: float = float("-inf"), high: float = float("inf")) -> float:
     """`value` as a finite float in [low, high]."""
     try:
-        result = float(value)
-    except (TypeError, ValueError):
+        result = float("nan" if isinstance(value, str | bytes | bool) else value)
+    except (TypeError, ValueError, OverflowError):
         result = float("nan")
     if not isfinite(result) or not low <= result <= high:
         bounds = "" if low == -high == float("-inf") else f" in [{low:g}, {high:g}]"
@@ -57,7 +57,7 @@ def instance(owner: object, field: str, value: Any, kind: type, example: str) ->
 
 def names(owner: object, field: str, value: Any) -> tuple[str, ...]:
     """`value`, a sequence of blob names, as a tuple."""
-    items = () if value is None or isinstance(value, str) else tuple(value)
+    items = () if value is None else tuple(value) if isinstance(value, Sequence) else (value,)
     if isinstance(value, str) or not all(isinstance(item, str) and item for item in items):
         raise ConfigurationError(
             f"{owner}: expected {field} to be a list of blob names such as ['data'], received {value!r}."
@@ -70,3 +70,16 @@ def known(owner: object, kind: str, name: str, names: Iterable[str]) -> None:
     names = list(names)
     if name not in names:
         raise UnknownNameError(f"{owner} has no {kind} '{name}'. It has: {', '.join(names) or 'none'}.")
+
+
+def numbers(owner: object, value: Any) -> Any:
+    """`value` as a NumPy array of real numbers; raises `ShapeError` if it is none."""
+    import numpy as np
+
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "buif":
+        raise ShapeError(f"{owner}: expected an array of numbers, received {type(value).__name__} of {array.dtype}.")
+    return array

@@ -9,13 +9,13 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mocha_core.errors import DataError
+from mocha_core.errors import DataError, ShapeError
 from mocha_core.source import Source
 from mocha_core.value import Spec, nbytes
 
@@ -31,6 +31,12 @@ class Feeds(dict[str, "Feed"]):
     @property
     def first(self) -> Feed:
         return next(iter(self.values()))
+
+    def check_same(self, what: str, of: Callable[[Feed], int]) -> None:
+        """Raise `ShapeError` unless all feeds have the same of something."""
+        if len({of(feed) for feed in self.values()}) > 1:
+            listed = ", ".join(f"'{name}' {of(feed)}" for name, feed in self.items())
+            raise ShapeError(f"Expected the same {what} in all data layers of a net, received {listed}.")
 
     def begin(self, wrap: bool) -> None:
         """A run starts at the cursors."""

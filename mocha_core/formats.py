@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import dropwhile
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.errors import FileError, ShapeError, UnknownNameError
+from mocha_core.errors import ConfigurationError, FileError, ShapeError, UnknownNameError
 from mocha_core.plugins import registries
 
 if TYPE_CHECKING:
@@ -48,10 +49,12 @@ class Format(ABC):
         """
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: str | PathLike[str]) -> Format:
     """The format registered for the path's ending."""
+    if not isinstance(path, str | PathLike):
+        raise ConfigurationError(f"Expected a path such as 'net.hdf5', received {path!r}.")
     formats = registries().formats
-    ending = path.suffix.lower()
+    ending = Path(path).suffix.lower()
     if ending not in formats.names():
         known = ", ".join(formats.names()) or "none; install mocha-hdf5"
         raise UnknownNameError(f"No format for '{path}': the ending '{ending}' is unknown. Known: {known}.")
@@ -65,8 +68,7 @@ def save_network(path: str | PathLike[str], net: Net) -> None:
     Raises:
         FileError: the file cannot be written.
     """
-    path = Path(path)
-    format_of(path).save_network(path, {key: state.numpy() for key, state in net.states.items()})
+    format_of(path).save_network(Path(path), {key: state.numpy() for key, state in net.states.items()})
 
 
 def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> None:
@@ -84,8 +86,7 @@ def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> No
         FileError: the file is missing, broken, or lacks a parameter.
         ShapeError: a parameter has another shape.
     """
-    path = Path(path)
-    arrays = format_of(path).load_network(path)
+    arrays = format_of(path).load_network(path := Path(path))
     found: dict[str, NDArray[Any]] = {}
     for key, state in net.states.items():
         array = arrays.get(key, arrays.get(f"{state.layer}__{state.name}"))
@@ -112,11 +113,7 @@ def _fit(path: Path, array: NDArray[Any], state: State) -> NDArray[Any]:
     return array.reshape(state.value.shape)
 
 
-def _strip(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _strip(shape: tuple[int, ...]) -> list[int]:
     """A shape without the axes of size one at both ends."""
-    start, stop = 0, len(shape)
-    while start < stop and shape[start] == 1:
-        start += 1
-    while stop > start and shape[stop - 1] == 1:
-        stop -= 1
-    return shape[start:stop]
+    rest = list(dropwhile(lambda size: size == 1, shape))
+    return list(dropwhile(lambda size: size == 1, reversed(rest)))

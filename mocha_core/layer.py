@@ -46,6 +46,8 @@ class Layer(_Description, ABC):
         if not self.name:
             default = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.removesuffix("Layer")).lower()
             self.replace_field("name", self.tops[0] if self.tops else default)
+        if not self.name.isprintable() or "/" in self.name:
+            raise ConfigurationError(f"{kind}: expected a printable name without '/', received {self.name!r}.")
         self.check()
 
     def check(self) -> None:

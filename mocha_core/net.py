@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from mocha_core import checks
-from mocha_core.blob import Blobs
+from mocha_core.blob import Blob, Named
 from mocha_core.errors import DataError, StateError
 from mocha_core.feed import Feed, Feeds
 from mocha_core.layer import DataLayer, Layer
@@ -18,13 +18,13 @@ from mocha_core.plan import Phase, Plan, Section, Statistic
 from mocha_core.prediction import Rows
 from mocha_core.program import Program
 from mocha_core.recorder import Recorder
+from mocha_core.system import System
 from mocha_core.topology import sort
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mocha_core.solver import Solver
-    from mocha_core.system import System
 
 
 class ProgramKey(NamedTuple):
@@ -57,7 +57,7 @@ class Net:
     MAX_PROGRAMS = 8
 
     def __init__(self, name: str, system: System, layers: Iterable[Layer], *, keep: Iterable[str] = ()) -> None:
-        system.check_open()
+        checks.instance(f"Net '{name}'", "system", system, System, "mocha.System('cpu')").check_open()
         self.name = name
         self.system = system
         self.layers = sort(name, layers)
@@ -67,13 +67,14 @@ class Net:
         self._frozen: frozenset[str] = frozenset()
         self._programs: OrderedDict[ProgramKey, Program] = OrderedDict()
         self._last: Program | None = None
-        self._destroyed = False
+        self._destroyed = self._differentiated = False
         self._recorder = Recorder(name, system, self.layers, self.feeds)
         try:
             for layer in self.layers:
                 if isinstance(layer, DataLayer):
                     source = layer.open(system.seed)
                     self.feeds[layer.name] = Feed(layer, source, system.dtype)
+            self.feeds.check_same("batch_size", lambda feed: feed.layer.batch_size)
             self.plan: Plan = self._recorder.record(Phase.TRAIN)
             for kept in self.keep:
                 checks.known(self.label, "blob", kept, self.plan.blobs)
@@ -93,18 +94,19 @@ class Net:
     # What it is made of.
 
     @property
-    def blobs(self) -> Blobs:
+    def blobs(self) -> dict[str, Blob]:
         """The blobs by name, as the last run left them."""
-        return Blobs(self)
+        return Named(self.label, "blob", {name: Blob(self, name) for name in self.plan.blobs})
 
     @property
     def parameters(self) -> dict[str, dict[str, Parameter]]:
         """Parameters by layer and name, such as `net.parameters["conv1"]["filter"]`."""
-        groups = {
-            layer: {name: state for name, state in group.items() if isinstance(state, Parameter)}
-            for layer, group in self._recorder.owned.items()
-        }
-        return {layer: group for layer, group in groups.items() if group}
+        groups: dict[str, dict[str, Parameter]] = {}
+        for layer, group in self._recorder.owned.items():
+            items = {name: state for name, state in group.items() if isinstance(state, Parameter)}
+            if items:
+                groups[layer] = Named(f"Layer '{layer}'", "parameter", items)
+        return Named(self.label, "layer with parameters", groups)
 
     @property
     def states(self) -> dict[str, State]:
@@ -113,10 +115,15 @@ class Net:
 
     def gradient(self, layer: str, name: str) -> NDArray[Any]:
         """The gradient of a parameter that the last `backward` computed, without regularization."""
-        checks.known(self.label, "layer with parameters", layer, self.parameters)
-        checks.known(f"Layer '{layer}'", "parameter", name, self.parameters[layer])
         parameter = self.parameters[layer][name]
-        return self.last_program().read(self._recorder.gradient(parameter), f"d {parameter.key}")
+        program = self.last_program()
+        value = program.plan.gradients.get(parameter.value)
+        if value is None or not self._differentiated:
+            raise StateError(
+                f"{self.label}: no gradient of '{parameter.key}' was computed. Call net.forward() and net.backward(); "
+                "frozen layers, and those that reach no loss, have none."
+            )
+        return program.read(value, value.name)
 
     @property
     def epoch(self) -> int:
@@ -148,6 +155,9 @@ class Net:
 
         return summary(self)
 
+    def __reduce__(self) -> NoReturn:
+        raise StateError(f"{self.label} cannot be copied or pickled. Build another Net of net.layers, on a System.")
+
     def __str__(self) -> str:
         from mocha_core.listing import architecture
 
@@ -169,14 +179,18 @@ class Net:
         Raises:
             StateError: none has run yet.
         """
+        self._check_usable()
         if self._last is None:
             raise StateError(f"{self.label} has not run yet. Call net.forward() first.")
         return self._last
 
-    def _program(self, key: ProgramKey) -> Program:
+    def _check_usable(self) -> None:
         self.system.check_open()
         if self._destroyed:
             raise StateError(f"{self.label} was destroyed. Build a new Net.")
+
+    def _program(self, key: ProgramKey) -> Program:
+        self._check_usable()
         program = self._programs.get(key)
         if program is None:
             program = self.system.backend.compile(self._record(key), self.system.storage)
@@ -201,8 +215,10 @@ class Net:
 
     def forward(self, phase: Phase = Phase.TRAIN) -> float:
         """Run the next minibatch forward; all blobs can be read afterwards. Returns the objective."""
+        checks.instance(self.label, "phase", phase, Phase, "Phase.TEST")
         program = self._program(ProgramKey(phase, frozen=self._frozen, apart=True))
-        schedule = self._schedule(program, 1, 0)
+        self._differentiated = False
+        schedule = self._schedule(program, 1, self.feeds.first.cursor // program.plan.batch)
         self.feeds.begin(wrap=True)
         program.run(Section.FORWARD, schedule)
         self.feeds.advance(1)
@@ -216,6 +232,7 @@ class Net:
         if not program.plan.apart or program.plan.phase is not Phase.TRAIN:
             raise StateError(f"{self.label}: call net.forward() right before net.backward().")
         program.run(Section.BACKWARD)
+        self._differentiated = True
 
     def training_program(self, solver: Solver) -> Program:
         """The program of whole iterations with a solver's updates. Used by `Solver.solve`."""
@@ -233,6 +250,7 @@ class Net:
         schedule = self._schedule(program, n * k, iteration)
         schedule |= {name: np.repeat(column, k) for name, column in cells.items()}
         self._last = program
+        self._differentiated = True
         self.feeds.begin(wrap=True)
         try:
             program.iterate(n, schedule)
@@ -246,6 +264,7 @@ class Net:
         """
         program = self._program(ProgramKey(Phase.TEST))
         feed, batch = self.feeds.first, program.plan.batch
+        self.feeds.check_same("number of rows", lambda feed: feed.source.rows)
         self.reset_statistics()
         with self.feeds.rewound():
             n = feed.batches_to_epoch(batch)

@@ -45,9 +45,12 @@ class Op(ABC):
                 is added by the caller.
         """
 
-    @abstractmethod
     def forward(self, xp: Namespace, *x: Any, **_: Any) -> Array | tuple[Array, ...]:
-        """From arrays, one argument each: the outputs, then the new contents of the inputs in `updates`."""
+        """From arrays, one argument each: the outputs, then the new contents of the inputs in `updates`.
+
+        An op that only kernels compute, such as a fused one, leaves this out.
+        """
+        raise NotImplementedError
 
     def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
         """Gradients of the inputs, one each; None where `wanted` is false or where it is zero.
@@ -71,6 +74,10 @@ class Op(ABC):
     def reads(self, kind: str, index: int) -> bool:
         """Whether backward reads input (`kind` "x") or output ("y") number `index`."""
         return kind in self.backward_reads or f"{kind}{index}" in self.backward_reads
+
+    @property
+    def has_reference(self) -> bool:
+        return type(self).forward is not Op.forward
 
     @property
     def has_backward(self) -> bool:

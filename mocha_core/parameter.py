@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mocha_core import checks
 from mocha_core.array_api import Array, Namespace
 from mocha_core.errors import ShapeError
 from mocha_core.value import Value
@@ -74,9 +75,7 @@ class State:
         Raises:
             ShapeError: the array has another shape.
         """
-        import numpy as np
-
-        array = np.asarray(array)
+        array = checks.numbers(f"Parameter '{self.key}'", array)
         if array.shape != self.value.shape:
             raise ShapeError(
                 f"Parameter '{self.key}': expected an array of shape {self.value.shape}, received {array.shape}."

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from mocha_core.arrangement import Arrangement
 from mocha_core.array_api import Array
-from mocha_core.errors import BackendError
 from mocha_core.kernel import Kernel
 from mocha_core.layout import PLAIN
 from mocha_core.plan import Call, Half, Plan, Section, Step
-from mocha_core.storage import Storage, carve
+from mocha_core.storage import Storage, carve, make_arena
 from mocha_core.value import Spec, Value, aligned_elements, nbytes
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def place(
         total = _assign(blocks)
         memory.total += nbytes(Spec((total,), dtype))
         memory.overwritten |= _overwritten(blocks)
-        arena = _allocate(backend, total, dtype, blocks)
+        arena = make_arena(backend, total, dtype, {block.value: block.spec for block in blocks})
         for block in blocks:
             memory.buffers[block.value] = carve(backend, arena, block.offset, block.spec.shape, block.spec.size)
     for step in arrangement.steps:
@@ -129,21 +128,6 @@ def _overwritten(blocks: list[Block]) -> set[Value]:
         for block in blocks
         if any(o.first > block.last and o.offset < block.end and block.offset < o.end for o in blocks)
     }
-
-
-def _allocate(backend: Backend, total: int, dtype: str, blocks: list[Block]) -> Array:
-    try:
-        arena = backend.empty((total,), dtype)
-        arena[...] = 0
-        return arena
-    except (MemoryError, ValueError) as error:
-        largest = sorted(blocks, key=lambda b: -b.spec.size)[:3]
-        listed = ", ".join(f"'{b.value.name}' {b.spec} ({nbytes(b.spec):,} bytes)" for b in largest)
-        needed = nbytes(Spec((total,), dtype))
-        raise BackendError(
-            f"A program needs {needed:,} bytes for its blobs, more than backend '{backend.name}' can give. "
-            f"The largest are {listed}. Use a smaller batch_size."
-        ) from error
 
 
 def _bind(value: Value, memory: Memory, storage: Storage, backend: Backend) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mocha_core import checks
 from mocha_core.errors import ShapeError
 from mocha_core.value import Value
 
@@ -20,7 +21,7 @@ class Rows:
     def __init__(self, owner: str, data: Any) -> None:
         self.owner = owner
         self.named = isinstance(data, Mapping)
-        self.arrays = {k: np.asarray(v) for k, v in (data.items() if self.named else [("", data)])}
+        self.arrays = {k: checks.numbers(owner, v) for k, v in (data.items() if self.named else [("", data)])}
         first = next(iter(self.arrays.values()), np.zeros(0))
         self.count = len(first) if first.ndim else 0
 

@@ -182,13 +182,13 @@ class Program:
             plain = self.backend.empty(value.shape, value.dtype)
             self.backend.copy_from_numpy(plain, array)
             home.pack(self.backend, plain, buffer, gradient=value.root.role is Role.GRADIENT, add=False)
-        sections = [b.step.section for b in self.bound]
-        backward = sections.index(Section.BACKWARD) if Section.BACKWARD in sections else len(sections)
-        for bound in self.bound[:backward]:
+        for bound in self.bound if self.plan.apart else ():
             call = bound.step.call
-            if not isinstance(call.op, Convert) or call.ins[0].root is not value.root:
-                continue
-            if self.memory.blocks[call.outs[0]].last >= backward:
+            if (
+                isinstance(call.op, Convert)
+                and call.ins[0].root is value.root
+                and bound.step.section is Section.FORWARD
+            ):
                 bound.run()
 
     def kernels(self) -> list[KernelUse]:

@@ -51,10 +51,10 @@ class Selector:
                 return kernel
         if not reference:
             return None
-        if not hasattr(self.backend, "xp"):
+        if not call.op.has_reference:
             raise BackendError(
-                f"Layer '{call.layer}': backend '{self.backend.name}' has no kernel for op '{op}' "
-                f"({'; '.join(tried) or 'none is registered'}), and no array namespace to run its reference on."
+                f"Layer '{call.layer}': no kernel serves op '{op}' on backend '{self.backend.name}' "
+                f"({'; '.join(tried) or 'none is registered'}), and the op has no reference implementation."
             )
         return Reference(self.backend, call)
 

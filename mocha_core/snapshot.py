@@ -33,15 +33,12 @@ class Snapshot:
 
 def capture(solver: Solver, net: Net) -> Snapshot:
     """The state of a run between two iterations."""
-    system, state = net.system, solver.state
+    system = net.system
     return Snapshot(
         parameters={key: s.numpy() for key, s in net.states.items()},
-        slots={key: system.read(value) for key, (_, value) in solver.memories().items()},
+        slots={key: system.read(value) for key, value in solver.memories().items()},
         facts={
-            "iteration": state.iteration,
-            "objective": state.objective,
-            "learning_rate": state.learning_rate,
-            "momentum": state.momentum,
+            **vars(solver.state),
             "seed": system.seed,
             "dtype": system.dtype,
             "solver": type(solver).__name__,
@@ -71,7 +68,7 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
         learned = {key.split("/", 1)[1] for key in snapshot.slots}
         everything = [p for group in net.parameters.values() for p in group.values()]
         solver.make_slots([p for p in everything if p.key in learned])
-        memories = {key: value for key, (_, value) in solver.memories().items()}
+        memories = solver.memories()
         _check_names("solver slots", snapshot.slots, memories)
         for key, value in memories.items():
             _check_shape(key, snapshot.slots[key], value.shape)
@@ -89,7 +86,7 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
             system.write(value, snapshot.slots[key])
         for name, cursor in facts["cursors"].items():
             net.feeds[name].seek(cursor)
-        for name in ("iteration", "objective", "learning_rate", "momentum"):
+        for name in vars(solver.state):
             setattr(solver.state, name, facts[name])
 
 

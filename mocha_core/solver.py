@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,8 +14,8 @@ import numpy as np
 from mocha_core import checks
 from mocha_core.array_api import Array, Namespace
 from mocha_core.coffee_break import CoffeeBreak, ScheduledBreak
-from mocha_core.errors import ConfigurationError
-from mocha_core.log import show_messages
+from mocha_core.errors import ConfigurationError, DataError
+from mocha_core.log import logger, show_messages
 from mocha_core.op import Op
 from mocha_core.parameter import Constraint, Parameter, Regularizer
 from mocha_core.value import Role, Value
@@ -114,7 +115,7 @@ class Solver(ABC):
         self.state = SolverState()
         self.breaks: list[ScheduledBreak] = []
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
-        self._slots: dict[Parameter, dict[str, Value]] = {}
+        self._slots: dict[tuple[str, Parameter], Value] = {}
 
     @abstractmethod
     def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
@@ -133,21 +134,19 @@ class Solver(ABC):
 
     def make_slots(self, parameters: Sequence[Parameter]) -> None:
         """Allocate the slots that parameters do not have yet, zeroed."""
-        new = [p for p in parameters if p not in self._slots]
-        for name in self.slots:
-            for p in new:
-                slot = Value(f"{name} {p.key}", p.value.shape, p.value.dtype, Role.SLOT)
-                self._slots.setdefault(p, {})[name] = slot
+        new = [(name, p) for name in self.slots for p in parameters if (name, p) not in self._slots]
+        for name, p in new:
+            self._slots[name, p] = Value(f"{name} {p.key}", p.value.shape, p.value.dtype, Role.SLOT)
         if new:
-            new[0].system.storage.allocate(self._slots[p][n] for n in self.slots for p in new)
+            new[0][1].system.storage.allocate(self._slots[key] for key in new)
 
     def slot(self, parameter: Parameter, name: str) -> Value:
         """A slot of a parameter."""
-        return self._slots[parameter][name]
+        return self._slots[name, parameter]
 
-    def memories(self) -> dict[str, tuple[Parameter, Value]]:
+    def memories(self) -> dict[str, Value]:
         """All slots by `name/layer___parameter`."""
-        return {f"{name}/{p.key}": (p, value) for p, group in self._slots.items() for name, value in group.items()}
+        return {f"{name}/{p.key}": value for (name, p), value in self._slots.items()}
 
     def schedule(self, first: int, n: int) -> dict[str, NDArray[Any]]:
         """Values of the solver's cells for n iterations from number `first` on."""
@@ -164,6 +163,10 @@ class Solver(ABC):
             ConfigurationError: neither or both intervals are given, or it is no coffee break.
         """
         checks.instance(type(self).__name__, "coffee", coffee, CoffeeBreak, "coffee.TrainingSummary()")
+        if any(scheduled.coffee is coffee for scheduled in self.breaks):
+            raise ConfigurationError(
+                f"{type(self).__name__}: {coffee} was added twice. Make another one for another interval."
+            )
         self.breaks.append(ScheduledBreak(coffee, every_n_iter, every_n_epoch))
 
     def publish(self, event: str, **facts: Any) -> None:
@@ -177,27 +180,27 @@ class Solver(ABC):
         Raises:
             MochaError: the net cannot be trained, or a minibatch is invalid.
         """
+        from mocha_core.net import Net
         from mocha_core.plugins import plugin_manager
 
+        checks.instance(type(self).__name__, "net", net, Net, "mocha.Net('train', system, layers)")
         show_messages()
         hook = plugin_manager().hook
-        opened: list[CoffeeBreak] = []
-        try:
+        with ExitStack() as stack:
             for scheduled in self.breaks:
-                opened.append(scheduled.coffee)
+                stack.callback(scheduled.coffee.destroy, self, net)
                 scheduled.coffee.init(self, net)
             hook.mocha_solve_started(solver=self, net=net)
             for scheduled in self.breaks:
                 scheduled.begin(net.epoch)
             if self.state.iteration == 0:
                 self._take_breaks(net)
+            elif self.state.iteration >= self.parameters.max_iter:
+                logger.info("Already at iteration %d of %d", self.state.iteration, self.parameters.max_iter)
             while self.state.iteration < self.parameters.max_iter:
                 self._run(net, self._iterations_to_break(net))
                 self._take_breaks(net)
             hook.mocha_solve_finished(solver=self, net=net)
-        finally:
-            for coffee in reversed(opened):
-                coffee.destroy(self, net)
 
     def _run(self, net: Net, n: int) -> None:
         state, k = self.state, self.parameters.accumulate
@@ -212,6 +215,13 @@ class Solver(ABC):
                 state.momentum = float(cells["momentum"][done - 1])
                 state.iteration += done
         net.raise_fault(program)
+        objectives = program.objectives[: done * k]
+        if not np.isfinite(objectives).all():
+            bad = state.iteration - done + int(np.argmin(np.isfinite(objectives))) // k
+            raise DataError(
+                f"{net.label}: the objective is not finite since iteration {bad}. Lower the learning rate, or look for "
+                "values in the data that are not finite."
+            )
 
     def _iterations_to_break(self, net: Net) -> int:
         left = self.parameters.max_iter - self.state.iteration

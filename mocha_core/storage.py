@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from mocha_core.array_api import Array
-from mocha_core.errors import StateError
-from mocha_core.value import Value, aligned_elements
+from mocha_core.errors import BackendError, StateError
+from mocha_core.value import Spec, Value, aligned_elements, nbytes
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
@@ -36,8 +36,7 @@ class Storage:
             for value in group:
                 offsets.append(total)
                 total += aligned_elements(value.spec)
-            arena = self.backend.empty((total,), dtype)
-            arena[...] = 0
+            arena = make_arena(self.backend, total, dtype, {value: value.spec for value in group})
             for value, offset in zip(group, offsets, strict=True):
                 self._buffers[value] = carve(self.backend, arena, offset, value.shape, value.spec.size)
 
@@ -54,3 +53,22 @@ class Storage:
 def carve(backend: Backend, arena: Array, offset: int, shape: tuple[int, ...], size: int) -> Array:
     """A piece of a one-dimensional arena as an array of `shape`, sharing its memory."""
     return backend.xp.reshape(arena[offset : offset + size], shape)
+
+
+def make_arena(backend: Backend, size: int, dtype: str, values: Mapping[Value, Spec]) -> Array:
+    """A zeroed one-dimensional array for values of these specs.
+
+    Raises:
+        BackendError: it does not fit; names the total and the largest values.
+    """
+    try:
+        arena = backend.empty((size,), dtype)
+        arena[...] = 0
+        return arena
+    except (MemoryError, ValueError) as error:
+        largest = sorted(values.items(), key=lambda item: -item[1].size)[:3]
+        listed = ", ".join(f"'{value.name}' {spec} ({nbytes(spec):,} bytes)" for value, spec in largest)
+        raise BackendError(
+            f"{nbytes(Spec((size,), dtype)):,} bytes are more than backend '{backend.name}' can give. The largest "
+            f"pieces are {listed}. Use smaller layers, or a smaller batch_size."
+        ) from error

@@ -24,10 +24,7 @@ class Objective(Op):
         return (losses[0],)
 
     def forward(self, xp: Namespace, *losses: Array) -> Array:
-        total = losses[0] * self.weights[0]
-        for loss, weight in zip(losses[1:], self.weights[1:], strict=True):
-            total = total + loss * weight
-        return total
+        return sum(loss * weight for loss, weight in zip(losses, self.weights, strict=True))
 
     def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
         return tuple(dy[0] * w if want else None for w, want in zip(self.weights, wanted, strict=True))
@@ -102,6 +99,3 @@ class Fetch(Op):
 
     def infer(self) -> tuple[Spec, ...]:
         return self.specs
-
-    def forward(self, xp: Namespace) -> tuple[Array, ...]:
-        raise NotImplementedError("a fetch is run by its kernel")

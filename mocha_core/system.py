@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
@@ -18,8 +19,6 @@ from mocha_core.storage import Storage
 from mocha_core.value import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from mocha_core.net import Net
@@ -51,13 +50,12 @@ class System:
         prefer: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
-        if dtype not in DTYPES:
+        if type(dtype) is not str or dtype not in DTYPES:
             raise ConfigurationError(f"System: expected dtype to be one of {DTYPES}, received {dtype!r}.")
         self.dtype = dtype
         self.seed = checks.integer("System", "seed", seed, at_least=0)
         self.backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
-        if prefer:
-            self.backend.prefer = dict(prefer)
+        self.backend.prefer = checks.instance("System", "prefer", prefer or {}, Mapping, "{'relu': 'acme-layers'}")
         self.storage = Storage(self.backend)
         self.shared: dict[object, dict[str, State]] = {}
         """Parameters and states by the key of their layer, then by name."""
@@ -111,6 +109,8 @@ def unavailable(name: str) -> str:
 def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
     """An instance of a registered backend."""
     known = registries().backends
+    if name is not None:
+        checks.instance("System", "backend", name, str, "'cpu'")
     name = name or os.environ.get("MOCHA_BACKEND") or None
     if name is None:
         best_first = sorted(known, key=lambda entry: -entry.priority)

@@ -18,6 +18,8 @@ def sort(net: str, layers: Iterable[Layer]) -> list[Layer]:
     Raises:
         TopologyError: a layer or name occurs twice, a blob has two producers or none, or there is a cycle.
     """
+    if isinstance(layers, Layer) or not isinstance(layers, Iterable):
+        raise TopologyError(f"Net '{net}': expected a list of layers, received {layers!r}.")
     layers = list(layers)
     _check_names(net, layers)
     producers, versions = _producers(net, layers)

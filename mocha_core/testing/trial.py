@@ -116,6 +116,7 @@ class Trial:
 
         def objective(array: NDArray[Any]) -> float:
             parameter.set(array)
+            self.net.feeds.first.seek(0)  # for the same random numbers
             return self.net.forward()
 
         gradient = numeric_gradient(objective, centre)

@@ -43,7 +43,6 @@ def test_pairs():
 
 
 def test_numbers():
-    assert checks.number("L", "x", "2.5") == 2.5
     assert checks.number("L", "x", np.float32(0.5), 0, 1) == 0.5
     for value in (float("nan"), float("inf"), "a", None, [1.0]):
         message = f"L: expected x to be a finite number, received {value!r}."

@@ -100,7 +100,8 @@ def run(backend, seed):
         net.backward()
         seen |= {f"blob {name}": blob.numpy() for name, blob in net.blobs.items()}
         for layer, group in net.parameters.items():
-            seen |= {f"d {layer}.{name}": net.gradient(layer, name) for name in group}
+            learned = {name for name, p in group.items() if p.value in net.program().plan.gradients}
+            seen |= {f"d {layer}.{name}": net.gradient(layer, name) for name in learned}
         for output in (maker.pick(maker.shapes), layers[-1].bottoms[0]):
             seen[f"predicted {output}"] = net.predict(nets.rows(7)[0], output, batch_size=int(random.integers(1, 8)))
         return seen

@@ -8,6 +8,7 @@ from toys.relu import Relu
 from mocha_core import hookimpl
 from mocha_core.errors import BackendError, PluginError
 from mocha_core.kernel import Kernel, Reference
+from mocha_core.op import Op
 from mocha_core.plan import Call
 from mocha_core.plugins import Registries
 from mocha_core.selection import Selector
@@ -115,16 +116,20 @@ def test_a_kernel_that_saves_cannot_serve_a_backward_alone():
     assert table.choose(Leaf(), forward_runs=False)[1] == "reference"
 
 
-def test_no_kernel_and_no_namespace_names_what_was_tried():
-    class Bare(Mid):
-        name = "bare"
-        xp = property()
+def test_no_kernel_and_no_reference_names_what_was_tried():
+    class Fused(Op):
+        name = "toy.fused"
 
-    table = Table(("mid", "a", 0, "acme", False))
-    with pytest.raises(
-        BackendError, match=r"Layer 'relu1': backend 'bare' has no kernel for op 'toy.relu' \(acme's for 'mid' declined"
-    ):
-        table.choose(Bare())
+        def infer(self, x):
+            return (x,)
+
+    registries = Registries()
+    registries.kernels.plugin = "acme"
+    registries.kernels.add("toy.fused", "mid", lambda backend, call: None)
+    x, y = (Value(n, (2, 2), "float32") for n in "xy")
+    message = r"Layer 'l': no kernel serves op 'toy.fused' on backend 'leaf' \(acme's for 'mid' declined\)"
+    with pytest.raises(BackendError, match=message):
+        Selector(Leaf(), registries).choose(Call(Fused(), (x,), (y,), "l"))
 
 
 def test_the_reference_stores_adds_and_zeroes():

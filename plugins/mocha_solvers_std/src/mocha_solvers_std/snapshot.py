@@ -51,10 +51,6 @@ class Snapshot(CoffeeBreak):
         self._latest: int | None = None
 
     def init(self, solver: Solver, net: Net) -> None:
-        if self._history is not None:
-            raise ConfigurationError(
-                f"Snapshot('{self.directory}') was added twice. Add it once, or make another for another directory."
-            )
         self._latest = None
         format_of(self._path(0))  # where none is installed, better fail now than after hours
         self._open_directory()
