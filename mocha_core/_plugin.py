@@ -8,5 +8,5 @@ from mocha_core.registry import Candidates
 
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
-    kernels.add("mocha.fetch", "*", "mocha_core.transfer:build_fetch")
-    kernels.add("mocha.convert", "*", "mocha_core.transfer:build_convert")
+    kernels.add("mocha.fetch", "*", "mocha_core.transfer:FetchKernel")
+    kernels.add("mocha.convert", "*", "mocha_core.transfer:ConvertKernel")

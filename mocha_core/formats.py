@@ -114,9 +114,5 @@ def _fit(path: Path, array: NDArray[Any], state: State) -> NDArray[Any]:
 
 def _strip(shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape without the axes of size one at both ends."""
-    start, stop = 0, len(shape)
-    while start < stop and shape[start] == 1:
-        start += 1
-    while stop > start and shape[stop - 1] == 1:
-        stop -= 1
-    return shape[start:stop]
+    kept = [axis for axis, size in enumerate(shape) if size != 1]
+    return shape[kept[0] : kept[-1] + 1] if kept else ()

@@ -9,10 +9,11 @@ from toys.plain import Plain
 
 import mocha_core as mocha
 from mocha_core import system
-from mocha_core.array_api import DTYPES, FUNCTIONS, check_namespace
+from mocha_core.array_api import DTYPES, FUNCTIONS
 from mocha_core.errors import BackendError
 from mocha_core.registry import Registry
 from mocha_core.system import unavailable
+from mocha_core.testing.backends import check_namespace
 
 
 def fine():
