@@ -22,8 +22,8 @@ from mocha_core.value import Role, Value
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mocha_core.builder import UpdateBuilder
     from mocha_core.net import Net
-    from mocha_core.recorder import UpdateBuilder
 
 
 class Policy(ABC):
