@@ -55,6 +55,11 @@ class System:
             raise ConfigurationError(f"System: expected dtype to be one of {DTYPES}, received {dtype!r}.")
         self.dtype = dtype
         self.seed = checks.integer("System", "seed", seed, at_least=0)
+        if isinstance(backend, Backend) and options:
+            raise ConfigurationError(
+                f"System: the options {', '.join(options)} are for a backend given by name. Give them to the "
+                f"constructor {type(backend).__name__}(...)."
+            )
         self.backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
         if prefer:
             self.backend.prefer = dict(prefer)
@@ -118,7 +123,7 @@ def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
     if name is None:
         raise BackendError("No backend is available. Install one: pip install mocha-cpu")
     if name not in known.names():
-        raise BackendError(known.unknown(name))
+        raise BackendError(known.unknown(str(name)))
     if reason := unavailable(name):
         raise BackendError(f"Backend '{name}' is not available: {reason}")
     try:
