@@ -10,7 +10,7 @@ from mocha_core.parameter import Constraint, Initializer, Parameter, Regularizer
 from mocha_core.plan import Phase, Plan, Section, Statistic
 from mocha_core.random import stream_id
 from mocha_core.structural import Labels
-from mocha_core.value import Role, Value
+from mocha_core.value import Value
 
 if TYPE_CHECKING:
     from mocha_core.op import Op
@@ -55,13 +55,13 @@ class Builder:
     ) -> Value:
         """A parameter, shared with every net that holds this layer, and with layers of equal `param_key`."""
         return self._recorder.share(
-            Parameter, self._layer, name, shape, initializer, Role.PARAMETER,
+            Parameter, self._layer, name, shape, initializer,
             regularizer=regularizer, constraint=constraint, multiplier=multiplier,
         )  # fmt: skip
 
     def state(self, name: str, shape: tuple[int, ...], initializer: Initializer) -> Value:
         """A persistent value that ops update and nobody learns; shared as parameters are."""
-        return self._recorder.share(State, self._layer, name, shape, initializer, Role.STATE)
+        return self._recorder.share(State, self._layer, name, shape, initializer)
 
     def view(self, x: Value, shape: tuple[int, ...]) -> Value:
         """The same memory under another shape of as many elements."""

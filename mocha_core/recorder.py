@@ -134,22 +134,15 @@ class Recorder:
         return self.gradients[parameter.value]
 
     def share(
-        self,
-        kind: type[State],
-        layer: Layer,
-        name: str,
-        shape: tuple[int, ...],
-        initializer: Initializer,
-        role: Role,
-        **options: Any,
+        self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
     ) -> Value:
         """The value of a parameter or state: the one that the layer (or its `param_key`) has, or a new one."""
         key = getattr(layer, "param_key", "") or layer
         group = self.system.shared.setdefault(key, {})
         state = group.get(name)
         if state is None:
-            value = Value(f"{layer.name}.{name}", shape, self.system.dtype, role)
-            state = kind(layer.name, name, value, initializer, self.system, **options)
+            value = Value(f"{layer.name}.{name}", shape, self.system.dtype, kind.ROLE)
+            state = kind(layer.name, name, value, initializer, self.system, **more)
             group[name] = state
             self.new.append(state)
         elif state.value.shape != shape:

@@ -145,9 +145,9 @@ class Solver(ABC):
         """A slot of a parameter."""
         return self._slots[parameter][name]
 
-    def memories(self) -> dict[str, tuple[Parameter, Value]]:
+    def memories(self) -> dict[str, Value]:
         """All slots by `name/layer___parameter`."""
-        return {f"{name}/{p.key}": (p, value) for p, group in self._slots.items() for name, value in group.items()}
+        return {f"{name}/{p.key}": value for p, group in self._slots.items() for name, value in group.items()}
 
     def schedule(self, first: int, n: int) -> dict[str, NDArray[Any]]:
         """Values of the solver's cells for n iterations from number `first` on."""
