@@ -71,6 +71,8 @@ def main() -> None:
     parser.add_argument("--backend", help="such as cpu; otherwise the best one installed")
     parser.add_argument("--seed", type=int, default=1, help="decides the initial weights")
     options = parser.parse_args()
+    if options.iterations < 14:
+        parser.error("argument --iterations: expected at least 14, one for each part of the schedule")
 
     train_data = layers.HDF5DataLayer(name="train-data", source=options.data / "train.txt", batch_size=100)
     test_data = layers.HDF5DataLayer(name="test-data", source=options.data / "test.txt", batch_size=100)

@@ -44,6 +44,13 @@ def test_convert(tmp_path, capsys):
 def test_wrong_arguments(tmp_path):
     with pytest.raises(ConfigurationError, match="--to"):
         mocha_data("mnist")
+    for options in (["--to", tmp_path], ["--from", tmp_path], ["--force"]):
+        with pytest.raises(ConfigurationError, match="name the data set: cifar10, fashion-mnist, mnist"):
+            mocha_data(*options)
+    with pytest.raises(ConfigurationError, match="--to is empty"):
+        mocha_data("mnist", "--to", "")
+    with pytest.raises(ConfigurationError, match="--from is empty"):
+        mocha_data("mnist", "--from", "", "--to", tmp_path)
     with pytest.raises(FileError, match="--from"):
         mocha_data("cifar10", "--to", tmp_path)
     with pytest.raises(UnknownNameError):

@@ -325,3 +325,39 @@ def test_closing_the_system_stops_the_thread_and_closes_the_files(write):
     assert "prefetch closing" not in {thread.name for thread in threading.enumerate()}
     with h5py.File("part0.hdf5", "a"):  # HDF5 refuses this while the file is open for reading
         pass
+
+
+def test_a_list_saved_with_a_byte_order_mark(write, make_net):
+    path = write({"x": np.arange(4.0)})
+    path.write_text("part0.hdf5\r\n", encoding="utf-8-sig")
+    net = make_net(source=path, tops=["x"], batch_size=4)
+    net.forward()
+    np.testing.assert_array_equal(net.blobs["x"].numpy(), np.arange(4.0))
+
+
+def test_a_line_too_long_for_a_path_is_shown_in_part(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("x" * 100_000)
+    with pytest.raises(FileError, match=r"names 'x{100}\.\.\.', which is neither in the working directory") as caught:
+        HDF5DataLayer(name="d", source=path, tops=["x"], batch_size=1).open(0)
+    assert len(str(caught.value)) < 1000
+
+
+def test_samples_without_elements(write):
+    path = write({"x": np.zeros((3, 0, 2))})
+    with pytest.raises(FileError, match=r"part0.hdf5', dataset 'x': expected samples .* found shape \(3, 0, 2\)"):
+        HDF5DataLayer(name="d", source=path, tops=["x"], batch_size=1).open(0)
+
+
+def test_a_file_that_becomes_shorter_during_a_run(write, make_net):
+    path = write({"x": np.ones((4000, 64))})
+    net = make_net(source=path, tops=["x"], batch_size=500)
+    net.forward()
+    os.truncate("part0.hdf5", 100_000)
+
+    def epoch():
+        for _ in range(8):
+            net.forward()
+
+    with pytest.raises(FileError, match=r"part0.hdf5', dataset 'x': the file became shorter while it was in use"):
+        epoch()

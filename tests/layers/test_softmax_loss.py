@@ -130,7 +130,7 @@ def test_explains_without_the_labels():
 
 @pytest.mark.parametrize("layer", [SoftmaxLossLayer, MultinomialLogisticLossLayer])
 def test_label_shape(net_of, layer):
-    with pytest.raises(ShapeError, match=r"shape \(2, 3, 4\) or \(2, 1, 3, 4\) for .*received int32\[2, 4, 3\]"):
+    with pytest.raises(ShapeError, match=r"shape \(2, 3, 4\) or \(2, 1, 3, 4\), .*received shape \(2, 4, 3\)"):
         net_of({"x": np.zeros((2, 5, 3, 4)), "label": np.zeros((2, 4, 3))}, layer(bottoms=["x", "label"]))
 
 
@@ -151,3 +151,13 @@ def test_prediction_without_classes(net_of, layer):
 def test_bad_fields(fields, message):
     with pytest.raises(ConfigurationError, match=message):
         SoftmaxLossLayer(**{"bottoms": ["x", "label"]} | fields)
+
+
+def test_labels_of_another_shape_are_shown_with_the_way_out(net_of):
+    layer = SoftmaxLossLayer(name="loss", bottoms=["x", "y"])
+    message = (
+        r"SoftmaxLossLayer\(loss\) .*expected labels of shape \(2,\) or \(2, 1\), the index of a class for each "
+        r"prediction of float64\[2, 3\]; received shape \(2, 3\)\. Take the argmax\(1\) of one-hot labels\."
+    )
+    with pytest.raises(ShapeError, match=message):
+        net_of({"x": np.zeros((2, 3)), "y": np.eye(3)[:2]}, layer)

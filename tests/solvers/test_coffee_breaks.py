@@ -1,5 +1,6 @@
 """When coffee breaks are taken, and what the standard ones say."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -187,3 +188,26 @@ def test_a_net_that_measures_nothing_cannot_validate(system, toy):
         ValidationPerformance(net)
     with pytest.raises(ConfigurationError, match=r"expected test_net to be a Net such as"):
         ValidationPerformance("test")
+
+
+def test_a_test_net_that_shares_nothing_with_the_trained_one_is_an_error(system, toy):
+    trained, copied = toy.regression(system), toy.regression(system)
+    solver = SGD(toy.parameters(4))
+    solver.add_coffee_break(ValidationPerformance(toy.accuracy_net(system, copied)), every_n_iter=2)
+    with pytest.raises(ConfigurationError, match=r"net 'test' shares no parameter with net 'train'.*the same layer"):
+        solver.solve(trained.net)
+
+
+def test_parameters_of_the_test_net_that_nobody_trains_are_a_warning(system, toy, messages):
+    trained, copied = toy.regression(system), toy.regression(system)
+    data = toy.Rows(name="test-data", arrays=(trained.x, trained.t), batch_size=4)
+    stray = dataclasses.replace(copied.layer, name="stray", bottoms=["y"], tops=["z"])
+    measure = dataclasses.replace(toy.accuracy_net(system, trained).layers[-1], bottoms=["z", "label"])
+    test_net = mocha.Net("test", system, [data, trained.layer, stray, measure])
+    solver = SGD(toy.parameters(4))
+    solver.add_coffee_break(ValidationPerformance(test_net), every_n_iter=4)
+    solver.solve(trained.net)
+    assert [line for line in messages() if "stray___weight" in line] == [
+        "Net 'train' does not train stray___weight of net 'test'. Put the same layer objects into both nets to share "
+        "their parameters."
+    ]

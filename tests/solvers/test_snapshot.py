@@ -195,7 +195,10 @@ def test_another_net_is_an_error_that_names_the_way_out(train, folder, toy):
     with mocha.System(toy.NumPy()) as system:
         other, solver = toy.regression(system, features=5).net, SGD(toy.parameters(4))
         solver.add_coffee_break(Snapshot(folder), every_n_iter=2)
-        with pytest.raises(SnapshotError, match=r"'fc___weight' has shape \(2, 3\), expected \(2, 5\). Use another sn"):
+        with pytest.raises(
+            SnapshotError,
+            match=r"snapshot-000002.hdf5': .*'fc___weight' has shape \(2, 3\), expected \(2, 5\). Use another sn",
+        ):
             solver.solve(other)
     assert solver.listeners == []
 
@@ -253,4 +256,13 @@ def test_the_history_has_a_line_per_summary_and_validation(system, toy, folder):
     ]
     assert events[2]["objective"] == solver.state.objective
     assert set(events[3]["statistics"]) == {"test-accuracy-accuracy"}
+    assert solver.listeners == []
+
+
+def test_one_snapshot_added_twice_is_an_error(system, toy, folder):
+    solver, snapshot = SGD(toy.parameters(4)), Snapshot(folder)
+    solver.add_coffee_break(snapshot, every_n_iter=2)
+    solver.add_coffee_break(snapshot, every_n_iter=3)
+    with pytest.raises(ConfigurationError, match=r"was added twice.*another directory"):
+        solver.solve(toy.regression(system).net)
     assert solver.listeners == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -108,6 +109,8 @@ class Table:
         self.nbytes = prod(self.shape) * self.dtype.itemsize
         self.chunk_bytes = prod(dataset.chunks) * self.dtype.itemsize if dataset.chunks else 0
         self._dataset = dataset
+        self._descriptor: int = dataset.file.id.get_vfd_handle()
+        self._file_bytes = os.fstat(self._descriptor).st_size
         if dataset.shape is None or not _numeric(dataset.dtype):
             raise self._refused(f"expected integers or floating-point numbers, found {dataset.dtype}")
         if dataset.is_virtual or dataset.external:
@@ -127,7 +130,9 @@ class Table:
         """
         with _failures(self.path, f"{self.where} cannot be read"):
             rows: NDArray[Any] = self._dataset[start:stop] if self.shape else self._dataset[()]
-            return rows
+        if os.fstat(self._descriptor).st_size < self._file_bytes:  # HDF5 reads zeros where the file has ended
+            raise self._refused("the file became shorter while it was in use")
+        return rows
 
 
 def _numeric(dtype: np.dtype[Any]) -> bool:

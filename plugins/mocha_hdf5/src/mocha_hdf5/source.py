@@ -37,7 +37,7 @@ class Shard:
 
     def _check(self, tops: Sequence[str]) -> None:
         for top, table in zip(tops, self.tables, strict=True):
-            if not table.shape or table.shape[0] == 0:
+            if not table.shape or 0 in table.shape:
                 raise FileError(
                     f"'{self.path}', dataset '{top}': expected samples along the first axis, found shape "
                     f"{table.shape}. Take the file off the list, or fill it."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def read_source_list(source: str | PathLike[str]) -> list[Path]:
     """
     path = Path(source)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise FileError(f"Source list '{path}' does not exist. {WAY_OUT}") from error
     except UnicodeDecodeError as error:
@@ -34,9 +35,10 @@ def read_source_list(source: str | PathLike[str]) -> list[Path]:
 def _find(source_list: Path, line: str) -> Path:
     places = Path(line), source_list.parent / line
     for place in places:
-        if place.is_file():
+        if os.path.isfile(place):  # unlike Path.is_file, false for a name that is too long
             return place
+    shown = line if len(line) <= 100 else f"{line[:100]}..."
     raise FileError(
-        f"Source list '{source_list}' names '{line}', which is neither in the working directory nor beside "
-        f"the list ('{places[1]}'). Correct the line, or make the file."
+        f"Source list '{source_list}' names '{shown}', which is neither in the working directory nor beside "
+        f"the list ('{source_list.parent / shown}'). Correct the line, or make the file."
     )

@@ -64,10 +64,14 @@ def check_labels(prediction: Spec, labels: Spec) -> None:
     received.features(prediction)
     n, _, *positions = prediction.shape
     fits = labels.shape[:1] == (n,) and received.without_ones(labels.shape[1:]) == received.without_ones(positions)
-    if not fits or labels.dtype != "int32":
+    if not fits:
         raise ShapeError(
-            f"expected int32 labels of shape {(n, *positions)} or {(n, 1, *positions)} for predictions "
-            f"{prediction}, received {labels}."
+            f"expected labels of shape {(n, *positions)} or {(n, 1, *positions)}, the index of a class for each "
+            f"prediction of {prediction}; received shape {labels.shape}. Take the argmax(1) of one-hot labels."
+        )
+    if labels.dtype != "int32":
+        raise ShapeError(
+            f"expected int32 labels, received {labels}. Record the op with ClassOp.record, which casts them."
         )
 
 

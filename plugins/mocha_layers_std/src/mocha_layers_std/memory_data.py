@@ -44,7 +44,13 @@ class MemoryDataLayer(DataLayer):
     def check(self) -> None:
         super().check()
         checks.instance(self, "shuffle", self.shuffle, bool, "True")
-        arrays = tuple(np.asarray(array) for array in self.data)
+        try:
+            arrays = tuple(np.asarray(array) for array in self.data)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"{self}: expected data to be a list of {len(self.tops)} arrays of numbers, one for each of the tops "
+                f"{list(self.tops)}; received something else ({error})."
+            ) from error
         received = ", ".join(f"{array.dtype}{list(array.shape)}" for array in arrays) or "none"
         if len(arrays) != len(self.tops) or not arrays:
             raise ConfigurationError(
@@ -56,9 +62,9 @@ class MemoryDataLayer(DataLayer):
                 f"{self}: expected data to be arrays of numbers with at least one axis, received {received}."
             )
         lengths = {len(array) for array in arrays}
-        if len(lengths) > 1 or 0 in lengths:
+        if len(lengths) > 1 or any(array.size == 0 for array in arrays):
             raise ConfigurationError(
-                f"{self}: expected data to be arrays of equal lengths, at least 1; received {received}."
+                f"{self}: expected data to be arrays of equal lengths, without an axis of size 0; received {received}."
             )
         self.replace_field("data", arrays)
 

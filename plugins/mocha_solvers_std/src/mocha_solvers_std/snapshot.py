@@ -51,6 +51,10 @@ class Snapshot(CoffeeBreak):
         self._latest: int | None = None
 
     def init(self, solver: Solver, net: Net) -> None:
+        if self._history is not None:
+            raise ConfigurationError(
+                f"Snapshot('{self.directory}') was added twice. Add it once, or make another for another directory."
+            )
         self._latest = None
         format_of(self._path(0))  # where none is installed, better fail now than after hours
         self._open_directory()
@@ -102,6 +106,9 @@ class Snapshot(CoffeeBreak):
                 logger.warning("Skipping %s: %s", path.name, error)
                 continue
             logger.info("Auto-loading from the latest snapshot %s...", path)
-            restore(snapshot, solver, net, solver_state=self.also_load_solver_state)
+            try:
+                restore(snapshot, solver, net, solver_state=self.also_load_solver_state)
+            except SnapshotError as error:
+                raise SnapshotError(f"'{path}': {error}") from error
             self._latest = solver.state.iteration
             return

@@ -37,6 +37,20 @@ class ValidationPerformance(CoffeeBreak):
             )
         self.test_net = test_net
 
+    def init(self, solver: Solver, net: Net) -> None:
+        """Raise `ConfigurationError` if the test net has parameters and shares none of them with the trained net."""
+        trained = set(map(id, net.states.values()))
+        strays = [key for key, state in self.test_net.states.items() if id(state) not in trained]
+        way_out = "Put the same layer objects into both nets to share their parameters."
+        if strays and len(strays) == len(self.test_net.states):
+            raise ConfigurationError(
+                f"ValidationPerformance: net '{self.test_net.name}' shares no parameter with net '{net.name}', and "
+                f"would not see its training. {way_out}"
+            )
+        if strays:
+            message = "Net '%s' does not train %s of net '%s'. %s"
+            logger.warning(message, net.name, ", ".join(strays), self.test_net.name, way_out)
+
     def enjoy(self, solver: Solver, net: Net) -> None:
         self.test_net.forward_epoch()
         shown = [f"  {line}" for line in self.test_net.show_statistics()]
