@@ -116,7 +116,8 @@ def unavailable(name: str) -> str:
 def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
     """An instance of a registered backend."""
     known = registries().backends
-    name = name or os.environ.get("MOCHA_BACKEND") or None
+    if name is None:
+        name = os.environ.get("MOCHA_BACKEND") or None
     if name is None:
         best_first = sorted(known, key=lambda entry: -entry.priority)
         name = next((entry.name for entry in best_first if not unavailable(entry.name)), None)
