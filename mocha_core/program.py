@@ -181,7 +181,7 @@ class Program:
     def write(self, value: Value, array: NDArray[Any]) -> None:
         """Overwrite the contents of a value, such as an input, from a plain N,C,H,W array.
 
-        Copies in other layouts that the backward section reads are made again.
+        Where sections are run apart, its copies in other layouts are made again.
         """
         home, buffer = self.arrangement.home(value), self._buffer(value)
         if home is PLAIN:
@@ -190,14 +190,12 @@ class Program:
             plain = self.backend.empty(value.shape, value.dtype)
             self.backend.copy_from_numpy(plain, array)
             home.pack(self.backend, plain, buffer, gradient=value.root.role is Role.GRADIENT, add=False)
-        sections = [b.step.section for b in self.bound]
-        backward = sections.index(Section.BACKWARD) if Section.BACKWARD in sections else len(sections)
-        for bound in self.bound[:backward]:
+        stale = {value.root}
+        for bound in self.bound if self.plan.apart else ():
             call = bound.step.call
-            if not isinstance(call.op, Convert) or call.ins[0].root is not value.root:
-                continue
-            if self.memory.blocks[call.outs[0]].last >= backward:
+            if isinstance(call.op, Convert) and bound.step.section is Section.FORWARD and call.ins[0].root in stale:
                 bound.run()
+                stale.add(call.outs[0])
 
     def kernels(self) -> list[KernelUse]:
         """Which kernel, from which plugin, serves each step."""

@@ -38,10 +38,7 @@ def capture(solver: Solver, net: Net) -> Snapshot:
         parameters={key: s.numpy() for key, s in net.states.items()},
         slots={key: system.read(value) for key, value in solver.memories().items()},
         facts={
-            "iteration": state.iteration,
-            "objective": state.objective,
-            "learning_rate": state.learning_rate,
-            "momentum": state.momentum,
+            **vars(state),
             "seed": system.seed,
             "dtype": system.dtype,
             "solver": type(solver).__name__,
@@ -89,7 +86,7 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
             system.write(value, snapshot.slots[key])
         for name, cursor in facts["cursors"].items():
             net.feeds[name].seek(cursor)
-        for name in ("iteration", "objective", "learning_rate", "momentum"):
+        for name in vars(solver.state):
             setattr(solver.state, name, facts[name])
 
 
