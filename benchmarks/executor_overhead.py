@@ -17,7 +17,7 @@ from mocha_core import layers
 from mocha_core.kernel import Kernel
 from mocha_core.layer import ComputationLayer
 from mocha_core.op import Op
-from mocha_core.plan import Phase, Section
+from mocha_core.plan import Section
 from mocha_core.plugins import plugin_manager
 
 RUNS, ITERATIONS = 31, 300
@@ -58,13 +58,8 @@ def program(system, depth):
     data = layers.MemoryDataLayer(batch_size=1, data=[np.zeros((1, 1))], tops=["0"])
     chain = [NothingLayer(bottoms=[str(i)], tops=[str(i + 1)]) for i in range(depth)]
     net = mocha.Net(f"{depth} layers", system, [data, *chain])
-    return net._program(net_key(net))
-
-
-def net_key(net):
-    from mocha_core.net import ProgramKey
-
-    return ProgramKey(Phase.TEST)
+    net.forward_epoch()
+    return net.last_program()
 
 
 def per_iteration(run):

@@ -1,7 +1,5 @@
 """The layout pass: a value lives where its maker put it; conversions stand where a reader wants another."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 

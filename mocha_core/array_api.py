@@ -4,12 +4,8 @@ References are written against these names and nothing else, so they run on any 
 mutable (`x[...] = y`), and take basic slices. NumPy 2 and CuPy 14 offer all of them in their main namespace.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, TypeAlias
-
-from mocha_core.errors import BackendError
 
 #: An array of some backend. The array API has no nominal type for it.
 Array = Any
@@ -31,13 +27,3 @@ FUNCTIONS = (
     *("all", "any", "argmax", "max", "mean", "min", "prod", "sum"),
     *("matmul", "take", "take_along_axis", "where"),
 )
-
-
-def check_namespace(xp: Namespace, owner: str) -> None:
-    """Raise `BackendError` unless `xp` offers every dtype and function listed here."""
-    missing = [name for name in (*DTYPES, *FUNCTIONS) if not hasattr(xp, name)]
-    if missing:
-        raise BackendError(
-            f"The array namespace of {owner} lacks {', '.join(missing)}. A backend's `xp` must offer every "
-            "name in mocha_core.array_api; write a thin namespace that adds them."
-        )

@@ -68,9 +68,7 @@ class Backend(ABC):
         steps = self.fuse(plan, selector)
         kernels = self.choose(steps, selector)
         arrangement = self.arrange(plan, steps, kernels)
-        for step in arrangement.steps:
-            if step.call not in kernels:
-                kernels |= selector.choose_all([step])
+        kernels |= selector.choose_all(step for step in arrangement.steps if step.call not in kernels)
         memory = self.place(plan, arrangement, kernels, storage)
         bound = self.bind(arrangement, kernels, memory)
         return self.executor(plan, bound, arrangement, memory, storage)

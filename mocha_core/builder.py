@@ -1,4 +1,4 @@
-"""`Builder`: what a layer's `build` records its ops, parameters, losses and statistics with."""
+"""Builders: what a layer's `build` records ops and parameters with, and what a solver records its updates with."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from mocha_core.errors import ShapeError
 from mocha_core.layer import Layer
 from mocha_core.parameter import Constraint, Initializer, Parameter, Regularizer, State
-from mocha_core.plan import Phase, Plan, Statistic
+from mocha_core.plan import Phase, Plan, Section, Statistic
 from mocha_core.random import stream_id
 from mocha_core.structural import Labels
-from mocha_core.value import Role, Value
+from mocha_core.value import Value
 
 if TYPE_CHECKING:
     from mocha_core.op import Op
@@ -55,13 +55,13 @@ class Builder:
     ) -> Value:
         """A parameter, shared with every net that holds this layer, and with layers of equal `param_key`."""
         return self._recorder.share(
-            Parameter, self._layer, name, shape, initializer, Role.PARAMETER,
+            Parameter, self._layer, name, shape, initializer,
             regularizer=regularizer, constraint=constraint, multiplier=multiplier,
         )  # fmt: skip
 
     def state(self, name: str, shape: tuple[int, ...], initializer: Initializer) -> Value:
         """A persistent value that ops update and nobody learns; shared as parameters are."""
-        return self._recorder.share(State, self._layer, name, shape, initializer, Role.STATE)
+        return self._recorder.share(State, self._layer, name, shape, initializer)
 
     def view(self, x: Value, shape: tuple[int, ...]) -> Value:
         """The same memory under another shape of as many elements."""
@@ -121,3 +121,26 @@ class Builder:
     def source(self) -> tuple[Value, ...]:
         """The tops of this data layer."""
         return self._recorder.source_values(self._plan, self._layer)
+
+
+class UpdateBuilder:
+    """What a solver records its update steps with."""
+
+    def __init__(self, recorder: Recorder, plan: Plan) -> None:
+        self._recorder = recorder
+        self._plan = plan
+        self.dtype: str = recorder.system.dtype
+
+    def gradient(self, parameter: Parameter) -> Value:
+        """The gradient of a parameter that reaches the objective."""
+        return self._plan.gradients[parameter.value]
+
+    def cell(self, name: str) -> Value:
+        """A scheduled cell of shape (), such as "learning_rate", "momentum"; or "status", "iteration"."""
+        cell = self._recorder.cell(name)
+        self._plan.cells[name] = cell
+        return cell
+
+    def call(self, op: Op, *ins: Value, layer: str = "") -> None:
+        """Record an update step."""
+        self._plan.call(op, *ins, layer=layer, section=Section.UPDATE)

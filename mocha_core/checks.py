@@ -1,7 +1,5 @@
 """Checks of the fields users give, with errors that say what was expected and what was received."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Iterable, Sequence
 from math import isfinite
@@ -57,7 +55,7 @@ def instance(owner: object, field: str, value: Any, kind: type, example: str) ->
 
 def names(owner: object, field: str, value: Any) -> tuple[str, ...]:
     """`value`, a sequence of blob names, as a tuple."""
-    items = () if value is None else tuple(value) if isinstance(value, Sequence) else (value,)
+    items = tuple(value) if isinstance(value, Sequence) else () if value is None else (value,)
     if isinstance(value, str) or not all(isinstance(item, str) and item for item in items):
         raise ConfigurationError(
             f"{owner}: expected {field} to be a list of blob names such as ['data'], received {value!r}."

@@ -1,7 +1,5 @@
 """The command `mocha`: what is installed, and commands that plugins add."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -230,9 +230,9 @@ class _Prefetcher:
         return batch
 
     def stop(self) -> None:
+        # The thread takes from this queue, too: never wait for what it may have taken.
+        with suppress(queue.Empty):
+            while True:
+                self._free.get_nowait()
         self._free.put(None)
-        while self._thread.is_alive():
-            self._thread.join(timeout=0.05)
-            while not self._free.empty():
-                self._free.get()
-            self._free.put(None)
+        self._thread.join()

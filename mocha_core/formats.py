@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from itertools import dropwhile
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,7 +112,7 @@ def _fit(path: Path, array: NDArray[Any], state: State) -> NDArray[Any]:
     return array.reshape(state.value.shape)
 
 
-def _strip(shape: tuple[int, ...]) -> list[int]:
+def _strip(shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape without the axes of size one at both ends."""
-    rest = list(dropwhile(lambda size: size == 1, shape))
-    return list(dropwhile(lambda size: size == 1, reversed(rest)))
+    kept = [axis for axis, size in enumerate(shape) if size != 1]
+    return shape[kept[0] : kept[-1] + 1] if kept else ()

@@ -123,16 +123,10 @@ def fuse(plan: Plan, selector: Selector) -> list[Step]:
 
 
 def _rewrite(graph: Graph, root: Step, selector: Selector) -> Rewritten | None:
-    for family in selector.families:
-        hits: dict[Entry, Rewritten] = {}
-        for entry in selector.registries.fusions.find(*root.key, family):
-            if hits and entry.priority < next(iter(hits)).priority:
-                break
-            rewritten: Rewritten | None = entry.load()(graph, root)
-            if rewritten is None or graph.reason_against(*rewritten):
-                continue
-            if selector.choose(rewritten[1].call, reference=False) is not None:
-                hits[entry] = rewritten
-        if hits:
-            return hits[selector.prefer(root.call.op.name, list(hits), "fusions")]
-    return None
+    def apply(entry: Entry) -> Rewritten | None:
+        rewritten: Rewritten | None = entry.load()(graph, root)
+        if rewritten is None or graph.reason_against(*rewritten):
+            return None
+        return None if selector.choose(rewritten[1].call, reference=False) is None else rewritten
+
+    return selector.search(selector.registries.fusions, root.key, apply)

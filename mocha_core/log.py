@@ -1,7 +1,5 @@
 """Mocha's messages: the logger "mocha", shown on standard output unless the program set up logging itself."""
 
-from __future__ import annotations
-
 import logging
 import sys
 

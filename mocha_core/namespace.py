@@ -1,7 +1,5 @@
 """Namespaces over the registries: modules whose attributes are what plugins registered."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Callable
@@ -21,7 +19,7 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
         from mocha_core.plugins import plugin_manager
 
         manager = plugin_manager()
-        registry: Any = getattr(manager.registries, kind)
+        registry = manager.registries.all()[kind]
         if name in registry.names():
             return registry.get(name)
         # Python drops the message of an AttributeError that ends a `from ... import`.
@@ -41,8 +39,7 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     def names() -> list[str]:
         from mocha_core.plugins import registries
 
-        listed: list[str] = getattr(registries(), kind).names()
-        return listed
+        return registries().all()[kind].names()
 
     return find, names
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from mocha_core import checks
+from mocha_core import checks, listing
 from mocha_core.blob import Blob, Named
-from mocha_core.errors import DataError, StateError
+from mocha_core.errors import DataError, ShapeError, StateError
 from mocha_core.feed import Feed, Feeds
 from mocha_core.layer import DataLayer, Layer
 from mocha_core.parameter import Parameter, State
@@ -56,7 +56,7 @@ class Net:
     #: Compiled programs that are kept; the least recently used goes first.
     MAX_PROGRAMS = 8
 
-    def __init__(self, name: str, system: System, layers: Iterable[Layer], *, keep: Iterable[str] = ()) -> None:
+    def __init__(self, name: str, system: System, layers: Iterable[Layer], *, keep: Sequence[str] = ()) -> None:
         checks.instance(f"Net '{name}'", "system", system, System, "mocha.System('cpu')").check_open()
         self.name = name
         self.system = system
@@ -151,17 +151,13 @@ class Net:
 
     def summary(self) -> str:
         """A table of layers, output shapes and parameter counts, with bytes."""
-        from mocha_core.listing import summary
-
-        return summary(self)
+        return listing.summary(self)
 
     def __reduce__(self) -> NoReturn:
         raise StateError(f"{self.label} cannot be copied or pickled. Build another Net of net.layers, on a System.")
 
     def __str__(self) -> str:
-        from mocha_core.listing import architecture
-
-        return architecture(self)
+        return listing.architecture(self)
 
     # Programs.
 
@@ -296,6 +292,11 @@ class Net:
         program = self._program(ProgramKey(Phase.TEST, batch, (output,)))
         rows.check(program.plan.inputs)
         value = program.plan.blobs[output]
+        if value.shape[:1] != (batch,):
+            raise ShapeError(
+                f"{self.label}: expected a blob with a row for each sample, but '{output}' has shape {value.shape}. "
+                "Read it from net.blobs after net.forward()."
+            )
         result = np.empty((rows.count, *value.shape[1:]), value.dtype)
         for start in range(0, rows.count, batch):
             valid = min(batch, rows.count - start)

@@ -1,7 +1,5 @@
 """`Op`: a named differentiable computation, with its pure reference implementation on the array API."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

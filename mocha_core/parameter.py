@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mocha_core import checks
 from mocha_core.array_api import Array, Namespace
 from mocha_core.errors import ShapeError
-from mocha_core.value import Value
+from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,8 @@ class Constraint(ABC):
 @dataclass(eq=False)
 class State:
     """A persistent, saved, shared value that is not learned, such as running statistics."""
+
+    ROLE: ClassVar = Role.STATE
 
     layer: str
     name: str
@@ -100,6 +102,8 @@ class State:
 @dataclass(eq=False, repr=False)
 class Parameter(State):
     """A learned value. Its gradient belongs to a net, its slots to a solver."""
+
+    ROLE: ClassVar = Role.PARAMETER
 
     regularizer: Regularizer | None = None
     constraint: Constraint | None = None

@@ -1,7 +1,5 @@
 """`Plan`: the steps of a net in order, and how the backward ones are derived from the forward ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum

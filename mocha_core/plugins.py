@@ -1,7 +1,5 @@
 """Finding and loading plugins, each in isolation: a broken one is rolled back, named, and harms nobody."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from dataclasses import dataclass

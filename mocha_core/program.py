@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mocha_core.arrangement import Arrangement
+from mocha_core.array_api import Array
 from mocha_core.errors import StateError
 from mocha_core.kernel import Kernel, Runnable
 from mocha_core.layout import PLAIN, Convert
@@ -47,12 +48,14 @@ class KernelUse(NamedTuple):
 
 @dataclass(eq=False)
 class Program:
-    """Bound steps in a row. Backends that compile further inherit this class and override `iterate`.
+    """Bound steps in a row. Backends that compile further inherit this class and override `iterate` and `execute`.
 
     Attributes:
         plan: what was compiled.
         bound: the steps in order.
         memory: where the values are; `memory.total` is in bytes.
+        cells: the buffers of the plan's cells by name.
+        objective: the buffer of one minibatch's objective; None in a net without losses.
         objectives: the objective of each minibatch of the last `iterate`.
         done: how many iterations of the last `iterate` were done, also when it was left by an exception.
         changes: sections that write parameters or states, after which `storage.version` has to grow.
@@ -71,8 +74,8 @@ class Program:
         self.changes = {b.step.section for b in self.bound if any(map(_outlives_runs, b.step.writes))}
         self._packed_version = -1
         self.storage.allocate(self.plan.cells.values())
-        self._cells = {name: self.storage[value] for name, value in self.plan.cells.items()}
-        self._objective = None if self.plan.objective is None else self._buffer(self.plan.objective)
+        self.cells: dict[str, Array] = {name: self.storage[value] for name, value in self.plan.cells.items()}
+        self.objective: Array | None = None if self.plan.objective is None else self._buffer(self.plan.objective)
 
     def runs(self, *sections: Section) -> list[Runnable]:
         """The bound kernels of some sections, in order."""
@@ -80,6 +83,8 @@ class Program:
 
     def iterate(self, n: int, schedule: Schedule) -> int:
         """Run n iterations: each `plan.minibatches` times forward and backward, then one update.
+
+        Sets `objectives` and `done`, calls `pack` before it runs, and raises `storage.version` if there are `changes`.
 
         Args:
             n: how many.
@@ -95,8 +100,8 @@ class Program:
         minibatch = self.runs(Section.FORWARD, Section.BACKWARD)
         k = self.plan.minibatches
         copy, to_numpy = self.backend.copy_from_numpy, self.backend.to_numpy
-        cells = [(self._cells[name], column) for name, column in schedule.items() if name in self._cells]
-        status, objective = self._cells.get("status"), self._objective
+        cells = [(self.cells[name], column) for name, column in schedule.items() if name in self.cells]
+        status, objective = self.cells.get("status"), self.objective
         self.objectives = np.zeros(n * k)
         self.done = 0
         with self.backend.running():
@@ -119,35 +124,38 @@ class Program:
                 self.done = i + 1
         return self.done
 
+    def execute(self, section: Section) -> None:
+        """Run the bound kernels of one section, and nothing else."""
+        for run in self.runs(section):
+            run()
+
     def run(self, section: Section, schedule: Schedule | None = None) -> None:
         """Run one section; `schedule` holds one value for each cell to set first."""
         with self.backend.running():
             self.pack()
             for name, column in (schedule or {}).items():
-                if name in self._cells:
-                    self.backend.copy_from_numpy(self._cells[name], column[0])
+                if name in self.cells:
+                    self.backend.copy_from_numpy(self.cells[name], column[0])
             self.storage.version += section in self.changes
-            for run in self.runs(section):
-                run()
-        if self._objective is not None:
-            self.objectives = np.asarray([self.backend.to_numpy(self._objective)])
+            self.execute(section)
+        if self.objective is not None:
+            self.objectives = np.asarray([self.backend.to_numpy(self.objective)])
 
     def pack(self) -> None:
         """Pack parameters and states again if any changed since the last time."""
         if self._packed_version != self.storage.version:
-            for run in self.runs(Section.PACK):
-                run()
+            self.execute(Section.PACK)
             self._packed_version = self.storage.version
 
     def status(self) -> int:
         """The number of the first fault reported since `clear_status`; 0 for none."""
-        cell = self._cells.get("status")
+        cell = self.cells.get("status")
         return 0 if cell is None else int(self.backend.to_numpy(cell))
 
     def clear_status(self) -> None:
         """Forget the fault, so that updates update again."""
-        if "status" in self._cells:
-            self.backend.copy_from_numpy(self._cells["status"], np.asarray(0))
+        if "status" in self.cells:
+            self.backend.copy_from_numpy(self.cells["status"], np.asarray(0))
 
     def read(self, value: Value, name: str = "") -> NDArray[Any]:
         """A copy of a value's contents after a run, as plain N,C,H,W; errors call it `name`.
@@ -173,7 +181,7 @@ class Program:
     def write(self, value: Value, array: NDArray[Any]) -> None:
         """Overwrite the contents of a value, such as an input, from a plain N,C,H,W array.
 
-        Copies in other layouts that the backward section reads are made again.
+        Where sections are run apart, its copies in other layouts are made again.
         """
         home, buffer = self.arrangement.home(value), self._buffer(value)
         if home is PLAIN:
@@ -182,21 +190,19 @@ class Program:
             plain = self.backend.empty(value.shape, value.dtype)
             self.backend.copy_from_numpy(plain, array)
             home.pack(self.backend, plain, buffer, gradient=value.root.role is Role.GRADIENT, add=False)
+        stale = {value.root}
         for bound in self.bound if self.plan.apart else ():
             call = bound.step.call
-            if (
-                isinstance(call.op, Convert)
-                and call.ins[0].root is value.root
-                and bound.step.section is Section.FORWARD
-            ):
+            if isinstance(call.op, Convert) and bound.step.section is Section.FORWARD and call.ins[0].root in stale:
                 bound.run()
+                stale.add(call.outs[0])
 
     def kernels(self) -> list[KernelUse]:
         """Which kernel, from which plugin, serves each step."""
         calls = [(b.step.call, b.step.half, b.kernel) for b in self.bound]
         return [KernelUse(call.layer, call.op.name, half, k.label, k.plugin) for call, half, k in calls]
 
-    def _buffer(self, value: Value) -> Any:
+    def _buffer(self, value: Value) -> Array:
         if value not in self.memory.buffers:
             self.storage.allocate([value])
             return self.storage[value]

@@ -5,8 +5,6 @@ layout, batch padding, backend or thread count, and resuming needs no generator 
 et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
-from __future__ import annotations
-
 from hashlib import blake2b
 
 from mocha_core.array_api import Array, Namespace

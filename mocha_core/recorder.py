@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.builder import Builder
+from mocha_core.builder import Builder, UpdateBuilder
 from mocha_core.errors import MochaError, ShapeError, TopologyError
 from mocha_core.feed import Feed, Feeds
 from mocha_core.layer import ComputationLayer, DataLayer, Layer
@@ -134,22 +134,15 @@ class Recorder:
         return self.gradients[parameter.value]
 
     def share(
-        self,
-        kind: type[State],
-        layer: Layer,
-        name: str,
-        shape: tuple[int, ...],
-        initializer: Initializer,
-        role: Role,
-        **options: Any,
+        self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
     ) -> Value:
         """The value of a parameter or state: the one that the layer (or its `param_key`) has, or a new one."""
         key = getattr(layer, "param_key", "") or layer
         group = self.system.shared.setdefault(key, {})
         state = group.get(name)
         if state is None:
-            value = Value(f"{layer.name}.{name}", shape, self.system.dtype, role)
-            state = kind(layer.name, name, value, initializer, self.system, **options)
+            value = Value(f"{layer.name}.{name}", shape, self.system.dtype, kind.ROLE)
+            state = kind(layer.name, name, value, initializer, self.system, **more)
             group[name] = state
             self.new.append(state)
         elif state.value.shape != shape:
@@ -213,26 +206,3 @@ class Recorder:
                 self.system.backend.copy_from_numpy(self.system.storage[table], array)
             self._tables[name] = tables
         return self._tables[name]
-
-
-class UpdateBuilder:
-    """What a solver records its update steps with."""
-
-    def __init__(self, recorder: Recorder, plan: Plan) -> None:
-        self._recorder = recorder
-        self._plan = plan
-        self.dtype: str = recorder.system.dtype
-
-    def gradient(self, parameter: Parameter) -> Value:
-        """The gradient of a parameter that reaches the objective."""
-        return self._plan.gradients[parameter.value]
-
-    def cell(self, name: str) -> Value:
-        """A scheduled cell of shape (), such as "learning_rate", "momentum"; or "status", "iteration"."""
-        cell = self._recorder.cell(name)
-        self._plan.cells[name] = cell
-        return cell
-
-    def call(self, op: Any, *ins: Value, layer: str = "") -> None:
-        """Record an update step."""
-        self._plan.call(op, *ins, layer=layer, section=Section.UPDATE)

@@ -1,7 +1,5 @@
 """Registries: names that plugins gave to classes, as import strings until somebody asks."""
 
-from __future__ import annotations
-
 import difflib
 import importlib
 from collections.abc import Iterator
@@ -94,12 +92,8 @@ class Registry:
         """What to say when nobody registered `name`."""
         known = self.names()
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        if close:
-            hint = f"Did you mean '{close[0]}'?"
-        elif known:
-            hint = f"Registered: {', '.join(known)}."
-        else:
-            hint = "No installed plugin registers any."
+        others = f"Registered: {', '.join(known)}." if known else "No installed plugin registers any."
+        hint = f"Did you mean '{close[0]}'?" if close else others
         return f"No {self.kind} '{name}'. {hint} `mocha plugins` lists what is installed."
 
     def drop(self, plugin: str) -> None:

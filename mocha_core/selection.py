@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 from mocha_core.errors import BackendError, PluginError
 from mocha_core.kernel import Kernel, Reference
 from mocha_core.plan import Call, Half, Step
-from mocha_core.registry import Entry
+from mocha_core.registry import Candidates, Entry
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
     from mocha_core.plugins import Registries
+
+Found = TypeVar("Found")
 
 
 class Selector:
@@ -21,7 +23,7 @@ class Selector:
     def __init__(self, backend: Backend, registries: Registries) -> None:
         self.backend = backend
         self.registries = registries
-        self.families = backend.families()
+        self.families = (*backend.families(), "*")
 
     def choose(self, call: Call, reference: bool = True, forward_runs: bool = True) -> Kernel | None:
         """The kernel for a call; without `reference`, None where no registered kernel accepts.
@@ -33,30 +35,49 @@ class Selector:
                 that needs what its forward saves cannot serve.
         """
         op = call.op.name
-        tried = []
-        for family in (*self.families, "*"):
-            accepted: list[tuple[Entry, Kernel]] = []
-            for entry in self.registries.kernels.find(op, family):
-                if accepted and entry.priority < accepted[0][0].priority:
-                    break
-                kernel = entry.load()(self.backend, call)
-                if kernel is None or (kernel.saves and not forward_runs):
-                    tried.append(f"{entry.plugin}'s for '{family}' declined")
-                else:
-                    accepted.append((entry, kernel))
-            if accepted:
-                entry = self.prefer(op, [entry for entry, _ in accepted], "kernels")
-                kernel = dict(accepted)[entry]
-                kernel.plugin = entry.plugin
-                return kernel
-        if not reference:
-            return None
+        declined = []
+
+        def build(entry: Entry) -> Kernel | None:
+            kernel: Kernel | None = entry.load()(self.backend, call)
+            if kernel is None or (kernel.saves and not forward_runs):
+                declined.append(f"{entry.plugin}'s for '{entry.name.rpartition('/')[2]}' declined")
+                return None
+            kernel.plugin = entry.plugin
+            return kernel
+
+        kernel = self.search(self.registries.kernels, (op,), build)
+        if kernel is not None or not reference:
+            return kernel
         if not call.op.has_reference:
             raise BackendError(
                 f"Layer '{call.layer}': no kernel serves op '{op}' on backend '{self.backend.name}' "
-                f"({'; '.join(tried) or 'none is registered'}), and the op has no reference implementation."
+                f"({'; '.join(declined) or 'none is registered'}), and the op has no reference implementation."
             )
         return Reference(self.backend, call)
+
+    def search(
+        self, candidates: Candidates, key: tuple[str, ...], accept: Callable[[Entry], Found | None]
+    ) -> Found | None:
+        """What `accept` makes of the best entry that it accepts: of the nearest family, then by priority.
+
+        Args:
+            candidates: kernels or fusions.
+            key: the op's name, and for a fusion the half.
+            accept: looks at an entry; None declines.
+
+        Raises:
+            PluginError: it accepts several of equal priority.
+        """
+        for family in self.families:
+            accepted: dict[Entry, Found] = {}
+            for entry in candidates.find(*key, family):
+                if accepted and entry.priority < next(iter(accepted)).priority:
+                    break
+                if (found := accept(entry)) is not None:
+                    accepted[entry] = found
+            if accepted:
+                return accepted[self.prefer(key[0], list(accepted), f"{candidates.kind}s")]
+        return None
 
     def prefer(self, op: str, entries: list[Entry], what: str) -> Entry:
         """The entry to take among equals.

@@ -16,15 +16,16 @@ from mocha_core.array_api import Array, Namespace
 from mocha_core.coffee_break import CoffeeBreak, ScheduledBreak
 from mocha_core.errors import ConfigurationError, DataError
 from mocha_core.log import logger, show_messages
+from mocha_core.net import Net
 from mocha_core.op import Op
 from mocha_core.parameter import Constraint, Parameter, Regularizer
+from mocha_core.plugins import plugin_manager
 from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mocha_core.net import Net
-    from mocha_core.recorder import UpdateBuilder
+    from mocha_core.builder import UpdateBuilder
 
 
 class Policy(ABC):
@@ -180,9 +181,6 @@ class Solver(ABC):
         Raises:
             MochaError: the net cannot be trained, or a minibatch is invalid.
         """
-        from mocha_core.net import Net
-        from mocha_core.plugins import plugin_manager
-
         checks.instance(type(self).__name__, "net", net, Net, "mocha.Net('train', system, layers)")
         show_messages()
         hook = plugin_manager().hook

@@ -54,6 +54,11 @@ class System:
             raise ConfigurationError(f"System: expected dtype to be one of {DTYPES}, received {dtype!r}.")
         self.dtype = dtype
         self.seed = checks.integer("System", "seed", seed, at_least=0)
+        if isinstance(backend, Backend) and options:
+            raise ConfigurationError(
+                f"System: the options {', '.join(options)} are for a backend given by name. Give them to the "
+                f"constructor {type(backend).__name__}(...)."
+            )
         self.backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
         self.backend.prefer = checks.instance("System", "prefer", prefer or {}, Mapping, "{'relu': 'acme-layers'}")
         self.storage = Storage(self.backend)
@@ -111,14 +116,15 @@ def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
     known = registries().backends
     if name is not None:
         checks.instance("System", "backend", name, str, "'cpu'")
-    name = name or os.environ.get("MOCHA_BACKEND") or None
+    else:
+        name = os.environ.get("MOCHA_BACKEND") or None
     if name is None:
         best_first = sorted(known, key=lambda entry: -entry.priority)
         name = next((entry.name for entry in best_first if not unavailable(entry.name)), None)
     if name is None:
         raise BackendError("No backend is available. Install one: pip install mocha-cpu")
     if name not in known.names():
-        raise BackendError(known.unknown(name))
+        raise BackendError(known.unknown(str(name)))
     if reason := unavailable(name):
         raise BackendError(f"Backend '{name}' is not available: {reason}")
     try:

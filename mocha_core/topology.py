@@ -1,7 +1,5 @@
 """The order of layers: whatever order they are listed in, each comes after what it reads."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mocha_core.kernel import Buffers, Kernel, Runnable
 from mocha_core.layout import PLAIN, Convert
@@ -19,9 +19,9 @@ class FetchKernel(Kernel):
 
     splits = True
 
-    def __init__(self, backend: Backend, op: Fetch) -> None:
+    def __init__(self, backend: Backend, call: Call) -> None:
         self.backend = backend
-        self.op = op
+        self.op = cast(Fetch, call.op)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         feed, batch, copy = self.op.feed, self.op.specs[0].shape[0], self.backend.copy_from_numpy
@@ -37,24 +37,12 @@ class FetchKernel(Kernel):
 class ConvertKernel(Kernel):
     """Packs a plain value, or unpacks one."""
 
-    def __init__(self, backend: Backend, op: Convert) -> None:
+    def __init__(self, backend: Backend, call: Call) -> None:
         self.backend = backend
-        self.op = op
+        self.op = cast(Convert, call.op)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         op, backend, (source,), (target,), (adds,) = self.op, self.backend, ins, outs, add
         if op.target is PLAIN:
             return lambda: op.source.unpack(backend, source, target, add=adds)
         return lambda: op.target.pack(backend, source, target, gradient=op.gradient, add=adds)
-
-
-def build_fetch(backend: Backend, call: Call) -> Kernel:
-    """The kernel of `mocha.fetch`."""
-    assert isinstance(call.op, Fetch)
-    return FetchKernel(backend, call.op)
-
-
-def build_convert(backend: Backend, call: Call) -> Kernel:
-    """The kernel of `mocha.convert`."""
-    assert isinstance(call.op, Convert)
-    return ConvertKernel(backend, call.op)

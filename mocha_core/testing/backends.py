@@ -13,6 +13,7 @@ import numpy as np
 from mocha_core import array_api
 from mocha_core.array_api import Array, Namespace
 from mocha_core.backend import Backend
+from mocha_core.errors import BackendError
 from mocha_core.kernel import Buffers, Kernel, Reference, Runnable, store
 from mocha_core.plan import Call, Step
 from mocha_core.plugins import registries
@@ -109,6 +110,16 @@ def strict_namespace() -> Namespace:
 
     names = (*array_api.DTYPES, *array_api.FUNCTIONS)
     return SimpleNamespace(**{name: getattr(array_api_strict, name) for name in names})
+
+
+def check_namespace(xp: Namespace, owner: str) -> None:
+    """Raise `BackendError` unless `xp` offers every dtype and function listed here."""
+    missing = [name for name in (*array_api.DTYPES, *array_api.FUNCTIONS) if not hasattr(xp, name)]
+    if missing:
+        raise BackendError(
+            f"The array namespace of {owner} lacks {', '.join(missing)}. A backend's `xp` must offer every "
+            "name in mocha_core.array_api; write a thin namespace that adds them."
+        )
 
 
 KIT: dict[str, type[Backend]] = {"reference": ReferenceBackend, "strict": StrictBackend}

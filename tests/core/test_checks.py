@@ -57,7 +57,7 @@ def test_instances_and_names():
     failing(lambda: checks.instance("L", "neuron", neuron, Neuron, "neurons.ReLU()"), message)
     assert checks.names("L", "tops", ["a", "b"]) == ("a", "b")
     assert checks.names("L", "tops", None) == ()
-    for value in ("data", ["a", 3], [""]):
+    for value in ("data", ["a", 3], [""], 5, {"a"}):
         message = f"L: expected tops to be a list of blob names such as ['data'], received {value!r}."
         failing(lambda value=value: checks.names("L", "tops", value), message)
 

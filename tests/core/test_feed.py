@@ -1,6 +1,5 @@
 """Which rows come when: epochs, wrapping, shuffling, prefetching, seeking."""
 
-import gc
 import threading
 
 import numpy as np
@@ -141,16 +140,6 @@ def test_closing_while_the_thread_is_ahead():
         f.close()
         f.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]
-
-
-def test_a_feed_that_nobody_holds_takes_its_thread_along():
-    f = feed(100, 5, prefetch=True)
-    consume(f, 2)
-    (thread,) = [t for t in threading.enumerate() if t.name.startswith("prefetch")]
-    del f
-    gc.collect()
-    thread.join(timeout=10)
-    assert not thread.is_alive()
 
 
 def test_an_interrupt_while_waiting_loses_no_minibatch():

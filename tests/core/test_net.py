@@ -267,6 +267,8 @@ def test_predict_says_what_it_wants(net, system):
         net.predict({"images": IMAGES}, "scores")
     with pytest.raises(ShapeError, match=r"blob 'label': expected an array of shape \(20\), received \(3,\)"):
         net.predict({"data": IMAGES, "label": LABELS[:3]}, "loss")
+    with pytest.raises(ShapeError, match=r"Net 'net': expected a blob with a row for each .*'loss' has shape \(\)"):
+        net.predict({"data": IMAGES, "label": LABELS}, "loss")
     for size in (-2, 0):
         with pytest.raises(mocha.MochaError, match=f"expected batch_size to be an integer >= 1, received {size}"):
             net.predict(IMAGES, "scores", batch_size=size)

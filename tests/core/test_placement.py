@@ -114,7 +114,7 @@ def test_an_arena_that_does_not_fit_names_the_largest_values():
 
     with mocha.System(Small()) as system:
         net = mocha.Net("net", system, [nets.data(batch=64, n=64), *nets.body(), *nets.losses()])
-        message = r"[\d,]+ bytes are more than backend 'plain'.*largest are .*'conv1.*smaller batch_size"
+        message = r"[\d,]+ bytes are more than backend 'plain'.*largest pieces are .*'conv1.*smaller batch_size"
         with pytest.raises(BackendError, match=message):
             net.forward()
 

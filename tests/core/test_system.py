@@ -5,14 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from toys.blocked import Blocked
+from toys.deferred import Deferred
 from toys.plain import Plain
 
 import mocha_core as mocha
 from mocha_core import system
-from mocha_core.array_api import DTYPES, FUNCTIONS, check_namespace
-from mocha_core.errors import BackendError
+from mocha_core.array_api import DTYPES, FUNCTIONS
+from mocha_core.errors import BackendError, ConfigurationError
 from mocha_core.registry import Registry
 from mocha_core.system import unavailable
+from mocha_core.testing.backends import check_namespace
 
 
 def fine():
@@ -44,6 +46,11 @@ def test_by_name_by_object_and_with_options():
         assert opened.backend is backend
     with mocha.System("deferred", resident=False) as opened:
         assert opened.backend.resident_bytes == 0
+
+
+def test_options_of_a_backend_that_is_made_already():
+    with pytest.raises(ConfigurationError, match=r"options resident are for .* constructor Deferred\(\.\.\.\)"):
+        mocha.System(Deferred(), resident=False)
 
 
 def test_the_best_available_one_is_the_default(backends, monkeypatch):

@@ -9,23 +9,9 @@ import numpy as np
 import pytest
 
 import mocha_core as mocha
-from mocha_core.backend import Backend
 from mocha_core.errors import ConfigurationError, FileError
 from mocha_core.layers import HDF5DataLayer
-
-
-class NumPy(Backend):
-    name = "numpy-toy"
-    xp = np
-
-    def empty(self, shape, dtype):
-        return np.empty(shape, dtype)
-
-    def to_numpy(self, array):
-        return np.array(array)
-
-    def copy_from_numpy(self, array, source):
-        array[...] = source
+from mocha_core.testing.backends import ReferenceBackend
 
 
 @pytest.fixture
@@ -51,7 +37,7 @@ def make_net():
 
     def make_net(seed=0, **options):
         layer = HDF5DataLayer(**({"name": "data"} | options))
-        system = mocha.System(NumPy(), seed=seed, dtype="float64")
+        system = mocha.System(ReferenceBackend(), seed=seed, dtype="float64")
         nets.append(mocha.Net("n", system, [layer]))
         return nets[-1]
 
@@ -317,7 +303,7 @@ def test_a_failure_of_the_prefetching_thread_reaches_the_caller(write, make_net,
 
 def test_closing_the_system_stops_the_thread_and_closes_the_files(write):
     source = write(*numbered(6))
-    with mocha.System(NumPy()) as system:
+    with mocha.System(ReferenceBackend()) as system:
         layer = HDF5DataLayer(name="closing", source=source, batch_size=2)
         net = mocha.Net("n", system, [layer])
         net.forward()

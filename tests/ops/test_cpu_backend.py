@@ -10,13 +10,13 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
-from mocha_core.array_api import check_namespace
 from mocha_core.backend import Backend
 from mocha_core.errors import ConfigurationError
 from mocha_core.layer import ComputationLayer
 from mocha_core.op import Op
 from mocha_core.parameter import Constraint
 from mocha_core.plan import Call, Phase
+from mocha_core.testing.backends import check_namespace
 from mocha_core.value import Value
 
 

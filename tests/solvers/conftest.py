@@ -1,4 +1,4 @@
-"""A NumPy backend of five members, a regression net of a few toy layers, and a reader of logs."""
+"""A regression net of a few toy layers, and a reader of logs."""
 
 import logging
 from types import SimpleNamespace
@@ -7,27 +7,13 @@ import numpy as np
 import pytest
 
 import mocha_core as mocha
-from mocha_core.backend import Backend
-from mocha_core.layer import DataLayer, Layer, TrainableLayer
+from mocha_core.layer import Layer, TrainableLayer
 from mocha_core.op import Op
 from mocha_core.parameter import Initializer
 from mocha_core.solver import SolverParameters
-from mocha_core.source import Source
+from mocha_core.testing.backends import ReferenceBackend
+from mocha_core.testing.probe import InputLayer
 from mocha_core.value import Spec
-
-
-class NumPy(Backend):
-    name = "numpy-toy"
-    xp = np
-
-    def empty(self, shape, dtype):
-        return np.empty(shape, dtype)
-
-    def to_numpy(self, array):
-        return np.array(array)
-
-    def copy_from_numpy(self, array, source):
-        array[...] = source
 
 
 class Dot(Op):
@@ -105,29 +91,11 @@ class Agreement(Layer):
         return ()
 
 
-class Table(Source):
-    def __init__(self, arrays):
-        self.arrays = arrays
-        self.rows = len(arrays[0])
-        self.specs = tuple(Spec(a.shape[1:], "float64") for a in arrays)
-
-    def fetch(self, rows, out):
-        for target, array in zip(out, self.arrays, strict=True):
-            target[...] = array[rows]
-
-
-class Rows(DataLayer):
-    arrays: object = None
-
-    def open(self, seed):
-        return Table(self.arrays)
-
-
 def regression(system, rows=10, batch=4, features=3, **options):
     """A net that learns a linear map, its layers, and its data."""
     random = np.random.default_rng(5)
     x, t = random.standard_normal((rows, features)), random.standard_normal((rows, 2))
-    data = Rows(name="data", arrays=(x, t), batch_size=batch)
+    data = InputLayer(name="data", arrays=(x, t), batch_size=batch)
     layer = Linear(name="fc", n=2, bottoms=["data"], tops=["y"], **options)
     loss = Loss(name="loss", bottoms=["y", "label"])
     return SimpleNamespace(
@@ -137,7 +105,7 @@ def regression(system, rows=10, batch=4, features=3, **options):
 
 def accuracy_net(system, part):
     """A net that measures how well `part.layer` has learned the data of `part`."""
-    data = Rows(name="test-data", arrays=(part.x, part.t), batch_size=part.batch)
+    data = InputLayer(name="test-data", arrays=(part.x, part.t), batch_size=part.batch)
     agreement = Agreement(name="test-accuracy", bottoms=["y", "label"])
     return mocha.Net("test", system, [data, part.layer, agreement])
 
@@ -148,14 +116,14 @@ def parameters(max_iter=10, **options):
 
 @pytest.fixture
 def system():
-    with mocha.System(NumPy(), dtype="float64", seed=3) as system:
+    with mocha.System(ReferenceBackend(), dtype="float64", seed=3) as system:
         yield system
 
 
 @pytest.fixture
 def toy():
     return SimpleNamespace(
-        NumPy=NumPy, Rows=Rows, regression=regression, accuracy_net=accuracy_net, parameters=parameters
+        NumPy=ReferenceBackend, Rows=InputLayer, regression=regression, accuracy_net=accuracy_net, parameters=parameters
     )
 
 

@@ -60,20 +60,20 @@ class DeferredProgram(Program):
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
         k = self.plan.minibatches
-        self.columns = [(self._cells[name], np.array(v)) for name, v in schedule.items() if name in self._cells]
+        self.columns = [(self.cells[name], np.array(v)) for name, v in schedule.items() if name in self.cells]
         self.ring = np.zeros(n * k)
         self.device.launch(lambda: self.counter.fill(0))
         self.pack()
         self.storage.version += bool(self.changes)
         try:
             for _ in range(n):
-                self._replay(Section.CLEAR)
+                self.execute(Section.CLEAR)
                 for _ in range(k):
                     self.device.launch(self._set_cells)
-                    self._replay(Section.FORWARD)
-                    self._replay(Section.BACKWARD)
+                    self.execute(Section.FORWARD)
+                    self.execute(Section.BACKWARD)
                     self.device.launch(self._end_minibatch)
-                self._replay(Section.UPDATE, guarded=True)
+                self.execute(Section.UPDATE, guarded=True)
                 self.device.launch(self._end_iteration)
         finally:  # also when a Python step failed: how many iterations are done must be known
             self.device.synchronise()
@@ -81,22 +81,7 @@ class DeferredProgram(Program):
         assert self._addresses() == self.addresses, "a buffer was bound anew"
         return self.done
 
-    def run(self, section, schedule=None):
-        self.pack()
-        for name, column in (schedule or {}).items():
-            if name in self._cells:
-                self.backend.copy_from_numpy(self._cells[name], column[0])
-        self._replay(section)
-        self.storage.version += section in self.changes
-        if self._objective is not None:
-            self.objectives = np.asarray([self.backend.to_numpy(self._objective)])
-
-    def pack(self):
-        if self._packed_version != self.storage.version:
-            self._replay(Section.PACK)
-            self._packed_version = self.storage.version
-
-    def _replay(self, section, guarded=False):
+    def execute(self, section, guarded=False):
         for splits, commands in self.recorded[section]:
             if splits:
                 self.device.synchronise()
@@ -110,20 +95,20 @@ class DeferredProgram(Program):
     # What the device does by itself.
 
     def _failed(self):
-        return "status" in self._cells and bool(self._cells["status"].memory)
+        return "status" in self.cells and bool(self.cells["status"].memory)
 
     def _set_cells(self):
         for cell, column in self.columns:
             cell.memory[...] = column[self.counter[0]]
 
     def _end_minibatch(self):
-        if self._objective is not None:
-            self.ring[self.counter[0]] = self._objective.memory
+        if self.objective is not None:
+            self.ring[self.counter[0]] = self.objective.memory
         self.counter[0] += 1
 
     def _end_iteration(self):
         self.counter[1] += not self._failed()
 
     def _addresses(self):
-        buffers = [*self.memory.buffers.values(), *self._cells.values()]
+        buffers = [*self.memory.buffers.values(), *self.cells.values()]
         return [(id(buffer), buffer.address) for buffer in buffers]

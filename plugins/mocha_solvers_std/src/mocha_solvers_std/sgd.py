@@ -9,8 +9,8 @@ from mocha_core.solver import Solver, UpdateOp
 from mocha_core.value import Spec
 
 if TYPE_CHECKING:
+    from mocha_core.builder import UpdateBuilder
     from mocha_core.parameter import Parameter
-    from mocha_core.recorder import UpdateBuilder
     from mocha_core.value import Value
 
 
