@@ -99,7 +99,10 @@ def gradient_of_conv1(backend, readers, seed=3):
         net = mocha.Net("net", system, [nets.data(), conv, *readers])
         objective = net.forward()
         net.backward()
-        return objective, net.gradient("conv1", "filter")
+        gradient = net.gradient("conv1", "filter")
+        net.blobs["conv1"].set(2 * net.blobs["conv1"].numpy())
+        net.backward()
+        return objective, gradient, net.gradient("conv1", "filter")
 
 
 def test_a_value_and_its_view_may_both_be_wanted_in_lanes():
@@ -118,6 +121,7 @@ def test_a_value_and_its_view_may_both_be_wanted_in_lanes():
     assert shapes == {((6, 3, 6, 6), (6, 3, 6, 6)), ((6, 108), (6, 108))}
     assert seen[0] == pytest.approx(expected[0], rel=1e-12)
     np.testing.assert_allclose(seen[1], expected[1], rtol=1e-10)
+    np.testing.assert_allclose(seen[2], expected[2], rtol=1e-10)
 
 
 @pytest.mark.parametrize("wanted", [(PLAIN, LANES), (LANES, PLAIN), (Turned(), LANES), (LANES, Turned())])
@@ -223,6 +227,7 @@ def test_a_python_step_between_kernels_in_lanes_sees_plain_arrays():
     assert around == [[convert, ("toy.half", half), convert] for half in ("forward", "backward")]
     assert seen[0] == pytest.approx(expected[0], rel=1e-12)
     np.testing.assert_allclose(seen[1], expected[1], rtol=1e-10)
+    np.testing.assert_allclose(seen[2], expected[2], rtol=1e-10)
 
 
 def test_lanes_pad_values_with_a_real_row_and_gradients_with_zeros():
