@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--snapshots", type=Path, default=Path("snapshots/cifar10"), help="folder for snapshots")
     parser.add_argument("--iterations", type=int, default=70_000, help="minibatches of 100 images")
     parser.add_argument("--backend", help="such as cpu; otherwise the best one installed")
+    parser.add_argument("--threads", type=int, help="otherwise what the backend thinks best")
     parser.add_argument("--seed", type=int, default=1, help="decides the initial weights")
     options = parser.parse_args()
     if options.iterations < 14:
@@ -80,7 +81,8 @@ def main() -> None:
     loss = layers.SoftmaxLossLayer(name="loss", bottoms=["ip1", "label"])
     accuracy = layers.AccuracyLayer(name="test-accuracy", bottoms=["ip1", "label"])
 
-    with mocha.System(options.backend, seed=options.seed) as system:
+    threads = {} if options.threads is None else {"threads": options.threads}
+    with mocha.System(options.backend, seed=options.seed, **threads) as system:
         net = mocha.Net("CIFAR10-train", system, [train_data, *common, loss])
         test_net = mocha.Net("CIFAR10-test", system, [test_data, *common, accuracy])
         parameters = mocha.SolverParameters(
