@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mocha_core.plan import Plan, Section, Step
+from mocha_core.plan import Half, Plan, Section, Step
 from mocha_core.registry import Entry
 from mocha_core.value import Role, Value
 
@@ -127,6 +127,8 @@ def _rewrite(graph: Graph, root: Step, selector: Selector) -> Rewritten | None:
         rewritten: Rewritten | None = entry.load()(graph, root)
         if rewritten is None or graph.reason_against(*rewritten):
             return None
-        return None if selector.choose(rewritten[1].call, reference=False) is None else rewritten
+        new = rewritten[1]
+        forward_runs = any(s.call is new.call and s.half is Half.FORWARD for s in (*graph.steps, new))
+        return rewritten if selector.choose(new.call, False, forward_runs) else None
 
     return selector.search(selector.registries.fusions, root.key, apply)

@@ -82,6 +82,7 @@ class Trial:
     def run(self, phase: Phase = Phase.TRAIN, valid_rows: int | None = None) -> Outcome:
         """Forward, and in the training phase backward; only the first `valid_rows` rows count."""
         net = self.net
+        net.feeds.first.seek(0)  # for the same random numbers in every run
         net.forward(phase)
         program = net.program()
         net.reset_statistics()
@@ -116,7 +117,7 @@ class Trial:
 
         def objective(array: NDArray[Any]) -> float:
             parameter.set(array)
-            self.net.feeds.first.seek(0)  # for the same random numbers
+            self.net.feeds.first.seek(0)
             return self.net.forward()
 
         gradient = numeric_gradient(objective, centre)

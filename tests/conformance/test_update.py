@@ -77,7 +77,8 @@ def one_step(net, regu_coef=0.0):
     net.forward()
     net.backward()
     states = dict(net.states)
-    gradients = {key: net.gradient(p.layer, p.name) for key, p in states.items()}
+    learned = {key: p for key, p in states.items() if p.value in net.program().plan.gradients}
+    gradients = {key: net.gradient(p.layer, p.name) for key, p in learned.items()}
     before = {key: p.numpy() for key, p in states.items()}
     solvers.SGD(mocha.SolverParameters(max_iter=1, lr_policy=0.1, momentum=0.0, regu_coef=regu_coef)).solve(net)
     return gradients, before, {key: before[key] - p.numpy() for key, p in states.items()}

@@ -3,6 +3,8 @@
 The rewrite of the toy never asks whether it may, so every refusal here is the core's.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from toys import nets
@@ -14,6 +16,7 @@ from toys.observe import assert_equal, contents, parameters, train
 from toys.plugin import Folding
 from toys.poison import Poison
 from toys.product import Product
+from toys.relu import Relu, ReluNeuron
 from toys.sgd import SGD
 from toys.softmax_loss import SoftmaxLossLayer
 from toys.square_loss import SquareLossLayer
@@ -21,8 +24,10 @@ from toys.square_loss import SquareLossLayer
 import mocha_core as mocha
 from mocha_core import hookimpl
 from mocha_core.errors import DataError, PluginError
+from mocha_core.kernel import Kernel
 from mocha_core.op import Op
-from mocha_core.plan import Phase, Section
+from mocha_core.plan import Call, Phase, Section
+from mocha_core.value import Spec
 
 
 @pytest.fixture
@@ -261,3 +266,37 @@ def test_a_kept_value_is_not_fused_away(register):
         np.testing.assert_allclose(kept.blobs["x"].numpy()[:1] ** 2, fused[6:], rtol=1e-12)
         net.forward()
         assert "toy.dot-square" not in [use.op for use in net.program().kernels()], "all blobs can be read"
+
+
+class BackwardOnly(Relu):
+    """What a rewrite makes of a rectifier's backward alone; no reference computes it."""
+
+    name = "toy.relu backward"
+    forward = Op.forward
+
+
+class SavingKernel(Kernel):
+    saves = (Spec((1,), "float64"),)
+
+
+class BackwardFusion:
+    @hookimpl
+    def mocha_register_kernels(self, kernels):
+        kernels.add("toy.relu backward", "plain", lambda backend, call: SavingKernel())
+
+    @hookimpl
+    def mocha_register_fusions(self, fusions):
+        def rewrite(graph, root):
+            fused = Call(BackwardOnly(), root.call.ins, root.call.outs, root.call.layer)
+            return [root], replace(root, call=fused)
+
+        fusions.add("toy.relu", "backward", "plain", rewrite)
+
+
+def test_a_kernel_that_needs_a_forward_cannot_serve_a_fused_backward(register):
+    register(BackwardFusion(), "mocha-backward")
+    with mocha.System("plain", dtype="float64", seed=3) as system:
+        net = mocha.Net("net", system, chain(neuron=ReluNeuron()))
+        net.forward()
+        net.backward()
+        assert "toy.relu backward" not in {use.op for use in net.program().kernels()}
