@@ -167,13 +167,18 @@ def train(case, p, data, label):
     velocity = {key: torch.zeros_like(w) for key, w in p.items()}
     for rate, x, y in zip(case.rates, data, label, strict=True):
         _, objective = backward(case, p, x, y)
-        with torch.no_grad():
-            for key, w in p.items():
-                gradient = w.grad + case.regu_coef * 2 * case.penalties.get(key, 0) * w
-                multiplier = 2 if key.endswith("bias") else 1
-                velocity[key] = 0.9 * velocity[key] + rate * multiplier * gradient
-                w -= velocity[key]
+        update(case, p, velocity, rate)
     return objective
+
+
+def update(case, p, velocity, rate):
+    """One update of p and velocity from the gradients in the tensors of p."""
+    with torch.no_grad():
+        for key, w in p.items():
+            gradient = w.grad + case.regu_coef * 2 * case.penalties.get(key, 0) * w
+            multiplier = 2 if key.endswith("bias") else 1
+            velocity[key] = 0.9 * velocity[key] + rate * multiplier * gradient
+            w -= velocity[key]
 
 
 def relative_error(found, expected):
