@@ -67,7 +67,8 @@ class Net:
         self._frozen: frozenset[str] = frozenset()
         self._programs: OrderedDict[ProgramKey, Program] = OrderedDict()
         self._last: Program | None = None
-        self._destroyed = self._differentiated = False
+        self._destroyed = False
+        self._finished: Section | None = None
         self._recorder = Recorder(name, system, self.layers, self.feeds)
         try:
             for layer in self.layers:
@@ -118,7 +119,7 @@ class Net:
         parameter = self.parameters[layer][name]
         program = self.last_program()
         value = program.plan.gradients.get(parameter.value)
-        if value is None or not self._differentiated:
+        if value is None or value not in program.memory.buffers or self._finished is not Section.BACKWARD:
             raise StateError(
                 f"{self.label}: no gradient of '{parameter.key}' was computed. Call net.forward() and net.backward(); "
                 "frozen layers, and those that reach no loss, have none."
@@ -213,22 +214,21 @@ class Net:
         """Run the next minibatch forward; all blobs can be read afterwards. Returns the objective."""
         checks.instance(self.label, "phase", phase, Phase, "Phase.TEST")
         program = self._program(ProgramKey(phase, frozen=self._frozen, apart=True))
-        self._differentiated = False
-        schedule = self._schedule(program, 1, self.feeds.first.cursor // program.plan.batch)
+        self._last, self._finished = program, None
         self.feeds.begin(wrap=True)
-        program.run(Section.FORWARD, schedule)
+        program.run(Section.FORWARD, self._schedule(program, 1, self.feeds.first.cursor // program.plan.batch))
         self.feeds.advance(1)
-        self._last = program
         self.raise_fault(program)
+        self._finished = Section.FORWARD
         return float(program.objectives[0]) if len(program.objectives) else 0.0
 
     def backward(self) -> None:
         """Run the minibatch of the last `forward` backward, for the gradients of all parameters."""
         program = self.last_program()
-        if not program.plan.apart or program.plan.phase is not Phase.TRAIN:
+        if not program.plan.apart or program.plan.phase is not Phase.TRAIN or self._finished is None:
             raise StateError(f"{self.label}: call net.forward() right before net.backward().")
         program.run(Section.BACKWARD)
-        self._differentiated = True
+        self._finished = Section.BACKWARD
 
     def training_program(self, solver: Solver) -> Program:
         """The program of whole iterations with a solver's updates. Used by `Solver.solve`."""
@@ -245,11 +245,10 @@ class Net:
         k = program.plan.minibatches
         schedule = self._schedule(program, n * k, iteration)
         schedule |= {name: np.repeat(column, k) for name, column in cells.items()}
-        self._last = program
-        self._differentiated = True
+        self._last, self._finished = program, None
         self.feeds.begin(wrap=True)
         try:
-            program.iterate(n, schedule)
+            self._finished = Section.BACKWARD if program.iterate(n, schedule) == n else None
         finally:
             self.feeds.advance(program.done * k)
 

@@ -10,11 +10,14 @@ import threading
 import numpy as np
 import pytest
 from toys import nets
+from toys.backends import BACKENDS
 from toys.inner_product import InnerProductLayer
 from toys.memory import MemoryLayer
 from toys.observe import parameters
 from toys.plain import Plain
+from toys.plugin import Folding
 from toys.sgd import SGD
+from toys.softmax_loss import SoftmaxLossLayer
 from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
@@ -144,3 +147,38 @@ def test_a_net_that_nobody_holds_takes_its_threads_along():
     gc.collect()
     thread.join(timeout=10)
     assert not thread.is_alive()
+
+
+def labelled(system, labels):
+    arrays = [*nets.rows(len(labels))[:1], np.asarray(labels)]
+    data = MemoryLayer(name="data", batch_size=4, arrays=arrays, tops=("data", "label"))
+    x = InnerProductLayer(name="x", output_dim=3, bottoms=["data"], tops=["x"])
+    return mocha.Net("net", system, [data, x, SoftmaxLossLayer(name="loss", bottoms=["x", "label"])])
+
+
+def test_no_gradient_of_a_minibatch_that_failed(system):
+    net = labelled(system, [0, 1, 2, 0, 9, 9, 9, 9])
+    net.forward()
+    net.backward()
+    with pytest.raises(DataError, match="received 9"):
+        SGD(parameters(max_iter=1)).solve(net)
+    with pytest.raises(StateError, match="no gradient"):
+        net.gradient("x", "weight")
+    with pytest.raises(DataError, match="received 9"):
+        net.forward()
+    with pytest.raises(StateError, match="forward"):
+        net.backward()
+    np.testing.assert_array_equal(net.blobs["label"].numpy().ravel(), [9] * 4)
+
+
+def test_no_old_gradient_where_the_update_was_folded_into_it(register):
+    register(Folding(), "mocha-folding")
+    with mocha.System(BACKENDS["blocked"](), dtype="float64", seed=3) as system:
+        net = regression(system)
+        net.forward()
+        net.backward()
+        solver = SGD(parameters(max_iter=3))
+        solver.solve(net)
+        assert "toy.dot+sgd" in {use.op for use in net.training_program(solver).kernels()}
+        with pytest.raises(StateError, match=r"no gradient of 'x___weight'.*net.backward"):
+            net.gradient("x", "weight")
