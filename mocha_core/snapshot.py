@@ -36,7 +36,7 @@ def capture(solver: Solver, net: Net) -> Snapshot:
     system = net.system
     return Snapshot(
         parameters={key: s.numpy() for key, s in net.states.items()},
-        slots={key: system.read(value) for key, value in solver.memories().items()},
+        slots={key: system.read(value) for key, value in solver.memories(net).items()},
         facts={
             **vars(solver.state),
             "seed": system.seed,
@@ -68,7 +68,7 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
         learned = {key.split("/", 1)[1] for key in snapshot.slots}
         everything = [p for group in net.parameters.values() for p in group.values()]
         solver.make_slots([p for p in everything if p.key in learned])
-        memories = solver.memories()
+        memories = solver.memories(net)
         _check_names("solver slots", snapshot.slots, memories)
         for key, value in memories.items():
             _check_shape(key, snapshot.slots[key], value.shape)

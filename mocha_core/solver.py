@@ -145,9 +145,9 @@ class Solver(ABC):
         """A slot of a parameter."""
         return self._slots[name, parameter]
 
-    def memories(self) -> dict[str, Value]:
-        """All slots by `name/layer___parameter`."""
-        return {f"{name}/{p.key}": value for (name, p), value in self._slots.items()}
+    def memories(self, net: Net) -> dict[str, Value]:
+        """The slots of a net's parameters by `name/layer___parameter`."""
+        return {f"{n}/{p.key}": v for (n, p), v in self._slots.items() if p is net.states.get(p.key)}
 
     def schedule(self, first: int, n: int) -> dict[str, NDArray[Any]]:
         """Values of the solver's cells for n iterations from number `first` on."""

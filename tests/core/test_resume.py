@@ -1,5 +1,7 @@
 """Stopped and resumed, a run is the uninterrupted one bit for bit: with dropout, momentum, shuffling, statistics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from toys import nets
@@ -138,10 +140,35 @@ def test_parameters_only_and_another_seed(caplog):
     with mocha.System(Plain(), seed=1) as system:
         net, solver = mocha.Net("net", system, layers()), SGD(parameters())
         restore(snapshot, solver, net, solver_state=False)
-        assert (solver.state.iteration, net.feeds["data"].cursor, solver.memories()) == (0, 0, {})
+        assert (solver.state.iteration, net.feeds["data"].cursor, solver.memories(net)) == (0, 0, {})
         for key, array in snapshot.parameters.items():
             np.testing.assert_array_equal(net.states[key].numpy(), array)
         assert not caplog.records
         restore(snapshot, solver, net)
         assert "made with seed 9, this system has seed 1" in caplog.text
         assert (solver.state.iteration, net.feeds["data"].cursor) == (3, 18)
+
+
+@pytest.mark.parametrize("second", ["x", "y"])
+def test_a_solver_that_trained_another_net_too(second):
+    def dense(name):
+        return [
+            nets.data(),
+            InnerProductLayer(name=name, output_dim=3, bottoms=["data"], tops=["out"]),
+            SquareLossLayer(bottoms=["out", "target"]),
+        ]
+
+    with mocha.System(Plain(), seed=9) as system:
+        solver, net, other = SGD(parameters(max_iter=2)), *(mocha.Net("net", system, dense(n)) for n in ("x", second))
+        for trained, max_iter in ((net, 2), (other, 5)):
+            solver.parameters = replace(solver.parameters, max_iter=max_iter)
+            solver.solve(trained)
+        snapshot = capture(solver, net)
+        solver.parameters = replace(solver.parameters, max_iter=7)
+        solver.solve(net)
+        expected = net.parameters["x"]["weight"].numpy()
+    with mocha.System(Plain(), seed=9) as system:
+        solver, net = SGD(parameters(max_iter=7)), mocha.Net("net", system, dense("x"))
+        restore(snapshot, solver, net)
+        solver.solve(net)
+        np.testing.assert_array_equal(net.parameters["x"]["weight"].numpy(), expected)
