@@ -63,13 +63,19 @@ class StrictBackend(ReferenceBackend):
 
 
 class CheckedReference(Reference):
-    """A reference whose results have to have the announced shapes and dtypes, and not just fit into them."""
+    """A reference whose results have the announced shapes and dtypes, and that leaves what it reads as it was."""
+
+    def __init__(self, backend: Backend, call: Call) -> None:
+        super().__init__(backend, call)
+        self.backend = backend
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         call, xp = self.call, self.xp
 
         def run() -> None:
+            before = self.copies(ins)
             results = call.op.forward(xp, *ins)
+            self.check_unchanged("forward", ins, before)
             results = results if isinstance(results, tuple) else (results,)
             check_results(f"forward of op '{call.op.name}'", results, call.outs)
             store(results, outs, add)
@@ -82,11 +88,25 @@ class CheckedReference(Reference):
         wanted = [out is not None for out in outs]
 
         def run() -> None:
+            before = self.copies(ins)
             results = call.op.backward(xp, dy, x, y, wanted)
+            self.check_unchanged("backward", ins, before)
             check_results(f"backward of op '{call.op.name}'", results, call.ins)
             store(results, outs, add)
 
         return run
+
+    def copies(self, arrays: Buffers) -> list[NDArray[Any] | None]:
+        return [None if array is None else np.array(self.backend.to_numpy(array)) for array in arrays]
+
+    def check_unchanged(self, half: str, arrays: Buffers, before: Sequence[NDArray[Any] | None]) -> None:
+        """Raise `AssertionError` if an operand is not, byte for byte, what it was."""
+        for i, (now, then) in enumerate(zip(self.copies(arrays), before, strict=True)):
+            if now is not None and then is not None and now.tobytes() != then.tobytes():
+                raise AssertionError(
+                    f"{half} of op '{self.call.op.name}' wrote into operand {i} of what it was given. References are "
+                    "pure: return new arrays."
+                )
 
 
 def check_results(what: str, results: Sequence[Array | None], values: Sequence[Value]) -> None:
