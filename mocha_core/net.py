@@ -43,6 +43,8 @@ class ProgramKey(NamedTuple):
 class Net:
     """A net: its layers in order, their blobs and parameters, and the programs that run them.
 
+    A net serves one thread at a time: its runs share buffers. Several nets of one system may share parameters.
+
     Args:
         name: shown in logs and errors.
         system: where it runs, and who owns its parameters.
