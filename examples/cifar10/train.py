@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="otherwise what the backend thinks best")
     parser.add_argument("--seed", type=int, default=1, help="decides the initial weights")
     options = parser.parse_args()
+    if not (options.data / "train.txt").exists():
+        parser.error(f"no data in {options.data}; to convert it: mocha data cifar10 --from FOLDER --to {options.data}")
     if options.iterations < 14:
         parser.error("argument --iterations: expected at least 14, one for each part of the schedule")
 

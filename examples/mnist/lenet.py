@@ -22,6 +22,8 @@ parser.add_argument("--backend", help="such as cpu; otherwise the best one insta
 parser.add_argument("--threads", type=int, help="otherwise what the backend thinks best")
 parser.add_argument("--seed", type=int, default=1, help="decides the initial weights")
 options = parser.parse_args()
+if not (options.data / "train.txt").exists():
+    parser.error(f"no data in {options.data}; to unpack the digits: mocha data mnist --to {options.data}")
 
 train_data = layers.HDF5DataLayer(name="train-data", source=options.data / "train.txt", batch_size=64)
 conv1 = layers.ConvolutionLayer(name="conv1", n_filter=20, kernel=(5, 5), bottoms=["data"], tops=["conv1"])

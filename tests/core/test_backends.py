@@ -26,6 +26,11 @@ def test_every_backend_equals_plain(name, dtype, expected):
     assert_equal(everything(BACKENDS[name](), dtype), expected, dtype)
 
 
+def test_the_cpu_backend_equals_plain(dtype, expected):
+    pytest.importorskip("mocha_cpu", reason="mocha-cpu is not installed")
+    assert_equal(everything("cpu", dtype), expected, dtype)
+
+
 @pytest.mark.parametrize("name", ["plain", "plain, poisoned", "deferred", "deferred, fetching"])
 def test_backends_that_run_the_same_kernels_agree_bit_for_bit(name, dtype, expected):
     seen = everything(BACKENDS[name](), dtype)

@@ -9,6 +9,7 @@ from toys import nets
 from toys.accuracy import AccuracyLayer
 from toys.backends import BACKENDS
 from toys.convolution import ConvolutionLayer
+from toys.dropout import DropoutLayer
 from toys.inner_product import InnerProductLayer
 from toys.memory import MemoryLayer
 from toys.observe import parameters
@@ -392,3 +393,15 @@ def test_listings(net):
     assert re.search(r"^conv1 +ConvolutionLayer +conv1 6 x 3 x 6 x 6 +57$", summary, re.MULTILINE)
     count = sum(p.value.spec.size for p in {id(p): p for g in net.parameters.values() for p in g.values()}.values())
     assert f"{count:,} parameters" in summary
+
+
+def test_each_forward_draws_another_mask_which_the_cursor_decides(system):
+    drop = DropoutLayer(name="drop", ratio=0.5, bottoms=["data"], tops=["dropped"])
+    net = mocha.Net("net", system, [nets.data(6, 6), drop])
+    masks = []
+    for cursor in (0, 6, 0):
+        net.feeds.first.seek(cursor)
+        net.forward()
+        masks.append(net.blobs["dropped"].numpy() != 0)
+    assert np.array_equal(masks[0], masks[2])
+    assert not np.array_equal(masks[0], masks[1])

@@ -24,15 +24,12 @@ class Point:
         self.dist = Distribution(distribution or f"acme-{name}")
 
 
-def good(kind="layers", name="Good", **options):
+def good(name="Good"):
     class Plugin:
-        pass
+        @hookimpl
+        def mocha_register_layers(self, layers):
+            layers.add(name, f"nowhere:{name}")
 
-    def register(self, registry):
-        registry.add(name, f"nowhere:{name}", **options)
-
-    register = eval(f"lambda self, {kind}: register(self, {kind})", {"register": register})
-    setattr(Plugin, f"mocha_register_{kind}", hookimpl(register))
     return Plugin()
 
 

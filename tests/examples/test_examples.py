@@ -54,6 +54,15 @@ def test_lenet_learns_resumes_and_draws_its_learning_curve(folder):
     assert (folder / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("script", ["mnist/lenet.py", "cifar10/train.py"])
+def test_without_data_an_example_says_which_command_brings_it(tmp_path, script):
+    command = [sys.executable, ROOT / "examples" / script]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert re.search(r"no data in data/\w+; .*: mocha data \w+ .*--to data/\w+", done.stderr)
+
+
 @pytest.fixture(scope="module")
 def binaries(folder):
     """The digits in the form of CIFAR-10."""
