@@ -38,6 +38,6 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
     for line in table:
         terminalreporter.write_line(line)
     if SOAK and exitstatus == 0:
-        machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+        machine = f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores"
         heading = ["# The long counts", "", f"Written by `tox run -e soak`. {machine}.", ""]
         TABLE.write_text("\n".join([*heading, *table]) + "\n", encoding="utf-8")
