@@ -152,4 +152,5 @@ class Page:
 
 
 if __name__ == "__main__":
+    sys.path[0] = ""  # as in a REPL
     Page(Path(sys.argv[1])).run()
