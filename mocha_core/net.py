@@ -185,6 +185,14 @@ class Net:
             raise StateError(f"{self.label} has not run yet. Call net.forward() first.")
         return self._last
 
+    def check_whole(self) -> None:
+        """Raise `StateError` where an iteration was aborted between its updates."""
+        if self.half_updated:
+            raise StateError(
+                f"{self.label}: an iteration was aborted between its updates, and some parameters are one update ahead "
+                "of the others. Load a snapshot: a new solver with a coffee.Snapshot does it. Or build the net anew."
+            )
+
     def _check_usable(self) -> None:
         self.system.check_open()
         if self._destroyed:

@@ -14,6 +14,7 @@ import numpy as np
 from mocha_core import checks
 from mocha_core.coffee_break import CoffeeBreak, ScheduledBreak
 from mocha_core.errors import ConfigurationError, DataError
+from mocha_core.interrupt import Interruptible
 from mocha_core.log import logger, show_messages
 from mocha_core.net import Net
 from mocha_core.parameter import Parameter
@@ -180,19 +181,37 @@ class Solver:
         for listener in self.listeners:
             listener({"event": event, "iteration": self.state.iteration, **facts})
 
+    def stop(self) -> None:
+        """Let `solve` finish the iteration in hand, take the breaks that are due, and return.
+
+        May be called at any time from any thread, a signal handler or a coffee break. Before `solve`, it returns from
+        its first coffee breaks.
+        """
+        self._stop[0] = 1
+
     def solve(self, net: Net) -> None:
         """Train until `max_iter`. Solving again continues; parameters are initialized only once.
 
+        In the main thread, SIGINT (Ctrl-C) and SIGTERM do as `stop` does, and then leave by an exception that ends
+        the process with status 130 or 143. A second one aborts at once. A program with handlers of its own keeps them.
+
         Raises:
             MochaError: the net cannot be trained, or a minibatch is invalid.
+            KeyboardInterrupt: SIGINT came.
+            SystemExit: SIGTERM came.
         """
         checks.instance(type(self).__name__, "net", net, Net, "mocha.Net('train', system, layers)")
         show_messages()
+        with Interruptible(self._stop):
+            self._solve(net)
+
+    def _solve(self, net: Net) -> None:
         hook = plugin_manager().hook
         with ExitStack() as stack:
             for scheduled in self.breaks:
                 stack.callback(scheduled.coffee.destroy, self, net)
                 scheduled.coffee.init(self, net)
+            net.check_whole()
             hook.mocha_solve_started(solver=self, net=net)
             for scheduled in self.breaks:
                 scheduled.begin(net.epoch)
@@ -200,9 +219,13 @@ class Solver:
                 self._take_breaks(net)
             elif self.state.iteration >= self.parameters.max_iter:
                 logger.info("Already at iteration %d of %d", self.state.iteration, self.parameters.max_iter)
-            while self.state.iteration < self.parameters.max_iter:
+            while self.state.iteration < self.parameters.max_iter and not self._stop[0]:
                 self._run(net, self._iterations_to_break(net))
                 self._take_breaks(net)
+            if self.state.iteration < self.parameters.max_iter:
+                logger.info("Stopping at iteration %d of %d", self.state.iteration, self.parameters.max_iter)
+                for scheduled in self.breaks:
+                    scheduled.coffee.stopped(self, net)
             hook.mocha_solve_finished(solver=self, net=net)
 
     def _run(self, net: Net, n: int) -> None:

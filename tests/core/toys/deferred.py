@@ -79,8 +79,10 @@ class DeferredProgram(Program):
                 self.execute(Section.UPDATE, self._skips_updates)
                 self.device.launch(self._end_iteration)
         finally:  # also when a Python step failed: how many iterations are done must be known
-            self.device.synchronise()
-            self.objectives, self.done = np.array(self.ring), int(self.counter[1])
+            try:
+                self.device.synchronise()
+            finally:
+                self.objectives, self.done = np.array(self.ring), int(self.counter[1])
         assert self._addresses() == self.addresses, "a buffer was bound anew"
         return self.done
 
