@@ -22,7 +22,7 @@ class DescentUpdate(UpdateOp):
         self, xp: Namespace, w: Array, g: Array, v: Array, rate: Array, momentum: Array, status: Array
     ) -> tuple[Array, Array]:
         velocity = momentum * v + rate * self.multiplier * self.regularized(xp, w, g)
-        return xp.where(status == 0, w - velocity, w), xp.where(status == 0, velocity, v)
+        return xp.where(status == 0, self.constrained(xp, w - velocity), w), xp.where(status == 0, velocity, v)
 
 
 class Descent(Solver):

@@ -31,10 +31,17 @@ from mocha_core.testing.conformance import Conformance
 #: What the registered classes of a kind inherit from. Groups of constants may be registered beside layers, and
 #: policies beside solvers.
 BASES: dict[str, type] = {
-    "backends": Backend, "ops": Op, "layers": Layer, "neurons": Neuron, "initializers": Initializer,
-    "regularizers": Regularizer, "constraints": Constraint, "solvers": Solver, "coffee": CoffeeBreak,
+    "backends": Backend,
+    "ops": Op,
+    "layers": Layer,
+    "neurons": Neuron,
+    "initializers": Initializer,
+    "regularizers": Regularizer,
+    "constraints": Constraint,
+    "solvers": Solver,
+    "coffee": CoffeeBreak,
     "formats": Format,
-}  # fmt: skip
+}
 GROUPS = ("layers", "solvers")
 
 #: Prints, after loading the plugins, their states, and what each registered.
@@ -170,7 +177,9 @@ class PluginTests(Conformance):
         for entry in self.entries(kind):
             loaded = entry.load()
             if isinstance(loaded, type) and issubclass(loaded, base):
-                assert not inspect.isabstract(loaded), f"{kind}: '{entry.name}' has abstract methods: {unfinished(loaded)}"
+                assert not inspect.isabstract(loaded), (
+                    f"{kind}: '{entry.name}' has abstract methods: {unfinished(loaded)}"
+                )
             elif kind in BASES and kind not in GROUPS:
                 raise AssertionError(f"{kind}: '{entry.name}' is {loaded!r}, expected a subclass of {base.__name__}")
             if kind in BASES and kind not in ("backends", "ops", "formats"):
@@ -254,8 +263,8 @@ class PluginTests(Conformance):
 
     def test_it_has_a_licence(self) -> None:
         metadata = self.installed.metadata
-        classified = any(text.startswith("License ::") for text in metadata.get_all("Classifier", []))
-        assert metadata.get("License-Expression") or metadata.get("License") or classified, "it states no licence"
+        classified = any(text.startswith("License ::") for text in metadata.get_all("Classifier") or [])
+        assert {"License-Expression", "License"} & set(metadata) or classified, "it states no licence"
 
 
 def unfinished(kind: type) -> str:
@@ -270,4 +279,3 @@ def assert_takes(entry: Entry, count: int, example: str) -> None:
         inspect.signature(target).bind(*[None] * count)
     except TypeError as error:
         raise AssertionError(f"'{entry.name}' is {target!r}, expected {example}: {error}") from error
-
