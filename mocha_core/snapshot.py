@@ -32,7 +32,12 @@ class Snapshot:
 
 
 def capture(solver: Solver, net: Net) -> Snapshot:
-    """The state of a run between two iterations."""
+    """The state of a run between two iterations.
+
+    Raises:
+        StateError: an iteration was aborted between its updates.
+    """
+    net.check_whole()
     system = net.system
     return Snapshot(
         parameters={key: s.numpy() for key, s in net.states.items()},
@@ -81,6 +86,7 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
                 )
     for key, state in net.states.items():
         state.set(snapshot.parameters[key])
+    net.half_updated = False
     if solver_state:
         for key, value in memories.items():
             system.write(value, snapshot.slots[key])
