@@ -81,7 +81,7 @@ class Snapshot(CoffeeBreak):
         try:
             if self.directory.is_dir():
                 logger.info("Snapshot directory %s already exists", self.directory)
-                remove_leftovers(self.directory)
+                remove_leftovers(self.directory, "snapshot-*.hdf5")
             else:
                 logger.info("Snapshot directory %s does not exist, creating...", self.directory)
                 self.directory.mkdir(parents=True)
