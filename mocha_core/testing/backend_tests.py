@@ -21,12 +21,22 @@ from mocha_core.testing import sample, standard_layers
 from mocha_core.testing.array_cases import USES, evaluate, operands
 from mocha_core.testing.backends import AnyBackend, ReferenceBackend, check_namespace, open_any
 from mocha_core.testing.conformance import Conformance
-from mocha_core.testing.descent import Descent
 from mocha_core.testing.inputs import filled
 from mocha_core.testing.layer_checks import LayerCase, check_reference
 from mocha_core.testing.probe import Drawn
 from mocha_core.testing.tolerances import assert_close
-from mocha_core.testing.work import WORK, Seen, contents, gradients, net_of, parameters, run_rows, train
+from mocha_core.testing.work import (
+    WORK,
+    Seen,
+    assert_same_bytes,
+    contents,
+    descent,
+    gradients,
+    net_of,
+    run_rows,
+    train,
+    train_on,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,7 +110,8 @@ class BackendTests(Conformance):
     def test_name(self) -> None:
         with self.opened() as backend:
             assert isinstance(backend, Backend)
-            assert isinstance(backend.name, str) and backend.name
+            assert isinstance(backend.name, str)
+            assert backend.name
             assert backend.families()[0] == backend.name, "each backend class needs a name of its own"
 
     def test_namespace_is_complete(self) -> None:
@@ -216,10 +227,11 @@ class BackendTests(Conformance):
                 np.testing.assert_array_equal(backend.to_numpy(buffer), source.astype(dtype), err_msg=name)
 
     def test_random_numbers_are_the_cores_bit_for_bit(self) -> None:
-        cells = [np.asarray(n, np.int64) for n in (2**31 - 1, 192)]
+        iteration, first_row = np.asarray(2**31 - 1, np.int64), np.asarray(192, np.int64)
         with self.opened() as backend:
-            found = uniform(backend.xp, 2**64 - 1, 2**32 - 1, *(placed(backend, cell) for cell in cells), 33, 17)
-            expected = uniform(np, 2**64 - 1, 2**32 - 1, *cells, 33, 17)
+            cells = placed(backend, iteration), placed(backend, first_row)
+            found = uniform(backend.xp, 2**64 - 1, 2**32 - 1, cells[0], cells[1], 33, 17)
+            expected = uniform(np, 2**64 - 1, 2**32 - 1, iteration, first_row, 33, 17)
             assert backend.to_numpy(found).tobytes() == expected.tobytes()
 
     # Nets.
@@ -227,15 +239,15 @@ class BackendTests(Conformance):
     def test_parity(self, work: str, dtype: str) -> None:
         """Whatever a net does gives what it gives on the reference backend."""
         with System(ReferenceBackend(), dtype=dtype, seed=3) as system:
-            expected = WORK[work](system)
+            expected = WORK[work](system, descent)
         with self.system(dtype) as system:
-            self.compare(WORK[work](system), expected, dtype)
+            self.compare(WORK[work](system, descent), expected, dtype)
 
     def test_same_seed_same_bytes(self, work: str, dtype: str) -> None:
         runs = []
         for _ in range(2):
             with self.system(dtype) as system:
-                runs.append(WORK[work](system))
+                runs.append(WORK[work](system, descent))
         assert_same_bytes(*runs)
 
     def test_two_systems_at_once(self, dtype: str) -> None:
@@ -244,9 +256,8 @@ class BackendTests(Conformance):
         with self.system(dtype) as one, self.system(dtype, seed=4) as two:
             first, second = net_of(one), net_of(two)
             solver, other = train(first, max_iter=2), train(second, max_iter=2)
-            for running, net in ((solver, first), (other, second)):
-                running.parameters = parameters(max_iter=4)
-                running.solve(net)
+            train_on(first, solver, 4)
+            train_on(second, other, 4)
             assert_same_bytes(alone, contents(first, solver))
             assert contents(second)["first___weight"].tobytes() != alone["first___weight"].tobytes()
 
@@ -267,12 +278,11 @@ class BackendTests(Conformance):
             net = net_of(system)
             solver = train(net, max_iter=3)
             snapshot = capture(solver, net)
-            solver.parameters = parameters(max_iter=7)
-            solver.solve(net)
+            train_on(net, solver, 7)
             expected = contents(net, solver)
         with self.system(dtype) as system:
             net = net_of(system)
-            solver = Descent(parameters(max_iter=7))
+            solver = descent(max_iter=7)
             restore(snapshot, solver, net)
             solver.solve(net)
             assert_same_bytes(expected, contents(net, solver))
@@ -282,7 +292,7 @@ class BackendTests(Conformance):
         images[13] = np.nan
         with self.system() as system:
             net = net_of(system, arrays=(images, labels))
-            solver = Descent(parameters(max_iter=9))
+            solver = descent(max_iter=9)
             with pytest.raises(MochaError, match="finite"):
                 solver.solve(net)
 
@@ -295,8 +305,10 @@ class BackendTests(Conformance):
         labels[15] = sample.CLASSES
         with self.system(dtype) as system:
             net = net_of(system, arrays=(images, labels))
-            solver = Descent(parameters(max_iter=9))
-            with pytest.raises(DataError, match=r"Layer '(side )?loss' in net 'train': expected labels 0 to 2, received"):
+            solver = descent(max_iter=9)
+            with pytest.raises(
+                DataError, match=r"Layer '(side )?loss' in net 'train': expected labels 0 to 2, received"
+            ):
                 solver.solve(net)
             assert solver.state.iteration == 2
             found = {key: array for key, array in contents(net, solver).items() if "centre" not in key}
@@ -376,11 +388,3 @@ def placed(backend: Backend, array: NDArray[Any]) -> Any:
     buffer = backend.empty(array.shape, str(array.dtype))
     backend.copy_from_numpy(buffer, array)
     return buffer
-
-
-def assert_same_bytes(expected: Seen, found: Seen) -> None:
-    """Raise unless two runs gave the same, to the bit."""
-    assert expected.keys() == found.keys()
-    different = [name for name, array in expected.items() if array.tobytes() != found[name].tobytes()]
-    if different:
-        raise AssertionError(f"{', '.join(different)}: expected the same bits, received others.")

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mocha_core.array_api import Array, Namespace
-from mocha_core.builder import UpdateBuilder
-from mocha_core.parameter import Parameter
-from mocha_core.solver import Solver, UpdateOp
-from mocha_core.value import Spec, Value
+from mocha_core.solver import Solver
+from mocha_core.update import UpdateOp
 
 
 class DescentUpdate(UpdateOp):
-    """v = momentum * v + rate * multiplier * g; w = w - v."""
+    """v = momentum * v + rate * g; w = w - v."""
 
     name = "mocha.testing.descent"
-    updates = (0, 2)
+    slots = ("velocity",)
+    cells = ("learning_rate", "momentum")
 
-    def infer(self, w: Spec, g: Spec, v: Spec, rate: Spec, momentum: Spec, status: Spec) -> tuple[Spec, ...]:
-        return ()
-
-    def forward(
-        self, xp: Namespace, w: Array, g: Array, v: Array, rate: Array, momentum: Array, status: Array
-    ) -> tuple[Array, Array]:
-        velocity = momentum * v + rate * self.multiplier * self.regularized(xp, w, g)
-        return xp.where(status == 0, w - velocity, w), xp.where(status == 0, velocity, v)
+    def rule(self, xp: Namespace, w: Array, g: Array, *slots_and_cells: Any) -> tuple[Array, Array]:
+        velocity, rate, momentum = slots_and_cells
+        velocity = momentum * velocity + rate * g
+        return velocity, velocity
 
 
 class Descent(Solver):
     """Gradient descent with momentum."""
 
-    slots = ("velocity",)
-
-    def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
-        op = DescentUpdate(parameter.multiplier, self.parameters.regu_coef, parameter.regularizer, parameter.constraint)
-        cells = (b.cell(name) for name in ("learning_rate", "momentum", "status"))
-        b.call(op, parameter.value, gradient, self.slot(parameter, "velocity"), *cells, layer=parameter.layer)
+    update_op = DescentUpdate

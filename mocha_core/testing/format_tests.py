@@ -145,7 +145,15 @@ class FormatTests(Conformance):
         path = self.path(tmp_path)
         self.save(kind, path)
         size = path.stat().st_size
-        for contents in (b"", b"\0", b"{}", b"\x89HDF\r\n\x1a\n", b"PK\x05\x06" + 18 * b"\0", bytes(size), b"\xff" * size):
+        for contents in (
+            b"",
+            b"\0",
+            b"{}",
+            b"\x89HDF\r\n\x1a\n",
+            b"PK\x05\x06" + 18 * b"\0",
+            bytes(size),
+            b"\xff" * size,
+        ):
             path.write_bytes(contents)
             with pytest.raises(error_of(kind)) as caught:
                 self.load(kind, path)

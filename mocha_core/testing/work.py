@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from mocha_core.layer import Layer
 
 Seen: TypeAlias = "dict[str, NDArray[Any]]"
-Work: TypeAlias = Callable[[System], Seen]
+#: Makes a solver that is told `parameters`, but for the keywords.
+Make: TypeAlias = Callable[..., Solver]
+Work: TypeAlias = Callable[[System, Make], Seen]
 
 
 class Falling(Policy):
@@ -38,16 +41,25 @@ def net_of(system: System, layers: Sequence[Layer] | None = None, *, name: str =
 
 def parameters(**changes: Any) -> SolverParameters:
     """What solvers are told."""
-    return SolverParameters(
-        **({"max_iter": 5, "lr_policy": Falling(), "momentum": 0.9, "regu_coef": 0.01} | changes)
-    )
+    return replace(SolverParameters(max_iter=5, lr_policy=Falling(), momentum=0.9, regu_coef=0.01), **changes)
 
 
-def train(net: Net, solver: type[Solver] = Descent, **changes: Any) -> Solver:
+def descent(**changes: Any) -> Solver:
+    """The kit's own solver."""
+    return Descent(parameters(**changes))
+
+
+def train(net: Net, make: Make = descent, **changes: Any) -> Solver:
     """Solve, and return the solver."""
-    solver_ = solver(parameters(**changes))
-    solver_.solve(net)
-    return solver_
+    solver = make(**changes)
+    solver.solve(net)
+    return solver
+
+
+def train_on(net: Net, solver: Solver, max_iter: int) -> None:
+    """Solve until another iteration."""
+    solver.parameters = replace(solver.parameters, max_iter=max_iter)
+    solver.solve(net)
 
 
 def contents(net: Net, solver: Solver | None = None) -> Seen:
@@ -57,6 +69,15 @@ def contents(net: Net, solver: Solver | None = None) -> Seen:
         seen |= {key: net.system.read(value) for key, value in solver.memories(net).items()}
         seen["(objective)"] = np.asarray(solver.state.objective)
     return seen
+
+
+def assert_same_bytes(expected: Seen, found: Seen) -> None:
+    """Raise `AssertionError` unless two runs gave the same, to the bit."""
+    if expected.keys() != found.keys():
+        raise AssertionError(f"expected {', '.join(expected)}, received {', '.join(found)}.")
+    different = [name for name, array in expected.items() if array.tobytes() != found[name].tobytes()]
+    if different:
+        raise AssertionError(f"{', '.join(different)}: expected the same bits, received others.")
 
 
 def gradients(net: Net) -> Seen:
@@ -80,7 +101,7 @@ def run_rows(net: Net, valid_rows: int) -> NDArray[Any]:
     return objective
 
 
-def forward_and_backward(system: System) -> Seen:
+def forward_and_backward(system: System, make: Make) -> Seen:
     """Every blob in both phases, and all gradients, of two minibatches."""
     net = net_of(system)
     seen: Seen = {}
@@ -93,58 +114,56 @@ def forward_and_backward(system: System) -> Seen:
     return seen | {f"{name} (test)": blob.numpy() for name, blob in net.blobs.items()} | contents(net)
 
 
-def training(system: System) -> Seen:
+def training(system: System, make: Make) -> Seen:
     """Five iterations, over the end of the data."""
     net = net_of(system)
-    return contents(net, train(net))
+    return contents(net, train(net, make))
 
 
-def accumulating(system: System) -> Seen:
+def accumulating(system: System, make: Make) -> Seen:
     """Three updates, each of the mean gradient of two minibatches."""
     net = net_of(system)
-    return contents(net, train(net, max_iter=3, accumulate=2))
+    return contents(net, train(net, make, max_iter=3, accumulate=2))
 
 
-def training_with_frozen_layers(system: System) -> Seen:
+def training_with_frozen_layers(system: System, make: Make) -> Seen:
     """Freeze, train, unfreeze and train on."""
     net = net_of(system)
     net.freeze("first", "tied 2")
-    solver = train(net, max_iter=2)
+    solver = train(net, make, max_iter=2)
     frozen = contents(net, solver)
     net.unfreeze()
-    solver.parameters = parameters(max_iter=4)
-    solver.solve(net)
+    train_on(net, solver, 4)
     return {f"{key} (frozen)": array for key, array in frozen.items()} | contents(net, solver)
 
 
-def predicting(system: System) -> Seen:
+def predicting(system: System, make: Make) -> Seen:
     """One to nine rows, in batches of one to nine."""
     net, images = net_of(system), sample.rows(9, seed=11)[0]
     seen = {f"{n} rows": net.predict(images[:n], "scores") for n in range(1, 10)}
     return seen | {f"batches of {n}": net.predict(images, "side", batch_size=n) for n in range(1, 10)}
 
 
-def validating(system: System) -> Seen:
+def validating(system: System, make: Make) -> Seen:
     """The whole data set, whose last minibatch is padded, before and after training."""
     layers = sample.body()
     net, test = net_of(system, layers), net_of(system, layers, name="test", count=13, batch=8)
     seen = {"untrained": np.asarray(test.forward_epoch())}
-    train(net)
+    train(net, make)
     seen["trained"] = np.asarray(test.forward_epoch())
     seen["accuracy"] = np.asarray(test.statistics()["accuracy-accuracy"])
     seen["training net"] = np.asarray(net.forward_epoch())
     return seen
 
 
-def taking_turns(system: System) -> Seen:
+def taking_turns(system: System, make: Make) -> Seen:
     """Train, predict, set a parameter and train on: nothing may use an old copy of the parameters."""
     layers = sample.body()
     net, test = net_of(system, layers), net_of(system, layers, name="test", count=13, batch=8)
-    images, solver = sample.rows(7, seed=11)[0], Descent(parameters(max_iter=1))
+    images, solver = sample.rows(7, seed=11)[0], make(max_iter=1)
     seen: Seen = {}
     for turn in range(3):
-        solver.parameters = parameters(max_iter=2 * turn + 1)
-        solver.solve(net)
+        train_on(net, solver, 2 * turn + 1)
         seen |= {f"{key} {turn}": array for key, array in contents(net, solver).items()}
         seen[f"predicted {turn}"] = test.predict(images, "scores", batch_size=3)
         seen[f"validated {turn}"] = np.asarray(test.forward_epoch())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +84,7 @@ class Snapshot(CoffeeBreak):
         try:
             if self.directory.is_dir():
                 logger.info("Snapshot directory %s already exists", self.directory)
-                remove_leftovers(self.directory)
+                remove_leftovers(self.directory, "snapshot-*.hdf5")
             else:
                 logger.info("Snapshot directory %s does not exist, creating...", self.directory)
                 self.directory.mkdir(parents=True)
@@ -99,15 +100,19 @@ class Snapshot(CoffeeBreak):
         matches = (re.fullmatch(r"snapshot-(\d+)\.hdf5", path.name) for path in self.directory.iterdir())
         for iteration in sorted({int(match[1]) for match in matches if match}, reverse=True):
             path = self._path(iteration)
-            try:
-                snapshot = format_of(path).load_snapshot(path)
-            except SnapshotError as error:
-                logger.warning("Skipping %s: %s", path.name, error)
-                continue
-            logger.info("Auto-loading from the latest snapshot %s...", path)
-            try:
-                restore(snapshot, solver, net, solver_state=self.also_load_solver_state)
-            except SnapshotError as error:
-                raise SnapshotError(f"'{path}': {error}") from error
+            with ExitStack() as stack:
+                try:
+                    snapshot = stack.enter_context(format_of(path).open_snapshot(path))
+                except FileError as error:
+                    logger.warning("Skipping %s: %s", path.name, error)
+                    continue
+                logger.info("Auto-loading from the latest snapshot %s...", path)
+                try:
+                    restore(snapshot, solver, net, solver_state=self.also_load_solver_state)
+                except SnapshotError as error:
+                    raise SnapshotError(f"'{path}': {error}") from error
+                except FileError as error:  # an array in it cannot be read
+                    logger.warning("Skipping %s: %s", path.name, error)
+                    continue
             self._latest = solver.state.iteration
             return
