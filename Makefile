@@ -2,6 +2,7 @@
 # make test     run every check: tests, lint, types, wheels
 # make oracle   compare training with PyTorch, step by step
 # make fashion-mnist FASHION=folder    the same net on the full Fashion-MNIST
+# make docs     build the documentation, and run its code
 # make clean    remove what the above made, but no data and no snapshots
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ ITERATIONS ?= 1500
 # pyenv shows a program only the versions that PYENV_VERSION names.
 PYENV_VERSIONS = $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-3]\.[0-9]+$$' | paste -sd: -)
 
-.PHONY: help mnist fashion-mnist test oracle clean
+.PHONY: help mnist fashion-mnist test oracle docs clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -42,6 +43,10 @@ test: $(VENV)/tox
 oracle: $(VENV)/tox
 	$(BIN)/tox run -e oracle
 
+docs: $(VENV)/tox
+	$(BIN)/tox run -e docs
+	@echo $(CURDIR)/docs/_build/html/index.html
+
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 		"Mocha needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
@@ -58,4 +63,4 @@ $(VENV)/tox: | $(VENV)/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .tox .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .tox .mypy_cache .ruff_cache .pytest_cache docs/_build
