@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,3 +119,19 @@ class Candidates(Registry):
         if not all(isinstance(part, str) for part in where) or len(where) < 2:
             raise ConfigurationError(f"{self.kind}: expected names and then a target, received {key!r}.")
         self._entries.append(Entry("/".join(where), target, self.plugin, priority))
+
+    def conflicts(self) -> list[list[Entry]]:
+        """Entries of one key and one priority: where several of them accept, none is chosen."""
+        alike: dict[tuple[str, int], list[Entry]] = {}
+        for entry in self._entries:
+            alike.setdefault((entry.name, entry.priority), []).append(entry)
+        return [entries for entries in alike.values() if len(entries) > 1]
+
+
+def way_out(op: str, entries: Sequence[Entry]) -> str:
+    """What a user can do where entries of equal priority serve an op."""
+    plugins = [entry.plugin for entry in entries]
+    for plugin in plugins:
+        if plugins.count(plugin) == 1:
+            return f"Choose one with System(..., prefer={{'{op}': '{plugin}'}})."
+    return f"They are of one plugin, so `prefer` cannot choose. Disable it: MOCHA_DISABLED_PLUGINS={plugins[0]}"
