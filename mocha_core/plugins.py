@@ -108,7 +108,7 @@ class PluginManager(pluggy.PluginManager):
             raise
         except BaseException as error:
             record.status, record.error = "failed", error
-            message = f"Plugin {record} failed to load: {record.complaint}"
+            message = f"Plugin {record} failed to load: {record.complaint.rstrip('.')}"
             if os.environ.get("MOCHA_STRICT_PLUGINS", "") not in ("", "0"):
                 raise PluginError(f"{message}. Unset MOCHA_STRICT_PLUGINS to go on without it.") from error
             warnings.warn(f"{message}. Everything else works without it.", RuntimeWarning, stacklevel=2)

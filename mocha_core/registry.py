@@ -52,6 +52,8 @@ class Registry:
         self.plugin = "mocha-core"
         """Whose registrations are coming in; the plugin manager sets it."""
         self._entries: list[Entry] = []
+        self.dropped: dict[str, str] = {}
+        """Names that were taken back, and from which plugin."""
 
     def add(self, name: str, target: Any, *, priority: int = 0, **options: Any) -> None:
         """Register `target` (an import string, or an object) under `name`.
@@ -97,7 +99,8 @@ class Registry:
         return f"No {self.kind} '{name}'. {hint} `mocha plugins` lists what is installed."
 
     def drop(self, plugin: str) -> None:
-        """Forget everything a plugin registered."""
+        """Take back everything a plugin registered."""
+        self.dropped |= dict.fromkeys(self.owned(plugin), plugin)
         self._entries = [e for e in self._entries if e.plugin != plugin]
 
     def owned(self, plugin: str) -> list[str]:
