@@ -71,6 +71,8 @@ class Net:
         self._last: Program | None = None
         self._destroyed = False
         self._finished: Section | None = None
+        self.half_updated = False
+        """Whether an iteration was aborted between its updates: some parameters are one update ahead."""
         self._recorder = Recorder(name, system, self.layers, self.feeds)
         try:
             for layer in self.layers:
@@ -183,6 +185,14 @@ class Net:
             raise StateError(f"{self.label} has not run yet. Call net.forward() first.")
         return self._last
 
+    def check_whole(self) -> None:
+        """Raise `StateError` where an iteration was aborted between its updates."""
+        if self.half_updated:
+            raise StateError(
+                f"{self.label}: an iteration was aborted between its updates, and some parameters are one update ahead "
+                "of the others. Load a snapshot: a new solver with a coffee.Snapshot does it. Or build the net anew."
+            )
+
     def _check_usable(self) -> None:
         self.system.check_open()
         if self._destroyed:
@@ -238,10 +248,22 @@ class Net:
         key = ProgramKey(Phase.TRAIN, None, (), self._frozen, solver, solver.rule, minibatches)
         return self._program(key)
 
-    def train(self, program: Program, n: int, iteration: int, cells: Mapping[str, NDArray[Any]]) -> None:
+    def train(
+        self,
+        program: Program,
+        n: int,
+        iteration: int,
+        cells: Mapping[str, NDArray[Any]],
+        stop: NDArray[np.int32] | None = None,
+    ) -> None:
         """Run `n` iterations of a training program, from number `iteration` on; sets `program.done`.
 
-        `cells` holds the values of the solver's cells, one per iteration.
+        Args:
+            program: that of `training_program`.
+            n: how many iterations.
+            iteration: the number of the first.
+            cells: the values of the solver's cells, one per iteration.
+            stop: as for `Program.iterate`.
         """
         program.done = 0
         k = program.plan.minibatches
@@ -250,8 +272,12 @@ class Net:
         self._last, self._finished = program, None
         self.feeds.begin(wrap=True)
         try:
-            self._finished = Section.BACKWARD if program.iterate(n, schedule) == n else None
+            # Numbers that are not finite are found by the checks of the program and the solver, which name them.
+            with np.errstate(all="ignore"):
+                program.iterate(n, schedule, stop)
+            self._finished = Section.BACKWARD
         finally:
+            self.half_updated = self.half_updated or program.half_updated
             self.feeds.advance(program.done * k)
 
     def forward_epoch(self) -> float:
@@ -336,6 +362,7 @@ class Net:
         if not fault:
             return
         program.clear_status()
+        self._finished = None
         call = program.plan.faults[fault]
         assert call is not None
         operands: list[NDArray[Any] | None] = []

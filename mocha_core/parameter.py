@@ -29,6 +29,9 @@ class Initializer(ABC):
 class Regularizer(ABC):
     """A penalty on a parameter's size, at regularization coefficient 1. Pure, on the array API."""
 
+    #: Whether the gradient at an element depends on that element alone, so that kernels may work on pieces of w.
+    element_wise: ClassVar[bool] = False
+
     @abstractmethod
     def value(self, xp: Namespace, w: Array) -> Array:
         """The penalty, without axes. Never part of the objective shown, as in Mocha."""

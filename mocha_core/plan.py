@@ -127,7 +127,16 @@ class Plan:
         )
         call = Call(op, ins, outs + tuple(ins[i] for i in op.updates), layer)
         self.steps.append(forward_step(call, section))
+        fault = getattr(op, "fault", None)
+        if fault in self.faults:
+            self.faults[fault] = call
         return outs[: len(outs) - op.saved]
+
+    def fault(self) -> int:
+        """A number for the next recorded call to put into the status cell."""
+        code = len(self.faults) + 1
+        self.faults[code] = None
+        return code
 
     def prune(self, outputs: Iterable[Value]) -> None:
         """Keep only the steps that `outputs` depend on."""

@@ -15,17 +15,26 @@ from mocha_core.testing.op_case import OpCase
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
 
 if TYPE_CHECKING:
+    from mocha_core.testing.backend_tests import BackendTests
+    from mocha_core.testing.format_tests import FormatTests
     from mocha_core.testing.layer_tests import LayerTests
     from mocha_core.testing.op_tests import OpTests
+    from mocha_core.testing.plugin_tests import PluginTests
+    from mocha_core.testing.solver_tests import SolverTests
 
 __all__ = [
-    "TOLERANCES", "LayerCase", "LayerTests", "OpCase", "OpTests", "assert_close", "check_layer",
-    "numeric_gradient",
+    "TOLERANCES", "BackendTests", "FormatTests", "LayerCase", "LayerTests", "OpCase", "OpTests", "PluginTests",
+    "SolverTests", "assert_close", "check_layer", "numeric_gradient",
 ]  # fmt: skip
+
+#: Where the names are that need pytest.
+_HOMES = {
+    "BackendTests": "backend_tests", "FormatTests": "format_tests", "LayerTests": "layer_tests",
+    "OpTests": "op_tests", "PluginTests": "plugin_tests", "SolverTests": "solver_tests",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    module = {"LayerTests": "layer_tests", "OpTests": "op_tests"}.get(name)
-    if module is None:
+    if name not in _HOMES:
         raise AttributeError(f"module 'mocha_core.testing' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"mocha_core.testing.{module}"), name)
+    return getattr(importlib.import_module(f"mocha_core.testing.{_HOMES[name]}"), name)

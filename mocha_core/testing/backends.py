@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -143,12 +143,16 @@ def check_namespace(xp: Namespace, owner: str) -> None:
 
 
 KIT: dict[str, type[Backend]] = {"reference": ReferenceBackend, "strict": StrictBackend}
+#: A backend, its name, or what makes one; None: the best one available.
+AnyBackend: TypeAlias = str | Backend | Callable[[], Backend] | None
 
 
-def open_any(backend: str | Backend | None) -> Backend:
-    """A backend by name, those of the kit among them."""
+def open_any(backend: AnyBackend) -> Backend:
+    """A backend by name, those of the kit among them, or made by a callable."""
     if isinstance(backend, Backend):
         return backend
+    if callable(backend):
+        return backend()
     return KIT[backend]() if backend in KIT else open_backend(backend, {})
 
 

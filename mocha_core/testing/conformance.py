@@ -41,15 +41,18 @@ class Conformance:
                     f"{cls.__name__}: expected xfail to map tests to reasons, received '{test}': {reason!r}."
                 )
 
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+    def arguments(self) -> dict[str, list[Any]]:
+        """What standard tests are run for, by the names of their arguments."""
         names = list(installed() if self.backends is None else self.backends)
-        kinds = {
+        return {
             "name": list(self.cases),
             "any_backend": names,
             "backend": [name for name in names if name != "strict"],
             "dtype": list(TOLERANCES),
         }
-        for argument, values in kinds.items():
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        for argument, values in self.arguments().items():
             if argument in metafunc.fixturenames:
                 metafunc.parametrize(argument, values)
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.backend import Backend
 from mocha_core.layer import Layer, TrainableLayer
 from mocha_core.plan import Phase
+from mocha_core.testing.backends import AnyBackend
 from mocha_core.testing.inputs import filled
 from mocha_core.testing.tolerances import NUMERIC_GRADIENT, TOLERANCES, assert_close
 from mocha_core.testing.trial import Outcome, Trial
@@ -28,7 +28,7 @@ class LayerCase:
 
     layer: Layer
     bottoms: Sequence[NDArray[Any]]
-    backend: str | Backend | None = "reference"
+    backend: AnyBackend = "reference"
     dtype: str = "float64"
     seed: int = 0
     differentiable: Sequence[str] | None = None
@@ -143,7 +143,7 @@ TRAINING = (
 def check_layer(
     layer: Layer,
     *bottoms: Any,
-    backend: str | Backend | None = "reference",
+    backend: AnyBackend = "reference",
     phase: Phase | None = None,
     seed: int = 0,
     differentiable: Sequence[str] | None = None,

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.backend import Backend
 from mocha_core.errors import ConfigurationError
 from mocha_core.layer import Layer
 from mocha_core.net import Net
 from mocha_core.plan import Phase, Section
 from mocha_core.system import System
-from mocha_core.testing.backends import open_any
+from mocha_core.testing.backends import AnyBackend, open_any
 from mocha_core.testing.gradients import numeric_gradient
 from mocha_core.testing.inputs import distinct
 from mocha_core.testing.probe import InputLayer, OffsetLayer, ProjectionLayer
@@ -51,7 +50,7 @@ class Trial:
         layer: Layer,
         bottoms: Sequence[NDArray[Any]],
         *,
-        backend: str | Backend | None = "reference",
+        backend: AnyBackend = "reference",
         dtype: str = "float64",
         seed: int = 0,
         copies: Sequence[Layer] = (),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from mocha_hdf5.reader import Reader
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mocha_core.formats import StoredArray
+
 #: The facts of a snapshot, as UTF-8 JSON in a dataset of bytes.
 FACTS = "facts"
 
@@ -34,20 +37,24 @@ class HDF5Format(Format):
     def save_network(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         _write(path, arrays, sealed=False)
 
-    def load_network(self, path: Path) -> dict[str, NDArray[Any]]:
-        """Also loads the parameters of a snapshot."""
+    @contextmanager
+    def open_network(self, path: Path) -> Iterator[Mapping[str, StoredArray]]:
+        """Also opens the parameters of a snapshot."""
         if seal.is_sealed(path):
-            return self.load_snapshot(path).parameters
-        with Reader(path) as reader:
-            return reader.arrays()
+            with self.open_snapshot(path) as snapshot:
+                yield snapshot.parameters
+        else:
+            with Reader(path) as reader:
+                yield reader.arrays()
 
     def save_snapshot(self, path: Path, snapshot: Snapshot) -> None:
         facts = json.dumps(snapshot.facts, sort_keys=True).encode()
-        arrays = {f"parameters/{key}": array for key, array in snapshot.parameters.items()}
+        arrays: dict[str, StoredArray] = {f"parameters/{key}": array for key, array in snapshot.parameters.items()}
         arrays |= {f"slots/{key}": array for key, array in snapshot.slots.items()}
         _write(path, {FACTS: np.frombuffer(facts, np.uint8), **arrays}, sealed=True)
 
-    def load_snapshot(self, path: Path) -> Snapshot:
+    @contextmanager
+    def open_snapshot(self, path: Path) -> Iterator[Snapshot]:
         seal.check(path)
         with Reader(path) as reader:
             arrays = reader.arrays()
@@ -59,10 +66,10 @@ class HDF5Format(Format):
         for name, array in arrays.items():
             group, _, key = name.partition("/")
             groups.setdefault(group, {})[key] = array
-        return Snapshot(groups["parameters"], groups["slots"], facts)
+        yield Snapshot(groups["parameters"], groups["slots"], facts)
 
 
-def _write(path: Path, arrays: Mapping[str, NDArray[Any]], sealed: bool) -> None:
+def _write(path: Path, arrays: Mapping[str, StoredArray], sealed: bool) -> None:
     """Write arrays by name, so that equal arrays give equal bytes."""
     for name in arrays:
         if any(part in ("", ".") for part in name.split("/")) or "\0" in name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class Snapshot(CoffeeBreak):
     """Saves the run to `snapshot-000500.hdf5` and the like, and what is published to `history.jsonl`.
 
-    At iteration 0 nothing is saved: nothing has been learned. A run that was stopped and loaded again is the
-    uninterrupted run, bit for bit.
+    At iteration 0 nothing is saved: nothing has been learned. A run that is told to stop is saved where it stops.
+    A run that was stopped and loaded again is the uninterrupted run, bit for bit.
 
     Args:
         directory: where the files go; it is created if need be.
@@ -70,6 +71,9 @@ class Snapshot(CoffeeBreak):
         format_of(path).save_snapshot(path, capture(solver, net))
         self._latest = iteration
 
+    def stopped(self, solver: Solver, net: Net) -> None:
+        self.enjoy(solver, net)
+
     def destroy(self, solver: Solver, net: Net) -> None:
         if self._history is not None:
             solver.listeners.remove(self._history.write)
@@ -80,7 +84,7 @@ class Snapshot(CoffeeBreak):
         try:
             if self.directory.is_dir():
                 logger.info("Snapshot directory %s already exists", self.directory)
-                remove_leftovers(self.directory)
+                remove_leftovers(self.directory, "snapshot-*.hdf5")
             else:
                 logger.info("Snapshot directory %s does not exist, creating...", self.directory)
                 self.directory.mkdir(parents=True)
@@ -96,15 +100,19 @@ class Snapshot(CoffeeBreak):
         matches = (re.fullmatch(r"snapshot-(\d+)\.hdf5", path.name) for path in self.directory.iterdir())
         for iteration in sorted({int(match[1]) for match in matches if match}, reverse=True):
             path = self._path(iteration)
-            try:
-                snapshot = format_of(path).load_snapshot(path)
-            except SnapshotError as error:
-                logger.warning("Skipping %s: %s", path.name, error)
-                continue
-            logger.info("Auto-loading from the latest snapshot %s...", path)
-            try:
-                restore(snapshot, solver, net, solver_state=self.also_load_solver_state)
-            except SnapshotError as error:
-                raise SnapshotError(f"'{path}': {error}") from error
+            with ExitStack() as stack:
+                try:
+                    snapshot = stack.enter_context(format_of(path).open_snapshot(path))
+                except FileError as error:
+                    logger.warning("Skipping %s: %s", path.name, error)
+                    continue
+                logger.info("Auto-loading from the latest snapshot %s...", path)
+                try:
+                    restore(snapshot, solver, net, solver_state=self.also_load_solver_state)
+                except SnapshotError as error:
+                    raise SnapshotError(f"'{path}': {error}") from error
+                except FileError as error:  # an array in it cannot be read
+                    logger.warning("Skipping %s: %s", path.name, error)
+                    continue
             self._latest = solver.state.iteration
             return

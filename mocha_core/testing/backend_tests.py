@@ -1,0 +1,390 @@
+"""`BackendTests`: the test class for backends. Needs pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pytest
+
+from mocha_core.array_api import DTYPES
+from mocha_core.backend import Backend
+from mocha_core.errors import BackendError, ConfigurationError, DataError, MochaError, StateError
+from mocha_core.layer import Layer
+from mocha_core.net import Net
+from mocha_core.random import uniform
+from mocha_core.snapshot import capture, restore
+from mocha_core.system import System
+from mocha_core.testing import sample, standard_layers
+from mocha_core.testing.array_cases import USES, evaluate, operands
+from mocha_core.testing.backends import AnyBackend, ReferenceBackend, check_namespace, open_any
+from mocha_core.testing.conformance import Conformance
+from mocha_core.testing.inputs import filled
+from mocha_core.testing.layer_checks import LayerCase, check_reference
+from mocha_core.testing.probe import Drawn
+from mocha_core.testing.tolerances import assert_close
+from mocha_core.testing.work import (
+    WORK,
+    Seen,
+    assert_same_bytes,
+    contents,
+    descent,
+    gradients,
+    net_of,
+    run_rows,
+    train,
+    train_on,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Shapes of arrays that go to the backend and back.
+SHAPES: tuple[tuple[int, ...], ...] = ((), (1,), (7,), (3, 5), (2, 1, 4), (2, 3, 0), (2, 3, 2, 2))
+
+#: How much less exact than one op a whole training run may be.
+OF_A_RUN = 100
+
+#: More elements than any device holds.
+TOO_MANY = 2**46
+
+
+class BackendTests(Conformance):
+    """Everything a backend has to do. Subclass it as `Test...`, and say which:
+
+        class TestAcme(BackendTests):
+            backend = "acme"
+
+    Its arrays and its `xp` are compared with NumPy, and whole nets on it with the kit's reference backend, which
+    runs the ops' own references. The nets are made of ops that only the kit has, so that they run on a backend
+    without any kernel; each standard layer that is installed comes on top, with the kernels chosen for it.
+
+    Attributes:
+        backend: its name, a `Backend`, or a function that makes one (such as the class). One that is given as a
+            `Backend` is used by all tests, and its `close` is called after each of them.
+        tolerances: how close the results of one layer have to be, by dtype. Those of training may be a hundred
+            times less exact.
+        xfail: tests that are known to fail, and why. A backend that cannot know how much memory it has, for
+            example, has `{"test_what_does_not_fit_is_refused": "..."}`.
+    """
+
+    backend: ClassVar[AnyBackend] = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.backend is None and cls.__name__.startswith("Test"):
+            raise ConfigurationError(f"{cls.__name__}: say which backend it tests, such as backend = 'cpu'.")
+
+    def arguments(self) -> dict[str, list[Any]]:
+        return super().arguments() | {
+            "uses": list(USES),
+            "work": list(WORK),
+            "standard": list(standard_layers.CASES),
+            "shape": [pytest.param(shape, id="x".join(map(str, shape)) or "scalar") for shape in SHAPES],
+            "array_dtype": list(DTYPES),
+        }
+
+    @contextmanager
+    def opened(self) -> Iterator[Backend]:
+        """The backend, closed afterwards."""
+        backend = open_any(type(self).backend)
+        try:
+            yield backend
+        finally:
+            backend.close()
+
+    def system(self, dtype: str = "float64", seed: int = 3) -> System:
+        """A system on the backend."""
+        return System(open_any(type(self).backend), dtype=dtype, seed=seed)
+
+    def compare(self, seen: Seen, expected: Mapping[str, Any], dtype: str) -> None:
+        """Raise unless a run gave what another did, up to rounding."""
+        assert seen.keys() == expected.keys()
+        for name, array in expected.items():
+            assert_close(f"'{name}'", seen[name], array, OF_A_RUN * self.tolerances[dtype])
+
+    # The five required things.
+
+    def test_name(self) -> None:
+        with self.opened() as backend:
+            assert isinstance(backend, Backend)
+            assert isinstance(backend.name, str)
+            assert backend.name
+            assert backend.families()[0] == backend.name, "each backend class needs a name of its own"
+
+    def test_namespace_is_complete(self) -> None:
+        with self.opened() as backend:
+            check_namespace(backend.xp, f"backend '{backend.name}'")
+
+    def test_namespace(self, uses: str, dtype: str) -> None:
+        with self.opened() as backend:
+            arrays = {name: placed(backend, array) for name, array in operands(dtype).items()}
+            for number, use in enumerate(USES[uses]):
+                found = evaluate(use, backend.xp, arrays)
+                expected = evaluate(use, np, operands(dtype))
+                for result, wanted in zip(found, map(np.asarray, expected), strict=True):
+                    what, array = f"use {number} of {uses}", backend.to_numpy(result)
+                    if array.dtype != wanted.dtype:
+                        raise AssertionError(f"{what}: expected dtype {wanted.dtype}, received {array.dtype}.")
+                    special = ~np.isfinite(wanted)
+                    np.testing.assert_array_equal(array[special], wanted[special], err_msg=what)
+                    tolerance = self.tolerances.get(str(wanted.dtype), 0.0)
+                    assert_close(what, np.where(special, 0, array), np.where(special, 0, wanted), tolerance)
+
+    def test_operands_are_left_alone(self, dtype: str) -> None:
+        with self.opened() as backend:
+            arrays = {name: placed(backend, array) for name, array in operands(dtype).items()}
+            for uses in USES.values():
+                for use in uses:
+                    evaluate(use, backend.xp, arrays)
+            for name, array in operands(dtype).items():
+                np.testing.assert_array_equal(backend.to_numpy(arrays[name]), array, err_msg=name)
+
+    def test_round_trip(self, shape: tuple[int, ...], array_dtype: str) -> None:
+        with self.opened() as backend:
+            array = whole_numbers(shape).astype(array_dtype)
+            buffer = placed(backend, array)
+            assert tuple(buffer.shape) == shape
+            found = backend.to_numpy(buffer)
+            assert isinstance(found, np.ndarray)
+            assert (found.dtype, found.shape) == (array.dtype, shape)
+            np.testing.assert_array_equal(found, array)
+
+    def test_extreme_values(self, array_dtype: str) -> None:
+        kind = np.dtype(array_dtype)
+        array = np.array([False, True])
+        if kind.kind in "iu":
+            array = np.array([np.iinfo(kind).min, 0, np.iinfo(kind).max], kind)
+        elif kind.kind == "f":
+            limits = np.finfo(kind)
+            array = np.array([np.inf, -np.inf, np.nan, -0.0, limits.max, limits.tiny, limits.eps], kind)
+        with self.opened() as backend:
+            assert backend.to_numpy(placed(backend, array)).tobytes() == array.tobytes()
+
+    def test_slices_of_an_arena_share_its_memory(self, array_dtype: str) -> None:
+        zero, one = np.array([0, 1], array_dtype).tolist()
+        with self.opened() as backend:
+            arena = backend.empty((24,), array_dtype)
+            arena[...] = zero
+            blob = backend.xp.reshape(arena[4:16], (3, 4))
+            expected, values = np.zeros(24, array_dtype), whole_numbers((3, 4)).astype(array_dtype)
+            expected[4:16] = values.ravel()
+            backend.copy_from_numpy(blob, values)
+            np.testing.assert_array_equal(backend.to_numpy(arena), expected)
+            backend.xp.reshape(arena[16:17], ())[...] = one
+            expected[16] = 1
+            np.testing.assert_array_equal(backend.to_numpy(arena), expected)
+            arena[...] = one
+            np.testing.assert_array_equal(backend.to_numpy(blob), np.ones((3, 4), array_dtype))
+
+    def test_what_comes_to_the_host_is_a_copy(self, shape: tuple[int, ...], dtype: str) -> None:
+        with self.opened() as backend:
+            array = whole_numbers(shape).astype(dtype)
+            buffer = placed(backend, array)
+            found = backend.to_numpy(buffer)
+            buffer[...] = -1
+            np.testing.assert_array_equal(found, array)
+            if found.flags.writeable:
+                found[...] = -2
+            np.testing.assert_array_equal(backend.to_numpy(buffer), np.full(shape, -1, dtype))
+
+    def test_what_comes_from_the_host_is_a_copy(self, dtype: str) -> None:
+        with self.opened() as backend:
+            array = np.ones((3, 4), dtype)
+            buffer = placed(backend, array)
+            array[...] = 2
+            np.testing.assert_array_equal(backend.to_numpy(buffer), np.ones((3, 4), dtype))
+
+    def test_copying_casts(self, array_dtype: str) -> None:
+        with self.opened() as backend:
+            for source in (*DTYPES, "int8", "uint8", "int16", "float16"):
+                for shape in ((), (2, 3)):
+                    array = whole_numbers(shape, high=2).astype(source)
+                    buffer = backend.empty(shape, array_dtype)
+                    backend.copy_from_numpy(buffer, array)
+                    np.testing.assert_array_equal(backend.to_numpy(buffer), array.astype(array_dtype), err_msg=source)
+
+    def test_copying_takes_arrays_of_any_layout(self, dtype: str) -> None:
+        base = np.arange(24.0).reshape(4, 6)
+        sources = {
+            "Fortran order": np.asfortranarray(base),
+            "transposed": base.T,
+            "every second": base[::2, 1::2],
+            "backwards": base[::-1, ::-1],
+            "repeated": np.broadcast_to(base[0], (3, 6)),
+            "big-endian": base.astype(">f8"),
+            "little-endian": base.astype("<f4"),
+            "unaligned": np.frombuffer(b"\0" + base.tobytes(), np.uint8)[1:].view(np.float64).reshape(4, 6),
+        }
+        read_only = base.copy()
+        read_only.flags.writeable = False
+        with self.opened() as backend:
+            for name, source in (sources | {"read-only": read_only}).items():
+                buffer = backend.empty(source.shape, dtype)
+                backend.copy_from_numpy(buffer, source)
+                np.testing.assert_array_equal(backend.to_numpy(buffer), source.astype(dtype), err_msg=name)
+
+    def test_random_numbers_are_the_cores_bit_for_bit(self) -> None:
+        iteration, first_row = np.asarray(2**31 - 1, np.int64), np.asarray(192, np.int64)
+        with self.opened() as backend:
+            cells = placed(backend, iteration), placed(backend, first_row)
+            found = uniform(backend.xp, 2**64 - 1, 2**32 - 1, cells[0], cells[1], 33, 17)
+            expected = uniform(np, 2**64 - 1, 2**32 - 1, iteration, first_row, 33, 17)
+            assert backend.to_numpy(found).tobytes() == expected.tobytes()
+
+    # Nets.
+
+    def test_parity(self, work: str, dtype: str) -> None:
+        """Whatever a net does gives what it gives on the reference backend."""
+        with System(ReferenceBackend(), dtype=dtype, seed=3) as system:
+            expected = WORK[work](system, descent)
+        with self.system(dtype) as system:
+            self.compare(WORK[work](system, descent), expected, dtype)
+
+    def test_same_seed_same_bytes(self, work: str, dtype: str) -> None:
+        runs = []
+        for _ in range(2):
+            with self.system(dtype) as system:
+                runs.append(WORK[work](system, descent))
+        assert_same_bytes(*runs)
+
+    def test_two_systems_at_once(self, dtype: str) -> None:
+        with self.system(dtype) as system:
+            alone = contents(net := net_of(system), train(net, max_iter=4))
+        with self.system(dtype) as one, self.system(dtype, seed=4) as two:
+            first, second = net_of(one), net_of(two)
+            solver, other = train(first, max_iter=2), train(second, max_iter=2)
+            train_on(first, solver, 4)
+            train_on(second, other, 4)
+            assert_same_bytes(alone, contents(first, solver))
+            assert contents(second)["first___weight"].tobytes() != alone["first___weight"].tobytes()
+
+    def test_a_padded_batch(self, dtype: str) -> None:
+        """Rows beyond those that count change nothing, whatever they hold."""
+        runs = []
+        for filling in (0.0, 100.0):
+            images, labels = sample.rows(8)
+            images[5:] = filling
+            with self.system(dtype) as system:
+                net = net_of(system, batch=8, arrays=(images, labels))
+                runs.append({"(objective)": run_rows(net, 5)} | gradients(net))
+        self.compare(runs[1], runs[0], dtype)
+
+    def test_resuming_is_exact(self, dtype: str) -> None:
+        """A run that goes on in another system from a snapshot is the uninterrupted one, bit for bit."""
+        with self.system(dtype) as system:
+            net = net_of(system)
+            solver = train(net, max_iter=3)
+            snapshot = capture(solver, net)
+            train_on(net, solver, 7)
+            expected = contents(net, solver)
+        with self.system(dtype) as system:
+            net = net_of(system)
+            solver = descent(max_iter=7)
+            restore(snapshot, solver, net)
+            solver.solve(net)
+            assert_same_bytes(expected, contents(net, solver))
+
+    def test_an_objective_that_is_not_finite_is_reported(self) -> None:
+        images, labels = sample.rows(18)
+        images[13] = np.nan
+        with self.system() as system:
+            net = net_of(system, arrays=(images, labels))
+            solver = descent(max_iter=9)
+            with pytest.raises(MochaError, match="finite"):
+                solver.solve(net)
+
+    def test_a_label_out_of_range_is_reported(self, dtype: str) -> None:
+        """Of three minibatches the last one is invalid: the two before it are learned, and nothing of it."""
+        images, labels = sample.rows(18)
+        with self.system(dtype) as system:
+            net = net_of(system, arrays=(images, labels))
+            expected = contents(net, train(net, max_iter=2))
+        labels[15] = sample.CLASSES
+        with self.system(dtype) as system:
+            net = net_of(system, arrays=(images, labels))
+            solver = descent(max_iter=9)
+            with pytest.raises(
+                DataError, match=r"Layer '(side )?loss' in net 'train': expected labels 0 to 2, received"
+            ):
+                solver.solve(net)
+            assert solver.state.iteration == 2
+            found = {key: array for key, array in contents(net, solver).items() if "centre" not in key}
+            assert_same_bytes({key: expected[key] for key in found}, found)
+
+    def test_closing(self) -> None:
+        system = self.system()
+        net = net_of(system)
+        train(net)
+        system.close()
+        system.close()
+        for use in (net.forward, lambda: net.parameters["first"]["weight"].numpy(), lambda: net_of(system)):
+            with pytest.raises(StateError, match="closed"):
+                use()
+        with self.system() as again:
+            train(net_of(again))
+
+    def test_what_does_not_fit_is_refused(self) -> None:
+        """A parameter or a blob that no device can hold is a `BackendError`, and a smaller net runs afterwards."""
+        with self.system("float32") as system:
+            for layer in (HugeParameter(bottoms=["data"], tops=["huge"]), HugeBlob(bottoms=["data"], tops=["huge"])):
+                with pytest.raises(BackendError, match="bytes"):
+                    Net("huge", system, [sample.data(), layer]).forward()
+            assert np.isfinite(train(net_of(system)).state.objective)
+
+    # The standard layers.
+
+    def standard_case(self, standard: str, dtype: str = "float64") -> LayerCase:
+        """A standard layer on the backend."""
+        layer = standard_layers.make(standard)
+        if not isinstance(layer, Layer):
+            pytest.skip(layer)
+        bottoms = [filled(bottom, 1 + i) for i, bottom in enumerate(standard_layers.CASES[standard][1])]
+        return LayerCase(layer, bottoms, type(self).backend, dtype, seed=1, tolerances=self.tolerances)
+
+    def test_standard_layers(self, standard: str, dtype: str) -> None:
+        """Both phases and all gradients of a standard layer are those of the references."""
+        check_reference(self.standard_case(standard, dtype))
+
+    def test_dropout_drops_what_the_reference_drops(self, dtype: str) -> None:
+        case = self.standard_case("dropout", dtype)
+        found, expected = case.outcome()["y"], case.outcome(backend="reference")["y"]
+        np.testing.assert_array_equal(found != 0, expected != 0)
+
+
+class HugeParameter(Layer):
+    """A parameter that fits nowhere."""
+
+    def build(self, b: Any, x: Any) -> Any:
+        b.param("huge", (TOO_MANY,), Drawn(None))
+        return (x,)
+
+
+class Spread(sample.Tanh):
+    """Each row many times; never computed."""
+
+    name = "mocha.testing.spread"
+
+    def infer(self, x: Any) -> Any:
+        return (x._replace(shape=(x.shape[0], TOO_MANY)),)
+
+
+class HugeBlob(Layer):
+    """A blob that fits nowhere."""
+
+    def build(self, b: Any, x: Any) -> Any:
+        return b.call(Spread(), x)
+
+
+def whole_numbers(shape: tuple[int, ...], high: int = 100) -> NDArray[Any]:
+    """Numbers that every dtype can hold."""
+    return np.random.default_rng(1).integers(0, high, shape)
+
+
+def placed(backend: Backend, array: NDArray[Any]) -> Any:
+    """An array on the backend."""
+    buffer = backend.empty(array.shape, str(array.dtype))
+    backend.copy_from_numpy(buffer, array)
+    return buffer

@@ -1,0 +1,183 @@
+"""What a backend is asked to do: pieces of work on the sample net. Each returns what can be seen of it, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from mocha_core.net import Net
+from mocha_core.plan import Phase, Section
+from mocha_core.solver import Policy, Solver, SolverParameters
+from mocha_core.system import System
+from mocha_core.testing import sample
+from mocha_core.testing.descent import Descent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_core.layer import Layer
+
+Seen: TypeAlias = "dict[str, NDArray[Any]]"
+#: Makes a solver that is told `parameters`, but for the keywords.
+Make: TypeAlias = Callable[..., Solver]
+Work: TypeAlias = Callable[[System, Make], Seen]
+
+
+class Falling(Policy):
+    """A rate that differs in every iteration."""
+
+    def __call__(self, iteration: int) -> float:
+        return 0.04 / (1 + iteration)
+
+
+def net_of(system: System, layers: Sequence[Layer] | None = None, *, name: str = "train", **data: Any) -> Net:
+    """The sample net, with data of its own."""
+    body = sample.body() if layers is None else layers
+    return Net(name, system, [sample.data(**data), *body, *sample.heads()])
+
+
+def parameters(**changes: Any) -> SolverParameters:
+    """What solvers are told."""
+    return replace(SolverParameters(max_iter=5, lr_policy=Falling(), momentum=0.9, regu_coef=0.01), **changes)
+
+
+def descent(**changes: Any) -> Solver:
+    """The kit's own solver."""
+    return Descent(parameters(**changes))
+
+
+def train(net: Net, make: Make = descent, **changes: Any) -> Solver:
+    """Solve, and return the solver."""
+    solver = make(**changes)
+    solver.solve(net)
+    return solver
+
+
+def train_on(net: Net, solver: Solver, max_iter: int) -> None:
+    """Solve until another iteration."""
+    solver.parameters = replace(solver.parameters, max_iter=max_iter)
+    solver.solve(net)
+
+
+def contents(net: Net, solver: Solver | None = None) -> Seen:
+    """Parameters and states, and the solver's slots and last objective."""
+    seen = {key: state.numpy() for key, state in net.states.items()}
+    if solver is not None:
+        seen |= {key: net.system.read(value) for key, value in solver.memories(net).items()}
+        seen["(objective)"] = np.asarray(solver.state.objective)
+    return seen
+
+
+def assert_same_bytes(expected: Seen, found: Seen) -> None:
+    """Raise `AssertionError` unless two runs gave the same, to the bit."""
+    if expected.keys() != found.keys():
+        raise AssertionError(f"expected {', '.join(expected)}, received {', '.join(found)}.")
+    different = [name for name, array in expected.items() if array.tobytes() != found[name].tobytes()]
+    if different:
+        raise AssertionError(f"{', '.join(different)}: expected the same bits, received others.")
+
+
+def gradients(net: Net) -> Seen:
+    """The gradients of all parameters that have one, after a backward run."""
+    computed = net.last_program().plan.gradients
+    items = [(p, g) for g in net.parameters.values() for p in g.values() if p.value in computed]
+    return {f"d {p.key}": net.gradient(p.layer, p.name) for p, _ in items}
+
+
+def run_rows(net: Net, valid_rows: int) -> NDArray[Any]:
+    """Run a minibatch forward and backward of which only the first rows count; returns the objective."""
+    net.forward()
+    for feed in net.feeds.values():
+        feed.seek(0)
+        feed.begin(wrap=True)
+    cells = {"valid_rows": valid_rows, "iteration": 0, "first_row": 0}
+    program = net.last_program()
+    program.run(Section.FORWARD, {name: np.asarray([number]) for name, number in cells.items()})
+    objective = program.objectives
+    net.backward()
+    return objective
+
+
+def forward_and_backward(system: System, make: Make) -> Seen:
+    """Every blob in both phases, and all gradients, of two minibatches."""
+    net = net_of(system)
+    seen: Seen = {}
+    for turn in range(2):
+        seen[f"objective {turn}"] = np.asarray(net.forward())
+        net.backward()
+        seen |= {f"{name} {turn}": blob.numpy() for name, blob in net.blobs.items()}
+        seen |= {f"{name} {turn}": gradient for name, gradient in gradients(net).items()}
+    net.forward(Phase.TEST)
+    return seen | {f"{name} (test)": blob.numpy() for name, blob in net.blobs.items()} | contents(net)
+
+
+def training(system: System, make: Make) -> Seen:
+    """Five iterations, over the end of the data."""
+    net = net_of(system)
+    return contents(net, train(net, make))
+
+
+def accumulating(system: System, make: Make) -> Seen:
+    """Three updates, each of the mean gradient of two minibatches."""
+    net = net_of(system)
+    return contents(net, train(net, make, max_iter=3, accumulate=2))
+
+
+def training_with_frozen_layers(system: System, make: Make) -> Seen:
+    """Freeze, train, unfreeze and train on."""
+    net = net_of(system)
+    net.freeze("first", "tied 2")
+    solver = train(net, make, max_iter=2)
+    frozen = contents(net, solver)
+    net.unfreeze()
+    train_on(net, solver, 4)
+    return {f"{key} (frozen)": array for key, array in frozen.items()} | contents(net, solver)
+
+
+def predicting(system: System, make: Make) -> Seen:
+    """One to nine rows, in batches of one to nine."""
+    net, images = net_of(system), sample.rows(9, seed=11)[0]
+    seen = {f"{n} rows": net.predict(images[:n], "scores") for n in range(1, 10)}
+    return seen | {f"batches of {n}": net.predict(images, "side", batch_size=n) for n in range(1, 10)}
+
+
+def validating(system: System, make: Make) -> Seen:
+    """The whole data set, whose last minibatch is padded, before and after training."""
+    layers = sample.body()
+    net, test = net_of(system, layers), net_of(system, layers, name="test", count=13, batch=8)
+    seen = {"untrained": np.asarray(test.forward_epoch())}
+    train(net, make)
+    seen["trained"] = np.asarray(test.forward_epoch())
+    seen["accuracy"] = np.asarray(test.statistics()["accuracy-accuracy"])
+    seen["training net"] = np.asarray(net.forward_epoch())
+    return seen
+
+
+def taking_turns(system: System, make: Make) -> Seen:
+    """Train, predict, set a parameter and train on: nothing may use an old copy of the parameters."""
+    layers = sample.body()
+    net, test = net_of(system, layers), net_of(system, layers, name="test", count=13, batch=8)
+    images, solver = sample.rows(7, seed=11)[0], make(max_iter=1)
+    seen: Seen = {}
+    for turn in range(3):
+        train_on(net, solver, 2 * turn + 1)
+        seen |= {f"{key} {turn}": array for key, array in contents(net, solver).items()}
+        seen[f"predicted {turn}"] = test.predict(images, "scores", batch_size=3)
+        seen[f"validated {turn}"] = np.asarray(test.forward_epoch())
+        seen[f"forward {turn}"] = np.asarray(net.forward())
+        weight = net.parameters["scores"]["weight"]
+        weight.set(weight.numpy() * 0.75)
+        seen[f"moved {turn}"] = test.predict(images, "scores")
+    return seen
+
+
+WORK: Mapping[str, Work] = {
+    work.__name__.replace("_", " "): work
+    for work in (
+        forward_and_backward, training, accumulating, training_with_frozen_layers, predicting, validating,
+        taking_turns,
+    )
+}  # fmt: skip
