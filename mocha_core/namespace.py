@@ -26,7 +26,7 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
         frame = sys._getframe(1)
         importing = frame.f_code.co_code[frame.f_lasti] == opmap["IMPORT_FROM"]
         missing = UnknownImportError if importing else UnknownNameError
-        package = _first_party(kind, name)
+        package = _first_party(kind, name) or registry.dropped.get(name)
         if package is None:
             raise missing(registry.unknown(name))
         failed = [r for r in manager.records if r.distribution == package and r.status != "ok"]

@@ -4,7 +4,8 @@ import os
 import warnings
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
+from time import perf_counter
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -15,6 +16,8 @@ from mocha_core.errors import PluginError
 from mocha_core.registry import Candidates, Registry
 
 GROUP = "mocha"
+#: Seconds. A plugin that only registers import strings is imported in milliseconds.
+SLOW = 2.0
 
 
 class Registries(SimpleNamespace):
@@ -54,6 +57,15 @@ class PluginRecord:
     status: str = "ok"
     """"ok", "failed" or "disabled"."""
     error: BaseException | None = None
+    seconds: float = 0.0
+    """How long its import took."""
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong with it; empty if nothing is."""
+        if self.error is not None:
+            return f"{type(self.error).__name__}: {self.error}"
+        return f"took {self.seconds:.1f} s to import: register import strings" if self.seconds > SLOW else ""
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version} (entry point '{self.name}')"
@@ -71,14 +83,14 @@ class PluginManager(pluggy.PluginManager):
             getattr(self.hook, f"mocha_register_{kind}").call_historic(kwargs={kind: registry})
 
     def load(self) -> None:
-        """Load every installed plugin, in the order of their names."""
+        """Load every installed plugin: the project's own first, which no other's names can push out; then by name."""
         from mocha_core import _plugin
 
         self.register(_plugin, name="mocha-core")
         disabled = {n.strip() for n in os.environ.get("MOCHA_DISABLED_PLUGINS", "").split(",")} - {""}
-        for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-            name, version = (point.dist.name, point.dist.version) if point.dist else (point.value, "?")
-            record = PluginRecord(point.name, name, version)
+        for point in sorted(entry_points(group=GROUP), key=_order):
+            name, number = (point.dist.name, point.dist.version) if point.dist else (point.value, "?")
+            record = PluginRecord(point.name, name, number)
             self.records.append(record)
             if disabled & {"*", record.name, record.distribution}:
                 record.status = "disabled"
@@ -87,16 +99,22 @@ class PluginManager(pluggy.PluginManager):
 
     def _load_one(self, point: EntryPoint, record: PluginRecord) -> None:
         try:
+            check_core_version(point, record)
+            started = perf_counter()
             plugin = point.load()
+            record.seconds = perf_counter() - started
             self.add_plugin(plugin, record.distribution)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             record.status, record.error = "failed", error
-            message = f"Plugin {record} failed to load: {type(error).__name__}: {error}"
+            message = f"Plugin {record} failed to load: {record.complaint.rstrip('.')}"
             if os.environ.get("MOCHA_STRICT_PLUGINS", "") not in ("", "0"):
                 raise PluginError(f"{message}. Unset MOCHA_STRICT_PLUGINS to go on without it.") from error
             warnings.warn(f"{message}. Everything else works without it.", RuntimeWarning, stacklevel=2)
+        else:
+            if record.complaint:
+                warnings.warn(f"Plugin {record} {record.complaint}.", RuntimeWarning, stacklevel=2)
 
     def add_plugin(self, plugin: object, name: str) -> None:
         """Register a plugin object under a name; on any error nothing of it stays behind."""
@@ -120,9 +138,37 @@ class PluginManager(pluggy.PluginManager):
         self.registries.drop(name)
 
 
+def _order(point: EntryPoint) -> tuple[bool, str]:
+    ours = point.dist is not None and point.dist.name.startswith("mocha-")
+    return not ours, point.name
+
+
+def check_core_version(point: EntryPoint, record: PluginRecord) -> None:
+    """Raise `PluginError` if the plugin's distribution requires another version of mocha-core than this one."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    for text in (point.dist and point.dist.requires) or ():
+        required = Requirement(text)
+        applies = required.marker is None or required.marker.evaluate({"extra": ""})
+        if canonicalize_name(required.name) != "mocha-core" or not applies:
+            continue
+        installed = version("mocha-core")
+        if not required.specifier.contains(installed, prereleases=True):
+            raise PluginError(
+                f"{record.distribution} {record.version} requires mocha-core{required.specifier}, and mocha-core "
+                f"{installed} is installed. Install versions that fit: pip install --upgrade mocha-core "
+                f"{record.distribution}"
+            )
+
+
 @cache
 def plugin_manager() -> PluginManager:
-    """The manager, with all installed plugins loaded at the first call."""
+    """The manager, with all installed plugins loaded at the first call.
+
+    That is when a name is first taken from a namespace (`layers.PoolingLayer`), a `System` or a `Net` is made, a
+    file format is looked up or the command `mocha` runs. Importing anything of `mocha_core` loads no plugin.
+    """
     manager = PluginManager()
     manager.load()
     return manager

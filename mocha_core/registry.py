@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,8 @@ class Registry:
         self.plugin = "mocha-core"
         """Whose registrations are coming in; the plugin manager sets it."""
         self._entries: list[Entry] = []
+        self.dropped: dict[str, str] = {}
+        """Names that were taken back, and from which plugin."""
 
     def add(self, name: str, target: Any, *, priority: int = 0, **options: Any) -> None:
         """Register `target` (an import string, or an object) under `name`.
@@ -97,7 +99,8 @@ class Registry:
         return f"No {self.kind} '{name}'. {hint} `mocha plugins` lists what is installed."
 
     def drop(self, plugin: str) -> None:
-        """Forget everything a plugin registered."""
+        """Take back everything a plugin registered."""
+        self.dropped |= dict.fromkeys(self.owned(plugin), plugin)
         self._entries = [e for e in self._entries if e.plugin != plugin]
 
     def owned(self, plugin: str) -> list[str]:
@@ -119,3 +122,19 @@ class Candidates(Registry):
         if not all(isinstance(part, str) for part in where) or len(where) < 2:
             raise ConfigurationError(f"{self.kind}: expected names and then a target, received {key!r}.")
         self._entries.append(Entry("/".join(where), target, self.plugin, priority))
+
+    def conflicts(self) -> list[list[Entry]]:
+        """Entries of one key and one priority: where several of them accept, none is chosen."""
+        alike: dict[tuple[str, int], list[Entry]] = {}
+        for entry in self._entries:
+            alike.setdefault((entry.name, entry.priority), []).append(entry)
+        return [entries for entries in alike.values() if len(entries) > 1]
+
+
+def way_out(op: str, entries: Sequence[Entry]) -> str:
+    """What a user can do where entries of equal priority serve an op."""
+    plugins = [entry.plugin for entry in entries]
+    for plugin in plugins:
+        if plugins.count(plugin) == 1:
+            return f"Choose one with System(..., prefer={{'{op}': '{plugin}'}})."
+    return f"They are of one plugin, so `prefer` cannot choose. Disable it: MOCHA_DISABLED_PLUGINS={plugins[0]}"

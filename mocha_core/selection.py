@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mocha_core.errors import BackendError, PluginError
 from mocha_core.kernel import Kernel, Reference
 from mocha_core.plan import Call, Half, Step
-from mocha_core.registry import Candidates, Entry
+from mocha_core.registry import Candidates, Entry, way_out
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
@@ -90,11 +90,10 @@ class Selector:
         wanted = self.backend.prefer.get(op)
         chosen = [entry for entry in entries if entry.plugin == wanted]
         if len(chosen) != 1:
-            plugins = [entry.plugin for entry in entries]
+            plugins = ", ".join(entry.plugin for entry in entries)
             raise PluginError(
                 f"Several {what} of equal priority {entries[0].priority} serve op '{op}' on backend "
-                f"'{self.backend.name}', from {', '.join(plugins)}. Choose one with "
-                f"System(..., prefer={{'{op}': '{plugins[0]}'}})."
+                f"'{self.backend.name}', from {plugins}. {way_out(op, entries)}"
             )
         return chosen[0]
 

@@ -1,27 +1,29 @@
 """Broken plugins harm nobody: each is rolled back, recorded and named; strict mode raises instead."""
 
+import re
 import sys
 import types
 import warnings
 
 import pytest
 
+from mocha_core import __version__ as VERSION
 from mocha_core import hookimpl, plugins
 from mocha_core.errors import PluginError
 from mocha_core.plugins import PluginManager
 
 
 class Distribution:
-    def __init__(self, name, version="1.2"):
-        self.name, self.version = name, version
+    def __init__(self, name, requires=None):
+        self.name, self.version, self.requires = name, "1.2", requires
 
 
 class Point:
     """An entry point whose module is a function that returns the plugin, or raises."""
 
-    def __init__(self, name, load, distribution=None):
+    def __init__(self, name, load, distribution=None, requires=None):
         self.name, self.value, self.load = name, f"{name}:plugin", load
-        self.dist = Distribution(distribution or f"acme-{name}")
+        self.dist = Distribution(distribution or f"acme-{name}", requires)
 
 
 def good(name="Good"):
@@ -144,6 +146,63 @@ def test_plugins_load_in_the_order_of_their_names(load):
 
     load(point("b"), point("c"), point("a"))
     assert loaded == ["a", "b", "c"]
+
+
+def test_the_projects_own_plugins_load_first(load):
+    """Whatever a third party calls its own, it cannot take a name from under them."""
+    ours = Point("z-pooling", lambda: good(name="PoolingLayer"), "mocha-pooling")
+    theirs = Point("a-pooling", lambda: good(name="PoolingLayer"))
+    manager, (warning,) = load(theirs, ours)
+    assert [(r.distribution, r.status) for r in manager.records] == [
+        ("mocha-pooling", "ok"),
+        ("acme-a-pooling", "failed"),
+    ]
+    assert "by plugin 'mocha-pooling' and by plugin 'acme-a-pooling'" in warning
+
+
+OTHER_CORES = [
+    "mocha-core<0.1",
+    "mocha-core>=99",
+    "Mocha_Core ~= 9.0",
+    "mocha-core[testing]==0.0.2; python_version > '3'",
+]
+THIS_CORE = [
+    "mocha-core", f"mocha-core~={VERSION}", f"mocha.core=={VERSION}; python_version > '3'", "mocha-core-extra>=99",
+    "mocha-core>=99; python_version < '3'", "mocha-core>=99; extra == 'test'", "numpy<0.1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("requirement", OTHER_CORES)
+def test_a_plugin_for_another_core_is_not_imported(load, requirement):
+    point = Point("old", raising(AssertionError("imported")), requires=["numpy>=2", requirement])
+    manager, (warning,) = load(point, Point("z-late", good))
+    assert re.search(
+        rf"PluginError: acme-old 1\.2 requires mocha-core[<>~=]+[\d.]+, and mocha-core {re.escape(VERSION)} is "
+        r"installed. .* pip install --upgrade mocha-core acme-old",
+        warning,
+    )
+    assert [r.status for r in manager.records] == ["failed", "ok"]
+
+
+@pytest.mark.parametrize("requirement", THIS_CORE)
+def test_other_requirements_do_not_matter(load, requirement):
+    manager, caught = load(Point("a", good, requires=[requirement]))
+    assert [r.status for r in manager.records] == ["ok"]
+    assert caught == []
+
+
+def test_a_requirement_that_cannot_be_read_is_named(load):
+    _, (warning,) = load(Point("a", good, requires=["mocha-core =/= 1"]))
+    assert "Plugin acme-a 1.2 (entry point 'a') failed to load: InvalidRequirement" in warning
+
+
+def test_a_plugin_that_is_slow_to_import_works_and_is_named(load, monkeypatch):
+    clock = iter([0.0, 0.4, 1.0, 11.04])
+    monkeypatch.setattr(plugins, "perf_counter", lambda: next(clock))
+    manager, (warning,) = load(Point("a", good), Point("b", lambda: good(name="Slow")))
+    assert warning == "Plugin acme-b 1.2 (entry point 'b') took 10.0 s to import: register import strings."
+    assert [(r.status, r.complaint != "") for r in manager.records] == [("ok", False), ("ok", True)]
+    assert manager.registries.layers.names() == ["Good", "Slow"]
 
 
 def test_two_entry_points_of_one_distribution_do_not_unload_the_first(load):

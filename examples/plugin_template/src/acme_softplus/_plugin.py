@@ -1,0 +1,20 @@
+"""What this distribution registers. Imports nothing but the core's marker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mocha_core import hookimpl
+
+if TYPE_CHECKING:
+    from mocha_core.registry import Registry
+
+
+@hookimpl
+def mocha_register_layers(layers: Registry) -> None:
+    layers.add("AcmeSoftplusLayer", "acme_softplus.layer:AcmeSoftplusLayer")
+
+
+@hookimpl
+def mocha_register_ops(ops: Registry) -> None:
+    ops.add("acme_softplus", "acme_softplus.layer:AcmeSoftplus")

@@ -1,0 +1,44 @@
+"""Mocha's own test classes, run on this plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from acme_softplus.layer import AcmeSoftplus, AcmeSoftplusLayer
+from numpy.typing import NDArray
+
+from mocha_core.errors import ConfigurationError
+from mocha_core.testing import LayerTests, OpCase, OpTests
+from mocha_core.testing.inputs import distinct
+
+X = distinct((4, 3), low=-3.0, high=3.0)
+
+
+def softplus(x: NDArray[Any], sharpness: float) -> NDArray[Any]:
+    return np.asarray(np.logaddexp(0.0, sharpness * x) / sharpness)
+
+
+class TestAcmeSoftplusLayer(LayerTests):
+    cases = {
+        "layer": (AcmeSoftplusLayer(bottoms=["x"], tops=["y"]), [X]),
+        "sharp": (AcmeSoftplusLayer(sharpness=5, bottoms=["x"], tops=["y"]), [X]),
+    }
+
+    def expected(self, layer: Any, bottoms: Sequence[NDArray[Any]], parameters: Mapping[str, NDArray[Any]]) -> Any:
+        return [softplus(bottoms[0], layer.sharpness)]
+
+
+class TestAcmeSoftplus(OpTests):
+    cases = {"op": OpCase(AcmeSoftplus(1.0), [X]), "large": OpCase(AcmeSoftplus(2.0), [1000.0 * X])}
+
+    def expected(self, op: Any, inputs: Sequence[NDArray[Any]]) -> Sequence[Any]:
+        return [softplus(inputs[0], op.sharpness)]
+
+
+@pytest.mark.parametrize("sharpness", [0, -1, float("nan"), "steep"])
+def test_a_sharpness_that_makes_no_sense_is_refused(sharpness: Any) -> None:
+    with pytest.raises(ConfigurationError, match="expected sharpness to be a finite number in"):
+        AcmeSoftplusLayer(sharpness=sharpness, bottoms=["x"], tops=["y"])

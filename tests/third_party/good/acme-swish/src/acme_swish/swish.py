@@ -1,0 +1,43 @@
+"""`SwishLayer` and its op. Knows of no backend."""
+
+from mocha_core import checks
+from mocha_core.errors import ShapeError
+from mocha_core.layer import ComputationLayer
+from mocha_core.op import Op
+
+
+class Swish(Op):
+    """y = x s, where s = 1 / (1 + exp(-beta x)); dx = dy (s + beta x s (1 - s))."""
+
+    name = "acme_swish"
+    backward_reads = ("x0",)
+    beta: float
+
+    def infer(self, x):
+        if x.dtype not in ("float32", "float64"):
+            raise ShapeError(f"expected a blob of floating-point numbers, received {x}.")
+        return (x,)
+
+    def forward(self, xp, x):
+        return x * sigmoid(xp, self.beta * x)
+
+    def backward(self, xp, dy, x, y, wanted):
+        s = sigmoid(xp, self.beta * x[0])
+        return (dy[0] * (s + self.beta * x[0] * s * (1.0 - s)),)
+
+
+def sigmoid(xp, x):
+    return 0.5 + 0.5 * xp.tanh(0.5 * x)  # exp would overflow
+
+
+class SwishLayer(ComputationLayer):
+    """Bottoms: one of floating-point numbers, of any shape. Tops: one of the same shape."""
+
+    beta: float = 1.0
+
+    def check(self):
+        super().check()
+        self.replace_field("beta", checks.number(self, "beta", self.beta))
+
+    def build(self, b, x):
+        return b.call(Swish(self.beta), x)
