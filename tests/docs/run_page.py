@@ -132,8 +132,10 @@ class Page:
         source = (folder / "src").resolve()
         information = source / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
         information.mkdir()
-        metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-        (information / "METADATA").write_text(metadata, encoding="utf-8")
+        metadata = {"Metadata-Version": "2.4", "Name": project["name"], "Version": project["version"]}
+        lines = [*metadata.items(), ("License-Expression", project["license"])]
+        lines += [("Requires-Dist", requirement) for requirement in project["dependencies"]]
+        (information / "METADATA").write_text("".join(f"{k}: {v}\n" for k, v in lines), encoding="utf-8")
         points = [
             f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in named.items())
             for group, named in project["entry-points"].items()
