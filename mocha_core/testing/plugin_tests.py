@@ -50,9 +50,10 @@ import json
 from mocha_core.plugins import plugin_manager
 
 manager = plugin_manager()
+names = [record.distribution for record in manager.records]
 print(json.dumps([
     {r.distribution: f"{r.status}: {r.error}" for r in manager.records},
-    {r.distribution: sum(len(x.owned(r.distribution)) for x in manager.registries.all().values()) for r in manager.records},
+    {name: sum(len(r.owned(name)) for r in manager.registries.all().values()) for name in names},
 ]))
 """
 #: Prints which modules importing an entry point's module brings, and where they come from.
