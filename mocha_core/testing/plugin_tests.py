@@ -155,8 +155,9 @@ class PluginTests(Conformance):
 
     def test_it_can_be_disabled(self) -> None:
         """Without it, everything else is as it is with it."""
+        disabled = f"{os.environ.get('MOCHA_DISABLED_PLUGINS', '')},{self.name}"
         states, owned = json.loads(self.run(STATES, MOCHA_STRICT_PLUGINS=""))
-        without, left = json.loads(self.run(STATES, MOCHA_STRICT_PLUGINS="", MOCHA_DISABLED_PLUGINS=self.name))
+        without, left = json.loads(self.run(STATES, MOCHA_STRICT_PLUGINS="", MOCHA_DISABLED_PLUGINS=disabled))
         assert without.pop(self.name).startswith("disabled")
         assert left.pop(self.name) == 0
         assert without == {name: state for name, state in states.items() if name != self.name}

@@ -15,7 +15,7 @@ def modules_after(code):
 
 def heavy(modules):
     """Third-party modules and plugins; editable installs put finders of their own there, which do not count."""
-    names = {"numpy", "h5py", "pluggy", "cupy", "cffi", "threadpoolctl", "tqdm", "importlib.metadata"}
+    names = {"numpy", "h5py", "packaging", "pluggy", "cupy", "cffi", "threadpoolctl", "tqdm", "importlib.metadata"}
     plugins = {m for m in modules if m.startswith("mocha_") and not m.startswith("mocha_core")}
     return (modules & names) | plugins
 

@@ -36,6 +36,14 @@ def test_the_command_lists_every_plugin_as_working():
     assert all(line.endswith(": ok") for line in states)
 
 
+def test_a_new_plugin_is_written(tmp_path):
+    said = mocha_command("new-plugin", "cold-brew", "--to", str(tmp_path))
+    assert f"cd {tmp_path / 'cold-brew'}" in said
+    source = (tmp_path / "cold-brew" / "src" / "cold_brew" / "layer.py").read_text(encoding="utf-8")
+    assert "class ColdBrewLayer" in source
+    assert (tmp_path / "cold-brew" / ".github" / "workflows" / "test.yml").is_file()
+
+
 def test_embedded_digits_are_converted_and_learned(tmp_path):
     mocha_command("data", "mnist", "--to", str(tmp_path))
 

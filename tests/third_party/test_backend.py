@@ -9,7 +9,11 @@ from mocha_cpu.backend import CPUBackend
 import mocha_core as mocha
 from mocha_core import backends, layers
 from mocha_core.backend import Backend
-from mocha_core.testing import assert_close
+from mocha_core.testing import BackendTests, assert_close
+
+
+class TestAcme(BackendTests):
+    backend = "acme"
 
 
 def test_it_has_the_five_required_things_and_nothing_else(lines_of_code):

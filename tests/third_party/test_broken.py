@@ -145,15 +145,15 @@ def test_lenet_trains_and_resumes(python, digits, tmp_path):
 
 
 def test_all_that_work_pass_their_tests_beside_them(python):
-    others = [path for path in HERE.glob("test_*.py") if path.name not in ("test_broken.py", "test_template.py")]
-    assert len(others) > 4
-    done = python(
-        "-m", "pytest", "-q", "-W", "ignore::RuntimeWarning", "-p", "no:cacheprovider", "--rootdir", HERE.parents[1],
-        "-c", HERE.parents[1] / "pyproject.toml", *others,
-    )  # fmt: skip
+    """Without the kit's long classes, which run alone."""
+    root = HERE.parents[1]
+    options = ["-q", "-W", "ignore::RuntimeWarning", "-p", "no:cacheprovider", "-c", root / "pyproject.toml"]
+    ours = [HERE / f"test_{name}.py" for name in ("broken", "plugins", "template")]
+    chosen = ["-k", "not TestAcme and not TestNPZ", *(f"--ignore={path}" for path in ours)]
+    done = python("-m", "pytest", *options, "--rootdir", root, *chosen, HERE)
     assert done.returncode == 0, done.stdout
-    assert re.search(r"\d\d\d passed", done.stdout)
-    assert "failed" not in done.stdout
+    (passed,) = re.findall(r"(\d+) passed", done.stdout)
+    assert int(passed) > 150
 
 
 CONFLICT = """

@@ -20,7 +20,7 @@ class Rival:
 
     @hookimpl
     def mocha_register_kernels(self, kernels):
-        kernels.add("acme_swish", "cpu", lambda backend, call: Swish(call))
+        kernels.add("acme_swish", "cpu", lambda backend, call: Swish(call, call.op.beta))
 
 
 @pytest.fixture

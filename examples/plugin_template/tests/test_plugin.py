@@ -11,7 +11,7 @@ from acme_softplus.layer import AcmeSoftplus, AcmeSoftplusLayer
 from numpy.typing import NDArray
 
 from mocha_core.errors import ConfigurationError
-from mocha_core.testing import LayerTests, OpCase, OpTests
+from mocha_core.testing import LayerTests, OpCase, OpTests, PluginTests
 from mocha_core.testing.inputs import distinct
 
 X = distinct((4, 3), low=-3.0, high=3.0)
@@ -36,6 +36,10 @@ class TestAcmeSoftplus(OpTests):
 
     def expected(self, op: Any, inputs: Sequence[NDArray[Any]]) -> Sequence[Any]:
         return [softplus(inputs[0], op.sharpness)]
+
+
+class TestPlugin(PluginTests):
+    distribution = "acme-softplus"
 
 
 @pytest.mark.parametrize("sharpness", [0, -1, float("nan"), "steep"])

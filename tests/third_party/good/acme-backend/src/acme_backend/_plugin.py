@@ -1,6 +1,7 @@
 from mocha_core import hookimpl
+from mocha_core.registry import Registry
 
 
 @hookimpl
-def mocha_register_backends(backends):
+def mocha_register_backends(backends: Registry) -> None:
     backends.add("acme", "acme_backend.backend:AcmeBackend", priority=-1)

@@ -1,6 +1,7 @@
 from mocha_core import hookimpl
+from mocha_core.registry import Registry
 
 
 @hookimpl
-def mocha_register_coffee(coffee):
+def mocha_register_coffee(coffee: Registry) -> None:
     coffee.add("ParameterNorms", "acme_coffee.parameter_norms:ParameterNorms")

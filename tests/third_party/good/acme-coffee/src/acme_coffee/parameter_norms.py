@@ -4,12 +4,14 @@ import numpy as np
 
 from mocha_core.coffee_break import CoffeeBreak
 from mocha_core.log import logger
+from mocha_core.net import Net
+from mocha_core.solver import Solver
 
 
 class ParameterNorms(CoffeeBreak):
     """Logs the Euclidean norm of each parameter, and publishes "norms" with all of them."""
 
-    def enjoy(self, solver, net):
+    def enjoy(self, solver: Solver, net: Net) -> None:
         norms = {key: float(np.linalg.norm(state.numpy())) for key, state in net.states.items()}
         for key, norm in norms.items():
             logger.info("%06d :: |%s| = %.6f", solver.state.iteration, key, norm)

@@ -1,11 +1,17 @@
 from mocha_core import hookimpl
+from mocha_core.registry import Candidates, Registry
 
 
 @hookimpl
-def mocha_register_fusions(fusions):
+def mocha_register_fusions(fusions: Candidates) -> None:
     fusions.add("relu", "forward", "cpu", "acme_fusion.inner_product_relu:rewrite")
 
 
 @hookimpl
-def mocha_register_kernels(kernels):
+def mocha_register_kernels(kernels: Candidates) -> None:
     kernels.add("acme_inner_product_relu", "cpu", "acme_fusion.inner_product_relu:build")
+
+
+@hookimpl
+def mocha_register_ops(ops: Registry) -> None:
+    ops.add("acme_inner_product_relu", "acme_fusion.inner_product_relu:InnerProductReLU")

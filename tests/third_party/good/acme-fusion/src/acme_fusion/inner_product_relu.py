@@ -1,10 +1,15 @@
 """An inner product and the rectifier after it as one step, so that what lies between them needs no memory."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from mocha_core.kernel import Kernel
+from mocha_core.backend import Backend
+from mocha_core.fusion import Graph, Rewritten
+from mocha_core.kernel import Kernel, Runnable
 from mocha_core.op import Op
-from mocha_core.plan import Call, Half, forward_step
+from mocha_core.plan import Call, Half, Step, forward_step
 from mocha_core.value import Spec
 
 
@@ -14,27 +19,28 @@ class InnerProductReLU(Op):
     name = "acme_inner_product_relu"
     epsilon: float
 
-    def infer(self, x, w, b):
+    def infer(self, x: Spec, w: Spec, b: Spec) -> tuple[Spec, ...]:
         return (Spec((x.shape[0], *b.shape), x.dtype),)
 
 
-def rewrite(graph, relu):
+def rewrite(graph: Graph, relu: Step) -> Rewritten | None:
     product = graph.maker(relu.ins[0])
     if product is None or product.key != ("inner_product", Half.FORWARD) or product.outs != relu.ins:
         return None
-    op = InnerProductReLU(relu.call.op.epsilon)
-    return [product, relu], forward_step(Call(op, product.call.ins, relu.call.outs, product.call.layer))
+    op: Any = relu.call.op
+    fused = Call(InnerProductReLU(op.epsilon), product.call.ins, relu.call.outs, product.call.layer)
+    return [product, relu], forward_step(fused)
 
 
 class FusedKernel(Kernel):
-    def __init__(self, call):
-        self.epsilon = call.op.epsilon
+    def __init__(self, epsilon: float) -> None:
+        self.epsilon = epsilon
 
-    def forward(self, ins, outs, add):
+    def forward(self, ins: Sequence[Any], outs: Sequence[Any], add: Sequence[bool]) -> Runnable:
         (x, w, b), (y,) = ins, outs
         x, w = x.reshape(len(x), -1), w.T
 
-        def run():
+        def run() -> None:
             np.matmul(x, w, out=y)
             np.add(y, b, out=y)
             np.maximum(y, self.epsilon, out=y)
@@ -42,5 +48,6 @@ class FusedKernel(Kernel):
         return run
 
 
-def build(backend, call):
-    return FusedKernel(call)
+def build(backend: Backend, call: Call) -> Kernel:
+    op: Any = call.op
+    return FusedKernel(op.epsilon)

@@ -1,6 +1,7 @@
 from mocha_core import hookimpl
+from mocha_core.registry import Registry
 
 
 @hookimpl
-def mocha_register_layers(layers):
+def mocha_register_layers(layers: Registry) -> None:
     layers.add("ResidualLayer", "acme_residual.residual:ResidualLayer")

@@ -5,13 +5,15 @@ from mocha_layers_std.element_wise import Add
 from mocha_layers_std.inner_product import InnerProduct
 from mocha_layers_std.neurons.tanh import Tanh
 
+from mocha_core.builder import Builder
 from mocha_core.layer import TrainableLayer
+from mocha_core.value import Value
 
 
 class ResidualLayer(TrainableLayer):
     """y = x + tanh(W x + b), of an x of shape (N, features)."""
 
-    def build(self, b, x):
+    def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         features = x.shape[1]
         weight = b.param("weight", (features, features), XavierInitializer(), L2Regu(1))
         bias = b.param("bias", (features,), ConstantInitializer(0), multiplier=2.0)

@@ -1,6 +1,7 @@
 from mocha_core import hookimpl
+from mocha_core.registry import Candidates
 
 
 @hookimpl
-def mocha_register_kernels(kernels):
+def mocha_register_kernels(kernels: Candidates) -> None:
     kernels.add("acme_swish", "cpu", "acme_swish_cpu.kernel:build")

@@ -1,30 +1,34 @@
 """Swish on the cpu backend, without temporary arrays; in float32 only."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from mocha_core.kernel import Kernel
+from mocha_core.backend import Backend
+from mocha_core.kernel import Kernel, Runnable
+from mocha_core.plan import Call
 
 
 class Swish(Kernel):
-    def __init__(self, call):
-        self.half = 0.5 * call.op.beta
-        self.beta = call.op.beta
+    def __init__(self, call: Call, beta: float) -> None:
+        self.beta = beta
         self.forward_workspace = (call.ins[0].spec,)
         self.backward_workspace = (call.ins[0].spec,) * 2
 
-    def forward(self, ins, outs, add):
+    def forward(self, ins: Sequence[Any], outs: Sequence[Any], add: Sequence[bool]) -> Runnable:
         (x,), (y, s) = ins, outs
 
-        def run():
+        def run() -> None:
             self.sigmoid(x, s)
             np.multiply(x, s, out=y)
 
         return run
 
-    def backward(self, ins, outs, add):
+    def backward(self, ins: Sequence[Any], outs: Sequence[Any], add: Sequence[bool]) -> Runnable:
         (dy, x, _), (dx, s, scratch) = ins, outs
 
-        def run():
+        def run() -> None:
             self.sigmoid(x, s)
             np.subtract(1.0, s, out=scratch)
             np.multiply(scratch, x, out=scratch)
@@ -39,12 +43,13 @@ class Swish(Kernel):
 
         return run
 
-    def sigmoid(self, x, out):
-        np.multiply(x, self.half, out=out)
+    def sigmoid(self, x: Any, out: Any) -> None:
+        np.multiply(x, 0.5 * self.beta, out=out)
         np.tanh(out, out=out)
         np.multiply(out, 0.5, out=out)
         np.add(out, 0.5, out=out)
 
 
-def build(backend, call):
-    return Swish(call) if call.ins[0].dtype == "float32" else None
+def build(backend: Backend, call: Call) -> Kernel | None:
+    op: Any = call.op
+    return Swish(call, op.beta) if call.ins[0].dtype == "float32" else None

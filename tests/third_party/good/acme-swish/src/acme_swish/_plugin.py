@@ -1,11 +1,12 @@
 from mocha_core import hookimpl
+from mocha_core.registry import Registry
 
 
 @hookimpl
-def mocha_register_layers(layers):
+def mocha_register_layers(layers: Registry) -> None:
     layers.add("SwishLayer", "acme_swish.swish:SwishLayer")
 
 
 @hookimpl
-def mocha_register_ops(ops):
+def mocha_register_ops(ops: Registry) -> None:
     ops.add("acme_swish", "acme_swish.swish:Swish")

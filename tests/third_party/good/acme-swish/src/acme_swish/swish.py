@@ -1,9 +1,12 @@
 """`SwishLayer` and its op. Knows of no backend."""
 
 from mocha_core import checks
+from mocha_core.array_api import Array, Arrays, Gradients, Namespace
+from mocha_core.builder import Builder
 from mocha_core.errors import ShapeError
 from mocha_core.layer import ComputationLayer
 from mocha_core.op import Op
+from mocha_core.value import Spec, Value
 
 
 class Swish(Op):
@@ -13,20 +16,20 @@ class Swish(Op):
     backward_reads = ("x0",)
     beta: float
 
-    def infer(self, x):
+    def infer(self, x: Spec) -> tuple[Spec, ...]:
         if x.dtype not in ("float32", "float64"):
             raise ShapeError(f"expected a blob of floating-point numbers, received {x}.")
         return (x,)
 
-    def forward(self, xp, x):
+    def forward(self, xp: Namespace, x: Array) -> Array:
         return x * sigmoid(xp, self.beta * x)
 
-    def backward(self, xp, dy, x, y, wanted):
+    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: object) -> Gradients:
         s = sigmoid(xp, self.beta * x[0])
         return (dy[0] * (s + self.beta * x[0] * s * (1.0 - s)),)
 
 
-def sigmoid(xp, x):
+def sigmoid(xp: Namespace, x: Array) -> Array:
     return 0.5 + 0.5 * xp.tanh(0.5 * x)  # exp would overflow
 
 
@@ -35,9 +38,9 @@ class SwishLayer(ComputationLayer):
 
     beta: float = 1.0
 
-    def check(self):
+    def check(self) -> None:
         super().check()
         self.replace_field("beta", checks.number(self, "beta", self.beta))
 
-    def build(self, b, x):
+    def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         return b.call(Swish(self.beta), x)

@@ -1,0 +1,7 @@
+from mocha_core import hookimpl
+from mocha_core.registry import Registry
+
+
+@hookimpl
+def mocha_register_formats(formats: Registry) -> None:
+    formats.add(".npz", "acme_npz.format:NPZFormat")

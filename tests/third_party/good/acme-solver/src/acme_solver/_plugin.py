@@ -1,0 +1,12 @@
+from mocha_core import hookimpl
+from mocha_core.registry import Registry
+
+
+@hookimpl
+def mocha_register_solvers(solvers: Registry) -> None:
+    solvers.add("AcmeNesterov", "acme_solver.nesterov:AcmeNesterov")
+
+
+@hookimpl
+def mocha_register_ops(ops: Registry) -> None:
+    ops.add("acme_nesterov", "acme_solver.nesterov:AcmeNesterovUpdate")

@@ -1,0 +1,23 @@
+"""`AcmeNesterov`: Nesterov's accelerated gradient, and its rule."""
+
+from mocha_core.array_api import Array, Namespace
+from mocha_core.solver import Solver
+from mocha_core.update import UpdateOp
+
+
+class AcmeNesterovUpdate(UpdateOp):
+    """v' = m v + lr g; w -= (1 + m) v' - m v."""
+
+    name = "acme_nesterov"
+    slots = ("velocity",)
+    cells = ("learning_rate", "momentum")
+
+    def rule(
+        self, xp: Namespace, w: Array, g: Array, velocity: Array, learning_rate: Array, momentum: Array
+    ) -> tuple[Array, Array]:
+        new = momentum * velocity + learning_rate * g
+        return (1.0 + momentum) * new - momentum * velocity, new
+
+
+class AcmeNesterov(Solver):
+    update_op = AcmeNesterovUpdate
