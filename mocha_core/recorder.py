@@ -79,6 +79,9 @@ class Recorder:
                 raise TopologyError(
                     f"expected {len(tops)} tops, received {len(layer.tops)} ({', '.join(layer.tops) or 'none'})."
                 )
+            for name, value in zip(layer.tops, tops, strict=True):
+                if value.spec.size == 0:
+                    raise ShapeError(f"its top '{name}' would be {value.spec}, which has no elements.")
         except (MochaError, TypeError) as error:
             given = ", ".join(f"'{n}' {v.spec}" for n, v in zip(layer.bottoms, bottoms, strict=True))
             kind = type(error) if isinstance(error, MochaError) else TopologyError

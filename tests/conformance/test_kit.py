@@ -50,6 +50,11 @@ class Scale(Op):
 
 
 class ScaleLayer(TrainableLayer):
+    def check(self):
+        super().check()
+        if not self.bottoms:
+            raise ConfigurationError(f"{self}: expected one or more bottoms, received none.")
+
     def build(self, b, *bottoms):
         w = b.param("scale", bottoms[0].shape[1:], Drawn(3))
         return tuple(b.call(self.op(), bottom, w)[0] for bottom in bottoms)
@@ -407,7 +412,7 @@ def test_wrong_expectations_fail():
     with pytest.raises(AssertionError, match="result 0: relative error"):
         TestScale().test_expected("op")
     with pytest.raises(AssertionError, match="'y': relative error"):
-        TestScaleLayer().test_expected("layer", "reference", "float64")
+        TestScaleLayer().test_expected("layer", Phase.TRAIN, "reference", "float64")
 
 
 SUITE = """
