@@ -108,7 +108,7 @@ class Chunked(Layout):
             raise refused(
                 f"{dtype}{list(shape)} takes {prod(shape) * dtype.itemsize} bytes, the file holds {self.stored}"
             )
-        self._cache: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._bands: OrderedDict[int, NDArray[Any]] = OrderedDict()
 
     def _check_declared(self, contents: Contents, nbytes: int) -> None:
         held = min(self._dataset.get_storage_size(), contents.size)
@@ -118,12 +118,12 @@ class Chunked(Layout):
     def _index(self, contents: Contents) -> tuple[array[int], array[int]]:
         """Stored size and filter mask of each chunk, in order; all are there, and inside the file."""
         count = prod(self._grid)
-        sizes, masks, seen, total = array("q", [-1]) * 0, array("q"), 0, 0
         # Each chunk takes some bytes of the file for its entry in the index, so that this array cannot grow large.
         if count > contents.size:
             raise self._refused(f"{count} chunks cannot be in a file of {contents.size} bytes")
         sizes, masks = array("q", [-1]) * count, array("q", [0]) * count
         wrong: list[str] = []
+        seen = total = 0
 
         def visit(info: Any) -> bool | None:
             nonlocal seen, total
@@ -151,42 +151,51 @@ class Chunked(Layout):
         return sizes, masks
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
+        if self.band_bytes > CHUNK_CACHE:
+            return self._unpack(start, stop)
         height = self._chunk[0]
-        first, last = start // height, -(-stop // height)
-        if last - first == 1 and prod(self._grid[1:]) == 1:
-            return self._load((first, *[0] * (len(self._grid) - 1)))[start - first * height : stop - first * height]
+        numbers = range(start // height, -(-stop // height))
+        pieces = [self._band(n)[max(0, start - n * height) : stop - n * height] for n in numbers]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _band(self, number: int) -> NDArray[Any]:
+        """The rows of the chunks that share rows, kept for the next minibatch."""
+        if (kept := self._bands.get(number)) is not None:
+            self._bands.move_to_end(number)
+            return kept
+        while self._bands and (len(self._bands) + 1) * self.band_bytes > CHUNK_CACHE:
+            self._bands.popitem(last=False)
+        top = number * self._chunk[0]
+        band = self._bands[number] = self._unpack(top, min(top + self._chunk[0], self._shape[0]))
+        return band
+
+    def _unpack(self, start: int, stop: int) -> NDArray[Any]:
+        height = self._chunk[0]
         out = np.empty((stop - start, *self._shape[1:]), self._dtype)
-        for position in product(range(first, last), *map(range, self._grid[1:])):
+        for position in product(range(start // height, -(-stop // height)), *map(range, self._grid[1:])):
             corner = [at * size for at, size in zip(position, self._chunk, strict=True)]
             top, bottom = max(corner[0], start), min(corner[0] + height, stop)
-            chunk = self._load(position)[top - corner[0] : bottom - corner[0]]
-            place = tuple(slice(at, at + size) for at, size in zip(corner[1:], chunk.shape[1:], strict=True))
-            out[(slice(top - start, bottom - start), *place)] = chunk
+            place = out[
+                (
+                    slice(top - start, bottom - start),
+                    *(slice(at, at + size) for at, size in zip(corner[1:], self._chunk[1:], strict=True)),
+                )
+            ]
+            inside = tuple(slice(size) for size in place.shape[1:])
+            place[...] = self._load(position, corner)[(slice(top - corner[0], bottom - corner[0]), *inside)]
         return out
 
-    def _load(self, position: Sequence[int]) -> NDArray[Any]:
-        """A chunk, without what of it is outside the dataset."""
-        number = int(np.ravel_multi_index(tuple(position), self._grid))
-        if (kept := self._cache.get(number)) is not None:
-            self._cache.move_to_end(number)
-            return kept
-        corner = tuple(at * size for at, size in zip(position, self._chunk, strict=True))
-        mask, raw = self._dataset.read_direct_chunk(corner)
+    def _load(self, position: tuple[int, ...], corner: list[int]) -> NDArray[Any]:
+        number = int(np.ravel_multi_index(position, self._grid))
+        mask, raw = self._dataset.read_direct_chunk(tuple(corner))
         if len(raw) != self._sizes[number] or mask != self._masks[number]:
             raise self._refused("the file was changed while it was in use")
         applied = [code for bit, code in enumerate(self._filters) if not mask >> bit & 1]
         try:
             data = filters.decode(memoryview(raw), applied, self._nbytes, self._dtype.itemsize)
         except filters.DamagedChunk as error:
-            raise self._refused(
-                f"expected {self._nbytes} bytes in the chunk at {list(corner)}, found {error}"
-            ) from error
-        chunk = np.frombuffer(data, self._dtype).reshape(self._chunk)
-        chunk = chunk[tuple(slice(size - at) for at, size in zip(corner, self._shape, strict=True))]
-        while self._cache and (len(self._cache) + 1) * self._nbytes > CHUNK_CACHE:
-            self._cache.popitem(last=False)
-        self._cache[number] = chunk
-        return chunk
+            raise self._refused(f"expected {self._nbytes} bytes in the chunk at {corner}, found {error}") from error
+        return np.frombuffer(data, self._dtype).reshape(self._chunk)
 
 
 def _inside(position: Sequence[int], grid: Sequence[int]) -> bool:
