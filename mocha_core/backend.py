@@ -65,7 +65,7 @@ class Backend(ABC):
         from mocha_core.plugins import registries
 
         selector = Selector(self, registries())
-        steps = self.fuse(plan, selector)
+        steps = self.fuse(plan, selector) if plan.fuse else list(plan.steps)
         kernels = self.choose(steps, selector)
         arrangement = self.arrange(plan, steps, kernels)
         kernels |= selector.choose_all(step for step in arrangement.steps if step.call not in kernels)

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from mocha_core.errors import FileError, MochaError
@@ -85,6 +87,26 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         if not (written := os.write(descriptor, view)):
             raise OSError(errno.EIO, "nothing more is taken")
         view = view[written:]
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A file opened for reading. Pipes and devices, which might never end, are not even opened.
+
+    Raises:
+        FileError: it is missing, is no regular file, or cannot be opened.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise FileError(f"'{path}' cannot be read: it is {kind}. Give a file.")
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+        return open(path, "rb", opener=lambda name, _: os.open(name, flags))
+    except FileNotFoundError as error:
+        raise FileError(f"'{path}' does not exist.") from error
+    except FileError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise FileError(f"'{path}' cannot be opened: {error}. Give a file that can be read.") from error
 
 
 @contextmanager

@@ -118,6 +118,8 @@ class Plan:
     """How many minibatches' gradients are added before one update."""
     apart: bool = False
     """Sections may be run alone, so nothing may be moved from one into another."""
+    fuse: bool = True
+    """Registered rewrites may replace steps."""
 
     def call(self, op: Op, *ins: Value, layer: str = "", section: Section = Section.FORWARD) -> tuple[Value, ...]:
         """Record a use of `op` and return its visible outputs (neither saved nor updated ones)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from mocha_core.errors import StateError
 from mocha_core.kernel import Kernel, Runnable
 from mocha_core.layout import PLAIN, Convert
 from mocha_core.placement import Memory, plain_copy
-from mocha_core.plan import Plan, Section, Step
+from mocha_core.plan import Call, Plan, Section, Step
 from mocha_core.storage import Storage
 from mocha_core.update import UpdateOp
 from mocha_core.value import Role, Value
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: For each cell by name, one value per minibatch.
 Schedule = Mapping[str, "NDArray[Any]"]
+#: One element, which another thread or a signal handler may set from 0 to 1 at any time.
+Stop: TypeAlias = "NDArray[np.int32]"
 
 
 @dataclass(eq=False)
@@ -84,7 +86,7 @@ class Program:
         """The bound kernels of some sections, in order."""
         return [bound.run for bound in self.bound if bound.step.section in sections]
 
-    def iterate(self, n: int, schedule: Schedule, stop: NDArray[np.int32] | None = None) -> int:
+    def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
         """Run n iterations: each `plan.minibatches` times forward and backward, then one update.
 
         Sets `objectives`, `done` and `half_updated`, calls `pack` before it runs, and raises `storage.version` if
@@ -93,8 +95,7 @@ class Program:
         Args:
             n: how many.
             schedule: values for cells, n * minibatches each; all cells not named keep theirs.
-            stop: one element; once it is not 0, which another thread or a signal may set at any time, the
-                iteration in hand is the last.
+            stop: once its element is not 0, the iteration in hand is the last.
 
         Returns:
             How many iterations were done before one reported a fault in the status cell. After a fault in forward
@@ -151,11 +152,14 @@ class Program:
         runs = [b.run for b in steps]
         return runs[:at], runs[at:]
 
-    def began_to_update(self, fault: int) -> bool:
-        """Whether parameters were updated in the iteration that reported this fault."""
-        call = self.plan.faults[fault]
+    def fault(self) -> Call | None:
+        """The call that reported the first fault since `clear_status`."""
+        return self.plan.faults.get(self.status())
+
+    def began_to_update(self, fault: Call) -> bool:
+        """Whether parameters were updated in the iteration in which this call reported a fault."""
         first = next((b.step.call for b in self.bound if _updates(b)), None)
-        return call is not None and isinstance(call.op, UpdateOp) and call is not first
+        return isinstance(fault.op, UpdateOp) and fault is not first
 
     def execute(self, section: Section) -> None:
         """Run the bound kernels of one section, and nothing else."""

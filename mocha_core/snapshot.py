@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mocha_core import checks
-from mocha_core.errors import SnapshotError
+from mocha_core.errors import NonFiniteError, SnapshotError
 from mocha_core.log import logger
 
 if TYPE_CHECKING:
@@ -40,13 +42,21 @@ def capture(solver: Solver, net: Net) -> Snapshot:
     """The state of a run between two iterations.
 
     Raises:
-        StateError: an iteration was aborted between its updates.
+        StateError: an iteration ended between its updates.
+        NonFiniteError: a parameter, state or slot is not finite.
     """
     net.check_whole()
     system = net.system
+    parameters = {key: s.numpy() for key, s in net.states.items()}
+    slots = {key: system.read(value) for key, value in solver.memories(net).items()}
+    for key, array in (parameters | slots).items():
+        if not np.isfinite(array).all():
+            raise NonFiniteError(
+                f"'{key}' of {net.label} is not finite, and is not saved. Go on from the last snapshot."
+            )
     return Snapshot(
-        parameters={key: s.numpy() for key, s in net.states.items()},
-        slots={key: system.read(value) for key, value in solver.memories(net).items()},
+        parameters=parameters,
+        slots=slots,
         facts={
             **vars(solver.state),
             "seed": system.seed,

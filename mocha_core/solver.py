@@ -13,12 +13,14 @@ import numpy as np
 
 from mocha_core import checks
 from mocha_core.coffee_break import CoffeeBreak, ScheduledBreak
-from mocha_core.errors import ConfigurationError, DataError
+from mocha_core.diagnosis import non_finite
+from mocha_core.errors import ConfigurationError, NonFiniteError
 from mocha_core.interrupt import Interruptible
 from mocha_core.log import logger, show_messages
 from mocha_core.net import Net
 from mocha_core.parameter import Parameter
 from mocha_core.plugins import plugin_manager
+from mocha_core.structural import CheckFinite
 from mocha_core.update import UpdateOp as UpdateOp
 from mocha_core.value import Role, Value
 
@@ -240,13 +242,17 @@ class Solver:
                 state.learning_rate = float(cells["learning_rate"][done - 1])
                 state.momentum = float(cells["momentum"][done - 1])
                 state.iteration += done
+        if (fault := program.fault()) is not None and isinstance(fault.op, CheckFinite | UpdateOp):
+            program.clear_status()
+            net.half_updated = program.began_to_update(fault)
+            raise non_finite(self, net, program, fault)
         net.raise_fault(program)
         objectives = program.objectives[: done * k]
         if not np.isfinite(objectives).all():
             bad = state.iteration - done + int(np.argmin(np.isfinite(objectives))) // k
-            raise DataError(
-                f"{net.label}: the objective is not finite since iteration {bad}. Lower the learning rate, or look for "
-                "values in the data that are not finite."
+            raise NonFiniteError(
+                f"{net.label}: the objective is not finite since iteration {bad}. SolverParameters(check_finite=True) "
+                "stops there, and names the layer."
             )
 
     def _iterations_to_break(self, net: Net) -> int:

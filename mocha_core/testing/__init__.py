@@ -27,14 +27,14 @@ __all__ = [
     "SolverTests", "assert_close", "check_layer", "numeric_gradient",
 ]  # fmt: skip
 
-#: Where the names are that need pytest.
-_HOMES = {
+#: The modules of the test classes, which need pytest.
+TEST_CLASSES = {
     "BackendTests": "backend_tests", "FormatTests": "format_tests", "LayerTests": "layer_tests",
     "OpTests": "op_tests", "PluginTests": "plugin_tests", "SolverTests": "solver_tests",
 }  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in TEST_CLASSES:
         raise AttributeError(f"module 'mocha_core.testing' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"mocha_core.testing.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"mocha_core.testing.{TEST_CLASSES[name]}"), name)

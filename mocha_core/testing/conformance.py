@@ -52,8 +52,11 @@ class Conformance:
         }
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        chosen = metafunc.config.getoption("--mocha-backends", default=None)
         for argument, values in self.arguments().items():
             if argument in metafunc.fixturenames:
+                if chosen and argument in ("any_backend", "backend", "backend_of_its_own"):
+                    values = [name for name in values if name in chosen.split(",")]
                 metafunc.parametrize(argument, values)
 
     @pytest.fixture(autouse=True)

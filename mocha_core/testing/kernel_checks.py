@@ -142,3 +142,15 @@ def check_kernel(case: OpCase, backend: Backend, kernel: Kernel, dtype: str, tol
                 what = f"gradient of input {i}, {'added' if begin else 'overwritten'}, when {chosen} are wanted,"
                 assert_close(what, found, gradients[wanted.index(i)] + (begin or 0.0), tolerance)
             bench.check_unchanged()
+
+
+def check_deterministic(case: OpCase, backend: Backend, kernel: Kernel, dtype: str) -> None:
+    """The same inputs give the same bits."""
+    wanted, dy = [i for i, want in enumerate(case.wanted) if want], case.output_gradients(dtype)
+    runs = []
+    for _ in range(2):
+        bench = Bench(case, backend, kernel, dtype)
+        runs.append([*bench.forward(), *(bench.backward(dy, wanted, None) if wanted else [])])
+    for i, (first, second) in enumerate(zip(*runs, strict=True)):
+        if first is not None and second is not None and first.tobytes() != second.tobytes():
+            raise AssertionError(f"result {i} of forward and backward has other bits in a second run.")

@@ -5,7 +5,7 @@ Each function takes a `LayerCase` and raises `AssertionError` with words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from mocha_core.layer import Layer, TrainableLayer
 from mocha_core.plan import Phase
 from mocha_core.testing.backends import AnyBackend
 from mocha_core.testing.inputs import filled
+from mocha_core.testing.layer_description import check_description
+from mocha_core.testing.layer_errors import check_errors
 from mocha_core.testing.tolerances import NUMERIC_GRADIENT, TOLERANCES, assert_close
 from mocha_core.testing.trial import Outcome, Trial
 
@@ -133,10 +135,51 @@ def check_sharing(case: LayerCase) -> None:
         case.compare("with a copy by param_key", shared, doubled)
 
 
+def check_two_nets(case: LayerCase) -> None:
+    """Two nets of one system that hold the layer share its parameters, and nothing else."""
+    with case.trial() as one, case.trial(system=one.system) as two:
+        if list(one.learned.values()) != list(two.learned.values()):
+            raise AssertionError("two nets that hold the layer do not share its parameters.")
+        for parameter in one.learned.values():
+            parameter.set(parameter.numpy() * 0.75)
+        first, second, again = one.run(), two.run(), one.run()
+    exactly = replace(case, tolerances={case.dtype: 0.0})
+    exactly.compare("in a second net that shares the layer", second, first)
+    exactly.compare("after a second net that shares the layer has run", again, first)
+
+
+def check_batch_sizes(case: LayerCase) -> None:
+    """Whatever the number of rows, the backend computes what the references do: padding of its own never shows."""
+    for rows in BATCH_SIZES:
+        bottoms = [array[np.arange(rows) % len(array)] for array in case.bottoms]
+        for phase in Phase:
+            expected = case.outcome(phase, backend="reference", bottoms=bottoms)
+            found = case.outcome(phase, bottoms=bottoms)
+            case.compare(f"in a batch of {rows} in phase {phase}, against the reference,", found, expected)
+
+
+def check_one_blob_twice(case: LayerCase) -> None:
+    """A layer of several bottoms takes one blob as two of them: its gradients add up."""
+    names = list(dict.fromkeys(case.layer.bottoms))
+    shapes = [(array.shape, array.dtype.kind) for array in case.bottoms]
+    if len(names) < 2 or len(names) != len(case.layer.bottoms) or shapes[0] != shapes[1] or shapes[0][1] != "f":
+        return
+    first, second, x = f"d {names[0]}", f"d {names[1]}", case.bottoms[0]
+    apart = case.outcome(bottoms=[x, x, *case.bottoms[2:]])
+    layer = replace(case.layer, bottoms=(names[0], names[0], *names[2:]))
+    twice = replace(case, layer=layer).outcome(bottoms=[x, *case.bottoms[2:]])
+    if second in apart:
+        apart[first] = apart.get(first, 0.0) + apart.pop(second)
+    case.compare("of one blob as two bottoms", twice, apart)
+
+
+#: How many rows batches have: one, few, and more than a vector register holds.
+BATCH_SIZES = (1, 2, 7, 17)
+
 TESTING = (check_reference, check_rows)
 TRAINING = (
     check_reference, check_deterministic, check_gradients, check_valid_rows, check_frozen, check_fan_out,
-    check_sharing,
+    check_sharing, check_two_nets, check_batch_sizes, check_one_blob_twice, check_description, check_errors,
 )  # fmt: skip
 
 
@@ -147,6 +190,7 @@ def check_layer(
     phase: Phase | None = None,
     seed: int = 0,
     differentiable: Sequence[str] | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> None:
     """Run every check on a layer, such as `check_layer(MyLayer(bottoms=["x"], tops=["y"]), (4, 3))`.
 
@@ -158,6 +202,7 @@ def check_layer(
         phase: only the checks of that phase.
         seed: of everything random.
         differentiable: names of the bottoms that have a gradient; by default all that hold floats.
+        say: told what was checked, one sentence for each check: `say=print`.
 
     Raises:
         AssertionError: the first check that fails, in words.
@@ -172,3 +217,5 @@ def check_layer(
                 check(replace(case, dtype=dtype))
             except AssertionError as error:
                 raise AssertionError(f"{layer} fails {check.__name__} in {dtype}: {error}") from error
+        if say is not None:
+            say(str(check.__doc__))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
 
+from mocha_core.errors import ConfigurationError, MochaError
 from mocha_core.layer import Layer
+from mocha_core.plan import Phase
 from mocha_core.testing import layer_checks as checks
 from mocha_core.testing.conformance import Conformance
 from mocha_core.testing.inputs import filled
+from mocha_core.testing.layer_description import check_description
+from mocha_core.testing.layer_errors import check_errors
 from mocha_core.testing.tolerances import assert_close
 
 if TYPE_CHECKING:
@@ -19,20 +24,39 @@ if TYPE_CHECKING:
 
 
 class LayerTests(Conformance):
-    """Subclass it as `Test...`, and set `layer` and `bottoms`, or `cases` for several of them.
+    """Everything a layer has to do. Subclass it as `Test...`, and set `layer` and `bottoms`, or `cases` for several:
+
+        class TestScaleLayer(LayerTests):
+            layer = ScaleLayer(factor=3.0, bottoms=["x"], tops=["y"])
+            bottoms = [(4, 3)]
+            wrong = {"factor": (lambda: ScaleLayer(factor="three", bottoms=["x"], tops=["y"]), [], "number")}
+
+            def expected(self, layer, bottoms, parameters):
+                return [layer.factor * bottoms[0]]
+
+    The layer runs on every backend, in both phases, alone in a net and beside a copy or a second net that shares
+    its parameters, frozen, with a second reader of its bottoms, row by row, in batches of several sizes and in
+    such that are not full. Its gradients are compared with central differences. It is given bottoms and tops that
+    make no sense, and has to work or to say so. To learn what a test checks, read the function of its name in
+    `mocha_core.testing.layer_checks`.
 
     Attributes:
         layer: with its bottoms and tops named.
         bottoms: for each different bottom an array, or a shape to be filled with different numbers. Whole
             numbers are labels. Keep them small, since every element is moved for numeric gradients.
         cases: (layer, bottoms) by name, for a layer whose attributes change what it computes.
+        wrong: (layer or function that makes one, bottoms, regular expression) by name: what must raise a
+            `MochaError` that matches and names the layer, when the layer is made, built or run.
         differentiable: names of the bottoms that have a gradient; None: all that hold floats.
         seed: of the system.
+        xfail: tests that are known to fail, and why. A layer whose rows depend on each other has
+            `{"test_rows": "normalizes over the batch"}`.
     """
 
     layer: ClassVar[Layer | None] = None
     bottoms: ClassVar[Sequence[Any]] = ()
     cases: ClassVar[Mapping[str, tuple[Layer, Sequence[Any]]]] = {}
+    wrong: ClassVar[Mapping[str, tuple[Layer | Callable[[], Layer], Sequence[Any], str]]] = {}
     differentiable: ClassVar[Sequence[str] | None] = None
     seed: ClassVar[int] = 1
 
@@ -40,13 +64,23 @@ class LayerTests(Conformance):
         super().__init_subclass__()
         if cls.layer is not None:
             cls.cases = {"layer": (cls.layer, cls.bottoms), **cls.cases}
+        if not cls.cases and cls.__name__.startswith("Test"):
+            raise ConfigurationError(f"{cls.__name__}: give it a layer and its bottoms, or cases of them.")
+
+    def arguments(self) -> dict[str, list[Any]]:
+        arguments = super().arguments()
+        own = [name for name in arguments["backend"] if name != "reference"]
+        return arguments | {"mistake": list(self.wrong), "phase": list(Phase), "backend_of_its_own": own}
 
     def expected(self, layer: Any, bottoms: Sequence[NDArray[Any]], parameters: Mapping[str, NDArray[Any]]) -> Any:
-        """What the layer should compute while training, by an independent implementation.
+        """What the layer should compute, by an independent implementation, in both phases.
+
+        For a layer that does something else in the test phase, take a fourth argument: `phase`.
 
         Returns:
             An array for each top; or a dict of what to look at: tops by name, "(objective)", statistics, and
-            gradients as "d x" or "d layer.weight"; or None, and nothing is tested.
+            gradients as "d x" or "d layer.weight" (which the test phase does not have); or None, and nothing is
+            tested.
         """
         return None
 
@@ -56,17 +90,33 @@ class LayerTests(Conformance):
         arrays = [filled(bottom, self.seed + i) for i, bottom in enumerate(bottoms)]
         return checks.LayerCase(layer, arrays, backend, dtype, self.seed, self.differentiable, self.tolerances)
 
-    def test_expected(self, name: str, backend: str, dtype: str) -> None:
+    def test_expected(self, name: str, phase: Phase, backend: str, dtype: str) -> None:
         case = self.case(name, backend, dtype)
         with case.trial() as trial:
             parameters = {p.name: p.numpy().astype(np.float64) for p in trial.learned.values()}
-            outcome = trial.run()
-        expected = self.expected(case.layer, case.bottoms, parameters)
+            outcome = trial.run(phase)
+        takes_phase = "phase" in inspect.signature(self.expected).parameters
+        more: dict[str, Any] = {"phase": phase} if takes_phase else {}
+        expected = self.expected(case.layer, case.bottoms, parameters, **more)
         if expected is None:
             pytest.skip("the class expects nothing of this case")
         named = expected if isinstance(expected, Mapping) else dict(zip(case.layer.tops, expected, strict=True))
-        for name, array in named.items():
-            assert_close(f"'{name}'", outcome[name], array, self.tolerances[dtype])
+        for what, array in named.items():
+            if phase is Phase.TRAIN or not what.startswith("d "):
+                assert_close(f"'{what}'", outcome[what], array, self.tolerances[dtype])
+
+    def test_wrong(self, mistake: str) -> None:
+        layer, bottoms, message = self.wrong[mistake]
+        with pytest.raises(MochaError, match=message) as caught:
+            self.build_and_run(layer, bottoms)
+        if isinstance(layer, Layer):
+            assert layer.name in str(caught.value), f"the error does not name {layer}: {caught.value}"
+
+    def build_and_run(self, layer: Layer | Callable[[], Layer], bottoms: Sequence[Any]) -> None:
+        """Make the layer, unless it is made already, and run it."""
+        made = layer if isinstance(layer, Layer) else layer()
+        arrays = [filled(bottom, self.seed + i) for i, bottom in enumerate(bottoms)]
+        checks.LayerCase(made, arrays).outcome()
 
     def test_deterministic(self, name: str, backend: str, dtype: str) -> None:
         checks.check_deterministic(self.case(name, backend, dtype))
@@ -91,3 +141,18 @@ class LayerTests(Conformance):
 
     def test_sharing(self, name: str, backend: str, dtype: str) -> None:
         checks.check_sharing(self.case(name, backend, dtype))
+
+    def test_two_nets(self, name: str, backend: str) -> None:
+        checks.check_two_nets(self.case(name, backend))
+
+    def test_batch_sizes(self, name: str, backend_of_its_own: str, dtype: str) -> None:
+        checks.check_batch_sizes(self.case(name, backend_of_its_own, dtype))
+
+    def test_one_blob_twice(self, name: str, backend: str) -> None:
+        checks.check_one_blob_twice(self.case(name, backend))
+
+    def test_description(self, name: str) -> None:
+        check_description(self.case(name))
+
+    def test_errors(self, name: str) -> None:
+        check_errors(self.case(name))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mocha_core.errors import MochaError
 from mocha_core.op import Op
 from mocha_core.plan import Call, Phase, Plan
 from mocha_core.testing.gradients import numeric_gradient
 from mocha_core.testing.tolerances import NUMERIC_GRADIENT, assert_close
-from mocha_core.value import Value
+from mocha_core.value import Spec, Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,3 +98,27 @@ def check_op_gradients(case: OpCase) -> None:
 
         expected = numeric_gradient(objective, arrays[i])
         assert_close(f"gradient of input {i} of op '{case.op.name}'", next(found), expected, NUMERIC_GRADIENT)
+
+
+def check_infer(case: OpCase) -> None:
+    """Of inputs that may make no sense, `infer` makes specs, or a `MochaError` that says what was received."""
+    given = [Spec(array.shape, str(array.dtype)) for array in case.arrays("float64")]
+    for i, spec in enumerate(given):
+        shapes = ((), (1,), (3,), (2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 6), (*spec.shape, 2), spec.shape[1:])
+        others = [
+            *(Spec(shape, spec.dtype) for shape in shapes),
+            Spec(spec.shape, "int64"),
+            Spec(spec.shape, "float32"),
+        ]
+        for other in others:
+            what = f"infer of op '{case.op.name}' with {other} as input {i}"
+            try:
+                made = case.op.infer(*given[:i], other, *given[i + 1 :])
+            except MochaError:
+                continue
+            except Exception as error:
+                raise AssertionError(
+                    f"{what}: expected a ShapeError, received {type(error).__name__}: {error}."
+                ) from error
+            if not isinstance(made, tuple) or not all(isinstance(one, Spec) for one in made):
+                raise AssertionError(f"{what}: expected a tuple of specs, received {made!r}.")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from mocha_core.errors import ConfigurationError
 from mocha_core.op import Op
 from mocha_core.testing.backends import open_any
 from mocha_core.testing.conformance import Conformance
-from mocha_core.testing.kernel_checks import check_kernel, kernels
-from mocha_core.testing.op_case import OpCase, check_op_gradients
+from mocha_core.testing.kernel_checks import check_deterministic, check_kernel, kernels
+from mocha_core.testing.nan_checks import check_nan_in_kernel, check_nan_shows
+from mocha_core.testing.op_case import OpCase, check_infer, check_op_gradients
 from mocha_core.testing.tolerances import assert_close
 
 if TYPE_CHECKING:
@@ -19,14 +22,24 @@ if TYPE_CHECKING:
 
 
 class OpTests(Conformance):
-    """Subclass it as `Test...`, and set `op` and `inputs`, or `cases` for several of them.
+    """Everything an op and its kernels have to do. Subclass it as `Test...`, and set `op` and `inputs`, or `cases`:
 
-    The reference, and every kernel registered for the op, run on every backend.
+        class TestScale(OpTests):
+            op = Scale(factor=3.0)
+            inputs = [distinct((4, 3))]
+
+            def expected(self, op, inputs):
+                return [op.factor * inputs[0]]
+
+    The reference is compared with central differences. It, and every kernel that any plugin registers for the op,
+    runs on every backend: in both dtypes, overwriting and adding, for all gradients and for each alone, with saved
+    outputs and without, twice, and with a NaN in its inputs. `infer` is given specs that make no sense.
 
     Attributes:
         op: with its attributes.
         inputs: float64 arrays, which are cast where a net of float32 would; labels and cells in their dtypes.
         cases: `OpCase(op, inputs)` by name, for an op whose attributes change what it computes.
+        xfail: tests that are known to fail, and why.
     """
 
     op: ClassVar[Op | None] = None
@@ -37,6 +50,8 @@ class OpTests(Conformance):
         super().__init_subclass__()
         if cls.op is not None:
             cls.cases = {"op": OpCase(cls.op, cls.inputs), **cls.cases}
+        if not cls.cases and cls.__name__.startswith("Test"):
+            raise ConfigurationError(f"{cls.__name__}: give it an op and its inputs, or cases of them.")
 
     def expected(self, op: Any, inputs: Sequence[NDArray[Any]]) -> Sequence[Any] | None:
         """What forward should return, by an independent implementation; None: not tested.
@@ -58,10 +73,26 @@ class OpTests(Conformance):
         check_op_gradients(self.cases[name])
 
     def test_kernels(self, name: str, any_backend: str, dtype: str) -> None:
+        self.for_kernels(name, any_backend, dtype, partial(check_kernel, tolerance=self.tolerances[dtype]))
+
+    def test_deterministic(self, name: str, any_backend: str, dtype: str) -> None:
+        self.for_kernels(name, any_backend, dtype, check_deterministic)
+
+    def test_nan(self, name: str) -> None:
+        check_nan_shows(self.cases[name])
+
+    def test_nan_in_kernels(self, name: str, any_backend: str, dtype: str) -> None:
+        self.for_kernels(name, any_backend, dtype, check_nan_in_kernel)
+
+    def for_kernels(self, name: str, any_backend: str, dtype: str, check: Callable[..., None]) -> None:
+        """Call a check for each kernel that accepts the case."""
         case, backend = self.cases[name], open_any(any_backend)
         for plugin, kernel in kernels(case, backend, dtype):
             try:
-                check_kernel(case, backend, kernel, dtype, self.tolerances[dtype])
+                check(case, backend, kernel, dtype)
             except AssertionError as error:
                 raise AssertionError(f"{kernel.label} of plugin '{plugin}': {error}") from error
         backend.close()
+
+    def test_infer(self, name: str) -> None:
+        check_infer(self.cases[name])

@@ -40,6 +40,7 @@ class Trial:
         copies: more layers beside it, such as copies that share its parameters.
         read_again: each bottom that has a gradient is also read by a projection of its own.
         trains: whether there are gradients; if not, the bottoms are the data.
+        system: where the net is made; None: one of its own.
 
     Raises:
         ConfigurationError: the arrays are not the layer's bottoms.
@@ -56,6 +57,7 @@ class Trial:
         copies: Sequence[Layer] = (),
         read_again: bool = False,
         trains: bool = True,
+        system: System | None = None,
     ) -> None:
         names = list(dict.fromkeys(layer.bottoms))
         check_bottoms(layer, names, bottoms)
@@ -71,7 +73,8 @@ class Trial:
             *(layer, *copies),
             *(ProjectionLayer(name=f"projection of {b}", bottoms=(b,), seed=seed + i) for i, b in read),
         ]
-        self.system = System(open_any(backend), dtype=dtype, seed=seed)
+        self.owns_system = system is None
+        self.system = System(open_any(backend), dtype=dtype, seed=seed) if system is None else system
         self.net = Net(f"test of {layer.name}", self.system, layers)
         self.inputs = {f"d {name}": self.net.parameters[f"offset of {name}"]["offset"] for name in moved}
         self.learned = {f"d {layer.name}.{n}": p for n, p in self.net.parameters.get(layer.name, {}).items()}
@@ -128,7 +131,8 @@ class Trial:
 
     def __exit__(self, *_: object) -> None:
         self.net.destroy()
-        self.system.close()
+        if self.owns_system:
+            self.system.close()
 
 
 def check_bottoms(layer: Layer, names: list[str], bottoms: Sequence[NDArray[Any]]) -> None:

@@ -40,6 +40,8 @@ class Scale(Op):
     backward_reads = ("x",)
 
     def infer(self, x, w):
+        if x.shape[1:] != w.shape:
+            raise ShapeError(f"expected rows of shape {w.shape}, received {x}.")
         return (x,)
 
     def forward(self, xp, x, w):
@@ -50,6 +52,11 @@ class Scale(Op):
 
 
 class ScaleLayer(TrainableLayer):
+    def check(self):
+        super().check()
+        if not self.bottoms:
+            raise ConfigurationError(f"{self}: expected one or more bottoms, received none.")
+
     def build(self, b, *bottoms):
         w = b.param("scale", bottoms[0].shape[1:], Drawn(3))
         return tuple(b.call(self.op(), bottom, w)[0] for bottom in bottoms)
@@ -407,7 +414,7 @@ def test_wrong_expectations_fail():
     with pytest.raises(AssertionError, match="result 0: relative error"):
         TestScale().test_expected("op")
     with pytest.raises(AssertionError, match="'y': relative error"):
-        TestScaleLayer().test_expected("layer", "reference", "float64")
+        TestScaleLayer().test_expected("layer", Phase.TRAIN, "reference", "float64")
 
 
 SUITE = """
@@ -443,7 +450,7 @@ def test_expected_failures_are_counted_and_must_fail(tmp_path):
     command = [sys.executable, "-m", "pytest", *options, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert "[XPASS(strict)] it was once" in done.stdout, done.stdout
-    assert "1 failed, 1 passed, 1 skipped, 1 xfailed" in done.stdout, done.stdout
+    assert "1 failed, 7 passed, 1 skipped, 1 xfailed" in done.stdout, done.stdout
 
 
 def test_a_standard_test_cannot_be_replaced_or_excused_without_a_reason():

@@ -1,10 +1,8 @@
 """Makes the toys importable, and registers them once for the tests of this folder."""
 
-import os
 import sys
 from pathlib import Path
 
-os.environ["MOCHA_STRICT_PLUGINS"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
@@ -23,14 +21,6 @@ def toys():
 
 
 @pytest.fixture
-def register():
-    """Register plugin objects for one test: `register(plugin, "name")`."""
-    names = []
-
-    def add(plugin, name):
-        plugin_manager().add_plugin(plugin, name)
-        names.append(name)
-
-    yield add
-    for name in names:
-        plugin_manager().remove_plugin(name)
+def register(register_plugin):
+    """The kit's fixture: `register(plugin, "name")`."""
+    return register_plugin

@@ -18,7 +18,7 @@ from toys.softmax_loss import SoftmaxLossLayer
 from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
-from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeError, StateError
+from mocha_core.errors import ConfigurationError, DataError, MochaError, NonFiniteError, ShapeError, StateError
 
 
 @pytest.fixture
@@ -73,8 +73,12 @@ def test_an_objective_that_is_not_finite_stops_training(system):
     data = MemoryLayer(name="data", batch_size=6, arrays=arrays, tops=("data", "label", "target"))
     x = InnerProductLayer(name="x", output_dim=3, bottoms=["data"], tops=["x"])
     net = mocha.Net("net", system, [data, x, SquareLossLayer(bottoms=["x", "target"])])
-    with pytest.raises(DataError, match=r"net.*not finite.*iteration 1"):
+    expected = (
+        r"'net': the objective is not finite in iteration 1. Layer 'data': blob 'data', row 9 of its source, holds n"
+    )
+    with pytest.raises(NonFiniteError, match=expected):
         SGD(parameters(max_iter=3)).solve(net)
+    assert net.feeds["data"].cursor == 6
 
 
 def test_a_copy_of_a_net_is_refused(system):

@@ -33,7 +33,7 @@ class Dropout(Op):
     stream: int
 
     def infer(self, x: Spec, iteration: Spec, first_row: Spec) -> tuple[Spec, ...]:
-        received.floating(x)
+        received.rows(x)
         return (x,)
 
     def forward(self, xp: Namespace, x: Array, iteration: Array, first_row: Array) -> Array:

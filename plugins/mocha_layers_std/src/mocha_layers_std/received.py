@@ -15,6 +15,13 @@ def floating(*specs: Spec) -> None:
         raise ShapeError(f"expected blobs of one floating-point dtype, received {', '.join(map(str, specs))}.")
 
 
+def rows(x: Spec) -> None:
+    """Raise `ShapeError` unless x is a floating (N, ...)."""
+    if not x.shape:
+        raise ShapeError(f"expected a blob with at least one axis (N, ...), received {x}.")
+    floating(x)
+
+
 def images(x: Spec) -> None:
     """Raise `ShapeError` unless x is a floating (N, channels, height, width)."""
     if len(x.shape) != 4:

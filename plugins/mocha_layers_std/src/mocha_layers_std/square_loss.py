@@ -26,6 +26,7 @@ class SquareLoss(Op):
     differentiable = (0, 1)
 
     def infer(self, prediction: Spec, label: Spec, valid_rows: Spec) -> tuple[Spec, ...]:
+        received.rows(prediction)
         received.alike(prediction, label)
         return (Spec((), prediction.dtype),)
 

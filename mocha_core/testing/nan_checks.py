@@ -1,0 +1,77 @@
+"""What a NaN does to an op: what is computed of it is NaN, so that whoever looks at the results finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mocha_core.backend import Backend
+from mocha_core.kernel import Kernel
+from mocha_core.testing.kernel_checks import Bench
+from mocha_core.testing.op_case import OpCase
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Far enough to make any element the largest, or the smallest.
+FAR = 1000.0
+
+
+def check_nan_shows(case: OpCase) -> None:
+    """Where an output depends on an element, it or another one is NaN if the element is."""
+    before = outputs(case)
+    with np.errstate(all="ignore"):
+        for i, where in places(case):
+            moved = [outputs(changed(case, i, where, float(case.inputs[i][where]) + by)) for by in (FAR, -FAR)]
+            if all(same(before, after) for after in moved):
+                continue
+            if not any(np.isnan(out).any() for out in outputs(changed(case, i, where, np.nan))):
+                raise AssertionError(
+                    f"the outputs of op '{case.op.name}' depend on element {where} of input {i}, but none is NaN when "
+                    "it is. Nobody will see that a net has gone wrong."
+                )
+
+
+def check_nan_in_kernel(case: OpCase, backend: Backend, kernel: Kernel, dtype: str) -> None:
+    """A kernel's outputs are NaN where the reference's are."""
+    with np.errstate(all="ignore"):
+        for i, where in places(case):
+            broken = changed(case, i, where, np.nan)
+            expected, found = broken.forward(broken.arrays(dtype)), Bench(broken, backend, kernel, dtype).forward()
+            for n in range(case.visible):
+                wanted, got = np.asarray(expected[n]), found[n]
+                if got is not None and wanted.dtype.kind == "f" and not np.array_equal(np.isnan(got), np.isnan(wanted)):
+                    raise AssertionError(
+                        f"element {where} of input {i} is NaN: expected {np.isnan(wanted).sum()} elements of output "
+                        f"{n} to be NaN, and the same as in the reference, received {np.isnan(got).sum()}."
+                    )
+
+
+def places(case: OpCase) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The first element, one in the middle and the last of each input that has a gradient."""
+    for i, wanted in enumerate(case.wanted):
+        shape = np.shape(case.inputs[i])
+        size = int(np.prod(shape))
+        for flat in sorted({0, size // 2, size - 1}) if wanted and size else ():
+            yield i, tuple(map(int, np.unravel_index(flat, shape)))
+
+
+def changed(case: OpCase, i: int, where: tuple[int, ...], number: float) -> OpCase:
+    """The case with another number in one place."""
+    inputs = [np.array(array) for array in case.inputs]
+    inputs[i][where] = number
+    return replace(case, inputs=inputs)
+
+
+def outputs(case: OpCase) -> list[NDArray[Any]]:
+    """The visible floating results of the reference in float64."""
+    results = case.forward(case.arrays("float64"))[: case.visible]
+    return [array for array in map(np.asarray, results) if array.dtype.kind == "f"]
+
+
+def same(first: list[NDArray[Any]], second: list[NDArray[Any]]) -> bool:
+    """Whether two lists of arrays hold the same."""
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))
