@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from mocha_hdf5.format import HDF5Format
 
 import mocha_core as mocha
 from mocha_core.coffee import Snapshot, TrainingSummary, ValidationPerformance
@@ -35,7 +36,23 @@ def train(toy, folder):
 
 
 def snapshots(folder):
-    return sorted(name for name in os.listdir(folder) if name != "history.jsonl")
+    return sorted(path.name for path in folder.glob("snapshot-*"))
+
+
+def everything(*iterations):
+    """What a folder holds with snapshots of these iterations, and nothing else."""
+    return [".lock", "history.jsonl", "manifest.json", *(f"snapshot-{i:06d}.hdf5" for i in iterations)]
+
+
+def listed(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return [entry["iteration"] for entry in manifest["snapshots"]]
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def test_files_are_named_by_iteration_and_nothing_is_saved_at_0(train, folder, messages):
@@ -137,12 +154,49 @@ def test_broken_snapshots_are_named_and_skipped(train, folder, messages):
     assert solver.state.iteration == 2
 
 
-def test_a_run_whose_snapshots_are_all_broken_begins_anew(train, folder, messages):
-    weights, _ = train(2)
-    (folder / "snapshot-000002.hdf5").write_bytes(b"")
-    again, _ = train(2)
+@pytest.mark.parametrize("manifest", [True, False])
+def test_a_run_whose_snapshots_are_all_broken_does_not_begin_anew_in_silence(train, folder, manifest):
+    weights, _ = train(4)
+    damage(folder / "snapshot-000002.hdf5")
+    (folder / "snapshot-000004.hdf5").write_bytes(b"")
+    if not manifest:
+        (folder / "manifest.json").unlink()
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+    expected = (
+        r"snapshots' has no snapshot that is complete: .*snapshot-000004.hdf5' is not a snapshot.*-000002.hdf5' is "
+        r"incomplete or damaged.*delete them and manifest.json, or use Snapshot\(..., auto_load=False\)"
+    )
+    with pytest.raises(SnapshotError, match=expected):
+        train(4)
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"} == before
+    again, _ = train(4, auto_load=False)
     assert (again == weights).all()
-    assert f"Overwriting {folder / 'snapshot-000002.hdf5'}..." in messages()
+    assert listed(folder) == [2, 4]
+
+
+def test_a_run_whose_snapshots_all_vanished_does_not_begin_anew_in_silence(train, folder):
+    train(4)
+    for path in folder.glob("snapshot-*"):
+        path.unlink()
+    with pytest.raises(SnapshotError, match=r"snapshot-000002.hdf5 is missing, though the manifest lists it\. snapsh"):
+        train(4)
+    (folder / "manifest.json").unlink()
+    assert train(4)[1].state.iteration == 4
+
+
+def test_a_snapshot_that_the_disk_does_not_give_back_is_skipped(train, folder, monkeypatch, messages):
+    train(4)
+
+    def load_snapshot(self, path, load=HDF5Format.load_snapshot):
+        if "000004" in path.name:
+            raise FileError(f"'{path}' cannot be read: Input/output error.")
+        return load(self, path)
+
+    monkeypatch.setattr(HDF5Format, "load_snapshot", load_snapshot)
+    messages()
+    train(2)
+    newest = folder / "snapshot-000004.hdf5"
+    assert f"Skipping {newest.name}: '{newest}' cannot be read: Input/output error." in messages()
 
 
 def test_a_crash_while_saving_costs_only_that_snapshot(train, folder, monkeypatch):
@@ -169,7 +223,7 @@ def test_leftovers_of_a_killed_process_are_removed(train, folder):
     train(2)
     (folder / ".snapshot-000004.hdf5.4711.mocha-tmp").write_bytes(b"half")
     train(4)
-    assert sorted(os.listdir(folder)) == ["history.jsonl", "snapshot-000002.hdf5", "snapshot-000004.hdf5"]
+    assert sorted(os.listdir(folder)) == everything(2, 4)
 
 
 def test_a_snapshot_holds_parameters_velocity_and_facts(train, folder):
