@@ -12,6 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mocha_core
 from mocha_core.errors import FileError
 from mocha_core.files import write_file
 from mocha_core.plugins import plugin_manager
@@ -101,7 +102,10 @@ class Manifest:
         return cls(
             run=former.run if former else os.urandom(8).hex(),
             created=former.created if former else datetime.now(UTC).isoformat(timespec="seconds"),
-            versions={record.distribution: record.version for record in plugin_manager().records},
+            versions={
+                "mocha-core": mocha_core.__version__,
+                **{p.distribution: p.version for p in plugin_manager().records},
+            },
             backend=system.backend.name,
             dtype=system.dtype,
             seed=system.seed,

@@ -107,6 +107,8 @@ class Snapshot(CoffeeBreak):
         try:
             if self._history is not None:
                 self._history.close()
+        except FileError as error:
+            self._failed(f"The last events are lost: {error}", error)
         finally:
             self._history = None
             if self._folder is not None:
