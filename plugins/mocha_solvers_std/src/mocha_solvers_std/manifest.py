@@ -99,6 +99,7 @@ class Manifest:
     def begin(cls, solver: Solver, net: Net, former: Manifest | None = None) -> Manifest:
         """That of a new run, or of a `former` one that goes on, without snapshots yet."""
         system = net.system
+        plugins = {record.distribution: record.version for record in plugin_manager().records}
         return cls(
             run=former.run if former else os.urandom(8).hex(),
             created=former.created if former else datetime.now(UTC).isoformat(timespec="seconds"),
