@@ -103,10 +103,7 @@ class Manifest:
         return cls(
             run=former.run if former else os.urandom(8).hex(),
             created=former.created if former else datetime.now(UTC).isoformat(timespec="seconds"),
-            versions={
-                "mocha-core": mocha_core.__version__,
-                **{p.distribution: p.version for p in plugin_manager().records},
-            },
+            versions={"mocha-core": mocha_core.__version__} | plugins,
             backend=system.backend.name,
             dtype=system.dtype,
             seed=system.seed,
