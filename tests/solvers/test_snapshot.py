@@ -480,8 +480,8 @@ class TestDiskFull:
         assert len(failures) == 1
         assert solver.state.iteration == 6
         assert sorted(os.listdir(folder)) == everything(2, 6)
-        (warning,) = (line for line in messages() if "not saved" in line)
-        assert warning.startswith(f"Snapshot of iteration 4 is not saved: '{folder / 'snapshot-000004.hdf5'}'")
+        (warning,) = (line for line in messages() if "not be saved" in line)
+        assert warning.startswith(f"Iteration 4 could not be saved: '{folder / 'snapshot-000004.hdf5'}'")
         assert "cannot be written" in warning
         assert "No space left on device" in warning
         assert warning.endswith("The newest is that of iteration 2.")
@@ -512,7 +512,7 @@ class TestDiskFull:
         messages()
         train(6, keep=1)
         (warning,) = (line for line in messages() if "not listed" in line)
-        assert warning.startswith("Snapshot of iteration 4 is saved, but not listed: ")
+        assert warning.startswith("Iteration 4 is saved, but not listed: ")
         assert "manifest.json" in warning
         assert warning.endswith("The newest is that of iteration 4.")
         assert sorted(os.listdir(folder)) == everything(6)

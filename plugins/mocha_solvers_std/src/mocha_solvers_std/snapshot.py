@@ -94,8 +94,8 @@ class Snapshot(CoffeeBreak):
             self._folder.enter(Entry.of(path, snapshot.facts))
         except FileError as error:
             newest = f"The newest is that of iteration {self._latest}" if self._latest else "There is none yet"
-            what = "is saved, but not listed" if self._latest == iteration else "is not saved"
-            self._failed(f"Snapshot of iteration {iteration} {what}: {error} {newest}.", error)
+            done = "is saved, but not listed" if self._latest == iteration else "could not be saved"
+            self._failed(f"Iteration {iteration} {done}: {error} {newest}.", error)
 
     def stopped(self, solver: Solver, net: Net) -> None:
         """Save what would be lost."""
