@@ -1,6 +1,8 @@
 """A short training run with snapshots: `python small_run.py FOLDER ITERATIONS ON_ERROR`; 3 if a file cannot be used."""
 
+import logging
 import sys
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +43,13 @@ def train(folder, iterations, before=None, after=None, **options):
 
 
 if __name__ == "__main__":
+    messages = StringIO()  # shown at the end, so that until then all writing is that of files
+    logging.getLogger("mocha").addHandler(logging.StreamHandler(messages))
+    status = 0
     try:
         train(Path(sys.argv[1]), int(sys.argv[2]), on_error=sys.argv[3])
     except mocha.MochaError as error:
-        print(error, file=sys.stderr)
-        sys.exit(3)
+        print(error, file=messages)
+        status = 3
+    print(messages.getvalue())
+    sys.exit(status)
