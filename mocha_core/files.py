@@ -2,11 +2,12 @@
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import stat
+from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 
-from mocha_core.errors import FileError, MochaError
+from mocha_core.errors import FileError
 
 #: The ending of files that were being written.
 TEMPORARY = ".mocha-tmp"
@@ -87,34 +88,24 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[written:]
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block succeeds, that file takes the place of `path`.
-
-    A crash at any moment leaves the old file or the new one: contents and folder reach the disk in this order.
+def open_regular(path: Path) -> BufferedReader:
+    """A file opened for reading. Pipes and devices, which might never end, are not even opened.
 
     Raises:
-        FileError: the file cannot be written; the old one is still there.
+        FileError: it is missing, is no regular file, or cannot be opened.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
-        try:
-            yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = _open_folder(path.parent)
-        if folder is not None:
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except MochaError:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise FileError(f"'{path}' cannot be read: it is {kind}. Give a file.")
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+        return open(path, "rb", opener=lambda name, _: os.open(name, flags))
+    except FileNotFoundError as error:
+        raise FileError(f"'{path}' does not exist.") from error
+    except FileError:
         raise
-    except OSError as error:
-        raise FileError(f"'{path}' cannot be written: {error}. Check the folder and the free space.") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise FileError(f"'{path}' cannot be opened: {error}. Give a file that can be read.") from error
 
 
 def remove_leftovers(folder: Path, names: str) -> None:

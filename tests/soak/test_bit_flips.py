@@ -6,10 +6,11 @@ import runpy
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
-from mocha_solvers_std.run_folder import open_snapshot
 
 from mocha_core.errors import SnapshotError
+from mocha_core.formats import format_of
 
 train = runpy.run_path(str(Path(__file__).with_name("small_run.py")))["train"]
 
@@ -54,10 +55,10 @@ def test_the_regions_are_what_they_are_said_to_be(folder):
     found = regions(path)
     content = path.read_bytes()
     assert sorted(at for where in found.values() for at in where) == list(range(len(content)))
-    with open_snapshot(path) as snapshot:
+    with format_of(path).open_snapshot(path) as snapshot:
         for array in (*snapshot.parameters.values(), *snapshot.slots.values()):
-            at = content.index(bytes(array.data))
-            assert set(range(at, at + array.nbytes)) <= set(found["data"])
+            at = content.index(np.asarray(array).tobytes())
+            assert set(range(at, at + np.asarray(array).nbytes)) <= set(found["data"])
 
 
 def test_every_flip_is_refused(folder, tmp_path, trials, report):
@@ -68,14 +69,14 @@ def test_every_flip_is_refused(folder, tmp_path, trials, report):
         kind = list(kinds)[trial % len(kinds)]
         path.write_bytes(flip(content, trial, kinds[kind]))
         try:
-            with open_snapshot(path):
+            with format_of(path).open_snapshot(path):
                 error = None
         except SnapshotError as caught:
             error = caught
         assert str(path) in str(error), f"trial {trial}: a flip in the {kind}"
         refused[kind] += 1
     path.write_bytes(content)
-    with open_snapshot(path):  # so that it is the flips that are refused
+    with format_of(path).open_snapshot(path):  # so that it is the flips that are refused
         pass
     report("single-bit flips in a snapshot", count, f"all refused: {', '.join(f'{refused[k]:,} {k}' for k in kinds)}")
 

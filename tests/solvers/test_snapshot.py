@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from contextlib import contextmanager
 
 import pytest
 from mocha_hdf5.format import HDF5Format
@@ -190,18 +191,31 @@ def test_a_run_whose_snapshots_all_vanished_does_not_begin_anew_in_silence(train
     assert train(4)[1].state.iteration == 4
 
 
-def test_a_snapshot_that_the_disk_does_not_give_back_is_skipped(train, folder, monkeypatch, messages):
+@pytest.mark.parametrize("when", ["opening", "reading"])
+def test_a_snapshot_that_the_disk_does_not_give_back_is_skipped(train, folder, monkeypatch, messages, when):
     train(4)
-
-    def load_snapshot(self, path, load=HDF5Format.load_snapshot):
-        if "000004" in path.name:
-            raise FileError(f"'{path}' cannot be read: Input/output error.")
-        return load(self, path)
-
-    monkeypatch.setattr(HDF5Format, "load_snapshot", load_snapshot)
-    messages()
-    train(2)
     newest = folder / "snapshot-000004.hdf5"
+
+    class Unreadable:
+        def __init__(self, array):
+            self.shape, self.dtype = array.shape, array.dtype
+
+        def __array__(self, *arguments, **options):
+            raise FileError(f"'{newest}' cannot be read: Input/output error.")
+
+    @contextmanager
+    def open_snapshot(self, path, real=HDF5Format.open_snapshot):
+        with real(self, path) as snapshot:
+            if path == newest:
+                unreadable = {key: Unreadable(array) for key, array in snapshot.parameters.items()}
+                if when == "opening":
+                    next(iter(unreadable.values())).__array__()
+                snapshot.parameters = unreadable
+            yield snapshot
+
+    monkeypatch.setattr(HDF5Format, "open_snapshot", open_snapshot)
+    messages()
+    assert train(2)[1].state.iteration == 2
     assert f"Skipping {newest.name}: '{newest}' cannot be read: Input/output error." in messages()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mocha_core
-from mocha_core.errors import FileError
+from mocha_core.errors import FileError, SnapshotError
 from mocha_core.files import write_file
 from mocha_core.plugins import plugin_manager
 
@@ -49,11 +49,15 @@ class Entry:
         """An entry for a file that is there.
 
         Raises:
-            FileError: it cannot be read.
+            FileError: it cannot be read, or the facts are none of a run.
         """
-        objective = facts["objective"]
         size, digest = measure(path)
-        return cls(path.name, facts["iteration"], size, digest, objective if isfinite(objective) else None)
+        try:
+            objective = float(facts["objective"])
+            iteration = _checked(facts["iteration"], int)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SnapshotError(f"'{path}' has no facts of a training run. Delete it.") from error
+        return cls(path.name, iteration, size, digest, objective if isfinite(objective) else None)
 
 
 def measure(path: Path) -> tuple[int, str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,25 +10,15 @@ from mocha_core.errors import FileError
 from mocha_core.files import remove_leftovers
 from mocha_core.formats import format_of
 from mocha_core.log import logger
-from mocha_core.snapshot import Snapshot
 from mocha_solvers_std.folder_lock import FolderLock
 from mocha_solvers_std.manifest import NAME, SNAPSHOT, Entry, Manifest, measure
 
 if TYPE_CHECKING:
     from mocha_core.net import Net
+    from mocha_core.snapshot import Snapshot
     from mocha_core.solver import Solver
 
 HISTORY = "history.jsonl"
-
-
-@contextmanager
-def open_snapshot(path: Path) -> Iterator[Snapshot]:
-    """The snapshot in a file, whose checksum is right.
-
-    Raises:
-        FileError: it is missing, incomplete or damaged.
-    """
-    yield format_of(path).load_snapshot(path)
 
 
 class RunFolder:
@@ -173,7 +161,7 @@ class RunFolder:
         paths, entries = self.snapshots(), []
         for path in reversed(paths[paths.index(self.path / loaded.name) + 1 :]):
             try:
-                with open_snapshot(path) as snapshot:
+                with format_of(path).open_snapshot(path) as snapshot:
                     if self._is_own(snapshot.facts):
                         entries.append(Entry.of(path, snapshot.facts))
             except FileError as error:
@@ -181,7 +169,7 @@ class RunFolder:
         return entries
 
     def _is_own(self, facts: dict[str, object]) -> bool:
-        return all(facts[name] == getattr(self.manifest, name) for name in ("seed", "dtype", "solver"))
+        return all(facts.get(name) == getattr(self.manifest, name) for name in ("seed", "dtype", "solver"))
 
     def _is_there(self, entry: Entry) -> bool:
         try:

@@ -14,7 +14,7 @@ from mocha_core.log import logger
 from mocha_core.snapshot import capture, restore
 from mocha_solvers_std.history import History
 from mocha_solvers_std.manifest import Entry
-from mocha_solvers_std.run_folder import HISTORY, RunFolder, open_snapshot
+from mocha_solvers_std.run_folder import HISTORY, RunFolder
 
 if TYPE_CHECKING:
     from mocha_core.net import Net
@@ -76,7 +76,7 @@ class Snapshot(CoffeeBreak):
         loaded = self._load_newest(folder, solver, net) if self.auto_load and solver.state.iteration == 0 else None
         self._history = History(self.directory / HISTORY, solver.state.iteration)
         self._history_fails = False
-        if continued or (loaded and self.also_load_solver_state):
+        if continued or loaded:
             folder.go_on(solver, net, loaded)
         else:
             folder.begin(solver, net)
@@ -133,19 +133,20 @@ class Snapshot(CoffeeBreak):
         logger.warning("%s", message)
 
     def _load_newest(self, folder: RunFolder, solver: Solver, net: Net) -> Entry | None:
+        """The entry of the snapshot with which the run goes on; None if it begins."""
         broken = [f"{name} is missing, though the manifest lists it." for name in folder.missing()]
         for reason in broken:
             logger.warning("%s", reason)
         for path in folder.snapshots():
             misfit = None
             try:
-                with open_snapshot(path) as snapshot:
+                with format_of(path).open_snapshot(path) as snapshot:
                     logger.info("Auto-loading from the latest snapshot %s...", path)
                     try:
                         restore(snapshot, solver, net, solver_state=self.also_load_solver_state)
                     except SnapshotError as error:
                         misfit = error
-                    entry = Entry.of(path, snapshot.facts)
+                    facts = snapshot.facts
             except FileError as error:
                 logger.warning("Skipping %s: %s", path.name, error)
                 broken.append(str(error))
@@ -153,7 +154,7 @@ class Snapshot(CoffeeBreak):
             if misfit is not None:
                 raise SnapshotError(f"'{path}': {misfit}") from misfit
             self._latest = solver.state.iteration
-            return entry
+            return Entry.of(path, facts) if self.also_load_solver_state else None
         if broken:
             raise SnapshotError(
                 f"'{folder.path}' has no snapshot that is complete: {' '.join(broken)} Put a good copy there; or, to "
