@@ -58,7 +58,7 @@ class Recorder:
         """
         if not self.feeds:
             raise TopologyError(f"Net '{self.name}' has no data layer. Add one, such as a MemoryDataLayer.")
-        plan = Plan(phase, self.feeds.first.layer.batch_size if batch is None else batch)
+        plan = Plan(phase, self.feeds.first.layer.batch_size if batch is None else batch, self.name)
         self._batch, self._inputs = batch, inputs
         for layer in self.layers:
             self._record_layer(plan, layer, keep)
@@ -127,10 +127,10 @@ class Recorder:
     def gradient(self, parameter: Parameter) -> Value:
         """Where the gradient of a parameter goes."""
         if parameter.value not in self.gradients:
-            for p in self.parameters():
-                role = Role.PARAMETER_GRADIENT
-                self.gradients[p.value] = Value(f"d {p.key}", p.value.shape, p.value.dtype, role)
-            self.system.storage.allocate(self.gradients.values())
+            role = Role.PARAMETER_GRADIENT
+            made = {p.value: Value(f"d {p.key}", p.value.shape, p.value.dtype, role) for p in self.parameters()}
+            self.system.storage.allocate(made.values(), f"Net '{self.name}'")
+            self.gradients = made
         return self.gradients[parameter.value]
 
     def share(
@@ -169,8 +169,9 @@ class Recorder:
         """The net's cell of that name."""
         if name not in self.cells:
             dtype = dtype or CELL_DTYPES.get(name, self.system.dtype)
-            self.cells[name] = Value(name, shape, dtype, Role.CELL)
-            self.system.storage.allocate([self.cells[name]])
+            cell = Value(name, shape, dtype, Role.CELL)
+            self.system.storage.allocate([cell], f"Net '{self.name}'")
+            self.cells[name] = cell
         return self.cells[name]
 
     def source_values(self, plan: Plan, layer: Layer) -> tuple[Value, ...]:
@@ -185,7 +186,7 @@ class Recorder:
                 f"tops ({', '.join(layer.tops)})."
             )
         if self._inputs:
-            values = tuple(Value(top, *spec) for top, spec in zip(layer.tops, specs, strict=True))
+            values = tuple(Value(f"{layer.name}.{top}", *s) for top, s in zip(layer.tops, specs, strict=True))
             plan.inputs.update(zip(layer.tops, values, strict=True))
             return values
         if feed.nbytes <= self.system.backend.resident_bytes:
@@ -201,7 +202,8 @@ class Recorder:
         if name not in self._tables:
             arrays = feed.everything()
             tables = [Value(f"{name}[{i}]", a.shape, self.system.dtype, Role.DATA) for i, a in enumerate(arrays)]
-            self.system.storage.allocate(tables)
+            way_out = "Lower the backend's resident_bytes, and minibatches are fetched from the host instead."
+            self.system.storage.allocate(tables, f"Net '{self.name}'", way_out)
             for table, array in zip(tables, arrays, strict=True):
                 self.system.backend.copy_from_numpy(self.system.storage[table], array)
             self._tables[name] = tables
