@@ -378,7 +378,7 @@ class Net:
             yield statistic, float(total / count) if count else float("nan"), float(count)
 
     def destroy(self) -> None:
-        """Release programs, blobs and open data files. Parameters stay with the system."""
+        """Release programs, blobs and open data files. Parameters stay with their layers."""
         self._destroyed = True
         self._programs.clear()
         self._last = None

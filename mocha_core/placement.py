@@ -82,8 +82,8 @@ def check_largest(plan: Plan, steps: Iterable[Step], backend: Backend) -> None:
     Raises:
         BackendError: names the value.
     """
-    values = {v.root for step in steps for v in (*step.ins, *step.outs) if v is not None and v.transient}
-    pieces = [(value.name, value.spec) for value in values]
+    values = [v.root for step in steps for v in (*step.ins, *step.outs) if v is not None and v.transient]
+    pieces = [(value.name, value.spec) for value in dict.fromkeys(values)]
     largest = max((nbytes(spec) for _, spec in pieces), default=0)
     with taking(f"{plan.title}, its largest value alone", pieces, plan.smaller, total=largest, backend=backend):
         pass

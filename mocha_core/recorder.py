@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mocha_core.builder import Builder, UpdateBuilder
-from mocha_core.errors import MochaError, ShapeError, TopologyError
+from mocha_core.errors import ConfigurationError, MochaError, ShapeError, TopologyError
 from mocha_core.feed import Feed, Feeds
 from mocha_core.layer import ComputationLayer, DataLayer, Layer
 from mocha_core.parameter import Initializer, Parameter, State
@@ -14,7 +14,7 @@ from mocha_core.structural import Fetch, Fill, Gather, Objective
 from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mocha_core.solver import Solver
     from mocha_core.system import System
@@ -137,8 +137,7 @@ class Recorder:
         self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
     ) -> Value:
         """The value of a parameter or state: the one that the layer (or its `param_key`) has, or a new one."""
-        key = getattr(layer, "param_key", "") or layer
-        group = self.system.shared.setdefault(key, {})
+        group = self.system.states(layer)
         state = group.get(name)
         if state is None:
             value = Value(f"{layer.name}.{name}", shape, self.system.dtype, kind.ROLE)
@@ -150,6 +149,8 @@ class Recorder:
                 f"it shares parameter '{state.key}' of shape {state.value.shape}, but needs shape {shape}. Layers "
                 "that share parameters must have inputs and sizes that fit; or make a copy with dataclasses.replace."
             )
+        elif getattr(layer, "param_key", ""):
+            check_equal(state, {"initializer": initializer, **more})
         if self.states().get(state.key, state) is not state:
             raise TopologyError(
                 f"another parameter of this net is '{state.key}' in files, too: one of the two was made by a layer "
@@ -160,7 +161,7 @@ class Recorder:
 
     def forget_new(self) -> None:
         """Take back what a net that could not be built has put into the system."""
-        for group in self.system.shared.values():
+        for group in map(self.system.states, self.layers):
             for name in [name for name, state in group.items() if state in self.new]:
                 del group[name]
         self.new.clear()
@@ -208,3 +209,21 @@ class Recorder:
                 self.system.backend.copy_from_numpy(self.system.storage[table], array)
             self._tables[name] = tables
         return self._tables[name]
+
+
+def check_equal(state: State, asked: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` where layers that share a parameter want it initialized or learned differently."""
+    for field, wanted in asked.items():
+        has = getattr(state, field, None)
+        if not _alike(has, wanted):
+            raise ConfigurationError(
+                f"it shares '{state.key}', which has the {field} {has}, but asks for {wanted}. Give all layers of one "
+                f"param_key the same {field}."
+            )
+
+
+def _alike(a: object, b: object) -> bool:
+    try:
+        return a is b or a == b or (type(a) is type(b) and hasattr(a, "__dict__") and vars(a) == vars(b))
+    except ValueError:  # arrays among the fields
+        return False
