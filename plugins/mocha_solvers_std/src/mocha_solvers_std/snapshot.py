@@ -99,10 +99,6 @@ class Snapshot(CoffeeBreak):
             self._failed(f"Iteration {iteration} {done}: {error} {newest}.", error)
 
     def stopped(self, solver: Solver, net: Net) -> None:
-        """Save what would be lost."""
-        self.enjoy(solver, net)
-
-    def stopped(self, solver: Solver, net: Net) -> None:
         self.enjoy(solver, net)
 
     def destroy(self, solver: Solver, net: Net) -> None:
