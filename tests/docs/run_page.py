@@ -27,7 +27,7 @@ FENCE = re.compile(
     r"(?P<text>.*?)^(?P=ticks)$",
     re.MULTILINE | re.DOTALL,
 )
-CAPTION = re.compile(r"^:caption: (.+)$", re.MULTILINE)
+CAPTION = re.compile(r"^:caption: `?([^`\n]+)`?$", re.MULTILINE)
 SKIP = re.compile(r"<!-- not run: .{10,} -->\n\Z")
 CHECKER = doctest.OutputChecker()
 FLAGS = doctest.ELLIPSIS
