@@ -143,7 +143,7 @@ def describe(net: Net, program: Program, bad: set[Value], target: Value) -> str:
     made = next(i for i, v in enumerate(first.outs) if v is not None and v.root in bad)
     layer, value = first.call.layer, first.outs[made]
     assert value is not None
-    names = {v.root: f"blob '{name}'" for name, v in program.plan.blobs.items()}
+    names = {v.root: f"blob '{name}'" for name, v in reversed(program.plan.blobs.items())}
     names |= {s.value: f"{type(s).__name__.lower()} '{s.name}'" for s in net.states.values()}
     if layer in net.feeds and first.half is Half.FORWARD:
         feed, array = net.feeds[layer], program.read(value)
@@ -157,7 +157,8 @@ def describe(net: Net, program: Program, bad: set[Value], target: Value) -> str:
         sources = {gradient.root: source for source, gradient in program.plan.gradients.items()}
         of = sources[of] if isinstance(first.call.op, Total) else first.call.ins[made].root
     what = ("the gradient of " if half == "backward" else "") + names.get(of, f"'{of.name}'")
-    largest = max((float(np.abs(program.read(v)).max(initial=0)) for v in first.reads), default=0.0)
+    inputs = (program.read(v) for v in first.reads if v.root.role is not Role.CELL)
+    largest = max((float(np.abs(array).max(initial=0)) for array in inputs), default=0.0)
     made_from = f"from finite inputs (the largest is {largest:.3g})"
     return f"Layer '{layer}' made {what} not finite in {half}, {made_from}. {_WAY_OUT}"
 
