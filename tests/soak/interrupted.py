@@ -1,11 +1,13 @@
 """Trains in child processes and sends them signals. A program of its own, so that it can fork: it has no threads.
 
-    python interrupted.py FOLDER FIRST COUNT
+    python interrupted.py FOLDER WANTED
 
-For each number from FIRST on, a run is told to stop one to three times, gone on with each time, and then left in peace.
-Prints a line of JSON for each: what went wrong, and how many signals of which fate were sent.
+A run is told to stop one to three times, gone on with each time, and then left in peace; and the next run, until
+WANTED signals came while one was in `solve`. Prints a line of JSON for each run: what went wrong, and what became of
+its signals.
 """
 
+import itertools
 import json
 import os
 import random
@@ -179,7 +181,9 @@ def trial(number, source, parent, whole, seconds):
         killed = status == -sent
         if status not in (0, 128 + sent, -sent) or (killed and (folder / "inside").exists()):
             return f"status {status} after {sent.name}: {(folder / 'log').read_text()[-3000:]}", fates
-        fates.append("killed outside of solve" if killed else "stopped" if status else "over")
+        fates.append("killed" if killed else "stopped" if status else "over")
+        if not status:
+            break
     status = wait(child(source, folder, variant))
     if status or (folder / "inside").exists():
         return f"the last run ended with {status}: {(folder / 'log').read_text()[-3000:]}", fates
@@ -189,8 +193,7 @@ def trial(number, source, parent, whole, seconds):
     return "", fates
 
 
-def main(parent, first, count):
-    parent = Path(parent)
+def main(parent, wanted):
     write_data(parent)
     source = parent / "list.txt"
     whole, seconds = {}, {}
@@ -201,10 +204,13 @@ def main(parent, first, count):
         if wait(child(source, folder, variant)):
             raise SystemExit((folder / "log").read_text())
         seconds[variant], whole[variant] = time.monotonic() - start, result(folder)
-    for number in range(first, first + count):
+    for number in itertools.count():
+        if wanted <= 0:
+            return
         wrong, fates = trial(number, source, parent, whole[number % VARIANTS], seconds[number % VARIANTS])
+        wanted -= fates.count("stopped")
         print(json.dumps({"number": number, "wrong": wrong, "fates": fates}), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
