@@ -1,6 +1,7 @@
 """The coffee break Snapshot: what it saves, loads, skips, cleans and says."""
 
 import errno
+import gc
 import json
 import os
 from contextlib import contextmanager
@@ -532,6 +533,14 @@ class TestDiskFull:
         assert sorted(os.listdir(folder)) == everything(2)
         monkeypatch.undo()
         assert train(6, on_error="stop")[1].state.iteration == 6
+
+    def test_an_error_that_is_kept_in_a_cycle_is_collected_in_silence(self, train, folder, monkeypatch):
+        break_call(monkeypatch, "write", "snapshot-000004")
+        with pytest.raises(FileError) as caught:
+            train(6, on_error="stop")
+        caught.value.itself = caught.value
+        del caught
+        gc.collect()  # what cannot be closed would be an error here
 
     @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
     def test_a_manifest_that_cannot_be_written(self, train, folder, monkeypatch, messages, call):
