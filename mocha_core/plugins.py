@@ -89,8 +89,7 @@ class PluginManager(pluggy.PluginManager):
         self.register(_plugin, name="mocha-core")
         disabled = {n.strip() for n in os.environ.get("MOCHA_DISABLED_PLUGINS", "").split(",")} - {""}
         for point in sorted(entry_points(group=GROUP), key=_order):
-            name, number = (point.dist.name, point.dist.version) if point.dist else (point.value, "?")
-            record = PluginRecord(point.name, name, number)
+            record = PluginRecord(point.name, *_distribution(point))
             self.records.append(record)
             if disabled & {"*", record.name, record.distribution}:
                 record.status = "disabled"
@@ -138,9 +137,14 @@ class PluginManager(pluggy.PluginManager):
         self.registries.drop(name)
 
 
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    """Its name and version; both are missing where an installation was interrupted."""
+    name, number = (point.dist.name, point.dist.version) if point.dist else (None, None)
+    return name or point.value, number or "?"
+
+
 def _order(point: EntryPoint) -> tuple[bool, str]:
-    ours = point.dist is not None and point.dist.name.startswith("mocha-")
-    return not ours, point.name
+    return not _distribution(point)[0].startswith("mocha-"), point.name
 
 
 def check_core_version(point: EntryPoint, record: PluginRecord) -> None:

@@ -4,6 +4,7 @@ import re
 import sys
 import types
 import warnings
+from importlib.metadata import distributions
 
 import pytest
 
@@ -194,6 +195,15 @@ def test_other_requirements_do_not_matter(load, requirement):
 def test_a_requirement_that_cannot_be_read_is_named(load):
     _, (warning,) = load(Point("a", good, requires=["mocha-core =/= 1"]))
     assert "Plugin acme-a 1.2 (entry point 'a') failed to load: InvalidRequirement" in warning
+
+
+def test_what_is_left_of_an_interrupted_installation_is_named(load, tmp_path):
+    (tmp_path / "acme_ghost-1.0.dist-info").mkdir()
+    (tmp_path / "acme_ghost-1.0.dist-info" / "entry_points.txt").write_text("[mocha]\nghost = acme_ghost._plugin\n")
+    (ghost,) = (point for d in distributions(path=[str(tmp_path)]) for point in d.entry_points)
+    manager, (warning,) = load(ghost, Point("z-late", good))
+    assert "Plugin acme_ghost._plugin ? (entry point 'ghost') failed to load: ModuleNotFoundError" in warning
+    assert [r.status for r in manager.records] == ["failed", "ok"]
 
 
 def test_a_plugin_that_is_slow_to_import_works_and_is_named(load, monkeypatch):

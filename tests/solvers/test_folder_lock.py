@@ -61,6 +61,7 @@ def test_another_process_is_named_until_it_ends_however_that_is(tmp_path, end):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 class TestFork:
     def test_a_child_that_exits_does_not_release_it(self, tmp_path):
         lock = FolderLock(tmp_path)

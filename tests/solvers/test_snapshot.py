@@ -1,6 +1,7 @@
 """The coffee break Snapshot: what it saves, loads, skips, cleans and says."""
 
 import errno
+import gc
 import json
 import os
 from contextlib import contextmanager
@@ -365,6 +366,30 @@ def test_a_folder_is_free_again_after_an_error(train, folder, toy):
     train(2)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("on_error", ["warn", "stop"])
+def test_a_forked_child_writes_nothing_and_leaves_the_folder_to_its_parent(folder, toy, system, on_error):
+    class Fork(TrainingSummary):
+        def enjoy(self, solver, net):
+            if solver.state.iteration == 1:
+                self.child = os.fork()
+
+    part, solver, fork = toy.regression(system), SGD(toy.parameters(2)), Fork()
+    solver.add_coffee_break(fork, every_n_iter=1)
+    solver.add_coffee_break(TrainingSummary(), every_n_iter=1)
+    solver.add_coffee_break(Snapshot(folder, on_error=on_error), every_n_iter=1)
+    try:
+        solver.solve(part.net)
+    except FileError:
+        os._exit(33 if fork.child == 0 else 1)
+    if fork.child == 0:
+        os._exit(44)
+    assert os.waitstatus_to_exitcode(os.waitpid(fork.child, 0)[1]) == (44 if on_error == "warn" else 33)
+    assert sorted(os.listdir(folder)) == everything(1, 2)
+    assert iterations(folder) == [1, 2]
+
+
 def test_a_run_that_is_told_to_stop_is_saved_once(folder, toy, system, messages):
     solver, snapshot = SGD(toy.parameters(3)), Snapshot(folder)
     part = toy.regression(system)
@@ -508,6 +533,14 @@ class TestDiskFull:
         assert sorted(os.listdir(folder)) == everything(2)
         monkeypatch.undo()
         assert train(6, on_error="stop")[1].state.iteration == 6
+
+    def test_an_error_that_is_kept_in_a_cycle_is_collected_in_silence(self, train, folder, monkeypatch):
+        break_call(monkeypatch, "write", "snapshot-000004")
+        with pytest.raises(FileError) as caught:
+            train(6, on_error="stop")
+        caught.value.itself = caught.value
+        del caught
+        gc.collect()  # what cannot be closed would be an error here
 
     @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
     def test_a_manifest_that_cannot_be_written(self, train, folder, monkeypatch, messages, call):

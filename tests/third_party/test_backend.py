@@ -37,7 +37,8 @@ def test_it_can_be_chosen_by_name_and_is_not_the_default():
 def test_lenet_trains_as_on_cpu(digits, dtype, tolerance):
     def run(backend):
         with mocha.System(backend, dtype=dtype, seed=1) as system:
-            return train(lenet(system, digits, batch_size=16), 8)
+            net = lenet(system, digits, batch_size=16)
+            return train(net, 8)
 
     (objectives, parameters), (expected, expected_parameters) = run("acme"), run("cpu")
     assert_close("objectives", objectives[1:], expected[1:], tolerance)
@@ -49,5 +50,6 @@ def test_lenet_trains_as_on_cpu(digits, dtype, tolerance):
 def test_lenet_learns_on_it_with_a_layer_that_does_not_know_it(digits):
     swish = layers.SwishLayer(name="swish", bottoms=["ip2"], tops=["swish"])
     with mocha.System("acme", seed=1) as system:
-        objectives, _ = train(lenet(system, digits, batch_size=16, before_loss=[swish]), 60)
+        net = lenet(system, digits, batch_size=16, before_loss=[swish])
+        objectives, _ = train(net, 60)
     assert objectives[-10:].mean() < 0.7 * objectives[1:11].mean()

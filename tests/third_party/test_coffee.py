@@ -15,7 +15,8 @@ def test_it_publishes_what_it_saw(digits):
 
     events = []
     with mocha.System("cpu", seed=1) as system:
-        _, parameters = train(lenet(system, digits), 4, Listening, [(coffee.ParameterNorms(), 2)])
+        net = lenet(system, digits)
+        _, parameters = train(net, 4, Listening, [(coffee.ParameterNorms(), 2)])
     assert [(event["event"], event["iteration"]) for event in events] == [("norms", 0), ("norms", 2), ("norms", 4)]
     assert events[-1]["norms"] == {key: float(np.linalg.norm(array)) for key, array in parameters.items()}
     assert events[0]["norms"]["conv1___bias"] == 0 < events[2]["norms"]["conv1___bias"]

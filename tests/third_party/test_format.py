@@ -23,7 +23,8 @@ def test_lenet_resumes_from_it_exactly(digits, tmp_path):
         return mocha.SolverParameters(max_iter=max_iter, lr_policy=0.01)
 
     with mocha.System("cpu", seed=1) as system:
-        _, expected = train(net := lenet(system, digits), 8)
+        net = lenet(system, digits)
+        _, expected = train(net, 8)
     with mocha.System("cpu", seed=1) as system:
         solver = solvers.SGD(parameters(4))
         solver.solve(net := lenet(system, digits))

@@ -28,10 +28,12 @@ def test_it_is_in_the_namespace():
 def test_lenet_learns_with_it_alike_on_two_backends(digits):
     def run(backend):
         with mocha.System(backend, dtype="float64", seed=1) as system:
-            return train(lenet(system, digits, batch_size=16), 6, AcmeNesterov)
+            net = lenet(system, digits, batch_size=16)
+            return train(net, 6, AcmeNesterov)
 
     (objectives, _), (expected, _) = run("acme"), run("cpu")
     assert_close("objectives", objectives[1:], expected[1:], 1e-9)
     with mocha.System("cpu", seed=1) as system:
-        objectives, _ = train(lenet(system, digits), 100, AcmeNesterov)
+        net = lenet(system, digits)
+        objectives, _ = train(net, 100, AcmeNesterov)
     assert objectives[-10:].mean() < 0.5 * objectives[1:11].mean()

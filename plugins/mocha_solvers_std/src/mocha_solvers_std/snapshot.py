@@ -94,9 +94,11 @@ class Snapshot(CoffeeBreak):
             self._latest = iteration
             self._folder.enter(Entry.of(path, snapshot.facts))
         except FileError as error:
+            if self.on_error == "stop":
+                raise
             newest = f"The newest is that of iteration {self._latest}" if self._latest else "There is none yet"
             done = "is saved, but not listed" if self._latest == iteration else "could not be saved"
-            self._failed(f"Iteration {iteration} {done}: {error} {newest}.", error)
+            logger.warning("Iteration %d %s: %s %s.", iteration, done, error, newest)
 
     def stopped(self, solver: Solver, net: Net) -> None:
         self.enjoy(solver, net)
@@ -108,7 +110,9 @@ class Snapshot(CoffeeBreak):
             if self._history is not None:
                 self._history.close()
         except FileError as error:
-            self._failed(f"The last events are lost: {error}", error)
+            if self.on_error == "stop":
+                raise
+            logger.warning("The last events are lost: %s", error)
         finally:
             self._history = None
             if self._folder is not None:
@@ -123,14 +127,11 @@ class Snapshot(CoffeeBreak):
             self._history.write(event)
             self._history_fails = False
         except FileError as error:
-            if not self._history_fails or self.on_error == "stop":  # once until it works again
-                self._failed(f"An event waits to be written: {error}", error)
+            if self.on_error == "stop":
+                raise
+            if not self._history_fails:  # once until it works again
+                logger.warning("An event waits to be written: %s", error)
             self._history_fails = True
-
-    def _failed(self, message: str, error: FileError) -> None:
-        if self.on_error == "stop":
-            raise error
-        logger.warning("%s", message)
 
     def _load_newest(self, folder: RunFolder, solver: Solver, net: Net) -> Entry | None:
         """The entry of the snapshot with which the run goes on; None if it begins."""

@@ -6,6 +6,7 @@ from mocha_layers_std.inner_product import InnerProduct
 from mocha_layers_std.neurons.tanh import Tanh
 
 from mocha_core.builder import Builder
+from mocha_core.errors import ShapeError
 from mocha_core.layer import TrainableLayer
 from mocha_core.value import Value
 
@@ -14,6 +15,8 @@ class ResidualLayer(TrainableLayer):
     """y = x + tanh(W x + b), of an x of shape (N, features)."""
 
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
+        if len(x.shape) != 2:
+            raise ShapeError(f"expected a blob with 2 axes (N, features), received {x.spec}.")
         features = x.shape[1]
         weight = b.param("weight", (features, features), XavierInitializer(), L2Regu(1))
         bias = b.param("bias", (features,), ConstantInitializer(0), multiplier=2.0)
