@@ -111,7 +111,9 @@ class Feed:
         if not wrap:
             rows = np.minimum(rows, start - start % n + n - 1)
         epochs, positions = np.divmod(rows, n)
-        return np.concatenate([self._order(int(e))[positions[epochs == e]] for e in np.unique(epochs)])
+        cuts = np.flatnonzero(np.diff(epochs)) + 1
+        parts = zip(np.split(epochs, cuts), np.split(positions, cuts), strict=True)
+        return np.concatenate([self._order(int(epoch[0]))[part] for epoch, part in parts])
 
     def batches_to_epoch(self, batch: int) -> int:
         """How many minibatches of `batch` rows it takes until the epoch changes."""
