@@ -73,7 +73,7 @@ class Backend(ABC):
         from mocha_core.plugins import registries
 
         selector = Selector(self, registries())
-        steps = self.fuse(plan, selector)
+        steps = self.fuse(plan, selector) if plan.fuse else list(plan.steps)
         check_largest(plan, steps, self)
         kernels = self.choose(steps, selector)
         arrangement = self.arrange(plan, steps, kernels)

@@ -38,11 +38,7 @@ class Builder:
 
     def call(self, op: Op, *ins: Value) -> tuple[Value, ...]:
         """Record a use of `op`; returns its outputs, without those it saves for its backward."""
-        outs = self._plan.call(op, *ins, layer=self._layer.name)
-        fault = getattr(op, "fault", None)
-        if fault in self._plan.faults:
-            self._plan.faults[fault] = self._plan.steps[-1].call
-        return outs
+        return self._plan.call(op, *ins, layer=self._layer.name)
 
     def param(
         self,
@@ -81,9 +77,7 @@ class Builder:
 
         Pass it to the op as an attribute; when it shows up, the op's `explain` words the error.
         """
-        code = len(self._plan.faults) + 1
-        self._plan.faults[code] = None
-        return code
+        return self._plan.fault()
 
     def labels(self, x: Value) -> Value:
         """Class indices as int32, whatever numeric dtype they come in; a fraction is a fault.
@@ -140,6 +134,10 @@ class UpdateBuilder:
         cell = self._recorder.cell(name)
         self._plan.cells[name] = cell
         return cell
+
+    def fault(self) -> int:
+        """A number for the next recorded call to put into the status cell, when what it would write is invalid."""
+        return self._plan.fault()
 
     def call(self, op: Op, *ins: Value, layer: str = "") -> None:
         """Record an update step."""

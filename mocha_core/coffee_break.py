@@ -22,6 +22,9 @@ class CoffeeBreak:
     def enjoy(self, solver: Solver, net: Net) -> None:
         """At iteration 0, at every multiple of the interval, and at the last iteration."""
 
+    def stopped(self, solver: Solver, net: Net) -> None:
+        """When `solve` was told to stop before the last iteration, after `enjoy`: save what must not be lost."""
+
     def destroy(self, solver: Solver, net: Net) -> None:
         """When `solve` returns or fails."""
 

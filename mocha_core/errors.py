@@ -44,6 +44,10 @@ class DataError(MochaError, ValueError):
     """The contents of a minibatch are invalid, such as a label out of range."""
 
 
+class NonFiniteError(MochaError, FloatingPointError):
+    """The objective, a parameter or what a solver remembers of one is infinite or not a number."""
+
+
 class FileError(MochaError, OSError):
     """A file or folder is missing, unreadable or does not hold what it should."""
 

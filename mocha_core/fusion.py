@@ -18,7 +18,7 @@ _ORDER = {section: i for i, section in enumerate(Section)}
 Rewritten = tuple[list[Step], Step]
 #: Looks at the steps around `root`, and returns the steps to replace and the new one; or None. It need not ask
 #: whether it may: `Graph.reason_against` does. A new step that updates parameters outside the update section takes
-#: the plan's cell "status", if there is one, as an input, and updates nothing where that is set.
+#: the plan's cell "status" as an input, and updates nothing where that is set.
 Rewrite = Callable[["Graph", Step], Rewritten | None]
 
 
@@ -89,22 +89,23 @@ class Graph:
                 high = min(high, at)
             if _ORDER[step.section] < _ORDER[new.section]:
                 low = max(low, at + 1)
-            if any(_conflict(o, step) for o in old if self.position[o] < at) or (
-                _conflict(new, step) and not any(_conflict(o, step) for o in old if self.position[o] > at)
+            if any(self._conflict(o, step) for o in old if self.position[o] < at) or (
+                self._conflict(new, step) and not any(self._conflict(o, step) for o in old if self.position[o] > at)
             ):
                 high = min(high, at)
-            if any(_conflict(step, o) for o in old if self.position[o] > at):
+            if any(self._conflict(step, o) for o in old if self.position[o] > at):
                 low = max(low, at + 1)
         return low if low <= high else None
 
-
-def _conflict(first: Step, second: Step) -> bool:
-    """Whether two steps may not change places."""
-    first_writes = {v.root for v in first.writes}
-    second_writes = {v.root for v in second.writes}
-    return bool(
-        first_writes & ({v.root for v in second.reads} | second_writes) or second_writes & {v.root for v in first.reads}
-    )
+    def _conflict(self, first: Step, second: Step) -> bool:
+        """Whether two steps may not change places. Which of two faults is the first in the status is no matter."""
+        status = {self.plan.cells.get("status")}
+        first_writes = {v.root for v in first.writes} - status
+        second_writes = {v.root for v in second.writes} - status
+        return bool(
+            first_writes & ({v.root for v in second.reads} | second_writes)
+            or second_writes & {v.root for v in first.reads}
+        )
 
 
 def fuse(plan: Plan, selector: Selector) -> list[Step]:

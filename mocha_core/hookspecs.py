@@ -107,4 +107,4 @@ def mocha_solve_started(solver: Solver, net: Net) -> None:
 
 @hookspec
 def mocha_solve_finished(solver: Solver, net: Net) -> None:
-    """`solver.solve(net)` has returned from its last coffee break."""
+    """`solver.solve(net)` has returned from its last coffee break, also where it was told to stop."""

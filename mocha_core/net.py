@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -17,7 +17,7 @@ from mocha_core.layer import DataLayer, Layer
 from mocha_core.parameter import Parameter, State
 from mocha_core.plan import Phase, Plan, Section, Statistic
 from mocha_core.prediction import Rows
-from mocha_core.program import Program
+from mocha_core.program import Program, Schedule, Stop
 from mocha_core.recorder import Recorder
 from mocha_core.system import System
 from mocha_core.topology import sort
@@ -68,11 +68,13 @@ class Net:
         self.label = f"Net '{name}'"
         self.keep = checks.names(self.label, "keep", keep)
         self.feeds = Feeds()
-        self._frozen: frozenset[str] = frozenset()
+        self.frozen: frozenset[str] = frozenset()
         self._programs: OrderedDict[ProgramKey, Program] = OrderedDict()
         self._last: Program | None = None
         self._destroyed = False
         self._finished: Section | None = None
+        self.half_updated = False
+        """Whether an iteration ended between its updates: some parameters are one update ahead."""
         self._recorder = Recorder(name, system, self.layers, self.feeds)
         try:
             for layer in self.layers:
@@ -143,12 +145,12 @@ class Net:
     def freeze(self, *layers: str) -> None:
         """Stop learning the parameters of these layers; gradients still flow through them."""
         self._check_layers(layers)
-        self._frozen |= set(layers)
+        self.frozen |= set(layers)
 
     def unfreeze(self, *layers: str) -> None:
         """Learn the parameters of these layers again; of all layers when none is named."""
         self._check_layers(layers)
-        self._frozen = self._frozen - set(layers) if layers else frozenset()
+        self.frozen = self.frozen - set(layers) if layers else frozenset()
 
     def _check_layers(self, names: Iterable[str]) -> None:
         for name in names:
@@ -168,7 +170,7 @@ class Net:
 
     def program(self) -> Program:
         """The program that ran last, or else that of `forward` and `backward`."""
-        return self._last or self._program(ProgramKey(Phase.TRAIN, frozen=self._frozen, apart=True))
+        return self._last or self._program(ProgramKey(Phase.TRAIN, frozen=self.frozen, apart=True))
 
     def programs(self) -> dict[ProgramKey, Program]:
         """The programs compiled so far."""
@@ -185,6 +187,14 @@ class Net:
             raise StateError(f"{self.label} has not run yet. Call net.forward() first.")
         return self._last
 
+    def check_whole(self) -> None:
+        """Raise `StateError` where an iteration ended between its updates."""
+        if self.half_updated:
+            raise StateError(
+                f"{self.label}: an iteration ended between its updates, and some parameters are one update ahead "
+                "of the others. Load a snapshot: a new solver with a coffee.Snapshot does it. Or build the net anew."
+            )
+
     def _check_usable(self) -> None:
         self.system.check_open()
         if self._destroyed:
@@ -194,14 +204,15 @@ class Net:
         self._check_usable()
         program = self._programs.get(key)
         if program is None:
-            program = self.system.backend.compile(self._record(key), self.system.storage)
+            program = self.system.backend.compile(self.record(key), self.system.storage)
             self._programs[key] = program
             if len(self._programs) > self.MAX_PROGRAMS:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)
         return program
 
-    def _record(self, key: ProgramKey) -> Plan:
+    def record(self, key: ProgramKey) -> Plan:
+        """The steps of the program with this key."""
         keep = tuple(self.plan.blobs) if key.apart else (*self.keep, *key.outputs)
         plan = self._recorder.record(key.phase, batch=key.batch, keep=keep, inputs=bool(key.outputs))
         plan.apart, plan.minibatches = key.apart, key.minibatches
@@ -217,10 +228,10 @@ class Net:
     def forward(self, phase: Phase = Phase.TRAIN) -> float:
         """Run the next minibatch forward; all blobs can be read afterwards. Returns the objective."""
         checks.instance(self.label, "phase", phase, Phase, "Phase.TEST")
-        program = self._program(ProgramKey(phase, frozen=self._frozen, apart=True))
+        program = self._program(ProgramKey(phase, frozen=self.frozen, apart=True))
         self._last, self._finished = program, None
         self.feeds.begin(wrap=True)
-        program.run(Section.FORWARD, self._schedule(program, 1, self.feeds.first.cursor // program.plan.batch))
+        program.run(Section.FORWARD, self.schedule(program, 1, self.feeds.first.cursor // program.plan.batch))
         self.feeds.advance(1)
         self.raise_fault(program)
         self._finished = Section.FORWARD
@@ -237,23 +248,27 @@ class Net:
     def training_program(self, solver: Solver) -> Program:
         """The program of whole iterations with a solver's updates. Used by `Solver.solve`."""
         minibatches = solver.parameters.accumulate
-        key = ProgramKey(Phase.TRAIN, None, (), self._frozen, solver, solver.rule, minibatches)
+        key = ProgramKey(Phase.TRAIN, None, (), self.frozen, solver, solver.rule, minibatches)
         return self._program(key)
 
-    def train(self, program: Program, n: int, iteration: int, cells: Mapping[str, NDArray[Any]]) -> None:
+    def train(self, program: Program, n: int, iteration: int, cells: Schedule, stop: Stop | None = None) -> None:
         """Run `n` iterations of a training program, from number `iteration` on; sets `program.done`.
 
-        `cells` holds the values of the solver's cells, one per iteration.
+        `cells` holds the values of the solver's cells, one per iteration; `stop` is `Program.iterate`'s.
         """
         program.done = 0
         k = program.plan.minibatches
-        schedule = self._schedule(program, n * k, iteration)
+        schedule = self.schedule(program, n * k, iteration)
         schedule |= {name: np.repeat(column, k) for name, column in cells.items()}
         self._last, self._finished = program, None
         self.feeds.begin(wrap=True)
         try:
-            self._finished = Section.BACKWARD if program.iterate(n, schedule) == n else None
+            # Numbers that are not finite are found by the checks of the program and the solver, which name them.
+            with np.errstate(all="ignore"):
+                program.iterate(n, schedule, stop)
+            self._finished = Section.BACKWARD
         finally:
+            self.half_updated = self.half_updated or program.half_updated
             self.feeds.advance(program.done * k)
 
     def forward_epoch(self) -> float:
@@ -269,7 +284,7 @@ class Net:
             n = feed.batches_to_epoch(batch)
             valid = np.minimum(batch, feed.source.rows - batch * np.arange(n))
             self.feeds.begin(wrap=False)
-            program.iterate(n, self._schedule(program, n, 0, wrap=False) | {"valid_rows": valid})
+            program.iterate(n, self.schedule(program, n, 0, wrap=False) | {"valid_rows": valid})
             self._last = program
             self.raise_fault(program)
         return float(np.average(program.objectives, weights=valid))
@@ -313,7 +328,7 @@ class Net:
             result[start : start + valid] = program.read(value, output)[:valid]
         return result
 
-    def _schedule(self, program: Program, n: int, iteration: int, wrap: bool = True) -> dict[str, NDArray[Any]]:
+    def schedule(self, program: Program, n: int, iteration: int, wrap: bool = True) -> dict[str, NDArray[Any]]:
         """Values of the cells that every run needs, for n minibatches."""
         k, batch = program.plan.minibatches, program.plan.batch
         resident = {name: feed for name, feed in self.feeds.items() if f"{name}.rows" in program.plan.cells}
@@ -338,12 +353,11 @@ class Net:
         Raises:
             DataError: names the layer and what is wrong with its input.
         """
-        fault = program.status()
-        if not fault:
+        call = program.fault()
+        if call is None:
             return
         program.clear_status()
-        call = program.plan.faults[fault]
-        assert call is not None
+        self._finished = None
         operands: list[NDArray[Any] | None] = []
         for value in call.ins:
             try:

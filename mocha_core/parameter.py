@@ -30,6 +30,10 @@ class Initializer(ABC):
 class Regularizer(ABC):
     """A penalty on a parameter's size, at regularization coefficient 1. Pure, on the array API."""
 
+    #: Whether the gradient at an element depends on that element alone, and grows no faster than it: then kernels may
+    #: work on pieces of w, and know from w that the gradient is finite.
+    element_wise: ClassVar[bool] = False
+
     @abstractmethod
     def value(self, xp: Namespace, w: Array) -> Array:
         """The penalty, without axes. Never part of the objective shown, as in Mocha."""

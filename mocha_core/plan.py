@@ -119,6 +119,8 @@ class Plan:
     """How many minibatches' gradients are added before one update."""
     apart: bool = False
     """Sections may be run alone, so nothing may be moved from one into another."""
+    fuse: bool = True
+    """Registered rewrites may replace steps."""
 
     @property
     def title(self) -> str:
@@ -139,7 +141,16 @@ class Plan:
         )
         call = Call(op, ins, outs + tuple(ins[i] for i in op.updates), layer)
         self.steps.append(forward_step(call, section))
+        fault = getattr(op, "fault", None)
+        if fault in self.faults:
+            self.faults[fault] = call
         return outs[: len(outs) - op.saved]
+
+    def fault(self) -> int:
+        """A number for the next recorded call to put into the status cell."""
+        code = len(self.faults) + 1
+        self.faults[code] = None
+        return code
 
     def prune(self, outputs: Iterable[Value]) -> None:
         """Keep only the steps that `outputs` depend on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from mocha_core.errors import StateError
 from mocha_core.kernel import Kernel, Runnable
 from mocha_core.layout import PLAIN, Convert
 from mocha_core.placement import Memory, plain_copy
-from mocha_core.plan import Plan, Section, Step
+from mocha_core.plan import Call, Plan, Section, Step
 from mocha_core.storage import Storage
+from mocha_core.update import UpdateOp
 from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: For each cell by name, one value per minibatch.
 Schedule = Mapping[str, "NDArray[Any]"]
+#: One element, which another thread or a signal handler may set from 0 to 1 at any time.
+Stop: TypeAlias = "NDArray[np.int32]"
 
 
 @dataclass(eq=False)
@@ -58,6 +61,7 @@ class Program:
         objective: the buffer of one minibatch's objective; None in a net without losses.
         objectives: the objective of each minibatch of the last `iterate`.
         done: how many iterations of the last `iterate` were done, also when it was left by an exception.
+        half_updated: whether that exception came between the updates of one iteration.
         changes: sections that write parameters or states, after which `storage.version` has to grow.
     """
 
@@ -71,6 +75,7 @@ class Program:
     def __post_init__(self) -> None:
         self.objectives: NDArray[Any] = np.zeros(0)
         self.done = 0
+        self.half_updated = False
         self.changes = {b.step.section for b in self.bound if any(map(_outlives_runs, b.step.writes))}
         self._packed_version = -1
         self.storage.allocate(self.plan.cells.values())
@@ -81,29 +86,35 @@ class Program:
         """The bound kernels of some sections, in order."""
         return [bound.run for bound in self.bound if bound.step.section in sections]
 
-    def iterate(self, n: int, schedule: Schedule) -> int:
+    def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
         """Run n iterations: each `plan.minibatches` times forward and backward, then one update.
 
-        Sets `objectives` and `done`, calls `pack` before it runs, and raises `storage.version` if there are `changes`.
+        Sets `objectives`, `done` and `half_updated`, calls `pack` before it runs, and raises `storage.version` if
+        there are `changes`.
 
         Args:
             n: how many.
             schedule: values for cells, n * minibatches each; all cells not named keep theirs.
+            stop: once its element is not 0, the iteration in hand is the last.
 
         Returns:
-            How many iterations were done before one reported a fault in the status cell; the failing one has
-            updated nothing.
+            How many iterations were done before one reported a fault in the status cell. After a fault in forward
+            or backward, the failing one has updated nothing; after one in an update, no later update ran.
         """
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
         clear, update = self.runs(Section.CLEAR), self.runs(Section.UPDATE)
-        minibatch = self.runs(Section.FORWARD, Section.BACKWARD)
+        before, folded = self._minibatch()
         k = self.plan.minibatches
         copy, to_numpy = self.backend.copy_from_numpy, self.backend.to_numpy
         cells = [(self.cells[name], column) for name, column in schedule.items() if name in self.cells]
         status, objective = self.cells.get("status"), self.objective
+
+        def failed() -> bool:
+            return status is not None and bool(to_numpy(status) != 0)
+
         self.objectives = np.zeros(n * k)
-        self.done = 0
+        self.done, self.half_updated = 0, False
         with self.backend.running():
             self.pack()
             self.storage.version += bool(self.changes)
@@ -113,16 +124,42 @@ class Program:
                 for j in range(i * k, i * k + k):
                     for cell, column in cells:
                         copy(cell, column[j])
-                    for run in minibatch:
+                    for run in before:
+                        run()
+                    self.half_updated = bool(folded)
+                    for run in folded:
                         run()
                     if objective is not None:
                         self.objectives[j] = to_numpy(objective)
-                if status is not None and to_numpy(status) != 0:
+                if failed():
                     break
+                self.half_updated = bool(folded or update)
                 for run in update:
                     run()
+                if update and failed():
+                    break
                 self.done = i + 1
+                self.half_updated = False
+                if stop is not None and stop[0]:
+                    break
+        self.half_updated = False
         return self.done
+
+    def _minibatch(self) -> tuple[list[Runnable], list[Runnable]]:
+        """Forward and backward, cut before the first update that was folded into them."""
+        steps = [b for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
+        at = next((i for i, b in enumerate(steps) if _updates(b)), len(steps))
+        runs = [b.run for b in steps]
+        return runs[:at], runs[at:]
+
+    def fault(self) -> Call | None:
+        """The call that reported the first fault since `clear_status`."""
+        return self.plan.faults.get(self.status())
+
+    def began_to_update(self, fault: Call) -> bool:
+        """Whether parameters were updated in the iteration in which this call reported a fault."""
+        first = next((b.step.call for b in self.bound if _updates(b)), None)
+        return isinstance(fault.op, UpdateOp) and fault is not first
 
     def execute(self, section: Section) -> None:
         """Run the bound kernels of one section, and nothing else."""
@@ -211,3 +248,7 @@ class Program:
 
 def _outlives_runs(value: Value) -> bool:
     return value.root.role in (Role.PARAMETER, Role.STATE)
+
+
+def _updates(bound: BoundStep) -> bool:
+    return any(value.root.role is Role.PARAMETER for value in bound.step.writes)

@@ -10,7 +10,7 @@ from mocha_core.feed import Feed, Feeds
 from mocha_core.layer import ComputationLayer, DataLayer, Layer
 from mocha_core.parameter import Initializer, Parameter, State
 from mocha_core.plan import Phase, Plan, Section
-from mocha_core.structural import Fetch, Fill, Gather, Objective
+from mocha_core.structural import CheckFinite, Fetch, Fill, Gather, Objective
 from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ class Recorder:
                     f"Net '{self.name}' cannot be trained: it has no loss layer. Add one, such as SoftmaxLossLayer."
                 )
             return
+        if solver is not None and solver.parameters.check_finite:
+            plan.cells["status"] = self.cell("status")
+            plan.call(CheckFinite(plan.fault()), plan.objective, plan.cells["status"], layer="(net)")
         seed = self.cell("objective_gradient")
         plan.cells["objective_gradient"] = seed
         plan.differentiate(plan.objective, seed, wanted)

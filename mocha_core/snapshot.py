@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.errors import SnapshotError
+import numpy as np
+
+from mocha_core.errors import NonFiniteError, SnapshotError
 from mocha_core.log import logger
 
 if TYPE_CHECKING:
@@ -32,11 +34,24 @@ class Snapshot:
 
 
 def capture(solver: Solver, net: Net) -> Snapshot:
-    """The state of a run between two iterations."""
+    """The state of a run between two iterations.
+
+    Raises:
+        StateError: an iteration ended between its updates.
+        NonFiniteError: a parameter, state or slot is not finite.
+    """
+    net.check_whole()
     system = net.system
+    parameters = {key: s.numpy() for key, s in net.states.items()}
+    slots = {key: system.read(value) for key, value in solver.memories(net).items()}
+    for key, array in (parameters | slots).items():
+        if not np.isfinite(array).all():
+            raise NonFiniteError(
+                f"'{key}' of {net.label} is not finite, and is not saved. Go on from the last snapshot."
+            )
     return Snapshot(
-        parameters={key: s.numpy() for key, s in net.states.items()},
-        slots={key: system.read(value) for key, value in solver.memories(net).items()},
+        parameters=parameters,
+        slots=slots,
         facts={
             **vars(solver.state),
             "seed": system.seed,
@@ -81,6 +96,7 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
                 )
     for key, state in net.states.items():
         state.set(snapshot.parameters[key])
+    net.half_updated = False
     if solver_state:
         for key, value in memories.items():
             system.write(value, snapshot.slots[key])

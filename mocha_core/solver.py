@@ -1,9 +1,9 @@
-"""`Solver`: trains a net and takes coffee breaks. What it does to a parameter, subclasses record."""
+"""`Solver`: trains a net and takes coffee breaks. What it does to a parameter is its `UpdateOp`'s business."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from mocha_core import checks
-from mocha_core.array_api import Array, Namespace
 from mocha_core.coffee_break import CoffeeBreak, ScheduledBreak
-from mocha_core.errors import ConfigurationError, DataError
+from mocha_core.diagnosis import non_finite
+from mocha_core.errors import ConfigurationError, NonFiniteError
+from mocha_core.interrupt import Interruptible
 from mocha_core.log import logger, show_messages
 from mocha_core.net import Net
-from mocha_core.op import Op
-from mocha_core.parameter import Constraint, Parameter, Regularizer
+from mocha_core.parameter import Parameter
 from mocha_core.plugins import plugin_manager
+from mocha_core.structural import CheckFinite
+from mocha_core.update import UpdateOp as UpdateOp
 from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class SolverParameters:
         momentum: a `Policy`, or a number.
         regu_coef: times each parameter's regularizer.
         accumulate: minibatches whose gradients are averaged for one update.
+        check_finite: stop at the first objective, parameter or slot that is not finite, and say where it came from.
     """
 
     max_iter: int
@@ -53,6 +56,7 @@ class SolverParameters:
     momentum: Policy | float = 0.9
     regu_coef: float = 0.0005
     accumulate: int = 1
+    check_finite: bool = True
 
     def __post_init__(self) -> None:
         checks.integer("SolverParameters", "max_iter", self.max_iter)
@@ -74,27 +78,8 @@ class SolverState:
     momentum: float = float("nan")
 
 
-class UpdateOp(Op):
-    """Base of ops that update one parameter: what all of them do to a gradient and to the result."""
-
-    differentiable = ()
-    multiplier: float
-    regu_coef: float
-    regularizer: Regularizer | None
-    constraint: Constraint | None
-
-    def regularized(self, xp: Namespace, w: Array, g: Array) -> Array:
-        """The gradient of the objective plus regu_coef times the regularizer."""
-        penalty = None if self.regularizer is None else self.regularizer.gradient(xp, w)
-        return g if penalty is None or self.regu_coef == 0 else g + self.regu_coef * penalty
-
-    def constrained(self, xp: Namespace, w: Array) -> Array:
-        """The new parameter, projected."""
-        return w if self.constraint is None else self.constraint.project(xp, w)
-
-
-class Solver(ABC):
-    """Runs a net's training program and takes coffee breaks in between.
+class Solver:
+    """Runs a net's training program and takes coffee breaks in between. Subclasses name their `update_op`.
 
     Attributes:
         parameters: what it was told.
@@ -102,10 +87,17 @@ class Solver(ABC):
         listeners: called with a dict for each event a coffee break publishes.
     """
 
-    #: What the solver remembers of each parameter, such as ("velocity",).
+    #: What updates one parameter.
+    update_op: ClassVar[type[UpdateOp]]
+    #: What the solver remembers of each parameter, such as ("velocity",): its update op's.
     slots: ClassVar[tuple[str, ...]] = ()
     #: Iterations handed to a program at once, at most.
     MAX_RUN: ClassVar[int] = 1000
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "update_op" in vars(cls):
+            cls.slots = cls.update_op.slots
 
     def __init__(self, parameters: SolverParameters) -> None:
         if not isinstance(parameters, SolverParameters):
@@ -117,15 +109,31 @@ class Solver(ABC):
         self.breaks: list[ScheduledBreak] = []
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
         self._slots: dict[tuple[str, Parameter], Value] = {}
+        self._stop = np.zeros(1, np.int32)
 
-    @abstractmethod
     def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
         """Record the update of one parameter; `self.slot(parameter, name)` is its memory."""
+        op = self.update_op(
+            multiplier=parameter.multiplier,
+            regu_coef=self.parameters.regu_coef,
+            regularizer=parameter.regularizer,
+            constraint=parameter.constraint,
+            fault=b.fault() if self.parameters.check_finite else 0,
+            **self.options,
+        )
+        slots = (self.slot(parameter, name) for name in op.slots)
+        cells = (b.cell(name) for name in (*op.cells, "status"))
+        b.call(op, parameter.value, gradient, *slots, *cells, layer=parameter.layer)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Fields of the update op that only this kind of solver has, such as {"epsilon": 1e-8}."""
+        return {}
 
     @property
     def rule(self) -> Hashable:
         """What recorded updates depend on besides scheduled cells; when it changes, programs are compiled anew."""
-        return self.parameters.regu_coef
+        return self.parameters.regu_coef, self.parameters.check_finite, *self.options.items()
 
     def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
         """Record the updates of all parameters, with slots side by side."""
@@ -179,19 +187,37 @@ class Solver(ABC):
         for listener in self.listeners:
             listener({"event": event, "iteration": self.state.iteration, **facts})
 
+    def stop(self) -> None:
+        """Let `solve` finish the iteration in hand, take the breaks that are due, and return.
+
+        May be called at any time from any thread, a signal handler or a coffee break. Before `solve`, it returns from
+        its first coffee breaks.
+        """
+        self._stop[0] = 1
+
     def solve(self, net: Net) -> None:
         """Train until `max_iter`. Solving again continues; parameters are initialized only once.
 
+        In the main thread, SIGINT (Ctrl-C) and SIGTERM do as `stop` does, and then leave by an exception that ends
+        the process with status 130 or 143. A second one aborts at once. A program with handlers of its own keeps them.
+
         Raises:
             MochaError: the net cannot be trained, or a minibatch is invalid.
+            KeyboardInterrupt: SIGINT came.
+            SystemExit: SIGTERM came.
         """
         checks.instance(type(self).__name__, "net", net, Net, "mocha.Net('train', system, layers)")
         show_messages()
+        with Interruptible(self._stop):
+            self._solve(net)
+
+    def _solve(self, net: Net) -> None:
         hook = plugin_manager().hook
         with ExitStack() as stack:
             for scheduled in self.breaks:
                 stack.callback(scheduled.coffee.destroy, self, net)
                 scheduled.coffee.init(self, net)
+            net.check_whole()
             hook.mocha_solve_started(solver=self, net=net)
             for scheduled in self.breaks:
                 scheduled.begin(net.epoch)
@@ -199,9 +225,13 @@ class Solver(ABC):
                 self._take_breaks(net)
             elif self.state.iteration >= self.parameters.max_iter:
                 logger.info("Already at iteration %d of %d", self.state.iteration, self.parameters.max_iter)
-            while self.state.iteration < self.parameters.max_iter:
+            while self.state.iteration < self.parameters.max_iter and not self._stop[0]:
                 self._run(net, self._iterations_to_break(net))
                 self._take_breaks(net)
+            if self.state.iteration < self.parameters.max_iter:
+                logger.info("Stopping at iteration %d of %d", self.state.iteration, self.parameters.max_iter)
+                for scheduled in self.breaks:
+                    scheduled.coffee.stopped(self, net)
             hook.mocha_solve_finished(solver=self, net=net)
 
     def _run(self, net: Net, n: int) -> None:
@@ -209,20 +239,24 @@ class Solver(ABC):
         cells = self.schedule(state.iteration, n)
         program = net.training_program(self)
         try:
-            net.train(program, n, state.iteration, cells)
+            net.train(program, n, state.iteration, cells, self._stop)
         finally:
             if done := program.done:
                 state.objective = float(np.mean(program.objectives[(done - 1) * k : done * k]))
                 state.learning_rate = float(cells["learning_rate"][done - 1])
                 state.momentum = float(cells["momentum"][done - 1])
                 state.iteration += done
+        if (fault := program.fault()) is not None and isinstance(fault.op, CheckFinite | UpdateOp):
+            program.clear_status()
+            net.half_updated = program.began_to_update(fault)
+            raise non_finite(self, net, program, fault)
         net.raise_fault(program)
         objectives = program.objectives[: done * k]
         if not np.isfinite(objectives).all():
             bad = state.iteration - done + int(np.argmin(np.isfinite(objectives))) // k
-            raise DataError(
-                f"{net.label}: the objective is not finite since iteration {bad}. Lower the learning rate, or look for "
-                "values in the data that are not finite."
+            raise NonFiniteError(
+                f"{net.label}: the objective is not finite since iteration {bad}. SolverParameters(check_finite=True) "
+                "stops there, and names the layer."
             )
 
     def _iterations_to_break(self, net: Net) -> int:

@@ -61,6 +61,21 @@ def raise_status(xp: Namespace, status: Array, valid: Array, fault: int) -> Arra
     return xp.astype(xp.where(failed, xp.full_like(status, fault), status), status.dtype)
 
 
+class CheckFinite(Op):
+    """Sets the status cell where a value is not finite."""
+
+    name = "mocha.check_finite"
+    updates = (1,)
+    differentiable = ()
+    fault: int
+
+    def infer(self, x: Spec, status: Spec) -> tuple[Spec, ...]:
+        return ()
+
+    def forward(self, xp: Namespace, x: Array, status: Array) -> Array:
+        return raise_status(xp, status, xp.all(xp.isfinite(x)), self.fault)
+
+
 class Fill(Op):
     """A constant into values that others add to. Its operand is both input and, updated, output."""
 

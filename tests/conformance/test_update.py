@@ -19,8 +19,8 @@ class Clip(Constraint):
         return xp.maximum(xp.minimum(w, 0.5), -0.5)
 
 
-def case(multiplier=1.0, regu_coef=0.0, regularizer=None, constraint=None, status=0, momentum=0.9):
-    op = SGDUpdate(multiplier, regu_coef, regularizer, constraint)
+def case(multiplier=1.0, regu_coef=0.0, regularizer=None, constraint=None, status=0, momentum=0.9, fault=0):
+    op = SGDUpdate(multiplier, regu_coef, regularizer, constraint, fault)
     arrays = [distinct((3, 4), i) for i in range(3)]
     return OpCase(op, [*arrays, np.asarray(0.1), np.asarray(momentum), np.asarray(status, np.int32)])
 
@@ -38,16 +38,18 @@ class TestSGDUpdate(OpTests):
         "constraint": case(constraint=Clip()),
         "all": case(2.0, 0.05, regularizers.L2Regu(0.5), Clip()),
         "invalid minibatch": case(2.0, 0.05, regularizers.L2Regu(0.5), Clip(), status=4),
+        "checked": case(2.0, 0.05, regularizers.L2Regu(0.5), Clip(), fault=3),
+        "checked and invalid": case(2.0, status=4, fault=3),
     }
 
     def expected(self, op, inputs):
         w, g, h, learning_rate, momentum, status = inputs
         if status:
-            return [w, h]
+            return [w, h, status]
         kind, coefficient = type(op.regularizer).__name__, getattr(op.regularizer, "coefficient", 0.0)
         penalty = {"L2Regu": 2 * coefficient * w, "L1Regu": coefficient * np.sign(w)}.get(kind, 0.0)
         h = momentum * h + learning_rate * op.multiplier * (g + op.regu_coef * penalty)
-        return [np.clip(w - h, -0.5, 0.5) if op.constraint else w - h, h]
+        return [np.clip(w - h, -0.5, 0.5) if op.constraint else w - h, h, status]
 
 
 X, TARGET = distinct((6, 4)), distinct((6, 2), 1)

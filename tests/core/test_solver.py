@@ -248,7 +248,7 @@ def test_a_failure_before_the_run_counts_nothing(system, monkeypatch):
     net = mocha.Net("net", system, layers())
     solver = SGD(parameters(max_iter=4))
     solver.solve(net)
-    monkeypatch.setattr(net, "_schedule", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(net, "schedule", lambda *a, **k: 1 / 0)
     solver.parameters = parameters(max_iter=8)
     with pytest.raises(ZeroDivisionError):
         solver.solve(net)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mocha_cpu.backend import CPUBackend
-from mocha_cpu.sgd import SGD
+from mocha_cpu.sgd import BLOCK, SGD
 from mocha_layers_std.regularizers import L1Regu, L2Regu, NoRegu
 from mocha_solvers_std.sgd import SGDUpdate
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -14,7 +14,7 @@ from mocha_core.backend import Backend
 from mocha_core.errors import ConfigurationError
 from mocha_core.layer import ComputationLayer
 from mocha_core.op import Op
-from mocha_core.parameter import Constraint
+from mocha_core.parameter import Constraint, Regularizer
 from mocha_core.plan import Call, Phase
 from mocha_core.testing.backends import check_namespace
 from mocha_core.value import Value
@@ -89,25 +89,74 @@ class Halves(Constraint):
         return xp.minimum(xp.maximum(w, -0.5), 0.5)
 
 
+class WholeRows(Regularizer):
+    """Pulls every row towards its mean: an element's gradient depends on its row."""
+
+    def value(self, xp, w):
+        return xp.sum(xp.square(self.gradient(xp, w))) / 2
+
+    def gradient(self, xp, w):
+        return w - xp.mean(w, axis=1, keepdims=True)
+
+
+class ShortRows(Constraint):
+    """No row longer than 1."""
+
+    def project(self, xp, w):
+        norm = xp.sqrt(xp.sum(xp.square(w), axis=1, keepdims=True))
+        return w / xp.maximum(norm, xp.ones_like(norm))
+
+
+def update(op, arrays, status, dtype):
+    """What the reference and the kernel make of the same operands: w, h and the status."""
+    cells = [np.array(0.1, dtype), np.array(0.9, dtype), np.array(status, np.int32)]
+    operands = [*(a.astype(dtype) for a in arrays), *cells]
+    with np.errstate(all="ignore"):
+        expected = op.forward(np, *operands)
+        values = tuple(Value("operand", a.shape, str(a.dtype)) for a in operands)
+        kernel = SGD(CPUBackend(), Call(op, values, (values[0], values[2], values[5])))
+        outs = [operands[0], operands[2], operands[5]]
+        scratch = [np.full(spec.shape, np.nan, spec.dtype) for spec in kernel.forward_workspace]
+        gradient = operands[1].copy()
+        kernel.forward(operands, [*outs, *scratch], [False] * 3)()
+    np.testing.assert_array_equal(operands[1], gradient)
+    return expected, outs
+
+
+SHAPES = [(4, 5), (3, BLOCK), (1, 2 * BLOCK + 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("constraint", [None, Halves()])
-@pytest.mark.parametrize("regularizer", [None, NoRegu(), L1Regu(0.5), L2Regu(3.0)])
-@pytest.mark.parametrize("status", [0, 4])
-def test_sgd_updates_as_its_reference_does(regularizer, constraint, dtype, status):
+@pytest.mark.parametrize("constraint", [None, Halves(), ShortRows()])
+@pytest.mark.parametrize("regularizer", [None, NoRegu(), L1Regu(0.5), L2Regu(3.0), WholeRows()])
+@pytest.mark.parametrize(("status", "fault"), [(0, 0), (0, 3), (4, 0), (4, 3)])
+def test_sgd_updates_as_its_reference_does(regularizer, constraint, dtype, status, fault, shape):
     random = np.random.default_rng(3)
-    w, g, h = (random.normal(size=(4, 5)).astype(dtype) for _ in range(3))
-    operands = [w, g, h, np.array(0.1, dtype), np.array(0.9, dtype), np.array(status, np.int32)]
-    op = SGDUpdate(2.0, 0.05, regularizer, constraint)
-    expected_w, expected_h = op.forward(np, *operands)
-    values = tuple(Value("operand", a.shape, str(a.dtype)) for a in operands)
-    kernel = SGD(CPUBackend(), Call(op, values, (values[0], values[2])))
-    scratch = [np.full(spec.shape, np.nan, spec.dtype) for spec in kernel.forward_workspace]
-    before = g.copy()
-    kernel.forward(operands, [w, h, *scratch], [False, False])()
+    op = SGDUpdate(2.0, 0.05, regularizer, constraint, fault)
+    expected, found = update(op, random.normal(size=(3, *shape)), status, dtype)
     tolerance = {"float32": 1e-6, "float64": 1e-14}[dtype]
-    np.testing.assert_allclose(w, expected_w, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(h, expected_h, rtol=tolerance, atol=tolerance)
-    np.testing.assert_array_equal(g, before)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("constraint", [None, Halves()])
+@pytest.mark.parametrize("operand", [0, 1, 2])
+@pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
+def test_sgd_writes_nothing_where_a_new_value_is_not_finite(operand, number, constraint, shape):
+    """In float32, twice 3e38 overflows; the last element is the last that a kernel in blocks comes to."""
+    arrays = np.random.default_rng(3).normal(size=(3, *shape))
+    arrays[operand].flat[-1] = number
+    op = SGDUpdate(20.0, 0.05, None, constraint, 3)
+    expected, found = update(op, arrays, 0, "float32")
+    clipped = constraint is not None and operand == 0 and number == np.inf
+    stays_finite = clipped or (number == 3e38 and operand != 1)
+    assert int(found[2]) == int(expected[2]) == (0 if stays_finite else 3)
+    for one, other, old in zip(found[:2], expected, (arrays[0], arrays[2]), strict=False):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+        if not stays_finite:
+            np.testing.assert_array_equal(one, old.astype("float32"))
 
 
 class Plain(Backend):
@@ -171,4 +220,4 @@ def test_training_with_kernels_and_with_references_gives_the_same():
     for ours, theirs in zip(values, references, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
     referenced = {use.op for use in kernels if use.plugin == "reference"}
-    assert referenced <= {"mocha.labels", "mocha.objective"}
+    assert referenced <= {"mocha.labels", "mocha.objective", "mocha.check_finite"}

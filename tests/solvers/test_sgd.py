@@ -62,11 +62,12 @@ def test_the_op_is_its_formula(xp, dtype, attributes, formula):
     w, g, h = (random.standard_normal((3, 4)).astype(dtype) for _ in range(3))
     cells = (xp.asarray(value, dtype=getattr(xp, dtype)) for value in (0.3, 0.8))
     status = xp.asarray(0, dtype=xp.int32)
-    new_w, new_h = SGDUpdate(*attributes).forward(xp, *map(xp.asarray, (w, g, h)), *cells, status)
+    new_w, new_h, new_status = SGDUpdate(*attributes).forward(xp, *map(xp.asarray, (w, g, h)), *cells, status)
     expected = [
         [one_element(*(float(a[i, j]) for a in (w, g, h)), 0.3, 0.8, **formula) for j in range(4)] for i in range(3)
     ]
-    assert (new_w.dtype, new_h.dtype) == (getattr(xp, dtype),) * 2
+    assert (new_w.dtype, new_h.dtype, new_status.dtype) == (getattr(xp, dtype), getattr(xp, dtype), xp.int32)
+    assert int(new_status) == 0
     rtol = 1e-5 if dtype == "float32" else 1e-13
     np.testing.assert_allclose(np.asarray(new_w), np.asarray(expected)[..., 0], rtol=rtol, atol=rtol)
     np.testing.assert_allclose(np.asarray(new_h), np.asarray(expected)[..., 1], rtol=rtol, atol=rtol)
@@ -75,9 +76,10 @@ def test_the_op_is_its_formula(xp, dtype, attributes, formula):
 def test_an_invalid_minibatch_updates_nothing():
     w, g, h = (np.full((2,), value) for value in (1.0, 2.0, 3.0))
     op = SGDUpdate(1.0, 0.1, Squares(1.0), AtMost(0.5))
-    new_w, new_h = op.forward(np, w, g, h, np.asarray(0.1), np.asarray(0.9), np.asarray(4, np.int32))
+    new_w, new_h, status = op.forward(np, w, g, h, np.asarray(0.1), np.asarray(0.9), np.asarray(4, np.int32))
     assert new_w.tolist() == [1.0, 1.0]
     assert new_h.tolist() == [3.0, 3.0]
+    assert int(status) == 4
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])

@@ -45,6 +45,7 @@ class DeferredProgram(Program):
         super().__init__(*parts)
         self.device = self.backend.device
         self.counter = np.zeros(2, np.int64)  # minibatches begun, iterations done
+        self.over = False  # a fault or the caller ended the run: what is left in the queue does nothing
         self.columns = []
         self.ring = np.zeros(0)
         self.recorded = {section: self._record(section) for section in Section}
@@ -56,58 +57,78 @@ class DeferredProgram(Program):
         bound = [b for b in self.bound if b.step.section in sections]
         return [(splits, [b.run for b in group]) for splits, group in groupby(bound, lambda b: b.kernel.splits)]
 
-    def iterate(self, n, schedule):
+    def iterate(self, n, schedule, stop=None):
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
         k = self.plan.minibatches
         self.columns = [(self.cells[name], np.array(v)) for name, v in schedule.items() if name in self.cells]
         self.ring = np.zeros(n * k)
-        self.device.launch(lambda: self.counter.fill(0))
+        self.stop = np.zeros(1, np.int32) if stop is None else stop
+        self.device.launch(self._begin)
         self.pack()
         self.storage.version += bool(self.changes)
         try:
             for _ in range(n):
-                self.execute(Section.CLEAR)
+                self.execute(Section.CLEAR, self._is_over)
                 for _ in range(k):
                     self.device.launch(self._set_cells)
-                    self.execute(Section.FORWARD)
-                    self.execute(Section.BACKWARD)
+                    self.execute(Section.FORWARD, self._is_over)
+                    self.execute(Section.BACKWARD, self._is_over)
                     self.device.launch(self._end_minibatch)
-                self.execute(Section.UPDATE, guarded=True)
+                self.device.launch(self._begin_updates)
+                self.execute(Section.UPDATE, self._skips_updates)
                 self.device.launch(self._end_iteration)
         finally:  # also when a Python step failed: how many iterations are done must be known
-            self.device.synchronise()
-            self.objectives, self.done = np.array(self.ring), int(self.counter[1])
+            try:
+                self.device.synchronise()
+            finally:
+                self.objectives, self.done = np.array(self.ring), int(self.counter[1])
         assert self._addresses() == self.addresses, "a buffer was bound anew"
         return self.done
 
-    def execute(self, section, guarded=False):
+    def execute(self, section, skip=lambda: False):
         for splits, commands in self.recorded[section]:
             if splits:
                 self.device.synchronise()
-                self.splits += 1
-                drain(commands)
-            elif guarded:
-                self.device.launch(lambda commands=commands: self._failed() or drain(commands))
+                if not skip():
+                    self.splits += 1
+                    drain(commands)
             else:
-                self.device.launch(lambda commands=commands: drain(commands))
+                self.device.launch(lambda commands=commands: skip() or drain(commands))
 
     # What the device does by itself.
+
+    def _begin(self):
+        self.counter.fill(0)
+        self.over = self.half_updated = False
+
+    def _is_over(self):
+        return self.over
+
+    def _skips_updates(self):
+        return self.over or self._failed()
 
     def _failed(self):
         return "status" in self.cells and bool(self.cells["status"].memory)
 
     def _set_cells(self):
-        for cell, column in self.columns:
+        for cell, column in () if self.over else self.columns:
             cell.memory[...] = column[self.counter[0]]
 
     def _end_minibatch(self):
-        if self.objective is not None:
-            self.ring[self.counter[0]] = self.objective.memory
-        self.counter[0] += 1
+        if not self.over:
+            if self.objective is not None:
+                self.ring[self.counter[0]] = self.objective.memory
+            self.counter[0] += 1
+
+    def _begin_updates(self):
+        self.half_updated = not self._skips_updates()
 
     def _end_iteration(self):
-        self.counter[1] += not self._failed()
+        if not self.over:
+            self.counter[1] += not self._failed()
+            self.over = self._failed() or bool(self.stop[0])
+            self.half_updated = False
 
     def _addresses(self):
         buffers = [*self.memory.buffers.values(), *self.cells.values()]

@@ -18,10 +18,10 @@ from toys.lanes import LANES
 
 
 class DotSgd(Op):
-    """(dy, x, w, h, rate, momentum, status?) to (dx?, db), and new w and h."""
+    """(dy, x, w, h, rate, momentum, status) to (dx?, db), and new w, h and status."""
 
     name = "toy.dot+sgd"
-    updates = (2, 3)
+    updates = (2, 3, 6)
     sgd: Op
 
     def infer(self, *x):
@@ -32,16 +32,15 @@ class DotSgd(Op):
 
 
 def rewrite(graph, root):
-    w, gradient, h, rate, momentum = root.ins
+    w, gradient, h, *cells = root.ins
     writers = [s for s in graph.writers(gradient) if s.key == ("toy.dot", Half.BACKWARD)]
     if not writers:
         return None
     dot = writers[-1]
-    status = graph.plan.cells.get("status")
-    ins = (dot.ins[0], dot.call.ins[0], w, h, rate, momentum) + (() if status is None else (status,))
-    outs = (dot.outs[0], dot.outs[2], w, h)
+    ins = (dot.ins[0], dot.call.ins[0], w, h, *cells)
+    outs = (dot.outs[0], dot.outs[2], *root.outs)
     call = Call(DotSgd(root.call.op), ins, outs, dot.call.layer)
-    add = (dot.add[0], dot.add[2], False, False)
+    add = (dot.add[0], dot.add[2], *root.add)
     return [dot, root], replace(forward_step(call, Section.BACKWARD), add=add)
 
 
@@ -52,16 +51,16 @@ class FoldedDot(Kernel):
         self.sgd = op.sgd
 
     def forward(self, ins, outs, add):
-        d, x, w, h, rate, momentum, *status = ins
+        d, x, w, h, *cells = ins
         x = x.reshape(x.shape[0], -1, x.shape[-1])
-        dx, db, *_ = outs
+        dx, db, *updated = outs
 
         def run():
             store(dx, None if dx is None else np.einsum("bml,md->bdl", d, w).reshape(dx.shape), add[0])
             store(db, d.sum(axis=(0, 2)), add[1])
-            if not any(status):
-                gradient = np.einsum("bml,bdl->md", d, x)
-                w[...], h[...] = self.sgd.forward(np, w, gradient, h, rate, momentum)
+            gradient = np.einsum("bml,bdl->md", d, x)
+            for out, new in zip(updated, self.sgd.forward(np, w, gradient, h, *cells), strict=True):
+                out[...] = new
 
         return run
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from mocha_core.solver import Solver, UpdateOp
+from mocha_core.solver import Solver
+from mocha_core.update import UpdateOp
 
 
 class Sgd(UpdateOp):
     name = "toy.sgd"
-    updates = (0, 2)
+    slots = ("velocity",)
+    cells = ("learning_rate", "momentum")
 
-    def infer(self, w, g, h, rate, momentum):
-        return ()
-
-    def forward(self, xp, w, g, h, rate, momentum):
-        h = momentum * h + rate * self.multiplier * self.regularized(xp, w, g)
-        return self.constrained(xp, w - h), h
+    def rule(self, xp, w, g, velocity, rate, momentum):
+        velocity = momentum * velocity + rate * g
+        return velocity, velocity
 
 
 class SGD(Solver):
-    slots = ("velocity",)
-
-    def update(self, b, parameter, gradient):
-        op = Sgd(parameter.multiplier, self.parameters.regu_coef, parameter.regularizer, parameter.constraint)
-        memory = self.slot(parameter, "velocity")
-        b.call(
-            op, parameter.value, gradient, memory, b.cell("learning_rate"), b.cell("momentum"), layer=parameter.layer
-        )
+    update_op = Sgd

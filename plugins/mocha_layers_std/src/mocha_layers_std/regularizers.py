@@ -13,6 +13,8 @@ from mocha_core.parameter import Regularizer
 class NoRegu(Regularizer):
     """No penalty."""
 
+    element_wise = True
+
     def value(self, xp: Namespace, w: Array) -> Array:
         return xp.zeros((), dtype=w.dtype)
 
@@ -23,6 +25,7 @@ class NoRegu(Regularizer):
 @dataclass(frozen=True)
 class _Weighted(Regularizer):
     coefficient: float
+    element_wise = True
 
     def __post_init__(self) -> None:
         coefficient = checks.number(type(self).__name__, "coefficient", self.coefficient, low=0)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Snapshot(CoffeeBreak):
     """Saves the run to `snapshot-000500.hdf5` and the like, and what is published to `history.jsonl`.
 
-    At iteration 0 nothing is saved: nothing has been learned. A run that was stopped and loaded again is the
-    uninterrupted run, bit for bit.
+    At iteration 0 nothing is saved: nothing has been learned. A run that is told to stop is saved where it stops.
+    A run that was stopped and loaded again is the uninterrupted run, bit for bit.
 
     Args:
         directory: where the files go; it is created if need be.
@@ -69,6 +69,9 @@ class Snapshot(CoffeeBreak):
             logger.warning("Overwriting %s...", path)
         format_of(path).save_snapshot(path, capture(solver, net))
         self._latest = iteration
+
+    def stopped(self, solver: Solver, net: Net) -> None:
+        self.enjoy(solver, net)
 
     def destroy(self, solver: Solver, net: Net) -> None:
         if self._history is not None:
