@@ -111,7 +111,9 @@ class Feed:
         if not wrap:
             rows = np.minimum(rows, start - start % n + n - 1)
         epochs, positions = np.divmod(rows, n)
-        return np.concatenate([self._order(int(e))[positions[epochs == e]] for e in np.unique(epochs)])
+        cuts = np.flatnonzero(np.diff(epochs)) + 1
+        parts = zip(np.split(epochs, cuts), np.split(positions, cuts), strict=True)
+        return np.concatenate([self._order(int(epoch[0]))[part] for epoch, part in parts])
 
     def batches_to_epoch(self, batch: int) -> int:
         """How many minibatches of `batch` rows it takes until the epoch changes."""
@@ -177,17 +179,12 @@ class Feed:
     def _order(self, epoch: int) -> NDArray[np.int64]:
         order = self._orders.get(epoch)
         if order is None:
-            row_numbers = [(f"{self.layer.name} order", Spec((self.source.rows,), "int64"))]
-            with (
-                self._naming_layer("order"),
-                taking(f"Layer '{self.layer.name}', epoch {epoch}", row_numbers, "Use a smaller data set."),
-            ):
+            numbers = Spec((self.source.rows,), "int64")
+            what = f"Layer '{self.layer.name}', row numbers of an epoch"
+            with self._naming_layer("order"), taking(what, [("order", numbers)], "Use a smaller data set."):
                 order = self.source.order(epoch)
-            if order.shape != (self.source.rows,):
-                raise DataError(
-                    f"Layer '{self.layer.name}': order() of its source, {type(self.source).__name__}, returned shape "
-                    f"{order.shape}, expected ({self.source.rows},)."
-                )
+                if order.shape != numbers.shape:
+                    raise ValueError(f"expected row numbers of shape {numbers.shape}, received {order.shape}")
             self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
         return order
 
@@ -210,11 +207,8 @@ class Feed:
     def _fetch(self, rows: NDArray[np.int64], out: list[NDArray[Any]]) -> None:
         with self._naming_layer("fetch"):
             result: object = self.source.fetch(rows, tuple(out))
-        if result is not None:
-            raise DataError(
-                f"Layer '{self.layer.name}': fetch() of its source, {type(self.source).__name__}, returned "
-                f"{type(result).__name__}. It has to write the rows into the arrays that it is given."
-            )
+            if result is not None:
+                raise TypeError(f"expected rows in the arrays that it is given, and received {type(result).__name__}")
 
     @contextmanager
     def _naming_layer(self, method: str) -> Iterator[None]:
@@ -225,7 +219,7 @@ class Feed:
             raise
         except Exception as error:
             raise DataError(
-                f"Layer '{self.layer.name}': {method}() of its source, {type(self.source).__name__}, raised "
+                f"Layer '{self.layer.name}': {method}() of its source, {type(self.source).__name__}, failed: "
                 f"{type(error).__name__}: {error}. Look at that error above; the data or the source has to be mended."
             ) from error
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from mocha_core import checks
 from mocha_core.backend import Backend
+from mocha_core.budget import taking
 from mocha_core.errors import BackendError, ConfigurationError, StateError
 from mocha_core.parameter import State
 from mocha_core.plugins import registries
@@ -79,7 +80,8 @@ class System:
     def read(self, value: Value) -> NDArray[Any]:
         """A copy of a persistent value on the host."""
         self.check_open()
-        return np.array(self.backend.to_numpy(self.storage[value]))
+        with taking("A copy on the host", [(value.name, value.spec)], "Use smaller layers."):
+            return np.array(self.backend.to_numpy(self.storage[value]))
 
     def write(self, value: Value, array: NDArray[Any]) -> None:
         """Overwrite a persistent value; packed copies will be packed again."""

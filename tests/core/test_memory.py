@@ -206,6 +206,11 @@ def test_what_the_host_needs_is_asked_for(monkeypatch):
         monkeypatch.setattr(host_memory, "free_bytes", lambda: 7 * MIB)
         with pytest.raises(BackendError, match=r"^Initial parameters: 8,000,000 bytes.*'wide\.weight' float64"):
             wide(system, "large")
+        tall = wide(system, "tall", features=10, outputs=60_000)
+        monkeypatch.setattr(host_memory, "free_bytes", lambda: 2 * MIB)
+        with pytest.raises(BackendError, match=r"^A copy on the host: 2,400,000 bytes.*'wide\.weight'"):
+            tall.parameters["wide"]["weight"].numpy()
+        monkeypatch.setattr(host_memory, "free_bytes", lambda: 7 * MIB)
         with pytest.raises(BackendError, match=r"^Net 'net', predictions: 8,000,000 bytes.*'x' float32.*fewer rows"):
             net.predict(np.zeros((200_000, 1000), np.int8), "x")
         solver = SGD(mocha.SolverParameters(max_iter=1, accumulate=2**40))
@@ -418,9 +423,10 @@ ADDRESS_SPACE = """
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         batch = 8192
 """
+# One blob takes 40 %, the program three blobs: what Linux would grant, and then end the process for.
 AVAILABLE = """
         (available,) = (int(l.split()[1]) for l in open("/proc/meminfo") if l.startswith("MemAvailable"))
-        batch = int(1.3 * 1024 * available / (20 * 24 * 24 * 4))
+        batch = int(0.4 * 1024 * available / (20 * 24 * 24 * 4))
 """
 
 

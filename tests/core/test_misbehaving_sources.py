@@ -146,7 +146,7 @@ def test_what_a_source_raises_reaches_the_consumer(error, row, way):
         else:
             assert isinstance(raised, DataError)
             assert raised.__cause__ is error
-            message = rf"Layer 'numbers': fetch\(\) of its source, Numbers, raised {type(error).__name__}: "
+            message = rf"Layer 'numbers': fetch\(\) of its source, Numbers, failed: {type(error).__name__}: "
             assert caught.match(message)
         assert "in __call__" in "".join(traceback.format_exception(raised)), "where it was raised is shown"
         assert f.cursor == good * BATCH
@@ -166,11 +166,14 @@ def test_what_a_source_raises_reaches_the_consumer(error, row, way):
         ({"write": lambda rows, out: out[0].__setitem__(..., np.zeros((3, 3)))}, r"ValueError: could not broadcast"),
         ({"write": lambda rows, out: operator.setitem(out, 0, np.zeros((3, 2)))}, r"TypeError: 'tuple' object"),
         ({"write": lambda rows, out: out[0].__setitem__(..., "seven")}, r"ValueError: could not convert"),
-        ({"write": lambda rows, out: out[0].__setitem__(..., 1j)}, r"raised (TypeError|ComplexWarning): "),
+        ({"write": lambda rows, out: out[0].__setitem__(..., 1j)}, r"failed: (TypeError|ComplexWarning): "),
         ({"write": lambda rows, out: out[1].__setitem__(..., 0)}, r"IndexError: tuple index out of range"),
-        ({"write": lambda rows, out: [np.zeros((3, 2))]}, r"returned list\. It has to write the rows into"),
-        ({"order": lambda epoch: np.arange(ROWS - 1)}, r"order\(\) of its source, Numbers, returned shape \(11,\)"),
-        ({"order": lambda epoch: 1 / 0}, r"order\(\) of its source, Numbers, raised ZeroDivisionError"),
+        ({"write": lambda rows, out: [np.zeros((3, 2))]}, r"TypeError: expected rows in the arrays .* received list"),
+        (
+            {"order": lambda epoch: np.arange(ROWS - 1)},
+            r"order\(\) .*expected row numbers of shape \(12,\), received \(11,\)",
+        ),
+        ({"order": lambda epoch: 1 / 0}, r"order\(\) of its source, Numbers, failed: ZeroDivisionError"),
     ],
 )
 def test_a_source_that_does_not_do_its_work(prefetch, options, message):
