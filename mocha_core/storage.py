@@ -63,7 +63,7 @@ def make_arena(backend: Backend, size: int, dtype: str, values: Mapping[Value, S
     """
     try:
         arena = backend.empty((size,), dtype)
-        arena[...] = 0
+        arena[...] = False if dtype == "bool" else 0
         return arena
     except (MemoryError, ValueError) as error:
         largest = sorted(values.items(), key=lambda item: -item[1].size)[:3]

@@ -11,7 +11,7 @@ import pytest
 
 from mocha_core.array_api import DTYPES
 from mocha_core.backend import Backend
-from mocha_core.errors import BackendError, ConfigurationError, DataError, MochaError, StateError
+from mocha_core.errors import BackendError, ConfigurationError, DataError, NonFiniteError, StateError
 from mocha_core.layer import Layer
 from mocha_core.net import Net
 from mocha_core.random import uniform
@@ -296,8 +296,10 @@ class BackendTests(Conformance):
         with self.system() as system:
             net = net_of(system, arrays=(images, labels))
             solver = descent(max_iter=9)
-            with pytest.raises(MochaError, match="finite"):
+            with pytest.raises(NonFiniteError, match="finite"):
                 solver.solve(net)
+            assert solver.state.iteration == 2
+            assert all(np.isfinite(array).all() for key, array in contents(net, solver).items() if "centre" not in key)
 
     def test_a_label_out_of_range_is_reported(self, dtype: str) -> None:
         """Of three minibatches the last one is invalid: the two before it are learned, and nothing of it."""

@@ -24,10 +24,10 @@ class TestBlocked(BackendTests):
 
 class TestDeferred(BackendTests):
     backend = Deferred
-
-
-class TestDeferredFetching(BackendTests):
-    backend = lambda: Deferred(resident=False)  # noqa: E731
+    xfail = dict.fromkeys(
+        ("test_namespace", "test_operands_are_left_alone", "test_random_numbers_are_the_cores_bit_for_bit"),
+        "the toy device refuses to compute outside of its programs, so that a Python step in the hot loop is found",
+    )
 
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
