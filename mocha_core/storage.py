@@ -80,6 +80,6 @@ def make_arenas(
     total = sum(nbytes(Spec((size,), dtype)) for dtype, size in sizes.items())
     with taking(what, pieces, way_out, total=total, backend=backend):
         arenas = {dtype: backend.empty((size,), dtype) for dtype, size in sizes.items()}
-    for arena in arenas.values():
-        arena[...] = 0
+    for dtype, arena in arenas.items():
+        arena[...] = False if dtype == "bool" else 0
     return arenas

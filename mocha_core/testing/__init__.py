@@ -1,7 +1,17 @@
-"""The conformance kit: the checks that a plugin's layers, ops and kernels have to pass.
+"""The conformance kit: what plugins have to do, as tests. One class to subclass for each kind of plugin:
 
-In a REPL, `check_layer(layer, (4, 3))` raises what is wrong. In tests, subclass `LayerTests` and `OpTests`,
-which need pytest. Nothing of it is loaded by pytest on its own.
+- `LayerTests`: layers. In a REPL, `check_layer(layer, (4, 3))` raises what is wrong.
+- `OpTests`: ops, and every kernel that is registered for them.
+- `BackendTests`: backends.
+- `SolverTests`: solvers and their update ops.
+- `FormatTests`: formats of networks and snapshots.
+- `PluginTests`: the distribution that brings any of these.
+
+Each class says in its docstring what to set and shows an example. No standard test can be replaced; one that is
+known to fail is listed in `xfail` with the reason. Coffee breaks have no class: what one does is its own business,
+and when it is taken is the core's. The classes need pytest and, for the strict array namespace, array-api-strict:
+`pip install 'mocha-core[testing]'`. `mocha_core.testing.pytest_plugin` is for those who ask for it; pytest on its own
+loads nothing of Mocha.
 """
 
 from __future__ import annotations

@@ -1,5 +1,9 @@
 """`LayerTests` and `check_layer` notice what they are for: each of these layers has one fault."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 from faults.scale import (
     Broadcasting,
@@ -9,17 +13,24 @@ from faults.scale import (
     MixingRows,
     NoGradient,
     OtherDtype,
+    Scale,
     ScaleLayer,
     WrongGradient,
     scale_layer,
 )
 
+from mocha_core import array_api
 from mocha_core.errors import ConfigurationError, ShapeError
-from mocha_core.layer import Layer
+from mocha_core.layer import ComputationLayer, Layer
 from mocha_core.op import Op
 from mocha_core.plan import Phase
 from mocha_core.testing import LayerCase, LayerTests, check_layer, layer_checks
+from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.inputs import distinct
+from mocha_core.testing.layer_checks import check_batch_sizes, check_one_blob_twice, check_two_nets
+from mocha_core.testing.layer_description import check_description
+from mocha_core.testing.layer_errors import check_errors
+from mocha_core.testing.probe import Drawn
 from mocha_core.value import Spec
 
 
@@ -125,3 +136,190 @@ def test_wrong_expectations_fail():
     for phase in Phase:
         with pytest.raises(AssertionError, match="'y': relative error"):
             TestScaleLayer().test_expected("layer", phase, "reference", "float64")
+
+
+class Remembers(ScaleLayer):
+    """Keeps what it was built with."""
+
+    def build(self, b, *bottoms):
+        object.__setattr__(self, "seen", bottoms)
+        return super().build(b, *bottoms)
+
+
+class Equal(ScaleLayer):
+    def __eq__(self, other):
+        return type(self) is type(other)
+
+    def __hash__(self):
+        return 1
+
+
+class Anonymous(ScaleLayer):
+    def __repr__(self):
+        return "a layer"
+
+
+class Thawed(ScaleLayer):
+    """Can be changed."""
+
+
+Thawed.__setattr__ = object.__setattr__
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Remembers, "running changed seen of Remembers"),
+        (Equal, "equals it: layers are compared by identity"),
+        (Anonymous, "expected repr and str to show Anonymous"),
+        (Thawed, "field 'name' of Thawed can be changed"),
+    ],
+)
+def test_what_changes_or_hides_a_description(kind, message):
+    check_description(LayerCase(ScaleLayer(bottoms=["x"], tops=["y"]), [distinct((4, 3))]))
+    with pytest.raises(AssertionError, match=message):
+        check_description(LayerCase(kind(bottoms=["x"], tops=["y"]), [distinct((4, 3))]))
+
+
+class Padding(ReferenceBackend):
+    """Runs batches as a device would that pads them to a multiple of 4, and lets the padding show."""
+
+    name = "padding"
+
+    def __init__(self):
+        super().__init__()
+        self.xp = SimpleNamespace(**{name: getattr(np, name) for name in (*array_api.DTYPES, *array_api.FUNCTIONS)})
+        self.xp.sum = lambda x, **options: np.sum(x, **options) + (0.01 if len(x) % 4 else 0.0)
+
+
+def test_padding_that_leaks():
+    case = LayerCase(ScaleLayer(bottoms=["x"], tops=["y"]), [distinct((4, 3))])
+    check_batch_sizes(case)
+    with pytest.raises(AssertionError, match=r"in a batch of 1 in phase train, against the reference"):
+        check_batch_sizes(replace(case, backend=Padding))
+
+
+class Lonely(ScaleLayer):
+    """Has parameters for each of its bottoms by accident."""
+
+    def build(self, b, *bottoms):
+        w = b.param(f"scale {id(b)}", bottoms[0].shape[1:], Drawn(3))
+        return tuple(b.call(Scale(), bottom, w)[0] for bottom in bottoms)
+
+
+def test_parameters_that_are_not_shared():
+    check_two_nets(LayerCase(ScaleLayer(bottoms=["x"], tops=["y"]), [distinct((4, 3))]))
+    with pytest.raises(AssertionError, match="do not share its parameters"):
+        check_two_nets(LayerCase(Lonely(bottoms=["x"], tops=["y"]), [distinct((4, 3))]))
+
+
+class Overwriting(Op):
+    """y = a + b; its gradient goes to a alone where a and b are one blob."""
+
+    name = "kit_test_overwriting"
+    backward_reads = ()
+    single: bool
+
+    def infer(self, a, b):
+        if a != b:
+            raise ShapeError(f"expected two of one shape, received {a} and {b}.")
+        return (a,)
+
+    def forward(self, xp, a, b):
+        return a + b
+
+    def backward(self, xp, dy, x, y, wanted):
+        return dy[0], None if self.single else dy[0]
+
+
+class AddLayer(Layer):
+    def build(self, b, first, second):
+        return b.call(Overwriting(first is second and self.name == "faulty"), first, second)
+
+
+def test_one_blob_as_two_bottoms():
+    arrays = [distinct((4, 3)), distinct((4, 3), 1)]
+    check_one_blob_twice(LayerCase(AddLayer(bottoms=["a", "b"], tops=["y"]), arrays))
+    with pytest.raises(AssertionError, match="'d a' of one blob as two bottoms"):
+        check_one_blob_twice(LayerCase(AddLayer(name="faulty", bottoms=["a", "b"], tops=["y"]), arrays))
+
+
+class Unchecked(ComputationLayer):
+    def build(self, b, x):
+        return (b.view(x, (x.shape[0], x.shape[1] * x.shape[2])),)
+
+
+class Silent(ComputationLayer):
+    """Fails while it is made, and does not say who it is."""
+
+    def check(self):
+        if len(self.bottoms) != 1 or len(self.tops) != 1:
+            raise ConfigurationError("wrong")
+
+    def build(self, b, x):
+        return (x,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [(Unchecked, "bottom 'x' as float64.*expected a MochaError, received IndexError"), (Silent, "names 'y'")],
+)
+def test_errors_that_say_nothing(kind, message):
+    with pytest.raises(AssertionError, match=message):
+        check_errors(LayerCase(kind(bottoms=["x"], tops=["y"]), [distinct((2, 3, 4))]))
+
+
+class Suite(LayerTests):
+    layer, bottoms = ScaleLayer(bottoms=["x"], tops=["y"]), [(4, 3)]
+    wrong = {
+        "refused": (lambda: ScaleLayer(tops=["y"]), [], "one or more bottoms"),
+        "accepted": (layer, [(4, 3)], "never"),
+        "another error": (lambda: ScaleLayer(tops=["y"]), [], "never"),
+    }
+
+
+def test_mistakes_have_to_be_refused_in_the_right_words():
+    Suite().test_wrong("refused")
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        Suite().test_wrong("accepted")
+    with pytest.raises(AssertionError, match="did not match"):
+        Suite().test_wrong("another error")
+
+
+class DropsAlways(ScaleLayer):
+    """In the test phase it does something else."""
+
+    def build(self, b, *bottoms):
+        return bottoms if b.phase is Phase.TEST else super().build(b, *bottoms)
+
+
+def test_phases_are_told_apart():
+    class Both(LayerTests):
+        layer, bottoms = DropsAlways(bottoms=["x"], tops=["y"]), [(4, 3)]
+
+        def expected(self, layer, bottoms, parameters):
+            return [bottoms[0] * parameters["scale"]]
+
+    class Apart(Both):
+        def expected(self, layer, bottoms, parameters, phase):
+            return bottoms if phase is Phase.TEST else super().expected(layer, bottoms, parameters)
+
+    for phase in Phase:
+        Apart().test_expected("layer", phase, "reference", "float64")
+    Both().test_expected("layer", Phase.TRAIN, "reference", "float64")
+    with pytest.raises(AssertionError, match="'y': relative error"):
+        Both().test_expected("layer", Phase.TEST, "reference", "float64")
+
+
+def test_it_says_what_was_checked():
+    said = []
+    check_layer(ScaleLayer(bottoms=["x"], tops=["y"]), (4, 3), say=said.append)
+    assert len(said) > 10
+    assert "The same run twice computes the same bits." in said
+
+
+def test_a_class_without_a_layer_is_no_test():
+    with pytest.raises(ConfigurationError, match="give it a layer"):
+
+        class TestNothing(LayerTests):
+            pass

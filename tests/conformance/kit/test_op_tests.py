@@ -1,5 +1,8 @@
 """`OpTests` notices what it is for: each of these ops and kernels has one fault."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from faults.scale import (
     INPUTS,
@@ -18,11 +21,13 @@ from faults.scale import (
 )
 
 from mocha_core import hookimpl
+from mocha_core.errors import ConfigurationError
 from mocha_core.plugins import plugin_manager
 from mocha_core.testing import OpCase, OpTests
 from mocha_core.testing.backends import ReferenceBackend, StrictBackend
-from mocha_core.testing.kernel_checks import check_kernel, kernels
-from mocha_core.testing.op_case import check_op_gradients
+from mocha_core.testing.kernel_checks import check_deterministic, check_kernel, kernels
+from mocha_core.testing.nan_checks import check_nan_in_kernel, check_nan_shows
+from mocha_core.testing.op_case import check_infer, check_op_gradients
 from mocha_core.testing.tolerances import TOLERANCES
 
 
@@ -117,3 +122,68 @@ def test_wrong_expectations_fail():
 
     with pytest.raises(AssertionError, match="result 0: relative error"):
         TestScale().test_expected("op")
+
+
+class HidesNaN(Scale):
+    def forward(self, xp, x, w):
+        return xp.where(xp.isnan(x), xp.zeros_like(x), x) * w
+
+
+def test_an_op_that_hides_nan():
+    check_nan_shows(OpCase(Scale(), INPUTS))
+    with pytest.raises(AssertionError, match=r"depend on element \(0, 0\) of input 0, but none is NaN"):
+        check_nan_shows(OpCase(HidesNaN(), INPUTS))
+
+
+class NaNHidingKernel(ScaleKernel):
+    def forward(self, ins, outs, add):
+        return lambda: np.multiply(np.nan_to_num(ins[0]), ins[1], out=outs[0])
+
+
+def test_a_kernel_that_hides_nan():
+    case = OpCase(Scale(), INPUTS)
+    check_nan_in_kernel(case, ReferenceBackend(), ScaleKernel(), "float32")
+    with pytest.raises(AssertionError, match=r"expected 1 elements of output 0 to be NaN.* received 0"):
+        check_nan_in_kernel(case, ReferenceBackend(), NaNHidingKernel(), "float32")
+
+
+class Restless(ScaleKernel):
+    count = 0
+
+    def forward(self, ins, outs, add):
+        Restless.count += 1
+        return lambda: np.multiply(ins[0], ins[1] + Restless.count * 1e-9, out=outs[0])
+
+
+def test_a_kernel_that_computes_something_else_each_time():
+    case = OpCase(Scale(), INPUTS)
+    check_deterministic(case, ReferenceBackend(), ScaleKernel(), "float64")
+    with pytest.raises(AssertionError, match="other bits in a second run"):
+        check_deterministic(case, ReferenceBackend(), Restless(), "float64")
+
+
+class Trusting(Scale):
+    def infer(self, x, w):
+        return (x._replace(shape=(x.shape[0], w.shape[0])),)
+
+
+class Listing(Scale):
+    def infer(self, x, w):
+        return [x]
+
+
+@pytest.mark.parametrize(
+    ("op", "message"),
+    [(Trusting, "expected a ShapeError, received IndexError"), (Listing, "expected a tuple of specs")],
+)
+def test_specs_that_make_no_sense(op, message):
+    check_infer(OpCase(Scale(), INPUTS))
+    with pytest.raises(AssertionError, match=message):
+        check_infer(replace(OpCase(Scale(), INPUTS), op=op()))
+
+
+def test_a_class_without_an_op_is_no_test():
+    with pytest.raises(ConfigurationError, match="give it an op"):
+
+        class TestNothing(OpTests):
+            pass
