@@ -53,7 +53,8 @@ class Contiguous(Layout):
         self._contents, self._dtype, self._shape = contents, dtype, shape
         self._row = prod(shape[1:]) * dtype.itemsize
         self.stored = shape[0] * self._row
-        offset = dataset.get_offset()
+        # Without storage the library's offset means nothing, and behind a user block it even looks like one.
+        offset = dataset.get_offset() if dataset.get_storage_size() else None
         if self.stored and (offset is None or offset + self.stored > contents.size):
             held = 0 if offset is None else max(0, contents.size - offset)
             raise refused(f"{dtype}{list(shape)} takes {self.stored} bytes, the file holds {held}")

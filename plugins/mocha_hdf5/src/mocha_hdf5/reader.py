@@ -16,7 +16,8 @@ from mocha_hdf5.table import Table
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: Names in a listing; what has more is no file of ours.
 MOST_NAMES = 10_000
-_LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
+#: Groups in groups, likewise.
+MOST_DEEP = 16
 
 
 class Reader:
@@ -43,21 +44,43 @@ class Reader:
             contents.close()
             raise
 
-    def names(self, group: str = "") -> list[str]:
-        """The datasets below a group, those in groups of it as `group/name`."""
+    def names(self, group: str = "", strict: bool = False) -> list[str]:
+        """The datasets below a group, those in groups of it as `group/name`; links are not followed.
+
+        Args:
+            group: where to begin; the whole file by default.
+            strict: expect datasets, groups with something in them, and nothing else.
+
+        Raises:
+            FileError: the group is no group, or there is something else.
+        """
         found: list[str] = []
-
-        def visit(name: bytes, info: Any) -> bool | None:
-            if info.type == h5py.h5o.TYPE_DATASET:
-                found.append(name.decode("utf-8", "surrogateescape"))
-            return True if len(found) >= MOST_NAMES else None
-
         with failures(f"'{self.path}': cannot be listed"):
-            if not group:
-                h5py.h5o.visit(self._file.id, visit, info=True)
-            elif self._open(group, h5py.h5o.TYPE_GROUP, "a group"):
-                h5py.h5o.visit(h5py.h5g.open(self._file.id, group.encode()), visit, info=True)
-        return found
+            place = self._open(group, h5py.h5o.TYPE_GROUP, "a group") if group else self._file.id
+            if place is not None:
+                self._walk(place, group.split("/") if group else [], found, {_address(place)}, strict)
+        return [name[len(group) + 1 :] for name in found] if group else found
+
+    def _walk(self, place: Any, path: list[str], found: list[str], seen: set[int], strict: bool) -> None:
+        keys: list[bytes] = []
+        place.links.iterate(keys.append)
+        for key in keys:
+            below, link = [*path, key.decode("utf-8", "surrogateescape")], place.links.get_info(key).type
+            hard = link == h5py.h5l.TYPE_HARD
+            kind = h5py.h5o.get_info(place, key).type if hard else None
+            if kind == h5py.h5o.TYPE_DATASET:
+                found.append("/".join(below))
+            elif kind == h5py.h5o.TYPE_GROUP and _address(group := h5py.h5g.open(place, key)) not in seen:
+                before = len(found)
+                seen.add(_address(group))
+                if len(below) <= MOST_DEEP:
+                    self._walk(group, below, found, seen, strict)
+                if strict and len(found) == before:
+                    raise self._unexpected(below, "an empty group", "a dataset")
+            elif strict:
+                raise self._unexpected(below, _OBJECTS.get(kind, "something") if hard else _named(link), "a dataset")
+            if len(found) >= MOST_NAMES:
+                return
 
     def table(self, name: str) -> Table:
         """A dataset; nothing of it is read yet.
@@ -80,7 +103,7 @@ class Reader:
                 return None
             link = place.links.get_info(key).type
             if link != h5py.h5l.TYPE_HARD:
-                raise self._unexpected(parts[:depth], _LINKS.get(link, "a link of an unknown kind"), "no link")
+                raise self._unexpected(parts[:depth], _named(link), "no link")
             found, wanted = h5py.h5o.get_info(place, key).type, kind if last else h5py.h5o.TYPE_GROUP
             if found != wanted:
                 raise self._unexpected(parts[:depth], _OBJECTS.get(found, "something"), expected if last else "a group")
@@ -107,6 +130,16 @@ class Reader:
         self.close()
 
 
+def _named(link: int) -> str:
+    kinds = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
+    return kinds.get(link, "a link of an unknown kind")
+
+
+def _address(group: Any) -> int:
+    address: int = h5py.h5o.get_info(group).addr
+    return address
+
+
 _OBJECTS = {
     h5py.h5o.TYPE_GROUP: "a group",
     h5py.h5o.TYPE_DATASET: "a dataset",
@@ -115,7 +148,10 @@ _OBJECTS = {
 
 
 class Tables(Mapping[str, Table]):
-    """The datasets below a group of an open file, by name. Each is opened when it is looked up."""
+    """The datasets below a group of an open file, by name. Each is opened when it is looked up.
+
+    With a group, nothing else is expected there.
+    """
 
     def __init__(self, reader: Reader, group: str = "") -> None:
         self._reader = reader
@@ -136,7 +172,7 @@ class Tables(Mapping[str, Table]):
 
     def _listed(self) -> list[str]:
         if self._names is None:
-            self._names = self._reader.names(self._group)
+            self._names = self._reader.names(self._group, strict=bool(self._group))
         return self._names
 
 
