@@ -1,14 +1,16 @@
 """HDF5 files that nobody should open: each kind puts something else where a dataset of numbers is expected.
 
-As a program, it attacks every entry point with every kind in one process, so that system calls can be traced:
-`python hostile_hdf5.py FOLDER`. At the end it follows a link with plain h5py, the positive control.
+As a program, `python hostile_hdf5.py FOLDER STEP`, it attacks every entry point with every kind, or with every
+STEP-th of all combinations, each in a process of its own, so that memory is measured and system calls can be traced.
+At the end it follows a link with plain h5py, the positive control.
 """
 
 import hashlib
 import json
 import logging
 import os
-import resource
+import select
+import signal
 import sys
 import warnings
 import zlib
@@ -505,10 +507,39 @@ def attack(entry, kind, folder):
         except MochaError as error:
             return error
         finally:
-            for path in folder.iterdir():
-                if path.name != FOREIGN:
-                    path.unlink()
+            for name in os.listdir(folder):
+                if name != FOREIGN:
+                    os.unlink(folder / name)
     return None
+
+
+def watched(action):
+    """What an action returned, and the bytes by which the memory of a forked process grew meanwhile."""
+    import resource  # not on Windows
+
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # begins with what the parent has
+            found = action()
+            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+            os.write(writing, json.dumps([found, grown]).encode())
+        except BaseException as error:
+            os.write(writing, json.dumps([f"CRASHED {error!r}"[:2000], 0]).encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        ended, _, _ = select.select([pipe], [], [], 10)
+        if not ended:
+            os.kill(child, signal.SIGKILL)
+        answer = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return json.loads(answer) if answer else [f"CRASHED with status {status}" if ended else "CRASHED: it hung", 0]
+
+
+def told(entry, kind, folder):
+    error = attack(entry, kind, folder)
+    return None if error is None else f"{type(error).__name__}: {error}"
 
 
 def main():
@@ -516,17 +547,15 @@ def main():
     os.chdir(folder)
     foreign(folder)
     bomb()
-    results = []
-    for entry, kind in cases():
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        error = attack(entry, kind, folder)
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        results.append([entry, kind, None if error is None else f"{type(error).__name__}: {error}", grown * 1024])
+    told("network .hdf5", "strings", folder)  # imports what is needed
+    os.path.exists("attacks-begin")  # marks the place in a trace of system calls
+    results = [[e, k, *watched(lambda e=e, k=k: told(e, k, folder))] for e, k in cases()[:: int(sys.argv[2])]]
     os.path.exists("attacks-end")
     with h5py.File("control.hdf5", "w") as file:
         file["link"] = h5py.ExternalLink(FOREIGN, "x")
     with h5py.File("control.hdf5") as file:
         assert file["link"].shape == (16, 6)
+    assert watched(lambda: int(np.ones(2**24).sum()))[1] > 100 * 2**20, "growth is measured"
     print(json.dumps(results))
 
 
