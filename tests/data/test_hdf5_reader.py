@@ -280,7 +280,8 @@ def test_pipes_and_devices_are_not_opened(tmp_path, place, kind):
             HDF5DataLayer(name="d", source=source, batch_size=2).open(0)
         elif place == "network":
             mocha.load_network(
-                other, mocha.Net("n", system, [InputLayer(name="d", arrays=(np.ones((2, 1)),), batch_size=1)])
+                other,
+                mocha.Net("n", system, [InputLayer(name="d", arrays=(np.ones((2, 1)),), tops=["x"], batch_size=1)]),
             )
         else:
             with format_of(other).open_snapshot(other):
