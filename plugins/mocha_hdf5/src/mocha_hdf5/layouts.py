@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 
 from mocha_core.errors import FileError
@@ -76,8 +77,6 @@ class Compact(Layout):
             )
         self._rows = np.empty(shape, dtype)
         if self.stored:
-            import h5py  # type: ignore[import-untyped]
-
             dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, self._rows)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
@@ -101,9 +100,9 @@ class Chunked(Layout):
         self.band_bytes = self._nbytes * prod(self._grid[1:])
         self._check_declared(contents, prod(shape) * dtype.itemsize)
         self._sizes, self._masks = self._index(contents)
-        self.stored = sum(self._sizes)
-        smallest = min(self._sizes, default=0)
-        if self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * smallest) and self._sizes:
+        self.stored = int(self._sizes.sum())
+        smallest = int(self._sizes.min())
+        if self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * smallest):
             raise refused(f"a chunk takes {self._nbytes} bytes, and {smallest} in the file; chunks are to be smaller")
         if prod(shape) * dtype.itemsize > HIGHEST_RATIO * self.stored:
             raise refused(
@@ -116,40 +115,35 @@ class Chunked(Layout):
         if nbytes > held * (HIGHEST_RATIO if self._filters else 1):
             raise self._refused(f"{self._dtype}{list(self._shape)} takes {nbytes} bytes, the file holds {held}")
 
-    def _index(self, contents: Contents) -> tuple[array[int], array[int]]:
-        """Stored size and filter mask of each chunk, in order; all are there, and inside the file."""
-        count = prod(self._grid)
-        # Each chunk takes some bytes of the file for its entry in the index, so that this array cannot grow large.
-        if count > contents.size:
+    def _index(self, contents: Contents) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Stored size and filter mask of each chunk, in order; all are there, once, and inside the file."""
+        count, rank = prod(self._grid), len(self._grid)
+        # An index takes some bytes for each chunk, so that what is allocated here is never much more than the file.
+        if 8 * count > contents.size:
             raise self._refused(f"{count} chunks cannot be in a file of {contents.size} bytes")
-        sizes, masks = array("q", [-1]) * count, array("q", [0]) * count
-        wrong: list[str] = []
-        seen = total = 0
+        corners, facts = array("Q"), array("Q")
 
         def visit(info: Any) -> bool | None:
-            nonlocal seen, total
-            seen += 1
-            position = [at // chunk for at, chunk in zip(info.chunk_offset, self._chunk, strict=True)]
-            number = int(np.ravel_multi_index(position, self._grid)) if _inside(position, self._grid) else -1
-            total += info.size
-            if (
-                number < 0
-                or sizes[number] >= 0
-                or any(a % c for a, c in zip(info.chunk_offset, self._chunk, strict=True))
-            ):
-                wrong.append(f"a chunk at {list(info.chunk_offset)}, where none is expected")
-            elif info.byte_offset < 0 or info.byte_offset + info.size > contents.size or total > contents.size:
-                wrong.append(f"the chunk at {list(info.chunk_offset)} takes more than the file holds")
-            else:
-                sizes[number], masks[number] = info.size, info.filter_mask
-            return True if wrong else None
+            corners.extend(info.chunk_offset)
+            facts.extend((info.filter_mask, info.byte_offset, info.size))
+            return True if len(facts) > 3 * count else None
 
         self._dataset.chunk_iter(visit)
-        if wrong:
-            raise self._refused(wrong[0])
-        if seen != count:
-            raise self._refused(f"{count - seen} of {count} chunks are not in the file")
-        return sizes, masks
+        at = np.frombuffer(corners, np.uint64).reshape(-1, rank)
+        masks, places, sizes = np.frombuffer(facts, np.uint64).reshape(-1, 3).T
+        if len(at) < count:
+            raise self._refused(f"{count - len(at)} of {count} chunks are not in the file")
+        chunk, grid = np.array(self._chunk, np.uint64), np.array(self._grid, np.uint64)
+        positions = at // chunk
+        if len(at) > count or (at % chunk).any() or (positions >= grid).any():
+            raise self._refused("there are chunks where none are expected")
+        order = np.lexsort(positions.T[::-1])
+        if (positions[order[1:]] == positions[order[:-1]]).all(axis=1).any():
+            raise self._refused("there are two chunks for one place")
+        size = np.uint64(contents.size)
+        if (sizes > size).any() or (places > size - sizes).any() or float(sizes.sum(dtype=float)) > contents.size:
+            raise self._refused("there are chunks that take more than the file holds")
+        return sizes[order], masks[order]
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         if self.band_bytes > CHUNK_CACHE:
@@ -197,10 +191,6 @@ class Chunked(Layout):
         except filters.DamagedChunk as error:
             raise self._refused(f"expected {self._nbytes} bytes in the chunk at {corner}, found {error}") from error
         return np.frombuffer(data, self._dtype).reshape(self._chunk)
-
-
-def _inside(position: Sequence[int], grid: Sequence[int]) -> bool:
-    return all(0 <= at < size for at, size in zip(position, grid, strict=True))
 
 
 def _filters(properties: Any, dtype: np.dtype[Any], refused: Refused) -> list[int]:
