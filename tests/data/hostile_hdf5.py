@@ -353,7 +353,9 @@ def network():
 def snapshot():
     arrays = {f"parameters/{name}": array for name, array in network().items()}
     arrays |= {f"slots/velocity/{name}": array for name, array in network().items()}
-    return arrays | {"facts": np.frombuffer(json.dumps(FACTS).encode(), np.uint8)}
+    names = {"parameters": list(network()), "slots": [f"velocity/{name}" for name in network()]}
+    texts = {"facts": FACTS, "names": names}
+    return arrays | {name: np.frombuffer(json.dumps(text).encode(), np.uint8) for name, text in texts.items()}
 
 
 @contextmanager
@@ -465,6 +467,10 @@ def attack_facts(folder, make):
     attack_auto_load(folder, make, "facts")
 
 
+def attack_names(folder, make):
+    attack_auto_load(folder, make, "names")
+
+
 ENTRIES = {
     "data layer": attack_data,
     "shuffled data layer": attack_shuffled_data,
@@ -476,6 +482,7 @@ ENTRIES = {
     "slots restored": attack_slots,
     "snapshot auto-loaded": attack_auto_load,
     "facts auto-loaded": attack_facts,
+    "names auto-loaded": attack_names,
 }
 
 
@@ -485,7 +492,7 @@ def cases():
 
 def applies(entry, kind):
     if kind.startswith("a path through"):  # where there is a group on the way
-        return entry not in ("network .hdf5", "network .h5", "facts auto-loaded")
+        return entry not in ("network .hdf5", "network .h5", "facts auto-loaded", "names auto-loaded")
     # Data may have any number of axes, and the text of the facts is none of numbers.
     return not (kind == "wrong rank" and entry in ("data layer", "shuffled data layer"))
 

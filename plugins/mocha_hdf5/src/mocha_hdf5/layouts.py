@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from array import array
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import product
@@ -37,7 +36,7 @@ class Layout(ABC):
 
     #: Bytes in memory of the chunks that share rows; 0 without chunks.
     band_bytes = 0
-    #: Bytes in the file.
+    #: Bytes in the file, at most.
     stored: int
 
     @abstractmethod
@@ -84,7 +83,11 @@ class Compact(Layout):
 
 
 class Chunked(Layout):
-    """In chunks of one size, which may have gone through filters. The HDF5 library only says where they are."""
+    """In chunks of one size, which may have gone through filters.
+
+    The HDF5 library looks chunks up one by one, and is never asked to go through all of them: an index that leads
+    to the same place a million times would keep it busy for hours.
+    """
 
     def __init__(
         self, contents: Contents, dataset: Any, shape: tuple[int, ...], dtype: np.dtype[Any], refused: Refused
@@ -96,54 +99,15 @@ class Chunked(Layout):
             raise refused(f"chunks of {list(self._chunk)} do not make up {list(shape)}")
         self._nbytes = prod(self._chunk) * dtype.itemsize
         self._filters = _filters(properties, dtype, refused)
-        self._grid = tuple(-(-size // chunk) for size, chunk in zip(shape, self._chunk, strict=True))
-        self.band_bytes = self._nbytes * prod(self._grid[1:])
-        self._check_declared(contents, prod(shape) * dtype.itemsize)
-        self._sizes, self._masks = self._index(contents)
-        self.stored = int(self._sizes.sum())
-        smallest = int(self._sizes.min())
-        if self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * smallest):
-            raise refused(f"a chunk takes {self._nbytes} bytes, and {smallest} in the file; chunks are to be smaller")
-        if prod(shape) * dtype.itemsize > HIGHEST_RATIO * self.stored:
-            raise refused(
-                f"{dtype}{list(shape)} takes {prod(shape) * dtype.itemsize} bytes, the file holds {self.stored}"
-            )
+        self._columns = tuple(-(-size // chunk) for size, chunk in zip(shape[1:], self._chunk[1:], strict=True))
+        self.band_bytes = self._nbytes * prod(self._columns)
+        self.stored = contents.size
+        nbytes = prod(shape) * dtype.itemsize
+        if nbytes > contents.size * (HIGHEST_RATIO if self._filters else 1):
+            raise refused(f"{dtype}{list(shape)} takes {nbytes} bytes, the whole file has {contents.size}")
+        if self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * contents.size):
+            raise refused(f"a chunk takes {self._nbytes} bytes, the whole file has {contents.size}")
         self._bands: OrderedDict[int, NDArray[Any]] = OrderedDict()
-
-    def _check_declared(self, contents: Contents, nbytes: int) -> None:
-        held = min(self._dataset.get_storage_size(), contents.size)
-        if nbytes > held * (HIGHEST_RATIO if self._filters else 1):
-            raise self._refused(f"{self._dtype}{list(self._shape)} takes {nbytes} bytes, the file holds {held}")
-
-    def _index(self, contents: Contents) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Stored size and filter mask of each chunk, in order; all are there, once, and inside the file."""
-        count, rank = prod(self._grid), len(self._grid)
-        # An index takes some bytes for each chunk, so that what is allocated here is never much more than the file.
-        if 8 * count > contents.size:
-            raise self._refused(f"{count} chunks cannot be in a file of {contents.size} bytes")
-        corners, facts = array("Q"), array("Q")
-
-        def visit(info: Any) -> bool | None:
-            corners.extend(info.chunk_offset)
-            facts.extend((info.filter_mask, info.byte_offset, info.size))
-            return True if len(facts) > 3 * count else None
-
-        self._dataset.chunk_iter(visit)
-        at = np.frombuffer(corners, np.uint64).reshape(-1, rank)
-        masks, places, sizes = np.frombuffer(facts, np.uint64).reshape(-1, 3).T
-        if len(at) < count:
-            raise self._refused(f"{count - len(at)} of {count} chunks are not in the file")
-        chunk, grid = np.array(self._chunk, np.uint64), np.array(self._grid, np.uint64)
-        positions = at // chunk
-        if len(at) > count or (at % chunk).any() or (positions >= grid).any():
-            raise self._refused("there are chunks where none are expected")
-        order = np.lexsort(positions.T[::-1])
-        if (positions[order[1:]] == positions[order[:-1]]).all(axis=1).any():
-            raise self._refused("there are two chunks for one place")
-        size = np.uint64(contents.size)
-        if (sizes > size).any() or (places > size - sizes).any() or float(sizes.sum(dtype=float)) > contents.size:
-            raise self._refused("there are chunks that take more than the file holds")
-        return sizes[order], masks[order]
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         if self.band_bytes > CHUNK_CACHE:
@@ -167,29 +131,32 @@ class Chunked(Layout):
     def _unpack(self, start: int, stop: int) -> NDArray[Any]:
         height = self._chunk[0]
         out = np.empty((stop - start, *self._shape[1:]), self._dtype)
-        for position in product(range(start // height, -(-stop // height)), *map(range, self._grid[1:])):
-            corner = [at * size for at, size in zip(position, self._chunk, strict=True)]
+        for position in product(range(start // height, -(-stop // height)), *map(range, self._columns)):
+            corner = tuple(at * size for at, size in zip(position, self._chunk, strict=True))
             top, bottom = max(corner[0], start), min(corner[0] + height, stop)
-            place = out[
-                (
-                    slice(top - start, bottom - start),
-                    *(slice(at, at + size) for at, size in zip(corner[1:], self._chunk[1:], strict=True)),
-                )
-            ]
-            inside = tuple(slice(size) for size in place.shape[1:])
-            place[...] = self._load(position, corner)[(slice(top - corner[0], bottom - corner[0]), *inside)]
+            columns = (slice(at, at + size) for at, size in zip(corner[1:], self._chunk[1:], strict=True))
+            place = out[(slice(top - start, bottom - start), *columns)]
+            inside = (slice(size) for size in place.shape[1:])
+            place[...] = self._load(corner)[(slice(top - corner[0], bottom - corner[0]), *inside)]
         return out
 
-    def _load(self, position: tuple[int, ...], corner: list[int]) -> NDArray[Any]:
-        number = int(np.ravel_multi_index(position, self._grid))
-        mask, raw = self._dataset.read_direct_chunk(tuple(corner))
-        if len(raw) != self._sizes[number] or mask != self._masks[number]:
-            raise self._refused("the file was changed while it was in use")
+    def _load(self, corner: tuple[int, ...]) -> NDArray[Any]:
+        try:
+            mask, raw = self._dataset.read_direct_chunk(corner)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._refused(f"the chunk at {list(corner)} is not in the file ({error})") from error
+        if self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * len(raw)):
+            raise self._refused(
+                f"the chunk at {list(corner)} takes {self._nbytes} bytes, and {len(raw)} in the file; chunks are to be "
+                "smaller"
+            )
         applied = [code for bit, code in enumerate(self._filters) if not mask >> bit & 1]
         try:
             data = filters.decode(memoryview(raw), applied, self._nbytes, self._dtype.itemsize)
         except filters.DamagedChunk as error:
-            raise self._refused(f"expected {self._nbytes} bytes in the chunk at {corner}, found {error}") from error
+            raise self._refused(
+                f"expected {self._nbytes} bytes in the chunk at {list(corner)}, found {error}"
+            ) from error
         return np.frombuffer(data, self._dtype).reshape(self._chunk)
 
 

@@ -44,43 +44,28 @@ class Reader:
             contents.close()
             raise
 
-    def names(self, group: str = "", strict: bool = False) -> list[str]:
-        """The datasets below a group, those in groups of it as `group/name`; links are not followed.
-
-        Args:
-            group: where to begin; the whole file by default.
-            strict: expect datasets, groups with something in them, and nothing else.
-
-        Raises:
-            FileError: the group is no group, or there is something else.
-        """
+    def names(self) -> list[str]:
+        """The datasets, those in groups as `group/name`; links are not followed."""
         found: list[str] = []
+        self._contents.check_open()
         with failures(f"'{self.path}': cannot be listed"):
-            place = self._open(group, h5py.h5o.TYPE_GROUP, "a group") if group else self._file.id
-            if place is not None:
-                self._walk(place, group.split("/") if group else [], found, {_address(place)}, strict)
-        return [name[len(group) + 1 :] for name in found] if group else found
+            self._walk(self._file.id, [], found, {_address(self._file.id)})
+        return found
 
-    def _walk(self, place: Any, path: list[str], found: list[str], seen: set[int], strict: bool) -> None:
+    def _walk(self, place: Any, path: list[str], found: list[str], seen: set[int]) -> None:
         keys: list[bytes] = []
         place.links.iterate(keys.append)
         for key in keys:
-            below, link = [*path, key.decode("utf-8", "surrogateescape")], place.links.get_info(key).type
-            hard = link == h5py.h5l.TYPE_HARD
-            kind = h5py.h5o.get_info(place, key).type if hard else None
+            if place.links.get_info(key).type != h5py.h5l.TYPE_HARD or len(found) >= MOST_NAMES:
+                continue
+            below, kind = [*path, key.decode("utf-8", "surrogateescape")], h5py.h5o.get_info(place, key).type
             if kind == h5py.h5o.TYPE_DATASET:
                 found.append("/".join(below))
-            elif kind == h5py.h5o.TYPE_GROUP and _address(group := h5py.h5g.open(place, key)) not in seen:
-                before = len(found)
-                seen.add(_address(group))
-                if len(below) <= MOST_DEEP:
-                    self._walk(group, below, found, seen, strict)
-                if strict and len(found) == before:
-                    raise self._unexpected(below, "an empty group", "a dataset")
-            elif strict:
-                raise self._unexpected(below, _OBJECTS.get(kind, "something") if hard else _named(link), "a dataset")
-            if len(found) >= MOST_NAMES:
-                return
+            elif kind == h5py.h5o.TYPE_GROUP and len(below) <= MOST_DEEP:
+                group = h5py.h5g.open(place, key)
+                if (address := _address(group)) not in seen:
+                    seen.add(address)
+                    self._walk(group, below, found, seen)
 
     def table(self, name: str) -> Table:
         """A dataset; nothing of it is read yet.
@@ -89,6 +74,7 @@ class Reader:
             KeyError: there is none of this name.
             FileError: it is not numeric, or not in this file.
         """
+        self._contents.check_open()
         with failures(f"'{self.path}', dataset '{name}' cannot be opened"):
             if (dataset := self._open(name, h5py.h5o.TYPE_DATASET, "a dataset")) is not None:
                 return Table(self._contents, name, dataset)
@@ -148,18 +134,21 @@ _OBJECTS = {
 
 
 class Tables(Mapping[str, Table]):
-    """The datasets below a group of an open file, by name. Each is opened when it is looked up.
+    """Datasets of an open file, by name. Each is opened when it is looked up.
 
-    With a group, nothing else is expected there.
+    Args:
+        reader: the file.
+        group: where they are; `group/` comes before their names.
+        names: theirs; by default what the file has.
     """
 
-    def __init__(self, reader: Reader, group: str = "") -> None:
+    def __init__(self, reader: Reader, group: str = "", names: list[str] | None = None) -> None:
         self._reader = reader
         self._group = group
-        self._names: list[str] | None = None
+        self._names = names
 
     def __getitem__(self, name: str) -> Table:
-        return self._reader.table(f"{self._group}/{name}" if self._group else name)
+        return self._reader.table(self._group + name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._listed())
@@ -172,7 +161,7 @@ class Tables(Mapping[str, Table]):
 
     def _listed(self) -> list[str]:
         if self._names is None:
-            self._names = self._reader.names(self._group, strict=bool(self._group))
+            self._names = self._reader.names()
         return self._names
 
 

@@ -90,6 +90,7 @@ class Table:
         return self._read(start, stop) if start < stop else np.empty((0, *self.shape[1:]), self.dtype)
 
     def _read(self, start: int, stop: int) -> NDArray[Any]:
+        self._contents.check_open()
         with failures(f"{self.where} cannot be read"):
             return self._layout.read(start, stop)
 
