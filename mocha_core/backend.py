@@ -11,7 +11,7 @@ from mocha_core.arrangement import Arrangement, arrange
 from mocha_core.array_api import Array, Namespace
 from mocha_core.fusion import fuse
 from mocha_core.kernel import Kernel
-from mocha_core.placement import Memory, place
+from mocha_core.placement import Memory, check_largest, place
 from mocha_core.plan import Call, Half, Plan, Step
 from mocha_core.program import BoundStep, Program
 from mocha_core.selection import Selector
@@ -39,7 +39,11 @@ class Backend(ABC):
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """A new C-ordered array. Slices of a one-dimensional one, reshaped, share its memory."""
+        """A new C-ordered array. Slices of a one-dimensional one, reshaped, share its memory.
+
+        Raises:
+            MemoryError: it does not fit.
+        """
 
     @abstractmethod
     def to_numpy(self, array: Array) -> NDArray[Any]:
@@ -52,6 +56,10 @@ class Backend(ABC):
     def running(self) -> AbstractContextManager[Any]:
         """Entered around every run of a program, such as to limit threads."""
         return nullcontext()
+
+    def free_bytes(self) -> int | None:
+        """How much memory can still be had; what needs more is refused before it is allocated. None: unknown."""
+        return None
 
     def close(self) -> None:
         """Release what the backend holds."""
@@ -66,6 +74,7 @@ class Backend(ABC):
 
         selector = Selector(self, registries())
         steps = self.fuse(plan, selector) if plan.fuse else list(plan.steps)
+        check_largest(plan, steps, self)
         kernels = self.choose(steps, selector)
         arrangement = self.arrange(plan, steps, kernels)
         kernels |= selector.choose_all(step for step in arrangement.steps if step.call not in kernels)

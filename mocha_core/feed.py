@@ -6,6 +6,8 @@ many rows were consumed.
 
 from __future__ import annotations
 
+import atexit
+import os
 import queue
 import threading
 import weakref
@@ -15,7 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mocha_core.errors import DataError, ShapeError
+from mocha_core.budget import taking
+from mocha_core.errors import DataError, MochaError, ShapeError
+from mocha_core.log import logger
 from mocha_core.source import Source
 from mocha_core.value import Spec, nbytes
 
@@ -72,6 +76,9 @@ class Feed:
     `cursor` counts the rows consumed since the beginning; epoch and position follow from it.
     """
 
+    #: Seconds that closing waits for a source which is fetching.
+    PATIENCE = 5.0
+
     def __init__(self, layer: DataLayer, source: Source, dtype: str) -> None:
         if source.rows < 1:
             raise DataError(f"Layer '{layer.name}': its source has no rows. Give it at least one.")
@@ -104,7 +111,9 @@ class Feed:
         if not wrap:
             rows = np.minimum(rows, start - start % n + n - 1)
         epochs, positions = np.divmod(rows, n)
-        return np.concatenate([self._order(int(e))[positions[epochs == e]] for e in np.unique(epochs)])
+        cuts = np.flatnonzero(np.diff(epochs)) + 1
+        parts = zip(np.split(epochs, cuts), np.split(positions, cuts), strict=True)
+        return np.concatenate([self._order(int(epoch[0]))[part] for epoch, part in parts])
 
     def batches_to_epoch(self, batch: int) -> int:
         """How many minibatches of `batch` rows it takes until the epoch changes."""
@@ -117,8 +126,8 @@ class Feed:
 
     def everything(self) -> list[NDArray[Any]]:
         """All rows, in their own order."""
-        arrays = self.buffers(self.source.rows)
-        self.source.fetch(np.arange(self.source.rows, dtype=np.int64), arrays)
+        (arrays,) = self.buffers(self.source.rows)
+        self._fetch(np.arange(self.source.rows, dtype=np.int64), arrays)
         return arrays
 
     def begin(self, wrap: bool) -> None:
@@ -130,15 +139,17 @@ class Feed:
         """The next minibatch of the run; valid until the next call.
 
         Raises:
-            MochaError: what the source raised, also when a prefetching thread met it.
+            MochaError: what the source raised, also when a prefetching thread met it; anything else that it
+                raised is the cause of a `DataError`.
         """
         if not self.source.prefetch:
             if batch not in self._out:
-                self._out[batch] = self.buffers(batch)
+                (self._out[batch],) = self.buffers(batch)
             self.load(self._next, batch, self._wrap, self._out[batch])
             arrays = self._out[batch]
         else:
-            wanted = (self._next, batch, self._wrap)
+            # A forked process has the queues, but not the thread.
+            wanted = (os.getpid(), self._next, batch, self._wrap)
             if self._ahead is None or self._ahead.upcoming != wanted:
                 self._stop()
                 self._ahead = _Prefetcher(self, *wanted)
@@ -151,29 +162,66 @@ class Feed:
         self.cursor = cursor
 
     def close(self) -> None:
-        """Stop the prefetching thread and close the source."""
-        self._stop()
-        self.source.close()
+        """Stop the prefetching thread and close the source, unless the thread is held up in it."""
+        if self._stop(self.PATIENCE):
+            self.source.close()
 
-    def _stop(self) -> None:
-        if self._ahead is not None:
-            self._ahead.stop()
+    def _stop(self, patience: float | None = None) -> bool:
+        if self._ahead is None or self._ahead.stop(patience):
             self._ahead = None
+            return True
+        logger.warning(
+            f"Layer '{self.layer.name}': its source has not come back for {patience:g} seconds. Its thread and its "
+            "files are left behind until it does."
+        )
+        return False
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         order = self._orders.get(epoch)
         if order is None:
-            order = self.source.order(epoch)
+            numbers = Spec((self.source.rows,), "int64")
+            what = f"Layer '{self.layer.name}', row numbers of an epoch"
+            with self._naming_layer("order"), taking(what, [("order", numbers)], "Use a smaller data set."):
+                order = self.source.order(epoch)
+                if order.shape != numbers.shape:
+                    raise ValueError(f"expected row numbers of shape {numbers.shape}, received {order.shape}")
             self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
         return order
 
-    def buffers(self, batch: int) -> list[NDArray[Any]]:
-        """Arrays for a minibatch."""
-        return [np.empty(spec.shape, spec.dtype) for spec in self.specs(batch)]
+    def buffers(self, batch: int, count: int = 1) -> list[list[NDArray[Any]]]:
+        """Arrays for `count` minibatches.
+
+        Raises:
+            BackendError: the host has not so much memory left.
+        """
+        specs = self.specs(batch)
+        pieces = [(f"{self.layer.name}.{top}", spec) for top, spec in zip(self.layer.tops, specs, strict=True)]
+        what = f"Layer '{self.layer.name}', buffers for minibatches of {batch:,} rows"
+        with taking(what, pieces * count, "Use a smaller batch_size."):
+            return [[np.empty(*spec) for spec in specs] for _ in range(count)]
 
     def load(self, start: int, batch: int, wrap: bool, out: list[NDArray[Any]]) -> None:
         """Fetch the minibatch after `start` rows into `out`; called by the prefetching thread, too."""
-        self.source.fetch(self.rows_from(start, batch, wrap), out)
+        self._fetch(self.rows_from(start, batch, wrap), out)
+
+    def _fetch(self, rows: NDArray[np.int64], out: list[NDArray[Any]]) -> None:
+        with self._naming_layer("fetch"):
+            result: object = self.source.fetch(rows, tuple(out))
+            if result is not None:
+                raise TypeError(f"expected rows in the arrays that it is given, and received {type(result).__name__}")
+
+    @contextmanager
+    def _naming_layer(self, method: str) -> Iterator[None]:
+        """What a source raises is a `MochaError`, or the cause of one."""
+        try:
+            yield
+        except MochaError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"Layer '{self.layer.name}': {method}() of its source, {type(self.source).__name__}, failed: "
+                f"{type(error).__name__}: {error}. Look at that error above; the data or the source has to be mended."
+            ) from error
 
 
 _Free: TypeAlias = "queue.SimpleQueue[list[NDArray[Any]] | None]"
@@ -185,21 +233,22 @@ class _Prefetcher:
 
     DEPTH = 2
 
-    def __init__(self, feed: Feed, start: int, batch: int, wrap: bool) -> None:
-        self.upcoming = (start, batch, wrap)
+    def __init__(self, feed: Feed, process: int, start: int, batch: int, wrap: bool) -> None:
+        self.upcoming = (process, start, batch, wrap)
         self._free: _Free = queue.SimpleQueue()
         self._ready: _Ready = queue.SimpleQueue()
         self._in_use: list[NDArray[Any]] | None = None
-        for _ in range(self.DEPTH + 1):
-            self._free.put(feed.buffers(batch))
+        for arrays in feed.buffers(batch, self.DEPTH + 1):
+            self._free.put(arrays)
         # The thread holds neither the feed nor this object, so that both end with the net, and the thread with them.
         self._thread = threading.Thread(
             target=self._work,
-            args=(weakref.ref(feed), self._free, self._ready, *self.upcoming),
+            args=(weakref.ref(feed), self._free, self._ready, start, batch, wrap),
             name=f"prefetch {feed.layer.name}",
             daemon=True,
         )
         self._thread.start()
+        _running.add(self)
 
     @staticmethod
     def _work(feed: weakref.ref[Feed], free: _Free, ready: _Ready, start: int, batch: int, wrap: bool) -> None:
@@ -217,22 +266,34 @@ class _Prefetcher:
         self._free.put(None)
 
     def take(self) -> list[NDArray[Any]]:
-        start, size, wrap = self.upcoming
+        process, start, size, wrap = self.upcoming
         # Until the minibatch is in hand: after an error or an interrupt this thread is not asked again.
-        self.upcoming = (-1, size, wrap)
+        self.upcoming = (process, -1, size, wrap)
         batch = self._ready.get()
         if isinstance(batch, BaseException):
             raise batch
         if self._in_use is not None:
             self._free.put(self._in_use)
         self._in_use = batch
-        self.upcoming = (start + size, size, wrap)
+        self.upcoming = (process, start + size, size, wrap)
         return batch
 
-    def stop(self) -> None:
+    def stop(self, patience: float | None) -> bool:
+        """Whether the thread ended within so many seconds; None waits as long as it takes."""
         # The thread takes from this queue, too: never wait for what it may have taken.
         with suppress(queue.Empty):
             while True:
                 self._free.get_nowait()
         self._free.put(None)
-        self._thread.join()
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+
+_running: weakref.WeakSet[_Prefetcher] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Before the interpreter takes away what the threads use."""
+    for ahead in list(_running):
+        ahead.stop(Feed.PATIENCE)

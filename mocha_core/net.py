@@ -10,6 +10,7 @@ import numpy as np
 
 from mocha_core import checks, listing
 from mocha_core.blob import Blob, Named
+from mocha_core.budget import taking
 from mocha_core.errors import DataError, ShapeError, StateError
 from mocha_core.feed import Feed, Feeds
 from mocha_core.layer import DataLayer, Layer
@@ -20,6 +21,7 @@ from mocha_core.program import Program, Schedule, Stop
 from mocha_core.recorder import Recorder
 from mocha_core.system import System
 from mocha_core.topology import sort
+from mocha_core.value import Spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +85,7 @@ class Net:
             self.plan: Plan = self._recorder.record(Phase.TRAIN)
             for kept in self.keep:
                 checks.known(self.label, "blob", kept, self.plan.blobs)
-            system.storage.allocate(state.value for state in self._recorder.new)
+            system.storage.allocate((state.value for state in self._recorder.new), self.label)
             for state in self._recorder.new:
                 state.initialize()
         except BaseException:
@@ -313,7 +315,9 @@ class Net:
                 f"{self.label}: expected a blob with a row for each sample, but '{output}' has shape {value.shape}. "
                 "Read it from net.blobs after net.forward()."
             )
-        result = np.empty((rows.count, *value.shape[1:]), value.dtype)
+        spec = Spec((rows.count, *value.shape[1:]), value.dtype)
+        with taking(f"{self.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
+            result = np.empty(*spec)
         for start in range(0, rows.count, batch):
             valid = min(batch, rows.count - start)
             for name, part in rows.batch(start, batch).items():
@@ -327,18 +331,20 @@ class Net:
     def schedule(self, program: Program, n: int, iteration: int, wrap: bool = True) -> dict[str, NDArray[Any]]:
         """Values of the cells that every run needs, for n minibatches."""
         k, batch = program.plan.minibatches, program.plan.batch
-        index = np.arange(n)
+        resident = {name: feed for name, feed in self.feeds.items() if f"{name}.rows" in program.plan.cells}
+        columns = [("cells", Spec((n, 8), "int64")), *((name, Spec((n, batch), "int64")) for name in resident)]
+        with taking(f"{self.label}, {n:,} minibatches at once", columns, "Accumulate fewer of them."):
+            index = np.arange(n)
         schedule: dict[str, NDArray[Any]] = {
             "iteration": iteration + index // k,
             "first_row": index % k * batch,
             "valid_rows": np.full(n, batch),
             "objective_gradient": np.full(n, 1.0 / k),
         }
-        for name, feed in self.feeds.items():
-            if f"{name}.rows" in program.plan.cells:
-                size = feed.layer.batch_size
-                starts = feed.cursor + index * size
-                schedule[f"{name}.rows"] = np.stack([feed.rows_from(int(s), size, wrap) for s in starts])
+        for name, feed in resident.items():
+            size = feed.layer.batch_size
+            starts = feed.cursor + index * size
+            schedule[f"{name}.rows"] = np.stack([feed.rows_from(int(s), size, wrap) for s in starts])
         return schedule
 
     def raise_fault(self, program: Program) -> None:
@@ -386,7 +392,7 @@ class Net:
             yield statistic, float(total / count) if count else float("nan"), float(count)
 
     def destroy(self) -> None:
-        """Release programs, blobs and open data files. Parameters stay with the system."""
+        """Release programs, blobs and open data files. Parameters stay with their layers."""
         self._destroyed = True
         self._programs.clear()
         self._last = None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mocha_core import checks
 from mocha_core.array_api import Array, Namespace
+from mocha_core.budget import taking
 from mocha_core.errors import ShapeError
-from mocha_core.value import Role, Value
+from mocha_core.value import Role, Spec, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,8 @@ class Initializer(ABC):
 class Regularizer(ABC):
     """A penalty on a parameter's size, at regularization coefficient 1. Pure, on the array API."""
 
-    #: Whether the gradient at an element depends on that element alone, so that kernels may work on pieces of w.
+    #: Whether the gradient at an element depends on that element alone, and grows no faster than it: then kernels may
+    #: work on pieces of w, and know from w that the gradient is finite.
     element_wise: ClassVar[bool] = False
 
     @abstractmethod
@@ -94,7 +96,9 @@ class State:
         from mocha_core.random import stream_id
 
         random = np.random.default_rng([self.system.seed, stream_id(self.layer, self.name)])
-        array = self.initializer.initialize(self.value.shape, random)
+        drawn = [(f"{self.layer}.{self.name}", Spec(self.value.shape, "float64"))]
+        with taking("Initial parameters", drawn, "Use smaller layers."):
+            array = self.initializer.initialize(self.value.shape, random)
         if array is not None:
             self.set(array)
 

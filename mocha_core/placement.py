@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from mocha_core.arrangement import Arrangement
 from mocha_core.array_api import Array
+from mocha_core.budget import taking
 from mocha_core.kernel import Kernel
 from mocha_core.layout import PLAIN
 from mocha_core.plan import Call, Half, Plan, Section, Step
-from mocha_core.storage import Storage, carve, make_arena
+from mocha_core.storage import Storage, carve, make_arenas
 from mocha_core.value import Spec, Value, aligned_elements, nbytes
 
 if TYPE_CHECKING:
@@ -60,18 +61,32 @@ def place(
     by_dtype: dict[str, list[Block]] = {}
     for block in memory.blocks.values():
         by_dtype.setdefault(block.spec.dtype, []).append(block)
+    sizes = {dtype: _assign(blocks) for dtype, blocks in by_dtype.items()}
+    memory.total = sum(nbytes(Spec((size,), dtype)) for dtype, size in sizes.items())
+    pieces = [(block.value.name, block.spec) for block in memory.blocks.values()]
+    arenas = make_arenas(backend, sizes, plan.title, pieces, plan.smaller)
     for dtype, blocks in by_dtype.items():
-        total = _assign(blocks)
-        memory.total += nbytes(Spec((total,), dtype))
         memory.overwritten |= _overwritten(blocks)
-        arena = make_arena(backend, total, dtype, {block.value: block.spec for block in blocks})
         for block in blocks:
-            memory.buffers[block.value] = carve(backend, arena, block.offset, block.spec.shape, block.spec.size)
+            memory.buffers[block.value] = carve(backend, arenas[dtype], block.offset, block.spec.shape, block.spec.size)
     for step in arrangement.steps:
         for value in (*step.ins, *step.outs):
             if value is not None:
                 _bind(value, memory, storage, backend)
     return memory
+
+
+def check_largest(plan: Plan, steps: Iterable[Step], backend: Backend) -> None:
+    """Refuse a value that does not fit alone, before kernels are made, which may make tables of its size.
+
+    Raises:
+        BackendError: names the value.
+    """
+    values = [v.root for step in steps for v in (*step.ins, *step.outs) if v is not None and v.transient]
+    pieces = [(value.name, value.spec) for value in dict.fromkeys(values)]
+    largest = max((nbytes(spec) for _, spec in pieces), default=0)
+    with taking(f"{plan.title}, its largest value alone", pieces, plan.smaller, total=largest, backend=backend):
+        pass
 
 
 def _measure(plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel], memory: Memory) -> None:

@@ -102,6 +102,7 @@ class Plan:
 
     phase: Phase
     batch: int
+    net: str = ""
     steps: list[Step] = field(default_factory=list)
     inputs: dict[str, Value] = field(default_factory=dict)
     """Tops of data layers that are written from Python before a run."""
@@ -120,6 +121,17 @@ class Plan:
     """Sections may be run alone, so nothing may be moved from one into another."""
     fuse: bool = True
     """Registered rewrites may replace steps."""
+
+    @property
+    def title(self) -> str:
+        """How errors call it: "Net 'LeNet', training batch 64"."""
+        use = "predict" if self.inputs else "training" if self.phase is Phase.TRAIN else "test"
+        return f"Net '{self.net}', {use} batch {self.batch}"
+
+    @property
+    def smaller(self) -> str:
+        """What to do where it is too large."""
+        return f"Use a smaller {'predict(..., batch_size=...)' if self.inputs else 'batch_size'}, or smaller layers."
 
     def call(self, op: Op, *ins: Value, layer: str = "", section: Section = Section.FORWARD) -> tuple[Value, ...]:
         """Record a use of `op` and return its visible outputs (neither saved nor updated ones)."""

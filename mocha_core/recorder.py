@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mocha_core.builder import Builder, UpdateBuilder
-from mocha_core.errors import MochaError, ShapeError, TopologyError
+from mocha_core.errors import ConfigurationError, MochaError, ShapeError, TopologyError
 from mocha_core.feed import Feed, Feeds
 from mocha_core.layer import ComputationLayer, DataLayer, Layer
 from mocha_core.parameter import Initializer, Parameter, State
@@ -14,7 +14,7 @@ from mocha_core.structural import CheckFinite, Fetch, Fill, Gather, Objective
 from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mocha_core.solver import Solver
     from mocha_core.system import System
@@ -58,7 +58,7 @@ class Recorder:
         """
         if not self.feeds:
             raise TopologyError(f"Net '{self.name}' has no data layer. Add one, such as a MemoryDataLayer.")
-        plan = Plan(phase, self.feeds.first.layer.batch_size if batch is None else batch)
+        plan = Plan(phase, self.feeds.first.layer.batch_size if batch is None else batch, self.name)
         self._batch, self._inputs = batch, inputs
         for layer in self.layers:
             self._record_layer(plan, layer, keep)
@@ -133,18 +133,17 @@ class Recorder:
     def gradient(self, parameter: Parameter) -> Value:
         """Where the gradient of a parameter goes."""
         if parameter.value not in self.gradients:
-            for p in self.parameters():
-                role = Role.PARAMETER_GRADIENT
-                self.gradients[p.value] = Value(f"d {p.key}", p.value.shape, p.value.dtype, role)
-            self.system.storage.allocate(self.gradients.values())
+            role = Role.PARAMETER_GRADIENT
+            made = {p.value: Value(f"d {p.key}", p.value.shape, p.value.dtype, role) for p in self.parameters()}
+            self.system.storage.allocate(made.values(), f"Net '{self.name}'")
+            self.gradients = made
         return self.gradients[parameter.value]
 
     def share(
         self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
     ) -> Value:
         """The value of a parameter or state: the one that the layer (or its `param_key`) has, or a new one."""
-        key = getattr(layer, "param_key", "") or layer
-        group = self.system.shared.setdefault(key, {})
+        group = self.system.states(layer)
         state = group.get(name)
         if state is None:
             value = Value(f"{layer.name}.{name}", shape, self.system.dtype, kind.ROLE)
@@ -156,6 +155,8 @@ class Recorder:
                 f"it shares parameter '{state.key}' of shape {state.value.shape}, but needs shape {shape}. Layers "
                 "that share parameters must have inputs and sizes that fit; or make a copy with dataclasses.replace."
             )
+        elif getattr(layer, "param_key", ""):
+            check_equal(state, {"initializer": initializer, **more})
         if self.states().get(state.key, state) is not state:
             raise TopologyError(
                 f"another parameter of this net is '{state.key}' in files, too: one of the two was made by a layer "
@@ -166,7 +167,7 @@ class Recorder:
 
     def forget_new(self) -> None:
         """Take back what a net that could not be built has put into the system."""
-        for group in self.system.shared.values():
+        for group in map(self.system.states, self.layers):
             for name in [name for name, state in group.items() if state in self.new]:
                 del group[name]
         self.new.clear()
@@ -175,8 +176,9 @@ class Recorder:
         """The net's cell of that name."""
         if name not in self.cells:
             dtype = dtype or CELL_DTYPES.get(name, self.system.dtype)
-            self.cells[name] = Value(name, shape, dtype, Role.CELL)
-            self.system.storage.allocate([self.cells[name]])
+            cell = Value(name, shape, dtype, Role.CELL)
+            self.system.storage.allocate([cell], f"Net '{self.name}'")
+            self.cells[name] = cell
         return self.cells[name]
 
     def source_values(self, plan: Plan, layer: Layer) -> tuple[Value, ...]:
@@ -191,7 +193,7 @@ class Recorder:
                 f"tops ({', '.join(layer.tops)})."
             )
         if self._inputs:
-            values = tuple(Value(top, *spec) for top, spec in zip(layer.tops, specs, strict=True))
+            values = tuple(Value(f"{layer.name}.{top}", *s) for top, s in zip(layer.tops, specs, strict=True))
             plan.inputs.update(zip(layer.tops, values, strict=True))
             return values
         if feed.nbytes <= self.system.backend.resident_bytes:
@@ -207,8 +209,27 @@ class Recorder:
         if name not in self._tables:
             arrays = feed.everything()
             tables = [Value(f"{name}[{i}]", a.shape, self.system.dtype, Role.DATA) for i, a in enumerate(arrays)]
-            self.system.storage.allocate(tables)
+            way_out = "Lower the backend's resident_bytes, and minibatches are fetched from the host instead."
+            self.system.storage.allocate(tables, f"Net '{self.name}'", way_out)
             for table, array in zip(tables, arrays, strict=True):
                 self.system.backend.copy_from_numpy(self.system.storage[table], array)
             self._tables[name] = tables
         return self._tables[name]
+
+
+def check_equal(state: State, asked: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` where layers that share a parameter want it initialized or learned differently."""
+    for field, wanted in asked.items():
+        has = getattr(state, field, None)
+        if not _alike(has, wanted):
+            raise ConfigurationError(
+                f"it shares '{state.key}', which has the {field} {has}, but asks for {wanted}. Give all layers of one "
+                f"param_key the same {field}."
+            )
+
+
+def _alike(a: object, b: object) -> bool:
+    try:
+        return a is b or a == b or (type(a) is type(b) and hasattr(a, "__dict__") and vars(a) == vars(b))
+    except ValueError:  # arrays among the fields
+        return False

@@ -61,6 +61,7 @@ class SolverParameters:
     def __post_init__(self) -> None:
         checks.integer("SolverParameters", "max_iter", self.max_iter)
         checks.integer("SolverParameters", "accumulate", self.accumulate)
+        checks.instance("SolverParameters", "check_finite", self.check_finite, bool, "True")
         checks.number("SolverParameters", "regu_coef", self.regu_coef, low=0.0)
         if not isinstance(self.lr_policy, Policy):
             checks.number("SolverParameters", "lr_policy", self.lr_policy, low=0.0)
@@ -143,11 +144,15 @@ class Solver:
 
     def make_slots(self, parameters: Sequence[Parameter]) -> None:
         """Allocate the slots that parameters do not have yet, zeroed."""
-        new = [(name, p) for name in self.slots for p in parameters if (name, p) not in self._slots]
-        for name, p in new:
-            self._slots[name, p] = Value(f"{name} {p.key}", p.value.shape, p.value.dtype, Role.SLOT)
+        new = {
+            (name, p): Value(f"{name} {p.key}", p.value.shape, p.value.dtype, Role.SLOT)
+            for name in self.slots
+            for p in parameters
+            if (name, p) not in self._slots
+        }
         if new:
-            new[0][1].system.storage.allocate(self._slots[key] for key in new)
+            parameters[0].system.storage.allocate(new.values(), type(self).__name__)
+            self._slots |= new
 
     def slot(self, parameter: Parameter, name: str) -> Value:
         """A slot of a parameter."""

@@ -39,8 +39,10 @@ class Source(ABC):
     def fetch(self, rows: NDArray[np.int64], out: Sequence[NDArray[Any]]) -> None:
         """Write the given rows into `out`, one array of shape (len(rows), ...) per top, casting as needed.
 
+        Called by one thread at a time, not always by the same.
+
         Raises:
-            MochaError: the rows cannot be had.
+            MochaError: the rows cannot be had. Other errors come to the user as the cause of a `DataError`.
         """
 
     def close(self) -> None:

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from mocha_core.array_api import Array
-from mocha_core.errors import BackendError, StateError
-from mocha_core.value import Spec, Value, aligned_elements, nbytes
+from mocha_core.budget import taking
+from mocha_core.errors import StateError
+from mocha_core.value import Role, Spec, Value, aligned_elements, nbytes
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
+
+SMALLER = "Use smaller layers, or a smaller batch_size."
+#: What errors call values of a role, where it is not the role with an s.
+ROLES = {Role.DATA: "resident data sets"}
 
 
 class Storage:
@@ -25,20 +30,29 @@ class Storage:
         self.version = 0
         self._buffers: WeakKeyDictionary[Value, Array] = WeakKeyDictionary()
 
-    def allocate(self, values: Iterable[Value]) -> None:
-        """Place the values that have no buffer yet side by side in one zeroed arena per dtype."""
+    def allocate(self, values: Iterable[Value], owner: str = "", way_out: str = SMALLER) -> None:
+        """Place the values that have no buffer yet side by side in one zeroed arena per dtype.
+
+        Raises:
+            BackendError: they do not fit; names the owner, the largest and the total. Nothing was allocated.
+        """
         by_dtype: dict[str, list[Value]] = {}
         for value in values:
             if value not in self._buffers:
                 by_dtype.setdefault(value.dtype, []).append(value)
+        if not by_dtype:
+            return
+        offsets, sizes = {}, dict.fromkeys(by_dtype, 0)
         for dtype, group in by_dtype.items():
-            offsets, total = [], 0
             for value in group:
-                offsets.append(total)
-                total += aligned_elements(value.spec)
-            arena = make_arena(self.backend, total, dtype, {value: value.spec for value in group})
-            for value, offset in zip(group, offsets, strict=True):
-                self._buffers[value] = carve(self.backend, arena, offset, value.shape, value.spec.size)
+                offsets[value] = sizes[dtype]
+                sizes[dtype] += aligned_elements(value.spec)
+        roles = ", ".join(dict.fromkeys(ROLES.get(value.role, f"{value.role}s") for value in offsets))
+        what = f"{owner}, {roles}" if owner else roles.capitalize()
+        pieces = [(value.name, value.spec) for value in offsets]
+        arenas = make_arenas(self.backend, sizes, what, pieces, way_out)
+        for value, offset in offsets.items():
+            self._buffers[value] = carve(self.backend, arenas[value.dtype], offset, value.shape, value.spec.size)
 
     def __contains__(self, value: Value) -> bool:
         return value in self._buffers
@@ -55,20 +69,17 @@ def carve(backend: Backend, arena: Array, offset: int, shape: tuple[int, ...], s
     return backend.xp.reshape(arena[offset : offset + size], shape)
 
 
-def make_arena(backend: Backend, size: int, dtype: str, values: Mapping[Value, Spec]) -> Array:
-    """A zeroed one-dimensional array for values of these specs.
+def make_arenas(
+    backend: Backend, sizes: Mapping[str, int], what: str, pieces: Iterable[tuple[str, Spec]], way_out: str
+) -> dict[str, Array]:
+    """Zeroed one-dimensional arrays by dtype, of so many elements: all of them, or none.
 
     Raises:
-        BackendError: it does not fit; names the total and the largest values.
+        BackendError: they do not fit; names what they are for, the largest pieces and the total.
     """
-    try:
-        arena = backend.empty((size,), dtype)
-        arena[...] = 0
-        return arena
-    except (MemoryError, ValueError) as error:
-        largest = sorted(values.items(), key=lambda item: -item[1].size)[:3]
-        listed = ", ".join(f"'{value.name}' {spec} ({nbytes(spec):,} bytes)" for value, spec in largest)
-        raise BackendError(
-            f"{nbytes(Spec((size,), dtype)):,} bytes are more than backend '{backend.name}' can give. The largest "
-            f"pieces are {listed}. Use smaller layers, or a smaller batch_size."
-        ) from error
+    total = sum(nbytes(Spec((size,), dtype)) for dtype, size in sizes.items())
+    with taking(what, pieces, way_out, total=total, backend=backend):
+        arenas = {dtype: backend.empty((size,), dtype) for dtype, size in sizes.items()}
+    for dtype, arena in arenas.items():
+        arena[...] = False if dtype == "bool" else 0
+    return arenas

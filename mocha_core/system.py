@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
 from mocha_core import checks
 from mocha_core.backend import Backend
+from mocha_core.budget import taking
 from mocha_core.errors import BackendError, ConfigurationError, StateError
 from mocha_core.parameter import State
 from mocha_core.plugins import registries
@@ -21,6 +22,7 @@ from mocha_core.value import Value
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mocha_core.layer import Layer
     from mocha_core.net import Net
 
 DTYPES = ("float32", "float64")
@@ -62,16 +64,24 @@ class System:
         self.backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
         self.backend.prefer = checks.instance("System", "prefer", prefer or {}, Mapping, "{'relu': 'acme-layers'}")
         self.storage = Storage(self.backend)
-        self.shared: dict[object, dict[str, State]] = {}
-        """Parameters and states by the key of their layer, then by name."""
+        self._own: WeakKeyDictionary[Layer, dict[str, State]] = WeakKeyDictionary()
+        self._tied: dict[str, dict[str, State]] = {}
         self.nets: WeakSet[Net] = WeakSet()
         """The nets that were built here and are still in use."""
         self.closed = False
 
+    def states(self, layer: Layer) -> dict[str, State]:
+        """Parameters and states of a layer by name: its own, which live as long as somebody holds the layer, or those
+        of its `param_key`, which live as long as the system.
+        """
+        key = getattr(layer, "param_key", "")
+        return self._tied.setdefault(key, {}) if key else self._own.setdefault(layer, {})
+
     def read(self, value: Value) -> NDArray[Any]:
         """A copy of a persistent value on the host."""
         self.check_open()
-        return np.array(self.backend.to_numpy(self.storage[value]))
+        with taking("A copy on the host", [(value.name, value.spec)], "Use smaller layers."):
+            return np.array(self.backend.to_numpy(self.storage[value]))
 
     def write(self, value: Value, array: NDArray[Any]) -> None:
         """Overwrite a persistent value; packed copies will be packed again."""
@@ -90,7 +100,8 @@ class System:
             for net in list(self.nets):
                 net.destroy()
             self.closed = True
-            self.shared.clear()
+            self._own.clear()
+            self._tied.clear()
             self.backend.close()
 
     def __enter__(self) -> Self:

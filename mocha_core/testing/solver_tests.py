@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mocha_core.coffee_break import CoffeeBreak
-from mocha_core.errors import ConfigurationError, DataError, SnapshotError
+from mocha_core.errors import ConfigurationError, DataError, NonFiniteError, SnapshotError
 from mocha_core.net import Net
 from mocha_core.parameter import Parameter
 from mocha_core.plan import Call, Section
@@ -297,6 +297,19 @@ class SolverTests(Conformance):
                 train_on(net, solver, 9)
             assert solver.state.iteration == 2
             assert_same_bytes(before, learned(net, solver))
+
+    def test_numbers_that_are_not_finite_stop_the_run(self, backend: str) -> None:
+        """An infinite gradient reaches neither the parameter nor a slot."""
+        gradients = [*GRADIENTS[:2], np.full_like(START, np.inf), GRADIENTS[3]]
+        with System(open_any(backend), dtype="float64") as system:
+            net, solver = steered(system, gradients), self.make(max_iter=4)
+            with pytest.raises(NonFiniteError):
+                solver.solve(net)
+            assert solver.state.iteration == 2
+            stopped = memory(net, solver)
+        with System(open_any(backend), dtype="float64") as system:
+            net = steered(system, gradients)
+            assert_same_bytes(memory(net, self.trained(net, max_iter=2)), stopped)
 
     def test_resuming_is_exact(self, backend: str, dtype: str) -> None:
         """A run that goes on in another system from a snapshot is the uninterrupted one, bit for bit."""

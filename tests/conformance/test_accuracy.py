@@ -51,6 +51,16 @@ class TestAccuracyLayer(LayerTests):
         for name, (shape, where) in SHAPES.items()
     }
 
+    wrong = {
+        "label out of range": (
+            layers.AccuracyLayer(bottoms=["x", "label"]), [(3, 2), np.array([0, 2, 1])], "expected labels 0 to 1",
+        ),
+        "labels that do not fit": (
+            layers.AccuracyLayer(bottoms=["x", "label"]), [(4, 3), labels((4, 2), 3)], r"\[4, 2\]",
+        ),
+        "a top": (lambda: layers.AccuracyLayer(bottoms=["x", "label"], tops=["y"]), [], "no tops"),
+    }  # fmt: skip
+
     def expected(self, layer, bottoms, parameters):
         correct, count = right(*bottoms, None)
         return {"accuracy-accuracy": correct / count}

@@ -75,6 +75,13 @@ class TestChannelPoolingLayer(LayerTests):
         )
     }
 
+    wrong = {
+        "one axis": (layers.ChannelPoolingLayer(kernel=1, bottoms=["x"], tops=["y"]), [(4,)], "2 axes"),
+        "window beyond the channels": (
+            layers.ChannelPoolingLayer(kernel=9, bottoms=["x"], tops=["y"]), [(2, 3)], "received kernel 9",
+        ),
+    }  # fmt: skip
+
     def expected(self, layer, bottoms, parameters):
         maximum = layer.pooling is layers.Pooling.Max
         return [channel_pooling(x, layer.kernel, layer.stride, layer.pad, maximum)[0] for x in bottoms]

@@ -72,6 +72,18 @@ class TestConvolutionLayer(LayerTests):
         "neuron": (layer(n_filter=2, kernel=(2, 2), neuron=neurons.Sigmoid()), [(2, 2, 3, 3)]),
     }
 
+    wrong = {
+        "no images": (layer(n_filter=2), [(4, 3)], r"float64\[4, 3\].* 4 axes"),
+        "kernel beyond the image": (layer(n_filter=2, kernel=(4, 2)), [(2, 2, 3, 3)], "at least 4x2"),
+        "groups that do not divide": (layer(n_filter=4, n_group=2), [(2, 3, 2, 2)], "group"),
+        "bottoms of different channels": (
+            layer("a b", "u v", n_filter=2),
+            [(2, 2, 3, 3), (2, 3, 3, 3)],
+            "channels|filter",
+        ),
+        "no filters": (lambda: layer(n_filter=0), [], "n_filter"),
+    }
+
     def expected(self, layer, bottoms, parameters):
         w, b = parameters["filter"], parameters["bias"]
         named = dict(zip(dict.fromkeys(layer.bottoms), bottoms))

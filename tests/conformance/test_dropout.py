@@ -58,6 +58,11 @@ class TestDropoutLayer(LayerTests):
         "two bottoms": (layers.DropoutLayer(bottoms=["a", "b"], tops=["u", "v"]), [(4, 6), (4, 3)]),
     }
 
+    wrong = {
+        f"ratio {ratio}": (lambda ratio=ratio: layers.DropoutLayer(ratio=ratio, bottoms=["x"], tops=["y"]), [], "ratio")
+        for ratio in (0.0, 1.0, -0.5, "half")
+    }
+
     def expected(self, layer, bottoms, parameters, phase):
         if phase is Phase.TEST:
             return bottoms

@@ -36,6 +36,12 @@ class TestElementWiseLayer(LayerTests):
         )
     }
 
+    wrong = {
+        "other shapes": (layers.ElementWiseLayer(bottoms=["a", "b"], tops=["y"]), [(3, 2), (3, 4)], "same shape"),
+        "one bottom": (lambda: layers.ElementWiseLayer(bottoms=["a"], tops=["y"]), [], "2 bottoms"),
+        "operation": (lambda: layers.ElementWiseLayer(operation="mod", bottoms=["a", "b"], tops=["y"]), [], "'mod'"),
+    }
+
     def expected(self, layer, bottoms, parameters):
         y = FUNCTIONS[layer.operation.value](*bottoms)
         return [np.exp(y) if layer.neuron else y]

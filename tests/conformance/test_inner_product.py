@@ -30,6 +30,16 @@ class TestInnerProductLayer(LayerTests):
         "neuron": (layers.InnerProductLayer(output_dim=4, bottoms=["x"], tops=["y"], neuron=neurons.Tanh()), [(3, 4)]),
     }
 
+    wrong = {
+        "one axis": (layers.InnerProductLayer(output_dim=2, bottoms=["x"], tops=["y"]), [(4,)], r"float64\[4\]"),
+        "bottoms of different sizes": (
+            layers.InnerProductLayer(output_dim=2, bottoms=["a", "b"], tops=["u", "v"]),
+            [(3, 4), (3, 5)],
+            "weight|features",
+        ),
+        "no outputs": (lambda: layers.InnerProductLayer(output_dim=0, bottoms=["x"], tops=["y"]), [], "output_dim"),
+    }
+
     def expected(self, layer, bottoms, parameters):
         named = dict(zip(dict.fromkeys(layer.bottoms), bottoms))
         tops = [

@@ -114,8 +114,21 @@ def layer_cases(kind, draw):
     }
 
 
+def mistakes(kind):
+    layer = kind(name="loss", bottoms=["x", "label"])
+    return {
+        "label out of range": (layer, [probabilities((3, 2)), np.array([0, 2, 1])], "expected labels 0 to 1"),
+        "label that is no whole number": (layer, [probabilities((2, 2)), np.array([0.5, 1.0])], "whole numbers"),
+        "labels that do not fit": (layer, [(4, 3), labels((4, 2), 3)], r"int32\[4, 2\]|float64\[4, 2\]"),
+        "predictions without classes": (layer, [(4,), labels((4,), 3)], r"float64\[4\]"),
+        "one bottom": (lambda: kind(bottoms=["x"]), [], "2 bottoms"),
+        "weight": (lambda: kind(weight="heavy", bottoms=["x", "label"]), [], "weight"),
+    }
+
+
 class TestSoftmaxLossLayer(LayerTests):
     cases = layer_cases(layers.SoftmaxLossLayer, scores)
+    wrong = mistakes(layers.SoftmaxLossLayer)
 
     def expected(self, layer, bottoms, parameters):
         return {"(objective)": layer.weight * logistic_loss(softmax(bottoms[0]), bottoms[1])}
@@ -123,6 +136,7 @@ class TestSoftmaxLossLayer(LayerTests):
 
 class TestMultinomialLogisticLossLayer(LayerTests):
     cases = layer_cases(layers.MultinomialLogisticLossLayer, probabilities)
+    wrong = mistakes(layers.MultinomialLogisticLossLayer)
 
     def expected(self, layer, bottoms, parameters):
         return {"(objective)": layer.weight * logistic_loss(*bottoms)}
@@ -136,6 +150,9 @@ class TestSquareLossLayer(LayerTests):
         "labels with more axes": (layers.SquareLossLayer(bottoms=["x", "t"]), [(4, 3), (4, 3, 1, 1)]),
         "weight": (layers.SquareLossLayer(weight=0.25, bottoms=["x", "t"]), [(4, 3), (4, 3)]),
         "whole labels": (layers.SquareLossLayer(bottoms=["x", "t"]), [(4, 1), labels((4, 1), 5)]),
+    }
+    wrong = {
+        "other shapes": (layers.SquareLossLayer(bottoms=["x", "t"]), [(4, 3), (4, 2)], r"\[4, 3\] and float64\[4, 2\]")
     }
 
     def expected(self, layer, bottoms, parameters):

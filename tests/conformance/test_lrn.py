@@ -68,6 +68,11 @@ class TestLRNLayer(LayerTests):
         }.items()
     }
 
+    wrong = {
+        "no images": (layers.LRNLayer(bottoms=["x"], tops=["y"]), [(4, 3)], "4 axes"),
+        "mode": (lambda: layers.LRNLayer(mode="diagonal", bottoms=["x"], tops=["y"]), [], "'diagonal'"),
+    }
+
     def expected(self, layer, bottoms, parameters):
         across = layer.mode is layers.LRNMode.AcrossChannel
         return [lrn(bottoms[0], layer.kernel, layer.scale, layer.shift, layer.power, across)]

@@ -105,6 +105,13 @@ class TestPoolingLayer(LayerTests):
         )
     }
 
+    wrong = {
+        "no images": (layer("max"), [(4, 3)], r"bottoms 'x' float64\[4, 3\]: expected a blob with 4 axes"),
+        "window beyond the image": (layer("max", kernel=(3, 9)), [(2, 1, 8, 8)], "window of at most 8"),
+        "kind": (lambda: layer("median"), [], "received 'median'"),
+        "more tops": (lambda: layer("max", "x", "y z"), [], "as many tops"),
+    }
+
     def expected(self, layer, bottoms, parameters):
         maximum = layer.pooling is layers.Pooling.Max
         return [pooling(x, layer.kernel, layer.stride, layer.pad, maximum)[0] for x in bottoms]

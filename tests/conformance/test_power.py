@@ -60,5 +60,7 @@ class TestPowerLayer(LayerTests):
         )
     }
 
+    wrong = {"power": (lambda: layers.PowerLayer(power="two", bottoms=["x"], tops=["y"]), [], "power")}
+
     def expected(self, layer, bottoms, parameters):
         return [(layer.scale * x + layer.shift) ** layer.power for x in bottoms]

@@ -32,6 +32,8 @@ class TestSoftmaxLayer(LayerTests):
         "two bottoms": (layers.SoftmaxLayer(bottoms=["a", "b"], tops=["u", "v"]), [(3, 4), (3, 2, 2, 2)]),
     }
 
+    wrong = {"one axis": (layers.SoftmaxLayer(bottoms=["x"], tops=["y"]), [(4,)], r"2 axes.*float64\[4\]")}
+
     def expected(self, layer, bottoms, parameters):
         return [softmax(x) for x in bottoms]
 

@@ -8,5 +8,7 @@ class TestSplitLayer(LayerTests):
         for n in (1, 2, 3)
     } | {"neuron": (layers.SplitLayer(bottoms=["x"], tops=["y", "z"], neuron=neurons.ReLU()), [(3, 4)])}
 
+    wrong = {"no bottom": (lambda: layers.SplitLayer(tops=["y"]), [], "bottom")}
+
     def expected(self, layer, bottoms, parameters):
         return [bottoms[0].clip(0.0) if layer.neuron else bottoms[0] for _ in layer.tops]

@@ -3,12 +3,31 @@
 import numpy as np
 import pytest
 from toys import nets
-from toys.backends import BACKENDS
+from toys.backends import BACKENDS, PoisonedBlocked
+from toys.deferred import Deferred
 from toys.observe import assert_equal, contents, everything, parameters, train
+from toys.plain import Plain
 from toys.sgd import SGD
 
 import mocha_core as mocha
 from mocha_core.errors import DataError
+from mocha_core.testing import BackendTests
+
+
+class TestPlain(BackendTests):
+    backend = Plain
+
+
+class TestBlocked(BackendTests):
+    backend = PoisonedBlocked
+
+
+class TestDeferred(BackendTests):
+    backend = Deferred
+    xfail = dict.fromkeys(
+        ("test_namespace", "test_operands_are_left_alone", "test_random_numbers_are_the_cores_bit_for_bit"),
+        "the toy device refuses to compute outside of its programs, so that a Python step in the hot loop is found",
+    )
 
 
 @pytest.fixture(scope="module", params=["float32", "float64"])

@@ -40,6 +40,15 @@ def test_memory_9_rows_batch_6_gives_epochs_0_1_2():
     assert rows == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 0, 1, 2], [3, 4, 5, 6, 7, 8]]
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_minibatch_of_very_many_epochs(shuffle):
+    f = feed(8, 2**18, shuffle=shuffle)
+    f.begin(wrap=True)
+    rows = f.fetch(2**18)[0].reshape(-1, 8)
+    assert (np.sort(rows, axis=1) == np.arange(8)).all()
+    assert len(np.unique(rows, axis=0)) > 1000 if shuffle else (rows == np.arange(8)).all()
+
+
 def test_several_files_of_8_rows_batch_3_end_in_epoch_3():
     rows, epochs = consume(feed(8, 3), 8)
     assert epochs == [0, 0, 1, 1, 1, 2, 2, 3]

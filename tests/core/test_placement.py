@@ -114,7 +114,10 @@ def test_an_arena_that_does_not_fit_names_the_largest_values():
 
     with mocha.System(Small()) as system:
         net = mocha.Net("net", system, [nets.data(batch=64, n=64), *nets.body(), *nets.losses()])
-        message = r"[\d,]+ bytes are more than backend 'plain'.*largest pieces are .*'conv1.*smaller batch_size"
+        message = (
+            r"^Net 'net', training batch 64: 192,000 bytes \(187\.5 KiB\) are more than backend 'plain' can give\. The "
+            r"largest of \d+ pieces: 'data.*of 32,768 bytes .*'conv1.*of 27,648 bytes.* smaller batch_size"
+        )
         with pytest.raises(BackendError, match=message):
             net.forward()
 

@@ -1,11 +1,15 @@
 """Tied, frozen and accumulated parameters, in-place layers, views, fan-out and losses, on every backend."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from toys import nets
 from toys.backends import BACKENDS
 from toys.dropout import DropoutLayer
-from toys.inner_product import InnerProductLayer
+from toys.inner_product import Dot, InnerProductLayer
+from toys.normal import L2, Constant, Normal
 from toys.observe import assert_equal, contents, train
 from toys.product import SquareLayer
 from toys.relu import ReluLayer
@@ -14,6 +18,8 @@ from toys.softmax_loss import SoftmaxLossLayer
 from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
+from mocha_core.errors import ConfigurationError
+from mocha_core.parameter import Initializer, Regularizer
 
 
 @pytest.fixture(params=BACKENDS)
@@ -148,3 +154,90 @@ def test_the_objective_is_the_weighted_sum_of_the_losses(backend):
     assert objective == pytest.approx(2 * one - two / 4, rel=1e-14)
     parts = [gradients(BACKENDS["plain"](), [*layers[:2], layer])[1]["x"] for layer in layers[2:4]]
     np.testing.assert_allclose(gradient, parts[0] + parts[1], rtol=1e-9, atol=1e-14)
+
+
+class Learned(InnerProductLayer):
+    """An inner product whose weight is initialized and learned as its fields say."""
+
+    regularizer: Regularizer | None = None
+    initializer: Initializer = Normal()
+    multiplier: float = 1.0
+
+    def build(self, b, x):
+        w = b.param("weight", (3, 3), self.initializer, regularizer=self.regularizer, multiplier=self.multiplier)
+        return b.call(Dot(), x, w, b.param("bias", (3,), Constant(0.0)))
+
+
+class Table(Initializer):
+    """An initializer without __eq__ whose fields are arrays."""
+
+    def __init__(self, scale):
+        self.array = np.full((3, 3), scale)
+
+    def initialize(self, shape, random):
+        return self.array
+
+
+def tie(**other):
+    """Two layers of one param_key, the second with other fields."""
+    with mocha.System(BACKENDS["plain"]()) as system:
+        a = Learned(name="a", output_dim=3, bottoms=["target"], tops=["a"], param_key="w", **other.pop("first", {}))
+        b = Learned(name="b", output_dim=3, bottoms=["a"], tops=["b"], param_key="w", **other)
+        net = mocha.Net("net", system, [nets.data(), a, b])
+        net.forward()
+        net.forward_epoch()
+        assert len(net.states) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("regularizer", L2()),
+        ("initializer", Normal(0.5)),
+        ("initializer", Constant(0.3)),
+        ("initializer", Table(1.0)),
+        ("multiplier", 2.0),
+    ],
+)
+def test_layers_that_share_a_parameter_agree_about_it(field, value):
+    message = rf"Learned\(b\) in net 'net'.*shares 'a___weight', which has the {field} .*Give all layers of one param_"
+    with pytest.raises(ConfigurationError, match=message):
+        tie(**{field: value})
+    tie(first={field: value}, **{field: value})
+
+
+def test_equal_is_enough_unless_arrays_are_compared():
+    tie(first={"regularizer": L2()}, regularizer=L2())
+    tie(first={"initializer": Normal(0.5)}, initializer=Normal(0.5))
+    with pytest.raises(ConfigurationError, match="the same initializer"):
+        tie(first={"initializer": Table(1.0)}, initializer=Table(1.0))
+
+
+def test_a_state_is_no_parameter():
+    class Remembering(InnerProductLayer):
+        def build(self, b, x):
+            b.state("weight", (3, 3), Normal())
+            return (x,)
+
+    with mocha.System(BACKENDS["plain"]()) as system:
+        keeps = Remembering(name="s", output_dim=3, bottoms=["target"], tops=["s"], param_key="w")
+        learns = Learned(name="a", output_dim=3, bottoms=["s"], tops=["a"], param_key="w")
+        with pytest.raises(ConfigurationError, match="shares 's___weight'"):
+            mocha.Net("net", system, [nets.data(), keeps, learns])
+
+
+def test_parameters_live_as_long_as_somebody_holds_their_layer():
+    with mocha.System(BACKENDS["plain"]()) as system:
+        layers = [nets.data(), dense("data", "h"), dense("h", "x", param_key="kept")]
+        net = mocha.Net("net", system, layers)
+        net.parameters["h"]["weight"].set(np.full((3, 128), 7.0))
+        del net
+        gc.collect()
+        net = mocha.Net("again", system, layers)
+        assert net.parameters["h"]["weight"].numpy().min() == 7, "the layer is held, and so what it learned"
+        watched = {layer: weakref.ref(group["weight"]) for layer, group in net.parameters.items()}
+        del net, layers
+        gc.collect()
+        assert {layer: seen() is None for layer, seen in watched.items()} == {"h": True, "x": False}
+        again = mocha.Net("third", system, [nets.data(), dense("data", "h"), dense("h", "y", param_key="kept")])
+        assert again.parameters["y"]["weight"] is watched["x"]()

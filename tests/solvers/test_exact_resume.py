@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 import mocha_core as mocha
-from mocha_core import coffee, layers, neurons, solvers
+from mocha_core import coffee, initializers, layers, neurons, solvers
 from mocha_core.coffee_break import CoffeeBreak
+from mocha_core.layer import ComputationLayer
+from mocha_core.op import Op
 
 ITERATIONS = 23
+LR, MOM = solvers.LRPolicy, solvers.MomPolicy
+POLICIES = {"lr_policy": LR.Staged((9, LR.Inv(0.1, 0.1, 0.75)), (1, 0.03)), "momentum": MOM.Linear(0.5, 0.01, 2, 0.9)}
 
 
 @pytest.fixture
@@ -27,46 +31,76 @@ def source(tmp_path):
 
 
 class Stop(CoffeeBreak):
-    """Ends the training as Ctrl-C would."""
+    """Ends the training: in good order, or in the middle of its breaks."""
 
-    def __init__(self, at):
-        self.at = at
+    def __init__(self, at, order):
+        self.at, self.order = at, order
 
     def enjoy(self, solver, net):
         if solver.state.iteration == self.at:
-            raise KeyboardInterrupt
+            if not self.order:
+                raise KeyboardInterrupt
+            solver.stop()
+
+
+class Centre(Op):
+    """x less a running mean of what came before."""
+
+    name = "resume.centre"
+    backward_reads = ()
+    updates = (1,)
+    differentiable = (0,)
+
+    def infer(self, x, mean):
+        return (x,)
+
+    def forward(self, xp, x, mean):
+        return x - mean, 0.8 * mean + 0.2 * xp.mean(x, axis=0)
+
+    def backward(self, xp, dy, x, y, wanted):
+        return dy[0], None
+
+
+class CentreLayer(ComputationLayer):
+    def build(self, b, x):
+        return b.call(Centre(), x, b.state("mean", x.shape[1:], initializers.NullInitializer()))
 
 
 @pytest.fixture
 def train(source):
-    def train(folder, stop=None, seed=7, accumulate=1, shuffle=True, every=5):
+    def train(
+        folder, stop=None, order=False, seed=7, accumulate=1, shuffle=True, every=5, more=False, frozen=(), **policies
+    ):
         data = layers.HDF5DataLayer(name="data", source=source, batch_size=8, shuffle=shuffle)
         hidden = layers.InnerProductLayer(
             name="hidden", output_dim=6, neuron=neurons.ReLU(), bottoms=["data"], tops=["hidden"]
         )
+        noise = np.random.default_rng(1).standard_normal((19, 6))
+        extra = [
+            layers.MemoryDataLayer(name="extra", data=[noise], tops=["noise"], batch_size=8, shuffle=shuffle),
+            layers.ElementWiseLayer(name="add", bottoms=["hidden", "noise"], tops=["hidden"]),
+            CentreLayer(name="centre", bottoms=["hidden"], tops=["hidden"]),
+        ]
         dropout = layers.DropoutLayer(name="dropout", ratio=0.4, bottoms=["hidden"], tops=["dropped"])
         output = layers.InnerProductLayer(name="output", output_dim=4, bottoms=["dropped"], tops=["output"])
         loss = layers.SoftmaxLossLayer(name="loss", bottoms=["output", "label"])
         accuracy = layers.AccuracyLayer(name="accuracy", bottoms=["output", "label"])
         with mocha.System("cpu", seed=seed, threads=1) as system:
-            net = mocha.Net("train", system, [data, hidden, dropout, output, loss])
+            net = mocha.Net("train", system, [data, hidden, *(extra if more else []), dropout, output, loss])
+            net.freeze(*frozen)
             test_net = mocha.Net("test", system, [data, hidden, dropout, output, accuracy])
-            parameters = mocha.SolverParameters(
-                max_iter=ITERATIONS,
-                accumulate=accumulate,
-                lr_policy=solvers.LRPolicy.Staged((9, solvers.LRPolicy.Inv(0.1, 0.1, 0.75)), (1, 0.03)),
-                momentum=solvers.MomPolicy.Linear(0.5, 0.01, 2, 0.9),
-            )
+            parameters = mocha.SolverParameters(max_iter=ITERATIONS, accumulate=accumulate, **(POLICIES | policies))
             solver = solvers.SGD(parameters)
             solver.add_coffee_break(coffee.TrainingSummary(), every_n_iter=2)
             solver.add_coffee_break(coffee.ValidationPerformance(test_net), every_n_epoch=1)
             solver.add_coffee_break(coffee.Snapshot(folder), every_n_iter=every)
             if stop is not None:
-                solver.add_coffee_break(Stop(stop), every_n_iter=1)
+                solver.add_coffee_break(Stop(stop, order), every_n_iter=1)
             try:
                 solver.solve(net)
             except KeyboardInterrupt:
                 assert solver.state.iteration == stop
+                assert not order
             finally:
                 net.destroy()
                 test_net.destroy()
@@ -81,17 +115,43 @@ def events(folder):
     return [{key: value for key, value in event.items() if key != "time"} for event in found]
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"accumulate": 3}, {"shuffle": False}], ids=["plain", "accumulate", "in order"]
-)
-def test_two_runs_and_an_interrupted_one_are_equal_to_the_byte(train, tmp_path, options):
+OPTIONS = {
+    "plain": {},
+    "accumulate": {"accumulate": 3},
+    "in order": {"shuffle": False},
+    "two data layers and a running mean": {"more": True},
+    "the same, accumulated, partly frozen": {"more": True, "accumulate": 2, "frozen": ["hidden"]},
+    "fixed": {"lr_policy": LR.Fixed(0.05), "momentum": MOM.Fixed(0.7)},
+    "numbers": {"lr_policy": 0.05, "momentum": 0.7},
+    "step": {"lr_policy": LR.Step(0.1, 0.5, 4), "momentum": MOM.Step(0.3, 1.1, 4, 0.8)},
+    "exponential": {"lr_policy": LR.Exp(0.1, 0.9), "momentum": MOM.Staged((4, 0.2), (9, MOM.Linear(0.1, 0.1, 3, 0.6)))},
+    "inverse": {"lr_policy": LR.Inv(0.1, 0.1, 0.75)},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_two_runs_and_an_interrupted_one_are_equal_to_the_byte(train, tmp_path, name):
+    options = OPTIONS[name]
     whole = train(tmp_path / "whole", **options)
     assert [*whole] == [f"snapshot-{i:06d}.hdf5" for i in (5, 10, 15, 20, 23)]
-    assert train(tmp_path / "again", **options) == whole
+    if name in ("plain", "two data layers and a running mean"):
+        assert train(tmp_path / "again", **options) == whole
+        assert events(tmp_path / "again") == events(tmp_path / "whole")
     for stop in (3, 5, 11, 16):  # before the first snapshot, at one, in the second stage, and soon after that
         train(tmp_path / "resumed", stop, **options)
     assert train(tmp_path / "resumed", **options) == whole
-    assert events(tmp_path / "resumed") == events(tmp_path / "whole") == events(tmp_path / "again")
+    assert events(tmp_path / "resumed") == events(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["plain", "the same, accumulated, partly frozen"])
+def test_a_run_that_was_told_to_stop_is_saved_and_goes_on_from_there(train, tmp_path, name):
+    whole = train(tmp_path / "whole", **OPTIONS[name])
+    for stop in (3, 5, 11, 16):
+        files = train(tmp_path / "resumed", stop, order=True, **OPTIONS[name])
+        assert f"snapshot-{stop:06d}.hdf5" in files
+    resumed = train(tmp_path / "resumed", **OPTIONS[name])
+    assert {key: resumed[key] for key in whole} == whole
+    assert events(tmp_path / "resumed") == events(tmp_path / "whole")
 
 
 def test_what_is_saved_depends_on_the_seed(train, tmp_path):

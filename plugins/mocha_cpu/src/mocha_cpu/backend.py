@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from mocha_core import checks
+from mocha_core import checks, host_memory
 from mocha_core.backend import Backend
 from mocha_cpu.arrays import Array
 
@@ -46,6 +46,10 @@ class CPUBackend(Backend):
         memory = np.empty(size + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
         return memory[start : start + size].view(dtype).reshape(shape)
+
+    def free_bytes(self) -> int | None:
+        """What the machine, the control groups and RLIMIT_AS still allow; None elsewhere than on Linux."""
+        return host_memory.free_bytes()
 
     def to_numpy(self, array: Array) -> Array:
         return array.copy()

@@ -15,78 +15,77 @@ if TYPE_CHECKING:
     from mocha_core.backend import Backend
     from mocha_core.plan import Call
 
-#: Elements; four arrays of them fit into a second-level cache.
-BLOCK = 16384
+#: Elements; with fewer, calling NumPy takes longer than what it does.
+BLOCK = 65536
+#: Rates and coefficients up to this, times numbers whose squares are finite, are finite.
+MODERATE = 1e15
+ONES = np.asarray([1.0, -1.0])
 
 
 class SGD(Kernel):
-    """Computes new velocities block by block, and writes w and h in place.
+    """Writes w and h in place; regularizers and constraints are run as the pure functions they are.
 
-    Where new values are checked, nothing is written before all of them are known to be finite; else each block is
-    written at once. Constraints, and regularizers that are not element-wise, see the whole parameter.
+    Where new values are checked, nothing is written before all are known to be finite. Constraints, and regularizers
+    that are not element-wise, see the whole parameter.
     """
 
     def __init__(self, backend: Backend, call: Call) -> None:
         op: Any = call.op
-        spec = call.ins[0].spec
         self.op = op
         self.regularizer = op.regularizer if op.regu_coef != 0 else None
-        whole = op.constraint is not None or not getattr(self.regularizer, "element_wise", True)
-        self.block = spec.size if whole else min(BLOCK, spec.size)
-        self.shape = spec.shape if whole else (-1,)
-        kept = spec.size if op.fault else self.block
-        self.forward_workspace = (Spec((kept,), spec.dtype), Spec((self.block,), spec.dtype))
+        self.linear = op.constraint is None and (self.regularizer is None or self.regularizer.element_wise)
+        penalty = self.regularizer.gradient(np, ONES) if self.linear and self.regularizer is not None else None
+        self.steepness = 1.0 if penalty is None else 1.0 + op.regu_coef * float(np.abs(penalty).max())
+        spec = call.ins[0].spec
+        self.block = max(1, min(BLOCK, spec.size) if self.linear else spec.size)
+        self.shape = (-1,) if self.linear else spec.shape
+        self.forward_workspace = (Spec((self.block,), spec.dtype),)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         w, g, h, learning_rate, momentum, status = ins
-        velocity, scratch = outs[-2:]
-        op = self.op
+        op, scratch = self.op, outs[-1]
         blocks = []
         for start in range(0, w.size, self.block):
-            n = min(self.block, w.size - start)
-            parts = [array.reshape(-1)[start : start + n] for array in (w, g, h)]
-            parts += [velocity[start : start + n] if op.fault else velocity[:n], scratch[:n]]
-            blocks.append([part.reshape(self.shape) for part in parts])
+            w_, g_, h_ = (array.reshape(-1)[start : start + self.block].reshape(self.shape) for array in (w, g, h))
+            blocks.append((w_, g_, h_, scratch[: w_.size].reshape(self.shape)))
 
         def run() -> None:
             if status != 0:
                 return
             rate, friction = float(learning_rate) * op.multiplier, float(momentum)
-            for w, g, h, v, new in blocks:
-                self._compute(w, g, h, v, new, rate, friction)
-                if not op.fault:
-                    self._write(w, h, v, new)
-                elif not (_finite(new) and (op.constraint is None or _finite(v))):
-                    status[...] = op.fault
-                    return
-            for w, _, h, v, new in blocks if op.fault else ():
-                self._write(w, h, v, new)
+            if op.fault and not all(self.stays_finite(*block, rate, friction) for block in blocks):
+                status[...] = op.fault
+                return
+            for w, g, h, step in blocks:
+                self.step(w, g, rate, step)
+                np.multiply(h, friction, out=h)
+                np.add(h, step, out=h)
+                np.subtract(w, h, out=w)
+                if op.constraint is not None:
+                    np.copyto(w, op.constraint.project(np, w))
 
         return run
 
-    def _compute(self, w: Array, g: Array, h: Array, v: Array, new: Array, rate: float, momentum: float) -> None:
-        """The new velocity v and, last, the new parameter."""
+    def step(self, w: Array, g: Array, rate: float, out: Array) -> None:
+        """The learning rate times the regularized gradient."""
         penalty = None if self.regularizer is None else self.regularizer.gradient(np, w)
         if penalty is None:
-            np.multiply(g, rate, out=v)
+            np.multiply(g, rate, out=out)
         else:
-            np.multiply(penalty, self.op.regu_coef, out=v)
-            np.add(v, g, out=v)
-            np.multiply(v, rate, out=v)
-        np.multiply(h, momentum, out=new)
-        np.add(new, v, out=v)
-        np.subtract(w, v, out=new)
-        if self.op.constraint is not None:
-            np.copyto(new, self.op.constraint.project(np, new))
+            np.multiply(penalty, self.op.regu_coef, out=out)
+            np.add(out, g, out=out)
+            np.multiply(out, rate, out=out)
 
-    def _write(self, w: Array, h: Array, v: Array, new: Array) -> None:
-        if self.op.constraint is None:
-            np.subtract(w, v, out=w)
-        else:
-            np.copyto(w, new)
-        np.copyto(h, v)
-
-
-def _finite(x: Array) -> bool:
-    """Whether all elements are finite. So they are if their sum is, which costs a fraction of a look at each."""
-    return bool(np.isfinite(np.add.reduce(x, axis=None)) or np.isfinite(x).all())
+    def stays_finite(self, w: Array, g: Array, h: Array, step: Array, rate: float, friction: float) -> bool:
+        """Whether the update would give finite numbers. Sums of squares mostly tell, at a fraction of its cost."""
+        op = self.op
+        if self.linear and max(abs(rate) * self.steepness, friction) < MODERATE:
+            parts = (array.reshape(-1) for array in (g, h, w))
+            if all(np.isfinite(np.dot(part, part)) for part in parts):
+                return True
+        self.step(w, g, rate, step)
+        velocity = h * friction + step
+        new = w - velocity
+        if op.constraint is not None:
+            new = op.constraint.project(np, new)
+        return bool(np.isfinite(velocity).all() and np.isfinite(new).all())
