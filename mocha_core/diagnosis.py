@@ -72,7 +72,8 @@ def find_made(net: Net, program: Program, iteration: int, updated: Value | None)
             again.run(Section.BACKWARD)
             bad = {v.root for v in values(plan.steps) if odd_one(again.read(v.root)) is not None}
             if target.root in bad:
-                return describe(net, again, bad, target)
+                step = first_bad(plan.steps, bad, target.root)
+                return describe_state(net, bad) if step is None else describe(net, again, bad, step)
             net.feeds.advance(1)
     return ""
 
@@ -129,35 +130,43 @@ def restored(net: Net, plan: Plan) -> Iterator[None]:
             net.system.write(value, array)
 
 
-def describe(net: Net, program: Program, bad: set[Value], target: Value) -> str:
-    """The first step on the way to `target` that made bad values from good ones, in words."""
-    wanted, first = {target.root}, None
-    for step in reversed(program.plan.steps):
-        if wanted & {v.root for v in step.writes} & bad:
-            spoiled = {v.root for v in step.reads} & bad
-            wanted |= spoiled
-            first = step if not spoiled else first
-    if first is None:
-        states = [s for s in net.states.values() if s.value in bad]
-        return "".join(f"Layer '{s.layer}': state '{s.name}' is not finite. Load a snapshot." for s in states[:1])
-    made = next(i for i, v in enumerate(first.outs) if v is not None and v.root in bad)
-    layer, value = first.call.layer, first.outs[made]
+def first_bad(steps: Sequence[Step], bad: set[Value], target: Value) -> Step | None:
+    """The first step, of those that `target` depends on, that made bad values from good ones."""
+    first, spoiled = None, {target}
+    for step in reversed(steps):
+        if spoiled & {v.root for v in step.writes}:
+            inputs = {v.root for v in step.reads} & bad
+            spoiled |= inputs
+            first = first if inputs else step
+    return first
+
+
+def describe_state(net: Net, bad: set[Value]) -> str:
+    """The state that spoilt all that is bad, in words."""
+    states = [s for s in net.states.values() if s.value in bad]
+    return "".join(f"Layer '{s.layer}': state '{s.name}' is not finite. Load a snapshot." for s in states[:1])
+
+
+def describe(net: Net, program: Program, bad: set[Value], step: Step) -> str:
+    """The step that made bad values from good ones, in words."""
+    made = next(i for i, v in enumerate(step.outs) if v is not None and v.root in bad)
+    layer, value = step.call.layer, step.outs[made]
     assert value is not None
     names = {v.root: f"blob '{name}'" for name, v in reversed(program.plan.blobs.items())}
     names |= {s.value: f"{type(s).__name__.lower()} '{s.name}'" for s in net.states.values()}
-    if layer in net.feeds and first.half is Half.FORWARD:
+    if layer in net.feeds and step.half is Half.FORWARD:
         feed, array = net.feeds[layer], program.read(value)
         row = int(np.argwhere(~np.isfinite(array))[0][0])
         row = int(feed.rows_from(feed.cursor, len(array))[row])
         what = names.get(value, f"'{value.name}'")
         return f"Layer '{layer}': {what}, row {row} of its source, holds {odd_one(array)}. Check the data."
     of, half = value.root, "forward"
-    if first.section is Section.BACKWARD:
+    if step.section is Section.BACKWARD:
         half = "backward"
         sources = {gradient.root: source for source, gradient in program.plan.gradients.items()}
-        of = sources[of] if isinstance(first.call.op, Total) else first.call.ins[made].root
+        of = sources[of] if isinstance(step.call.op, Total) else step.call.ins[made].root
     what = ("the gradient of " if half == "backward" else "") + names.get(of, f"'{of.name}'")
-    inputs = (program.read(v) for v in first.reads if v.root.role is not Role.CELL)
+    inputs = (program.read(v) for v in step.reads if v.root.role is not Role.CELL)
     largest = max((float(np.abs(array).max(initial=0)) for array in inputs), default=0.0)
     made_from = f"from finite inputs (the largest is {largest:.3g})"
     return f"Layer '{layer}' made {what} not finite in {half}, {made_from}. {_WAY_OUT}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from mocha_core.errors import NonFiniteError, SnapshotError
 from mocha_core.log import logger
+from mocha_core.value import Role
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,14 +39,15 @@ def capture(solver: Solver, net: Net) -> Snapshot:
 
     Raises:
         StateError: an iteration ended between its updates.
-        NonFiniteError: a parameter, state or slot is not finite.
+        NonFiniteError: a parameter or slot is not finite, or a state not a number.
     """
     net.check_whole()
     system = net.system
     parameters = {key: s.numpy() for key, s in net.states.items()}
     slots = {key: system.read(value) for key, value in solver.memories(net).items()}
+    states = {key for key, s in net.states.items() if s.value.role is Role.STATE}
     for key, array in (parameters | slots).items():
-        if not np.isfinite(array).all():
+        if (np.isnan(array) if key in states else ~np.isfinite(array)).any():
             raise NonFiniteError(
                 f"'{key}' of {net.label} is not finite, and is not saved. Go on from the last snapshot."
             )

@@ -61,6 +61,7 @@ class SolverParameters:
     def __post_init__(self) -> None:
         checks.integer("SolverParameters", "max_iter", self.max_iter)
         checks.integer("SolverParameters", "accumulate", self.accumulate)
+        checks.instance("SolverParameters", "check_finite", self.check_finite, bool, "True")
         checks.number("SolverParameters", "regu_coef", self.regu_coef, low=0.0)
         if not isinstance(self.lr_policy, Policy):
             checks.number("SolverParameters", "lr_policy", self.lr_policy, low=0.0)

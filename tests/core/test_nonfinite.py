@@ -176,13 +176,18 @@ def test_a_state_that_was_set():
             solver.solve(net)
 
 
-def test_a_state_that_reaches_no_loss_is_not_saved():
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_state_that_reaches_no_loss_is_not_saved_if_it_is_no_number(number):
+    """Infinity may be meant: what a smallest number so far begins with."""
     with mocha.System(Plain(), dtype="float64", seed=3) as system:
         net = mocha.Net("net", system, [nets.data(), *nets.body(), *nets.losses()])
         solver = SGD(parameters(max_iter=AT))
         state = next(key for key in net.states if key.startswith("norm___"))
-        solver.add_coffee_break(Sets(state), every_n_iter=1)
+        solver.add_coffee_break(Sets(state, number), every_n_iter=1)
         solver.solve(net)
+        if number == float("inf"):
+            assert capture(solver, net).parameters[state].max() == number
+            return
         with pytest.raises(NonFiniteError, match=f"'{state}' of Net 'net' is not finite, and is not saved"):
             capture(solver, net)
 
