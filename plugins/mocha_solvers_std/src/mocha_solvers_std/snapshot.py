@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class Snapshot(CoffeeBreak):
     """Saves the run to `snapshot-000500.hdf5` and the like, and what is published to `history.jsonl`.
 
-    At iteration 0 nothing is saved: nothing has been learned. A run that was stopped and loaded again is the
-    uninterrupted run, bit for bit. `manifest.json` says which run the snapshots are of.
+    At iteration 0 nothing is saved: nothing has been learned. A run that is told to stop is saved where it stops.
+    A run that was stopped and loaded again is the uninterrupted run, bit for bit. `manifest.json` says which run the
+    snapshots are of.
 
     Args:
         directory: where the files go; it is created if need be, and belongs to this process while it trains.
@@ -100,7 +101,6 @@ class Snapshot(CoffeeBreak):
             logger.warning("Iteration %d %s: %s %s.", iteration, done, error, newest)
 
     def stopped(self, solver: Solver, net: Net) -> None:
-        """Save what would be lost."""
         self.enjoy(solver, net)
 
     def destroy(self, solver: Solver, net: Net) -> None:
