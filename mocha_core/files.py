@@ -3,12 +3,11 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
-from mocha_core.errors import FileError, MochaError
+from mocha_core.errors import FileError
 
 #: The ending of files that were being written.
 TEMPORARY = ".mocha-tmp"
@@ -107,36 +106,6 @@ def open_regular(path: Path) -> BufferedReader:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise FileError(f"'{path}' cannot be opened: {error}. Give a file that can be read.") from error
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block succeeds, that file takes the place of `path`.
-
-    A crash at any moment leaves the old file or the new one: contents and folder reach the disk in this order.
-
-    Raises:
-        FileError: the file cannot be written; the old one is still there.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        try:
-            yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = _open_folder(path.parent)
-        if folder is not None:
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except MochaError:
-        raise
-    except OSError as error:
-        raise FileError(f"'{path}' cannot be written: {error}. Check the folder and the free space.") from error
 
 
 def remove_leftovers(folder: Path, names: str) -> None:

@@ -261,7 +261,7 @@ def test_declared_sizes_without_contents_are_refused(write, make_net):
     source = write({"label": np.zeros((2, 1))})
     with h5py.File("part0.hdf5", "a") as file:
         file.create_dataset("data", shape=(2**40, 2**40), dtype="f4", chunks=(1, 1024), compression="gzip")
-    fails(make_net, source, r"dataset 'data': float32\[.*\] takes \d{25} bytes, the file holds 0")
+    fails(make_net, source, r"dataset 'data': float32\[.*\] takes \d{25} bytes, the whole file has \d{4}\.")
 
 
 @pytest.mark.parametrize("data", [np.zeros((0, 3)), np.float64(1)])
@@ -349,3 +349,21 @@ def test_a_file_that_becomes_shorter_during_a_run(write, make_net):
 
     with pytest.raises(FileError, match=r"part0.hdf5': the file became shorter while it was in use"):
         epoch()
+
+
+@pytest.mark.parametrize("line", ["a\0b.hdf5", "folder", ".", "/", "/dev/zero", "/dev/null"])
+def test_lines_that_name_no_file(write, make_net, tmp_path, line):
+    source = write(*numbered(2))
+    (tmp_path / "folder").mkdir()
+    source.write_text(f"part0.hdf5\n{line}\n")
+    fails(make_net, source, r"list.txt' names '.*', which is neither in the working directory nor beside")
+
+
+def test_a_list_as_long_as_no_list_is(make_net, tmp_path, monkeypatch):
+    monkeypatch.setattr(mocha_hdf5.source_list, "LONGEST", 100)
+    (tmp_path / "list.txt").write_text("x.hdf5\n" * 20)
+    fails(make_net, tmp_path / "list.txt", r"Source list '.*' has more than 100 bytes, which is no list of files")
+
+
+def test_a_name_with_a_null_byte(make_net):
+    fails(make_net, "a\0b", r"Source list 'a\0b' cannot be opened: .*null")

@@ -28,6 +28,9 @@ class Contents(Protocol):
     def read(self, offset: int, size: int) -> memoryview:
         """Exactly so many bytes from there; raises `FileError` where they are not."""
 
+    def check_open(self) -> None:
+        """Raise `FileError` if it was closed."""
+
     def close(self) -> None:
         """Nothing can be read any more."""
 
@@ -46,8 +49,7 @@ class Disk:
         self.size = os.fstat(self._file.fileno()).st_size
 
     def read(self, offset: int, size: int) -> memoryview:
-        if self._file.closed:
-            raise FileError(f"'{self.path}' was closed, and cannot be read any more. Read before its net is destroyed.")
+        self.check_open()
         if not 0 <= offset <= offset + size <= self.size:
             raise FileError(
                 f"'{self.path}' is damaged: expected {size} bytes at {offset}, the file has {self.size}. Get it again."
@@ -70,6 +72,10 @@ class Disk:
         except (OSError, ValueError) as error:
             raise FileError(f"'{self.path}' cannot be read: {error}. Check the disk.") from error
 
+    def check_open(self) -> None:
+        if self._file.closed:
+            raise _closed(self.path)
+
     def close(self) -> None:
         self._file.close()
 
@@ -81,6 +87,7 @@ class Image:
         self.path = path
         self.size = len(image)
         self._image = image.toreadonly()
+        self._is_open = True
 
     def read(self, offset: int, size: int) -> memoryview:
         if not 0 <= offset <= offset + size <= self.size:
@@ -89,8 +96,16 @@ class Image:
             )
         return self._image[offset : offset + size]
 
+    def check_open(self) -> None:
+        if not self._is_open:
+            raise _closed(self.path)
+
     def close(self) -> None:
-        pass
+        self._is_open = False
+
+
+def _closed(path: Path) -> FileError:
+    return FileError(f"'{path}' was closed, and cannot be read any more. Read while it is open.")
 
 
 class Stream:

@@ -21,10 +21,10 @@ from mocha_hdf5.reader import Reader, Tables
 if TYPE_CHECKING:
     from mocha_core.formats import StoredArray
 
-#: The facts of a snapshot, as UTF-8 JSON in a dataset of bytes.
-FACTS = "facts"
-#: They take less than one; more bytes are not parsed.
-MOST_FACTS = 2**20
+#: The facts of a snapshot, as UTF-8 JSON in a dataset of bytes; and the names of its arrays, likewise.
+FACTS, NAMES = "facts", "names"
+#: More bytes are not parsed.
+MOST_TEXT = 2**24
 
 
 class HDF5Format(Format):
@@ -49,8 +49,11 @@ class HDF5Format(Format):
                     yield Tables(reader)
 
     def save_snapshot(self, path: Path, snapshot: Snapshot) -> None:
-        facts = json.dumps(snapshot.facts, sort_keys=True).encode()
-        arrays: dict[str, StoredArray] = {FACTS: np.frombuffer(facts, np.uint8)}
+        names = {"parameters": sorted(snapshot.parameters), "slots": sorted(snapshot.slots)}
+        texts = {FACTS: snapshot.facts, NAMES: names}
+        arrays: dict[str, StoredArray] = {
+            name: np.frombuffer(json.dumps(text, sort_keys=True).encode(), np.uint8) for name, text in texts.items()
+        }
         arrays |= {f"parameters/{key}": array for key, array in snapshot.parameters.items()}
         arrays |= {f"slots/{key}": array for key, array in snapshot.slots.items()}
         rest = writer.image(path, arrays, seal.SIZE)[seal.SIZE :]
@@ -67,17 +70,25 @@ class HDF5Format(Format):
 @contextmanager
 def _opened(contents: Contents) -> Iterator[Snapshot]:
     with Reader(seal.verified(contents)) as reader:
-        yield Snapshot(Tables(reader, "parameters"), Tables(reader, "slots"), _facts(reader))
+        names = _text(reader, NAMES)
+        parameters, slots = (_strings(reader, names.get(group)) for group in ("parameters", "slots"))
+        yield Snapshot(Tables(reader, "parameters/", parameters), Tables(reader, "slots/", slots), _text(reader, FACTS))
 
 
-def _facts(reader: Reader) -> dict[str, Any]:
+def _text(reader: Reader, name: str) -> dict[str, Any]:
     try:
-        table = reader.table(FACTS)
-        if table.dtype != np.uint8 or table.nbytes > MOST_FACTS:
+        table = reader.table(name)
+        if table.dtype != np.uint8 or table.nbytes > MOST_TEXT:
             raise ValueError
-        facts = json.loads(table.read().tobytes())
-        if not isinstance(facts, dict):
+        value = json.loads(table.read().tobytes())
+        if not isinstance(value, dict):
             raise ValueError
     except (KeyError, ValueError, RecursionError) as error:
-        raise SnapshotError(f"'{reader.path}' has no facts of a training run. Delete it.") from error
-    return facts
+        raise SnapshotError(f"'{reader.path}' has no {name} of a training run. Delete it.") from error
+    return value
+
+
+def _strings(reader: Reader, names: object) -> list[str]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SnapshotError(f"'{reader.path}' does not say which arrays it holds. Delete it.")
+    return names

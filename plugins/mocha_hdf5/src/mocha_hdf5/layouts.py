@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 
 from mocha_core.errors import FileError
@@ -36,7 +36,7 @@ class Layout(ABC):
 
     #: Bytes in memory of the chunks that share rows; 0 without chunks.
     band_bytes = 0
-    #: Bytes in the file.
+    #: Bytes in the file, at most.
     stored: int
 
     @abstractmethod
@@ -53,7 +53,8 @@ class Contiguous(Layout):
         self._contents, self._dtype, self._shape = contents, dtype, shape
         self._row = prod(shape[1:]) * dtype.itemsize
         self.stored = shape[0] * self._row
-        offset = dataset.get_offset()
+        # Without storage the library's offset means nothing, and behind a user block it even looks like one.
+        offset = dataset.get_offset() if dataset.get_storage_size() else None
         if self.stored and (offset is None or offset + self.stored > contents.size):
             held = 0 if offset is None else max(0, contents.size - offset)
             raise refused(f"{dtype}{list(shape)} takes {self.stored} bytes, the file holds {held}")
@@ -75,8 +76,6 @@ class Compact(Layout):
             )
         self._rows = np.empty(shape, dtype)
         if self.stored:
-            import h5py  # type: ignore[import-untyped]
-
             dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, self._rows)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
@@ -84,7 +83,11 @@ class Compact(Layout):
 
 
 class Chunked(Layout):
-    """In chunks of one size, which may have gone through filters. The HDF5 library only says where they are."""
+    """In chunks of one size, which may have gone through filters.
+
+    The HDF5 library looks chunks up one by one, and is never asked to go through all of them: an index that leads
+    to the same place a million times would keep it busy for hours.
+    """
 
     def __init__(
         self, contents: Contents, dataset: Any, shape: tuple[int, ...], dtype: np.dtype[Any], refused: Refused
@@ -96,59 +99,15 @@ class Chunked(Layout):
             raise refused(f"chunks of {list(self._chunk)} do not make up {list(shape)}")
         self._nbytes = prod(self._chunk) * dtype.itemsize
         self._filters = _filters(properties, dtype, refused)
-        self._grid = tuple(-(-size // chunk) for size, chunk in zip(shape, self._chunk, strict=True))
-        self.band_bytes = self._nbytes * prod(self._grid[1:])
-        self._check_declared(contents, prod(shape) * dtype.itemsize)
-        self._sizes, self._masks = self._index(contents)
-        self.stored = sum(self._sizes)
-        smallest = min(self._sizes, default=0)
-        if self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * smallest) and self._sizes:
-            raise refused(f"a chunk takes {self._nbytes} bytes, and {smallest} in the file; chunks are to be smaller")
-        if prod(shape) * dtype.itemsize > HIGHEST_RATIO * self.stored:
-            raise refused(
-                f"{dtype}{list(shape)} takes {prod(shape) * dtype.itemsize} bytes, the file holds {self.stored}"
-            )
+        self._columns = tuple(-(-size // chunk) for size, chunk in zip(shape[1:], self._chunk[1:], strict=True))
+        self.band_bytes = self._nbytes * prod(self._columns)
+        self.stored = contents.size
+        nbytes = prod(shape) * dtype.itemsize
+        if nbytes > contents.size * (HIGHEST_RATIO if self._filters else 1):
+            raise refused(f"{dtype}{list(shape)} takes {nbytes} bytes, the whole file has {contents.size}")
+        if self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * contents.size):
+            raise refused(f"a chunk takes {self._nbytes} bytes, the whole file has {contents.size}")
         self._bands: OrderedDict[int, NDArray[Any]] = OrderedDict()
-
-    def _check_declared(self, contents: Contents, nbytes: int) -> None:
-        held = min(self._dataset.get_storage_size(), contents.size)
-        if nbytes > held * (HIGHEST_RATIO if self._filters else 1):
-            raise self._refused(f"{self._dtype}{list(self._shape)} takes {nbytes} bytes, the file holds {held}")
-
-    def _index(self, contents: Contents) -> tuple[array[int], array[int]]:
-        """Stored size and filter mask of each chunk, in order; all are there, and inside the file."""
-        count = prod(self._grid)
-        # Each chunk takes some bytes of the file for its entry in the index, so that this array cannot grow large.
-        if count > contents.size:
-            raise self._refused(f"{count} chunks cannot be in a file of {contents.size} bytes")
-        sizes, masks = array("q", [-1]) * count, array("q", [0]) * count
-        wrong: list[str] = []
-        seen = total = 0
-
-        def visit(info: Any) -> bool | None:
-            nonlocal seen, total
-            seen += 1
-            position = [at // chunk for at, chunk in zip(info.chunk_offset, self._chunk, strict=True)]
-            number = int(np.ravel_multi_index(position, self._grid)) if _inside(position, self._grid) else -1
-            total += info.size
-            if (
-                number < 0
-                or sizes[number] >= 0
-                or any(a % c for a, c in zip(info.chunk_offset, self._chunk, strict=True))
-            ):
-                wrong.append(f"a chunk at {list(info.chunk_offset)}, where none is expected")
-            elif info.byte_offset < 0 or info.byte_offset + info.size > contents.size or total > contents.size:
-                wrong.append(f"the chunk at {list(info.chunk_offset)} takes more than the file holds")
-            else:
-                sizes[number], masks[number] = info.size, info.filter_mask
-            return True if wrong else None
-
-        self._dataset.chunk_iter(visit)
-        if wrong:
-            raise self._refused(wrong[0])
-        if seen != count:
-            raise self._refused(f"{count - seen} of {count} chunks are not in the file")
-        return sizes, masks
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         if self.band_bytes > CHUNK_CACHE:
@@ -172,34 +131,33 @@ class Chunked(Layout):
     def _unpack(self, start: int, stop: int) -> NDArray[Any]:
         height = self._chunk[0]
         out = np.empty((stop - start, *self._shape[1:]), self._dtype)
-        for position in product(range(start // height, -(-stop // height)), *map(range, self._grid[1:])):
-            corner = [at * size for at, size in zip(position, self._chunk, strict=True)]
+        for position in product(range(start // height, -(-stop // height)), *map(range, self._columns)):
+            corner = tuple(at * size for at, size in zip(position, self._chunk, strict=True))
             top, bottom = max(corner[0], start), min(corner[0] + height, stop)
-            place = out[
-                (
-                    slice(top - start, bottom - start),
-                    *(slice(at, at + size) for at, size in zip(corner[1:], self._chunk[1:], strict=True)),
-                )
-            ]
-            inside = tuple(slice(size) for size in place.shape[1:])
-            place[...] = self._load(position, corner)[(slice(top - corner[0], bottom - corner[0]), *inside)]
+            columns = (slice(at, at + size) for at, size in zip(corner[1:], self._chunk[1:], strict=True))
+            place = out[(slice(top - start, bottom - start), *columns)]
+            inside = (slice(size) for size in place.shape[1:])
+            place[...] = self._load(corner)[(slice(top - corner[0], bottom - corner[0]), *inside)]
         return out
 
-    def _load(self, position: tuple[int, ...], corner: list[int]) -> NDArray[Any]:
-        number = int(np.ravel_multi_index(position, self._grid))
-        mask, raw = self._dataset.read_direct_chunk(tuple(corner))
-        if len(raw) != self._sizes[number] or mask != self._masks[number]:
-            raise self._refused("the file was changed while it was in use")
+    def _load(self, corner: tuple[int, ...]) -> NDArray[Any]:
+        try:
+            mask, raw = self._dataset.read_direct_chunk(corner)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._refused(f"the chunk at {list(corner)} is not in the file ({error})") from error
+        if self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * len(raw)):
+            raise self._refused(
+                f"the chunk at {list(corner)} takes {self._nbytes} bytes, and {len(raw)} in the file; chunks are to be "
+                "smaller"
+            )
         applied = [code for bit, code in enumerate(self._filters) if not mask >> bit & 1]
         try:
             data = filters.decode(memoryview(raw), applied, self._nbytes, self._dtype.itemsize)
         except filters.DamagedChunk as error:
-            raise self._refused(f"expected {self._nbytes} bytes in the chunk at {corner}, found {error}") from error
+            raise self._refused(
+                f"expected {self._nbytes} bytes in the chunk at {list(corner)}, found {error}"
+            ) from error
         return np.frombuffer(data, self._dtype).reshape(self._chunk)
-
-
-def _inside(position: Sequence[int], grid: Sequence[int]) -> bool:
-    return all(0 <= at < size for at, size in zip(position, grid, strict=True))
 
 
 def _filters(properties: Any, dtype: np.dtype[Any], refused: Refused) -> list[int]:

@@ -16,7 +16,8 @@ from mocha_hdf5.table import Table
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 #: Names in a listing; what has more is no file of ours.
 MOST_NAMES = 10_000
-_LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
+#: Groups in groups, likewise.
+MOST_DEEP = 16
 
 
 class Reader:
@@ -43,21 +44,28 @@ class Reader:
             contents.close()
             raise
 
-    def names(self, group: str = "") -> list[str]:
-        """The datasets below a group, those in groups of it as `group/name`."""
+    def names(self) -> list[str]:
+        """The datasets, those in groups as `group/name`; links are not followed."""
         found: list[str] = []
-
-        def visit(name: bytes, info: Any) -> bool | None:
-            if info.type == h5py.h5o.TYPE_DATASET:
-                found.append(name.decode("utf-8", "surrogateescape"))
-            return True if len(found) >= MOST_NAMES else None
-
+        self._contents.check_open()
         with failures(f"'{self.path}': cannot be listed"):
-            if not group:
-                h5py.h5o.visit(self._file.id, visit, info=True)
-            elif self._open(group, h5py.h5o.TYPE_GROUP, "a group"):
-                h5py.h5o.visit(h5py.h5g.open(self._file.id, group.encode()), visit, info=True)
+            self._walk(self._file.id, [], found, {_address(self._file.id)})
         return found
+
+    def _walk(self, place: Any, path: list[str], found: list[str], seen: set[int]) -> None:
+        keys: list[bytes] = []
+        place.links.iterate(keys.append)
+        for key in keys:
+            if place.links.get_info(key).type != h5py.h5l.TYPE_HARD or len(found) >= MOST_NAMES:
+                continue
+            below, kind = [*path, key.decode("utf-8", "surrogateescape")], h5py.h5o.get_info(place, key).type
+            if kind == h5py.h5o.TYPE_DATASET:
+                found.append("/".join(below))
+            elif kind == h5py.h5o.TYPE_GROUP and len(below) <= MOST_DEEP:
+                group = h5py.h5g.open(place, key)
+                if (address := _address(group)) not in seen:
+                    seen.add(address)
+                    self._walk(group, below, found, seen)
 
     def table(self, name: str) -> Table:
         """A dataset; nothing of it is read yet.
@@ -66,6 +74,7 @@ class Reader:
             KeyError: there is none of this name.
             FileError: it is not numeric, or not in this file.
         """
+        self._contents.check_open()
         with failures(f"'{self.path}', dataset '{name}' cannot be opened"):
             if (dataset := self._open(name, h5py.h5o.TYPE_DATASET, "a dataset")) is not None:
                 return Table(self._contents, name, dataset)
@@ -80,7 +89,7 @@ class Reader:
                 return None
             link = place.links.get_info(key).type
             if link != h5py.h5l.TYPE_HARD:
-                raise self._unexpected(parts[:depth], _LINKS.get(link, "a link of an unknown kind"), "no link")
+                raise self._unexpected(parts[:depth], _named(link), "no link")
             found, wanted = h5py.h5o.get_info(place, key).type, kind if last else h5py.h5o.TYPE_GROUP
             if found != wanted:
                 raise self._unexpected(parts[:depth], _OBJECTS.get(found, "something"), expected if last else "a group")
@@ -107,6 +116,16 @@ class Reader:
         self.close()
 
 
+def _named(link: int) -> str:
+    kinds = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
+    return kinds.get(link, "a link of an unknown kind")
+
+
+def _address(group: Any) -> int:
+    address: int = h5py.h5o.get_info(group).addr
+    return address
+
+
 _OBJECTS = {
     h5py.h5o.TYPE_GROUP: "a group",
     h5py.h5o.TYPE_DATASET: "a dataset",
@@ -115,15 +134,21 @@ _OBJECTS = {
 
 
 class Tables(Mapping[str, Table]):
-    """The datasets below a group of an open file, by name. Each is opened when it is looked up."""
+    """Datasets of an open file, by name. Each is opened when it is looked up.
 
-    def __init__(self, reader: Reader, group: str = "") -> None:
+    Args:
+        reader: the file.
+        group: where they are; `group/` comes before their names.
+        names: theirs; by default what the file has.
+    """
+
+    def __init__(self, reader: Reader, group: str = "", names: list[str] | None = None) -> None:
         self._reader = reader
         self._group = group
-        self._names: list[str] | None = None
+        self._names = names
 
     def __getitem__(self, name: str) -> Table:
-        return self._reader.table(f"{self._group}/{name}" if self._group else name)
+        return self._reader.table(self._group + name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._listed())
@@ -136,7 +161,7 @@ class Tables(Mapping[str, Table]):
 
     def _listed(self) -> list[str]:
         if self._names is None:
-            self._names = self._reader.names(self._group)
+            self._names = self._reader.names()
         return self._names
 
 

@@ -86,9 +86,11 @@ class Table:
         """
         if not self.shape:
             return self._read(0, 1).reshape(())
-        return self._read(start, self.shape[0] if stop is None else min(stop, self.shape[0]))
+        stop = self.shape[0] if stop is None else min(stop, self.shape[0])
+        return self._read(start, stop) if start < stop else np.empty((0, *self.shape[1:]), self.dtype)
 
     def _read(self, start: int, stop: int) -> NDArray[Any]:
+        self._contents.check_open()
         with failures(f"{self.where} cannot be read"):
             return self._layout.read(start, stop)
 

@@ -39,7 +39,7 @@ def image(path: Path, arrays: Mapping[str, StoredArray], user_block: int = 0) ->
                 file.create_dataset(name, data=np.asarray(arrays[name]), track_times=False)
     except (ValueError, RuntimeError, TypeError) as error:
         raise FileError(f"'{path}' cannot be written: {error}. Rename the layers.") from error
-    return memory.getbuffer()
+    return memoryview(memory.getvalue())
 
 
 def write_rows(path: Path, **datasets: tuple[tuple[int, ...], Iterable[NDArray[Any]]]) -> None:
