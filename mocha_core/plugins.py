@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points, version
 from time import perf_counter
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pluggy
 
@@ -66,6 +66,13 @@ class PluginRecord:
         if self.error is not None:
             return f"{type(self.error).__name__}: {self.error}"
         return f"took {self.seconds:.1f} s to import: register import strings" if self.seconds > SLOW else ""
+
+    def facts(self, registries: Registries) -> dict[str, Any]:
+        """All of it and what it registered, as JSON values."""
+        owned = {kind: registry.owned(self.distribution) for kind, registry in registries.all().items()}
+        registered = {kind: names for kind, names in owned.items() if names and self.status == "ok"}
+        shown = {"distribution": self.distribution, "version": self.version, "entry_point": self.name}
+        return {**shown, "status": self.status, "complaint": self.complaint, "registered": registered}
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version} (entry point '{self.name}')"

@@ -123,18 +123,21 @@ class Candidates(Registry):
             raise ConfigurationError(f"{self.kind}: expected names and then a target, received {key!r}.")
         self._entries.append(Entry("/".join(where), target, self.plugin, priority))
 
-    def conflicts(self) -> list[list[Entry]]:
-        """Entries of one key and one priority: where several of them accept, none is chosen."""
+    def conflicts(self) -> list[str]:
+        """Where several entries of one key and one priority would all have to decline but one."""
         alike: dict[tuple[str, int], list[Entry]] = {}
-        for entry in self._entries:
+        for entry in self:
             alike.setdefault((entry.name, entry.priority), []).append(entry)
-        return [entries for entries in alike.values() if len(entries) > 1]
+        return [self.conflict(entries, key.split("/")[-1]) for (key, _), entries in alike.items() if len(entries) > 1]
 
-
-def way_out(op: str, entries: Sequence[Entry]) -> str:
-    """What a user can do where entries of equal priority serve an op."""
-    plugins = [entry.plugin for entry in entries]
-    for plugin in plugins:
-        if plugins.count(plugin) == 1:
-            return f"Choose one with System(..., prefer={{'{op}': '{plugin}'}})."
-    return f"They are of one plugin, so `prefer` cannot choose. Disable it: MOCHA_DISABLED_PLUGINS={plugins[0]}"
+    def conflict(self, entries: Sequence[Entry], backend: str) -> str:
+        """What to tell users between whose entries of equal priority they have to choose, and how."""
+        op, plugins = entries[0].name.split("/")[0], [entry.plugin for entry in entries]
+        alone = [plugin for plugin in plugins if plugins.count(plugin) == 1]
+        way_out = f"`prefer` cannot choose within a plugin: disable it with MOCHA_DISABLED_PLUGINS={plugins[0]}."
+        if alone:
+            way_out = f"Choose one with System(..., prefer={{'{op}': '{alone[0]}'}})."
+        return (
+            f"Several {self.kind}s of equal priority {entries[0].priority} serve op '{op}' on backend '{backend}', "
+            f"from {', '.join(plugins)}. {way_out}"
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mocha_core.errors import BackendError, PluginError
 from mocha_core.kernel import Kernel, Reference
 from mocha_core.plan import Call, Half, Step
-from mocha_core.registry import Candidates, Entry, way_out
+from mocha_core.registry import Candidates, Entry
 
 if TYPE_CHECKING:
     from mocha_core.backend import Backend
@@ -76,25 +76,19 @@ class Selector:
                 if (found := accept(entry)) is not None:
                     accepted[entry] = found
             if accepted:
-                return accepted[self.prefer(key[0], list(accepted), f"{candidates.kind}s")]
+                return accepted[self.prefer(candidates, key[0], list(accepted))]
         return None
 
-    def prefer(self, op: str, entries: list[Entry], what: str) -> Entry:
+    def prefer(self, candidates: Candidates, op: str, entries: list[Entry]) -> Entry:
         """The entry to take among equals.
 
         Raises:
             PluginError: the user has not said which.
         """
-        if len(entries) == 1:
-            return entries[0]
         wanted = self.backend.prefer.get(op)
-        chosen = [entry for entry in entries if entry.plugin == wanted]
+        chosen = entries if len(entries) == 1 else [entry for entry in entries if entry.plugin == wanted]
         if len(chosen) != 1:
-            plugins = ", ".join(entry.plugin for entry in entries)
-            raise PluginError(
-                f"Several {what} of equal priority {entries[0].priority} serve op '{op}' on backend "
-                f"'{self.backend.name}', from {plugins}. {way_out(op, entries)}"
-            )
+            raise PluginError(candidates.conflict(entries, self.backend.name))
         return chosen[0]
 
     def choose_all(self, steps: Iterable[Step]) -> dict[Call, Kernel]:

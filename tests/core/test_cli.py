@@ -94,18 +94,17 @@ def test_kernels_that_nobody_can_choose_between_are_listed(register, capsys, rec
     register(Rivals("x", "x", "y"), "acme-a")
     register(Rivals("x", "z"), "acme-b")
     assert cli.main(["plugins"]) == 0
-    equal = "of equal priority"
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        f"Conflict: kernels {equal} 7 for op 'x' on backend 'plain', from acme-a, acme-a, acme-b. "
+        "Conflict: Several kernels of equal priority 7 serve op 'x' on backend 'plain', from acme-a, acme-a, acme-b. "
         "Choose one with System(..., prefer={'x': 'acme-b'}).",
-        f"Conflict: fusions {equal} 0 for op 'x' on backend '*', from acme-a, acme-b. "
+        "Conflict: Several fusions of equal priority 0 serve op 'x' on backend '*', from acme-a, acme-b. "
         "Choose one with System(..., prefer={'x': 'acme-a'}).",
     ]
     plugin_manager().remove_plugin("acme-b")
     cli.main(["plugins"])
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f"Conflict: kernels {equal} 7 for op 'x' on backend 'plain', from acme-a, acme-a. "
-        "They are of one plugin, so `prefer` cannot choose. Disable it: MOCHA_DISABLED_PLUGINS=acme-a"
+        "Conflict: Several kernels of equal priority 7 serve op 'x' on backend 'plain', from acme-a, acme-a. "
+        "`prefer` cannot choose within a plugin: disable it with MOCHA_DISABLED_PLUGINS=acme-a."
     )
     register(Rivals("z"), "acme-b")
 
@@ -129,8 +128,8 @@ def test_programs_can_read_the_list(greet, register, capsys, records):
         },
     ]  # fmt: skip
     (conflict,) = listed["conflicts"]
-    assert {"kind": "kernel", "op": "x", "backend": "plain", "priority": 7, "plugins": ["acme-a"] * 2}.items() <= (
-        conflict.items()
+    assert conflict.startswith(
+        "Several kernels of equal priority 7 serve op 'x' on backend 'plain', from acme-a, acme-a."
     )
 
 
