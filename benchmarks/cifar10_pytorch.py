@@ -11,9 +11,10 @@ import argparse
 import runpy
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
+from mocha_hdf5.contents import Disk
+from mocha_hdf5.reader import Reader
 
 import mocha_core as mocha
 from mocha_core import layers
@@ -30,9 +31,9 @@ def initial_weights(hidden_layers, seed):
 
 
 def minibatches(file):
-    images, labels = file["data"], file["label"][:].ravel().astype(int)
+    images, labels = file.table("data"), file.table("label").read().ravel().astype(int)
     for start in range(0, len(labels), BATCH):
-        yield images[start : start + BATCH], labels[start : start + BATCH]
+        yield images.read(start, start + BATCH), labels[start : start + BATCH]
 
 
 def main():
@@ -47,7 +48,7 @@ def main():
     policy = example["schedule"](options.iterations)
     velocity = {key: torch.zeros_like(w) for key, w in weights.items()}
     done = 0
-    with h5py.File(options.data / "train.hdf5") as train, h5py.File(options.data / "test.hdf5") as test:
+    with Reader(Disk(options.data / "train.hdf5")) as train, Reader(Disk(options.data / "test.hdf5")) as test:
         while done < options.iterations:
             for images, labels in minibatches(train):
                 _, objective = oracle["backward"](case, weights, images, labels)

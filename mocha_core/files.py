@@ -1,52 +1,132 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 
-from mocha_core.errors import FileError, MochaError
+from mocha_core.errors import FileError
 
 #: The ending of files that were being written.
 TEMPORARY = ".mocha-tmp"
 
+_WAYS_OUT = {
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space",
+    errno.EIO: "Check the disk",
+    errno.ENOENT: "Make the folder first",
+    errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.EROFS: "Give a folder that can be written to",
+    errno.EACCES: "Give a folder that can be written to",
+}
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block succeeds, that file takes the place of `path`.
 
-    A crash at any moment leaves the old file or the new one: contents and folder reach the disk in this order.
+def write_file(path: Path, *pieces: bytes | bytearray | memoryview) -> None:
+    """Write the pieces, one after the other, to `path`, whole or not at all.
+
+    A crash at any moment leaves the old file or the new one: contents, name and folder reach the disk in this order.
 
     Raises:
-        FileError: the file cannot be written; the old one is still there.
+        FileError: the file cannot be written; the old one is still there, and nothing else. Only where the
+            folder cannot be brought to the disk, which the message says, the new one has taken its place.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    views = [memoryview(piece) for piece in pieces]
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}{TEMPORARY}")
+    replaced = False
     try:
+        folder = _open_folder(path.parent)
         try:
-            yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            try:
+                _write_new(temporary, views)
+                os.replace(temporary, path)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary)
+                raise
+            replaced = True
+            if folder is not None:
+                os.fsync(folder)
         finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
-    except MochaError:
-        raise
+            if folder is not None:
+                os.close(folder)
     except OSError as error:
-        raise FileError(f"'{path}' cannot be written: {error}. Check the folder and the free space.") from error
+        reason = error.strerror or str(error)
+        if replaced:
+            raise FileError(
+                f"'{path}' is written, but its folder cannot be brought to the disk: {reason}. After a power cut the "
+                "old file may be back. Check the disk."
+            ) from error
+        size = sum(view.nbytes for view in views)
+        way_out = _WAYS_OUT.get(error.errno or 0, "Check the folder and the free space")
+        raise FileError(f"'{path}' ({size:,} bytes) cannot be written: {reason}. {way_out}.") from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what `replacing` left in a folder when its process was killed."""
-    for path in folder.glob(f".*{TEMPORARY}"):
-        path.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there; the rename itself is journaled
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def _write_new(path: Path, views: list[memoryview]) -> None:
+    """A new file on the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
+        for view in views:
+            if view.nbytes:
+                write_all(descriptor, view.cast("B"))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte; the system may take fewer at a time.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    view = memoryview(data)
+    while view:
+        if not (written := os.write(descriptor, view)):
+            raise OSError(errno.EIO, "nothing more is taken")
+        view = view[written:]
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A file opened for reading. Pipes and devices, which might never end, are not even opened.
+
+    Raises:
+        FileError: it is missing, is no regular file, or cannot be opened.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise FileError(f"'{path}' cannot be read: it is {kind}. Give a file.")
+        flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+        return open(path, "rb", opener=lambda name, _: os.open(name, flags))
+    except FileNotFoundError as error:
+        raise FileError(f"'{path}' does not exist.") from error
+    except FileError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise FileError(f"'{path}' cannot be opened: {error}. Give a file that can be read.") from error
+
+
+def remove_leftovers(folder: Path, names: str) -> None:
+    """Delete what was left of files whose process was killed while it wrote them.
+
+    Args:
+        folder: where to look.
+        names: a pattern such as "snapshot-*.hdf5" for the files that nobody but the caller writes here; what
+            others may be writing at this moment stays.
+
+    Raises:
+        FileError: something cannot be deleted.
+    """
+    try:
+        for path in folder.glob(f".{names}.*{TEMPORARY}"):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+    except OSError as error:
+        raise FileError(f"A leftover in '{folder}' cannot be deleted: {error}. Give a folder to write to.") from error
+
+
+def _open_folder(folder: Path) -> int | None:
+    """A descriptor to bring a folder to the disk with; none on Windows, where renaming is journaled."""
+    return None if os.name == "nt" else os.open(folder, os.O_RDONLY)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mocha_core import checks
 from mocha_core.errors import NonFiniteError, SnapshotError
 from mocha_core.log import logger
 from mocha_core.value import Role
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from mocha_core.formats import StoredArray
     from mocha_core.net import Net
     from mocha_core.solver import Solver
+
+#: More than any run counts, and far from where 64 bits end.
+LARGEST = 2**53
 
 
 @dataclass
@@ -29,8 +34,8 @@ class Snapshot:
             the rows consumed by each data layer.
     """
 
-    parameters: dict[str, NDArray[Any]]
-    slots: dict[str, NDArray[Any]]
+    parameters: Mapping[str, StoredArray]
+    slots: Mapping[str, StoredArray]
     facts: dict[str, Any]
 
 
@@ -67,28 +72,28 @@ def capture(solver: Solver, net: Net) -> Snapshot:
 def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool = True) -> None:
     """Put a run where the snapshot was taken; without `solver_state`, load parameters only.
 
-    Everything is checked before anything is written.
+    Everything is checked and read before anything is written.
 
     Raises:
-        SnapshotError: it is from another net or another kind of solver.
+        SnapshotError: it is from another net or another kind of solver, or its facts make no sense.
+        FileError: an array cannot be read.
     """
     facts, system = snapshot.facts, net.system
     _check_names("parameters", snapshot.parameters, net.states)
-    for key, state in net.states.items():
-        _check_shape(key, snapshot.parameters[key], state.value.shape)
+    stored = {f"parameter '{key}'": (snapshot.parameters[key], state.value) for key, state in net.states.items()}
     if solver_state:
+        _check_facts(facts, {name: type(value) for name, value in vars(solver.state).items()})
         if facts["solver"] != type(solver).__name__:
             raise SnapshotError(
                 f"The snapshot is of solver {facts['solver']}, this is {type(solver).__name__}. Use "
                 "Snapshot(..., also_load_solver_state=False) to start from its parameters only."
             )
-        learned = {key.split("/", 1)[1] for key in snapshot.slots}
+        learned = {key.partition("/")[2] for key in snapshot.slots}
         everything = [p for group in net.parameters.values() for p in group.values()]
         solver.make_slots([p for p in everything if p.key in learned])
         memories = solver.memories(net)
         _check_names("solver slots", snapshot.slots, memories)
-        for key, value in memories.items():
-            _check_shape(key, snapshot.slots[key], value.shape)
+        stored |= {f"solver slot '{key}'": (snapshot.slots[key], value) for key, value in memories.items()}
         _check_names("data layers", facts["cursors"], net.feeds)
         for what, own in (("seed", system.seed), ("dtype", system.dtype)):
             if facts[what] != own:
@@ -96,16 +101,33 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
                     f"The snapshot was made with {what} {facts[what]}, this system has {what} {own}: the run goes "
                     "on, but not as the uninterrupted one would."
                 )
-    for key, state in net.states.items():
-        state.set(snapshot.parameters[key])
+    for what, (array, value) in stored.items():
+        _check_shape(what, array, value.shape)
+    for value, contents in [(v, checks.numbers(f"The snapshot's {what}", a)) for what, (a, v) in stored.items()]:
+        system.write(value, contents)
     net.half_updated = False
     if solver_state:
-        for key, value in memories.items():
-            system.write(value, snapshot.slots[key])
         for name, cursor in facts["cursors"].items():
             net.feeds[name].seek(cursor)
         for name in vars(solver.state):
             setattr(solver.state, name, facts[name])
+
+
+def _check_facts(facts: Mapping[str, Any], state: Mapping[str, type]) -> None:
+    """Raise `SnapshotError` unless the facts are there and of the right kind: a file can say anything."""
+    for name, kind in {**state, "seed": int, "dtype": str, "solver": str, "cursors": dict}.items():
+        if type(facts.get(name)) is not kind:
+            raise _nonsense(name, facts.get(name), f"a value of type {kind.__name__}")
+    for name, count in [("iteration", facts["iteration"]), *facts["cursors"].items()]:
+        if type(count) is not int or not 0 <= count <= LARGEST:
+            raise _nonsense(name, count, f"an integer from 0 to {LARGEST}")
+
+
+def _nonsense(name: str, found: Any, expected: str) -> SnapshotError:
+    return SnapshotError(
+        f"The snapshot's '{name}' is {reprlib.repr(found)}, expected {expected}. Delete the snapshot, or load its "
+        "parameters only."
+    )
 
 
 def _check_names(what: str, found: Any, expected: Any) -> None:
@@ -117,9 +139,9 @@ def _check_names(what: str, found: Any, expected: Any) -> None:
         )
 
 
-def _check_shape(key: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+def _check_shape(what: str, array: StoredArray, shape: tuple[int, ...]) -> None:
     if array.shape != shape:
         raise SnapshotError(
-            f"The snapshot is of another net: '{key}' has shape {array.shape}, expected {shape}. Use another "
+            f"The snapshot is of another net: {what} has shape {array.shape}, expected {shape}. Use another "
             "snapshot folder, or the net it was made with."
         )

@@ -1,5 +1,6 @@
 """Saving and loading parameters: names, shapes, and that nothing is written before all is checked."""
 
+from contextlib import contextmanager
 from typing import ClassVar
 
 import numpy as np
@@ -22,15 +23,30 @@ class InMemory(Format):
     def save_network(self, path, arrays):
         self.files[path.name] = {key: np.array(a) for key, a in arrays.items()}
 
-    def load_network(self, path):
+    @contextmanager
+    def open_network(self, path):
         if path.name not in self.files:
             raise FileError(f"'{path}' is missing")
-        return self.files[path.name]
+        yield self.files[path.name]
 
     def save_snapshot(self, path, snapshot):
         raise NotImplementedError
 
-    load_snapshot = save_snapshot
+    open_snapshot = save_snapshot
+
+
+class Lazy:
+    """An array that notes when it is read."""
+
+    def __init__(self, array, read, fails=False):
+        self.array, self.read, self.fails = array, read, fails
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __array__(self, dtype=None, copy=None):
+        self.read.append(self)
+        if self.fails:
+            raise FileError("damaged")
+        return self.array
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +118,34 @@ def test_another_shape(net, files):
     ):
         mocha.load_network("a.toy", net)
     assert not net.states["conv1___filter"].numpy().any()
+
+
+def test_nothing_is_read_before_all_shapes_fit_and_only_what_the_net_has(net, files):
+    mocha.save_network("a.toy", net)
+    read, arrays = [], files["a.toy"]
+    lazy = {key: Lazy(array, read) for key, array in arrays.items()}
+    files["a.toy"] = lazy | {"scores___weight": Lazy(np.zeros((5, 3)), read), "other___weight": Lazy(np.ones(1), read)}
+    with pytest.raises(ShapeError):
+        mocha.load_network("a.toy", net)
+    assert read == []
+    files["a.toy"]["scores___weight"] = lazy["scores___weight"]
+    zero(net)
+    mocha.load_network("a.toy", net)
+    assert {id(array) for array in read} == {id(array) for array in lazy.values()}
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(net.states[key].numpy(), array)
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"), [(np.array(["a"] * 15).reshape(3, 5), ShapeError), (None, FileError)], ids=["strings", "damaged"]
+)
+def test_an_array_that_cannot_be_read_leaves_the_net_as_it_was(net, files, bad, error):
+    mocha.save_network("a.toy", net)
+    files["a.toy"]["scores___weight"] = Lazy(np.zeros((3, 5)), [], fails=True) if bad is None else bad
+    zero(net)
+    with pytest.raises(error):
+        mocha.load_network("a.toy", net)
+    assert not any(state.numpy().any() for state in net.states.values())
 
 
 def test_another_ending(net):

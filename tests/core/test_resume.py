@@ -14,7 +14,7 @@ from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
 from mocha_core.coffee_break import CoffeeBreak
-from mocha_core.errors import SnapshotError
+from mocha_core.errors import FileError, SnapshotError
 from mocha_core.snapshot import capture, restore
 
 
@@ -98,6 +98,69 @@ def test_another_dtype_is_named(caplog):
         restore(snapshot, SGD(parameters()), mocha.Net("net", system, layers()))
     assert "made with dtype float32, this system has dtype float64: the run goes on, but not as" in caplog.text
     assert "seed" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, None) for name in ("iteration", "objective", "learning_rate", "momentum", "seed", "dtype", "solver")),
+        ("iteration", -1),
+        ("iteration", 2.0),
+        ("iteration", True),
+        ("iteration", 10**30),
+        ("objective", "low"),
+        ("momentum", False),
+        ("seed", "9"),
+        ("dtype", 32),
+        ("solver", ["SGD"]),
+        ("cursors", [18]),
+        ("cursors", {"data": -1}),
+        ("cursors", {"data": 1.5}),
+        ("cursors", {"data": "18"}),
+        ("cursors", {"data": 2**63}),
+        ("cursors", {}),
+        ("cursors", {"data": 1, "other": 1}),
+    ],
+)
+@pytest.mark.parametrize("missing", [False, True])
+def test_facts_that_make_no_sense_change_nothing(name, value, missing):
+    snapshot, _ = run(Plain(), 3)
+    if missing:
+        del snapshot.facts[name]
+    else:
+        snapshot.facts[name] = value
+    with mocha.System(Plain(), seed=9) as system:
+        net, solver = mocha.Net("net", system, layers()), SGD(parameters())
+        before = {key: state.numpy() for key, state in net.states.items()}
+        with pytest.raises(SnapshotError, match=r"The snapshot's '(\w+)' is .*, expected|another net: its data layers"):
+            restore(snapshot, solver, net)
+        assert (solver.state.iteration, net.feeds["data"].cursor) == (0, 0)
+        for key, array in before.items():
+            np.testing.assert_array_equal(net.states[key].numpy(), array)
+        restore(snapshot, solver, net, solver_state=False)
+
+
+def test_a_slot_that_cannot_be_read_changes_nothing():
+    class Damaged:
+        def __init__(self, array):
+            self.shape, self.dtype = array.shape, array.dtype
+
+        def __array__(self, dtype=None, copy=None):
+            raise FileError("damaged")
+
+    snapshot, _ = run(Plain(), 3)
+    key = sorted(snapshot.slots)[-1]
+    snapshot.slots[key] = Damaged(snapshot.slots[key])
+    with mocha.System(Plain(), seed=9) as system:
+        net, solver = mocha.Net("net", system, layers()), SGD(parameters())
+        before = {key: state.numpy() for key, state in net.states.items()}
+        with pytest.raises(FileError, match="damaged"):
+            restore(snapshot, solver, net)
+        for key, array in before.items():
+            np.testing.assert_array_equal(net.states[key].numpy(), array)
+        snapshot.slots["velocity"] = np.zeros(3)
+        with pytest.raises(SnapshotError, match="solver slots lack nothing, and have velocity more"):
+            restore(snapshot, solver, net)
 
 
 def other_net(system, dim=3):

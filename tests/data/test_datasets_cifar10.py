@@ -94,3 +94,12 @@ def test_label_out_of_range(tmp_path, source):
     (source / "data_batch_2.bin").write_bytes(bytes(3073) + bytes([10]) + bytes(3072))
     with pytest.raises(DataError, match=r"data_batch_2.bin: sample 1 .* has label 10, expected 0 to 9; 1 labels"):
         cifar10.convert(source, tmp_path / "out")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+def test_pipes_and_devices_are_not_opened(tmp_path):
+    for number in range(1, 6):
+        os.mkfifo(tmp_path / f"data_batch_{number}.bin")
+    (tmp_path / "test_batch.bin").symlink_to("/dev/zero")
+    with pytest.raises(FileError, match=r"holds no data_batch_1.bin"):
+        cifar10.convert(tmp_path, tmp_path / "out")

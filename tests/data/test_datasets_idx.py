@@ -1,6 +1,7 @@
 """The reader of IDX files: what it accepts, and what it says about what it does not."""
 
 import gzip
+import os
 import struct
 import tracemalloc
 
@@ -106,3 +107,13 @@ def test_decompression_is_bounded(tmp_path, monkeypatch):
 def test_unreadable(tmp_path):
     with pytest.raises(FileError, match="cannot be read"):
         read_idx(tmp_path, ())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+def test_pipes_and_devices_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "train-images-idx3-ubyte")
+    (tmp_path / "train-labels-idx1-ubyte").symlink_to("/dev/zero")
+    for path in tmp_path.iterdir():
+        with pytest.raises(FileError, match="cannot be read: it is no regular file"):
+            read_idx(path, (28, 28))
+        assert find_idx(tmp_path, path.name) is None

@@ -40,4 +40,5 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
     if SOAK and exitstatus == 0:
         machine = f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores"
         heading = ["# The long counts", "", f"Written by `tox run -e soak`. {machine}.", ""]
+        TABLE.parent.mkdir(exist_ok=True)
         TABLE.write_text("\n".join([*heading, *table]) + "\n", encoding="utf-8")

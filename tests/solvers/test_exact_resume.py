@@ -104,7 +104,7 @@ def train(source):
             finally:
                 net.destroy()
                 test_net.destroy()
-        files = sorted(path for path in folder.iterdir() if path.name != "history.jsonl")
+        files = sorted(folder.glob("snapshot-*"))
         return {path.name: path.read_bytes() for path in files}
 
     return train

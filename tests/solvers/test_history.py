@@ -1,7 +1,9 @@
 """history.jsonl: a line per event, cut off where a run goes on."""
 
+import errno
 import json
 import math
+import os
 import time
 
 import pytest
@@ -87,3 +89,57 @@ def test_a_history_that_cannot_be_used(path):
     path.mkdir()
     with pytest.raises(FileError, match=r"history.jsonl' cannot be read or written: .* use another folder"):
         History(path, 0)
+
+
+def test_lines_that_break_json_are_named_and_dropped(written, messages):
+    with open(written, "ab") as file:
+        file.write(
+            b"[" * 100_000 + b"\n" + b'{"iteration": ' + b"9" * 5_000 + b"}\n" + b'{"iteration": true}\n\x00\xff\n'
+        )
+    History(written, 6).close()
+    assert iterations(written) == [2, 4, 6]
+    assert messages() == [f"'{written}', line {n} is incomplete and is dropped." for n in (4, 5, 6, 7)]
+
+
+@pytest.mark.parametrize("taken", [0, 1, 20])
+@pytest.mark.parametrize("tidies", [True, False])
+def test_a_line_that_is_half_written_is_taken_back_and_written_later(path, monkeypatch, taken, tidies):
+    """The system takes some bytes and has no space for more; then it does not even let the file be cut."""
+    history, event = History(path, 0), {"event": "x", "iteration": 1}
+    history.write(event)
+    before = path.read_bytes()
+    write, left = os.write, [taken, None]
+
+    def full(descriptor, data):
+        if (free := left.pop(0) if left else None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data[:free]) if free else full(descriptor, data)
+
+    def refuse(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        if not tidies:
+            patch.setattr(os, "ftruncate", refuse)
+        for iteration in (2, 3):
+            with pytest.raises(FileError, match=r"history.jsonl' cannot be read or written: .*(No space|Input)"):
+                history.write(event | {"iteration": iteration})
+    assert path.read_bytes()[: len(before)] == before
+    assert len(path.read_bytes()) == len(before) + (0 if tidies else taken)
+    history.write(event | {"iteration": 4})
+    history.close()
+    assert iterations(path) == [1, 2, 3, 4]
+
+
+def test_rewriting_that_fails_leaves_the_history_as_it_was(written, monkeypatch):
+    before = written.read_bytes()
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(FileError, match=r"history.jsonl' \(\d+ bytes\) cannot be written: No space left on device"):
+        History(written, 4)
+    assert written.read_bytes() == before
+    assert os.listdir(written.parent) == ["history.jsonl"]

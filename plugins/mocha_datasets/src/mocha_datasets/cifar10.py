@@ -1,13 +1,15 @@
 """CIFAR-10 from its binary version: records of a label and a 32 x 32 picture, planes of red, green, blue."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
+from mocha_hdf5.writer import write_rows
 from numpy.typing import NDArray
 
 from mocha_core.errors import FileError
+from mocha_core.files import open_regular
 
 from .dataset import Dataset
 from .split import SPLIT_FILES, Split, check_labels
@@ -41,8 +43,7 @@ class CIFAR10(Dataset):
         train, test = self._read(folder, _TRAIN), self._read(folder, _TEST)
         mean = (train.images.sum(axis=0, dtype=np.int64) / len(train.images)).astype(np.float32)
         with publishing(target, names) as scratch:
-            with h5py.File(scratch / "mean.hdf5", "w") as file:
-                file["mean"] = mean[np.newaxis]
+            write_rows(scratch / "mean.hdf5", mean=((1, *mean.shape), [mean[np.newaxis]]))
             train.write(scratch / "train.hdf5", mean=mean)
             test.write(scratch / "test.hdf5", mean=mean)
         return [target / name for name in names]
@@ -69,7 +70,7 @@ def _read_records(paths: Sequence[Path]) -> NDArray[np.uint8]:
     start = 0
     for path, count in zip(paths, counts, strict=True):
         rows = records[start : start + count]
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             if stream.readinto(rows.data) != rows.nbytes:
                 raise FileError(f"{path}: became shorter while it was read. Convert again")
         check_labels(path, rows[:, 0], 10)
@@ -78,7 +79,8 @@ def _read_records(paths: Sequence[Path]) -> NDArray[np.uint8]:
 
 
 def _count(path: Path) -> int:
-    size = path.stat().st_size
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
     if size == 0 or size % _RECORD or size > _MAX_BYTES:
         raise FileError(
             f"{path}: has {size} bytes, expected a multiple of {_RECORD} (a label and 3 x 32 x 32 pixels), "

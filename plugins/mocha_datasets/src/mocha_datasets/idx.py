@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mocha_core.errors import FileError
+from mocha_core.files import open_regular
 
 MAX_BYTES = 1 << 30
 """No file of this family comes near; a compressed file that grows beyond it is not one."""
@@ -39,7 +40,7 @@ def read_idx(path: Path, sample: tuple[int, ...]) -> NDArray[np.uint8]:
     Raises `FileError` when the file is anything but N >= 1 samples of that shape.
     """
     try:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             # Looked at, not trusted to the name: browsers like to unpack a download and keep its `.gz`.
             if raw.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.GzipFile(fileobj=raw) as unpacked:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
+from mocha_hdf5.writer import write_rows
 from numpy.typing import NDArray
 
 from mocha_core.errors import DataError
@@ -34,12 +34,10 @@ class Split:
 
         `data`: (N, C, H, W) float32, `(images - mean) * scale`; `label`: (N, 1) float32.
         """
-        with h5py.File(path, "w") as file:
-            data = file.create_dataset("data", self.images.shape, np.float32)
-            for start in range(0, len(self.images), _CHUNK):
-                rows = slice(start, start + _CHUNK)
-                data[rows] = (self.images[rows].astype(np.float32) - mean) * scale
-            file["label"] = self.labels.astype(np.float32)[:, np.newaxis]
+        starts = range(0, len(self.images), _CHUNK)
+        blocks = ((self.images[at : at + _CHUNK].astype(np.float32) - mean) * scale for at in starts)
+        label = self.labels.astype(np.float32)[:, np.newaxis]
+        write_rows(path, data=(self.images.shape, blocks), label=(label.shape, [label]))
         path.with_suffix(".txt").write_text(f"{path.name}\n", encoding="utf-8")
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
 
-from mocha_core.errors import FileError, SnapshotError
-from mocha_core.files import replacing
+from mocha_core.errors import SnapshotError
+from mocha_core.files import write_file
 from mocha_core.formats import Format
 from mocha_core.snapshot import Snapshot
-from mocha_hdf5 import seal
-from mocha_hdf5.reader import Reader
+from mocha_hdf5 import seal, writer
+from mocha_hdf5.contents import Contents, Disk
+from mocha_hdf5.reader import Reader, Tables
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from mocha_core.formats import StoredArray
 
-#: The facts of a snapshot, as UTF-8 JSON in a dataset of bytes.
-FACTS = "facts"
+#: The facts of a snapshot, as UTF-8 JSON in a dataset of bytes; and the names of its arrays, likewise.
+FACTS, NAMES = "facts", "names"
+#: More bytes are not parsed.
+MOST_TEXT = 2**24
 
 
 class HDF5Format(Format):
@@ -31,49 +34,61 @@ class HDF5Format(Format):
     (HDF5's user block, which other tools skip) are a seal over the rest.
     """
 
-    def save_network(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-        _write(path, arrays, sealed=False)
+    def save_network(self, path: Path, arrays: Mapping[str, StoredArray]) -> None:
+        write_file(path, writer.image(path, arrays))
 
-    def load_network(self, path: Path) -> dict[str, NDArray[Any]]:
-        """Also loads the parameters of a snapshot."""
-        if seal.is_sealed(path):
-            return self.load_snapshot(path).parameters
-        with Reader(path) as reader:
-            return reader.arrays()
+    @contextmanager
+    def open_network(self, path: Path) -> Iterator[Mapping[str, StoredArray]]:
+        """Also opens the parameters of a snapshot."""
+        with closing(Disk(path)) as contents:
+            if seal.is_sealed(contents):
+                with _opened(contents) as snapshot:
+                    yield snapshot.parameters
+            else:
+                with Reader(contents) as reader:
+                    yield Tables(reader)
 
     def save_snapshot(self, path: Path, snapshot: Snapshot) -> None:
-        facts = json.dumps(snapshot.facts, sort_keys=True).encode()
-        arrays = {f"parameters/{key}": array for key, array in snapshot.parameters.items()}
+        names = {"parameters": sorted(snapshot.parameters), "slots": sorted(snapshot.slots)}
+        texts = {FACTS: snapshot.facts, NAMES: names}
+        arrays: dict[str, StoredArray] = {
+            name: np.frombuffer(json.dumps(text, sort_keys=True).encode(), np.uint8) for name, text in texts.items()
+        }
+        arrays |= {f"parameters/{key}": array for key, array in snapshot.parameters.items()}
         arrays |= {f"slots/{key}": array for key, array in snapshot.slots.items()}
-        _write(path, {FACTS: np.frombuffer(facts, np.uint8), **arrays}, sealed=True)
+        rest = writer.image(path, arrays, seal.SIZE)[seal.SIZE :]
+        write_file(path, seal.of(rest), rest)
 
-    def load_snapshot(self, path: Path) -> Snapshot:
-        seal.check(path)
-        with Reader(path) as reader:
-            arrays = reader.arrays()
-        try:
-            facts = json.loads(arrays.pop(FACTS).tobytes())
-        except (KeyError, ValueError) as error:
-            raise SnapshotError(f"'{path}' has no facts of a training run. Delete it.") from error
-        groups: dict[str, dict[str, NDArray[Any]]] = {"parameters": {}, "slots": {}}
-        for name, array in arrays.items():
-            group, _, key = name.partition("/")
-            groups.setdefault(group, {})[key] = array
-        return Snapshot(groups["parameters"], groups["slots"], facts)
+    @contextmanager
+    def open_snapshot(self, path: Path) -> Iterator[Snapshot]:
+        if not path.exists():
+            raise SnapshotError(f"'{path}' does not exist.")
+        with closing(Disk(path)) as contents, _opened(contents) as snapshot:
+            yield snapshot
 
 
-def _write(path: Path, arrays: Mapping[str, NDArray[Any]], sealed: bool) -> None:
-    """Write arrays by name, so that equal arrays give equal bytes."""
-    for name in arrays:
-        if any(part in ("", ".") for part in name.split("/")) or "\0" in name:
-            raise FileError(f"'{path}': HDF5 has no dataset named '{name}'. Rename the layer.")
-    user_block = seal.SIZE if sealed else 0
-    with replacing(path) as temporary:
-        try:
-            with h5py.File(temporary, "w", libver=("earliest", "v110"), userblock_size=user_block) as file:
-                for name in sorted(arrays):
-                    file.create_dataset(name, data=arrays[name], track_times=False)
-        except (ValueError, RuntimeError, TypeError) as error:
-            raise FileError(f"'{path}' cannot be written: {error}. Rename the layers.") from error
-        if sealed:
-            seal.put(temporary)
+@contextmanager
+def _opened(contents: Contents) -> Iterator[Snapshot]:
+    with Reader(seal.verified(contents)) as reader:
+        names = _text(reader, NAMES)
+        parameters, slots = (_strings(reader, names.get(group)) for group in ("parameters", "slots"))
+        yield Snapshot(Tables(reader, "parameters/", parameters), Tables(reader, "slots/", slots), _text(reader, FACTS))
+
+
+def _text(reader: Reader, name: str) -> dict[str, Any]:
+    try:
+        table = reader.table(name)
+        if table.dtype != np.uint8 or table.nbytes > MOST_TEXT:
+            raise ValueError
+        value = json.loads(table.read().tobytes())
+        if not isinstance(value, dict):
+            raise ValueError
+    except (KeyError, ValueError, RecursionError) as error:
+        raise SnapshotError(f"'{reader.path}' has no {name} of a training run. Delete it.") from error
+    return value
+
+
+def _strings(reader: Reader, names: object) -> list[str]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SnapshotError(f"'{reader.path}' does not say which arrays it holds. Delete it.")
+    return names

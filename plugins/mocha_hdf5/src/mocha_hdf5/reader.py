@@ -2,85 +2,110 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from math import prod
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import h5py  # type: ignore[import-untyped]
 
-from mocha_core.errors import FileError, MochaError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from mocha_core.errors import FileError
+from mocha_hdf5.contents import Contents, Stream
+from mocha_hdf5.failures import failures
+from mocha_hdf5.table import Table
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-#: Bytes of decompressed chunks that HDF5 keeps for each dataset.
-CHUNK_CACHE = 32 * 2**20
-#: More than any filter of HDF5 compresses; deflate reaches 1032.
-HIGHEST_RATIO = 1100
+#: Names in a listing; what has more is no file of ours.
+MOST_NAMES = 10_000
+#: Groups in groups, likewise.
+MOST_DEEP = 16
 
 
 class Reader:
     """An HDF5 file opened for reading: numeric datasets that are inside the file, and nothing else.
 
+    The HDF5 library parses the structure. It reads through `contents`, so that it opens no file, and it neither
+    reads nor decompresses what datasets hold: `Table` does.
+
     Args:
-        path: the file.
+        contents: the file's bytes; closed with the reader.
 
     Raises:
-        FileError: the file is missing, no HDF5 file, or damaged.
+        FileError: it is no HDF5 file, or damaged.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with _failures(path, "cannot be opened"):
-            _check_signature(path)
-            self._file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE)
+    def __init__(self, contents: Contents) -> None:
+        self.path = contents.path
+        self._contents = contents
+        try:
+            _check_signature(contents)
+            with failures(f"'{self.path}': cannot be opened"):
+                self._file = h5py.File(Stream(contents), "r", rdcc_nbytes=0)
+        except BaseException:
+            contents.close()
+            raise
 
     def names(self) -> list[str]:
-        """The numeric datasets, those in groups as `group/name`."""
-        found = []
-
-        def visit(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset) and _numeric(item.dtype):
-                found.append(name)
-
-        with _failures(self.path, "cannot be listed"):
-            self._file.visititems(visit)
+        """The datasets, those in groups as `group/name`; links are not followed."""
+        found: list[str] = []
+        self._contents.check_open()
+        with failures(f"'{self.path}': cannot be listed"):
+            self._walk(self._file.id, [], found, {_address(self._file.id)})
         return found
 
+    def _walk(self, place: Any, path: list[str], found: list[str], seen: set[int]) -> None:
+        keys: list[bytes] = []
+        place.links.iterate(keys.append)
+        for key in keys:
+            if place.links.get_info(key).type != h5py.h5l.TYPE_HARD or len(found) >= MOST_NAMES:
+                continue
+            below, kind = [*path, key.decode("utf-8", "surrogateescape")], h5py.h5o.get_info(place, key).type
+            if kind == h5py.h5o.TYPE_DATASET:
+                found.append("/".join(below))
+            elif kind == h5py.h5o.TYPE_GROUP and len(below) <= MOST_DEEP:
+                group = h5py.h5g.open(place, key)
+                if (address := _address(group)) not in seen:
+                    seen.add(address)
+                    self._walk(group, below, found, seen)
+
     def table(self, name: str) -> Table:
-        """A dataset.
+        """A dataset; nothing of it is read yet.
 
         Raises:
-            FileError: there is none of this name, or it is not numeric, or not in this file.
+            KeyError: there is none of this name.
+            FileError: it is not numeric, or not in this file.
         """
-        with _failures(self.path, f"dataset '{name}' cannot be opened"):
-            item = self._inside(name)
-            if not isinstance(item, h5py.Dataset):
-                raise FileError(f"'{self.path}' has no dataset '{name}'. It has: {', '.join(self.names()) or 'none'}.")
-            return Table(self.path, name, item)
+        self._contents.check_open()
+        with failures(f"'{self.path}', dataset '{name}' cannot be opened"):
+            if (dataset := self._open(name, h5py.h5o.TYPE_DATASET, "a dataset")) is not None:
+                return Table(self._contents, name, dataset)
+        raise KeyError(name)
 
-    def _inside(self, name: str) -> Any:
-        """The object of that path, unless a soft or external link is on the way."""
-        item = self._file
-        for part in name.split("/"):
-            if not isinstance(item, h5py.Group) or not isinstance(item.get(part, getlink=True), h5py.HardLink):
+    def _open(self, name: str, kind: int, expected: str) -> Any:
+        """The object of that path; None if there is none."""
+        place, parts = self._file.id, name.split("/")
+        for depth, part in enumerate(parts, start=1):
+            key, last = part.encode("utf-8", "surrogateescape"), depth == len(parts)
+            if part in ("", ".") or "\0" in part or not place.links.exists(key):
                 return None
-            item = item[part]
-        return item
+            link = place.links.get_info(key).type
+            if link != h5py.h5l.TYPE_HARD:
+                raise self._unexpected(parts[:depth], _named(link), "no link")
+            found, wanted = h5py.h5o.get_info(place, key).type, kind if last else h5py.h5o.TYPE_GROUP
+            if found != wanted:
+                raise self._unexpected(parts[:depth], _OBJECTS.get(found, "something"), expected if last else "a group")
+            place = h5py.h5d.open(place, key) if wanted == h5py.h5o.TYPE_DATASET else h5py.h5g.open(place, key)
+        return place
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The contents of all numeric datasets by name."""
-        return {name: self.table(name).read() for name in self.names()}
+    def _unexpected(self, parts: list[str], found: str, expected: str) -> FileError:
+        return FileError(
+            f"'{self.path}': expected {expected} at '{'/'.join(parts)}', found {found}. Only numbers that are inside "
+            "the file are read: copy them to that place."
+        )
 
     def close(self) -> None:
         """Close the file; its tables cannot be read any more."""
         self._file.close()
+        self._contents.close()
 
     def __enter__(self) -> Self:
         return self
@@ -91,75 +116,60 @@ class Reader:
         self.close()
 
 
-class Table:
-    """A numeric dataset of an open file.
+def _named(link: int) -> str:
+    kinds = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
+    return kinds.get(link, "a link of an unknown kind")
 
-    Attributes:
-        shape: its axes, samples first.
-        dtype: of its elements.
-        nbytes: of the contents in memory.
-        chunk_bytes: of one chunk in memory; 0 if the dataset is stored in one piece.
+
+def _address(group: Any) -> int:
+    address: int = h5py.h5o.get_info(group).addr
+    return address
+
+
+_OBJECTS = {
+    h5py.h5o.TYPE_GROUP: "a group",
+    h5py.h5o.TYPE_DATASET: "a dataset",
+    h5py.h5o.TYPE_NAMED_DATATYPE: "a committed datatype",
+}
+
+
+class Tables(Mapping[str, Table]):
+    """Datasets of an open file, by name. Each is opened when it is looked up.
+
+    Args:
+        reader: the file.
+        group: where they are; `group/` comes before their names.
+        names: theirs; by default what the file has.
     """
 
-    def __init__(self, path: Path, name: str, dataset: Any) -> None:
-        self.path = path
-        self.where = f"dataset '{name}'"
-        self.shape: tuple[int, ...] = dataset.shape or ()
-        self.dtype: np.dtype[Any] = dataset.dtype
-        self.nbytes = prod(self.shape) * self.dtype.itemsize
-        self.chunk_bytes = prod(dataset.chunks) * self.dtype.itemsize if dataset.chunks else 0
-        self._dataset = dataset
-        self._descriptor: int = dataset.file.id.get_vfd_handle()
-        self._file_bytes = os.fstat(self._descriptor).st_size
-        if dataset.shape is None or not _numeric(dataset.dtype):
-            raise self._refused(f"expected integers or floating-point numbers, found {dataset.dtype}")
-        if dataset.is_virtual or dataset.external:
-            raise self._refused("its contents are in other files, and only what is inside a file is read")
-        stored = dataset.id.get_storage_size()
-        if self.nbytes > stored * (HIGHEST_RATIO if self.chunk_bytes else 1):
-            raise self._refused(f"{self.dtype}{list(self.shape)} takes {self.nbytes} bytes, the file holds {stored}")
+    def __init__(self, reader: Reader, group: str = "", names: list[str] | None = None) -> None:
+        self._reader = reader
+        self._group = group
+        self._names = names
 
-    def _refused(self, reason: str) -> FileError:
-        return FileError(f"'{self.path}', {self.where}: {reason}. Write the dataset again, as plain numbers.")
+    def __getitem__(self, name: str) -> Table:
+        return self._reader.table(self._group + name)
 
-    def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Rows from `start` to before `stop`, or all.
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._listed())
 
-        Raises:
-            FileError: the file is damaged, or needs a filter that is not installed.
-        """
-        with _failures(self.path, f"{self.where} cannot be read"):
-            rows: NDArray[Any] = self._dataset[start:stop] if self.shape else self._dataset[()]
-        if os.fstat(self._descriptor).st_size < self._file_bytes:  # HDF5 reads zeros where the file has ended
-            raise self._refused("the file became shorter while it was in use")
-        return rows
+    def __contains__(self, name: object) -> bool:
+        return name in self._listed()
+
+    def __len__(self) -> int:
+        return len(self._listed())
+
+    def _listed(self) -> list[str]:
+        if self._names is None:
+            self._names = self._reader.names()
+        return self._names
 
 
-def _numeric(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "fiu"
-
-
-def _check_signature(path: Path) -> None:
+def _check_signature(contents: Contents) -> None:
     """HDF5 looks for its signature at 0, 512, 1024, 2048, ..."""
-    with open(path, "rb") as file:
-        size, offset = path.stat().st_size, 0
-        while offset < size:
-            file.seek(offset)
-            if file.read(len(SIGNATURE)) == SIGNATURE:
-                return
-            offset = max(512, offset * 2)
-    raise FileError(f"'{path}' is not an HDF5 file.")
-
-
-@contextmanager
-def _failures(path: Path, what: str) -> Iterator[None]:
-    try:
-        yield
-    except MochaError:
-        raise
-    except FileNotFoundError as error:
-        raise FileError(f"'{path}' does not exist.") from error
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError) as error:
-        raise FileError(
-            f"'{path}': {what}: {error}. The file is damaged, or of a kind that the HDF5 library here does not read."
-        ) from error
+    offset = 0
+    while offset + len(SIGNATURE) <= contents.size:
+        if contents.read(offset, len(SIGNATURE)) == SIGNATURE:
+            return
+        offset = max(512, offset * 2)
+    raise FileError(f"'{contents.path}' is not an HDF5 file.")

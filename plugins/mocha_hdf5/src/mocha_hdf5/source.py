@@ -11,7 +11,10 @@ import numpy as np
 from mocha_core.errors import FileError
 from mocha_core.source import Source
 from mocha_core.value import Spec
-from mocha_hdf5.reader import CHUNK_CACHE, Reader, Table
+from mocha_hdf5.contents import Disk
+from mocha_hdf5.layouts import CHUNK_CACHE
+from mocha_hdf5.reader import Reader
+from mocha_hdf5.table import Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,15 +28,22 @@ class Shard:
 
     def __init__(self, path: Path, tops: Sequence[str]) -> None:
         self.path = path
-        self._reader = Reader(path)
+        self._reader = Reader(Disk(path))
         self._resident: list[NDArray[Any]] = []
         try:
-            self.tables = [self._reader.table(top) for top in tops]
+            self.tables = [self._table(top) for top in tops]
             self._check(tops)
         except BaseException:
             self._reader.close()
             raise
         self.rows = self.tables[0].shape[0]
+
+    def _table(self, top: str) -> Table:
+        try:
+            return self._reader.table(top)
+        except KeyError:
+            names = ", ".join(sorted(self._reader.names())[:20]) or "none"
+            raise FileError(f"'{self.path}' has no dataset '{top}'. It has: {names}.") from None
 
     def _check(self, tops: Sequence[str]) -> None:
         for top, table in zip(tops, self.tables, strict=True):
@@ -96,8 +106,9 @@ class HDF5Source(Source):
         self.specs = tuple(Spec(table.shape[1:], table.dtype.name) for table in self._shards[0].tables)
         self._ends = np.cumsum([shard.rows for shard in self._shards])
         self.rows = int(self._ends[-1])
-        scattered = seed is not None or max(table.chunk_bytes for table in tables) > CHUNK_CACHE
-        self._keep = scattered and sum(table.nbytes for table in tables) <= RESIDENT
+        scattered = seed is not None or max(table.band_bytes for table in tables) > CHUNK_CACHE
+        small = sum(table.nbytes for table in tables) <= RESIDENT
+        self._keep = scattered and small and all(table.keepable for table in tables)
 
     def _check_like_first(self, tops: Sequence[str], shard: Shard) -> None:
         first = self._shards[0]

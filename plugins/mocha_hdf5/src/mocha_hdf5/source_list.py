@@ -7,7 +7,10 @@ from os import PathLike
 from pathlib import Path
 
 from mocha_core.errors import FileError
+from mocha_core.files import open_regular
 
+#: Bytes of a list.
+LONGEST = 2**24
 WAY_OUT = "Write a text file with the path of one HDF5 file on each line."
 
 
@@ -19,13 +22,17 @@ def read_source_list(source: str | PathLike[str]) -> list[Path]:
     """
     path = Path(source)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise FileError(f"Source list '{path}' does not exist. {WAY_OUT}") from error
+        with open_regular(path) as file:
+            content = file.read(LONGEST + 1)
+        lines = content.decode("utf-8-sig").splitlines()
+    except FileError as error:
+        raise FileError(f"Source list {error} {WAY_OUT}") from error
     except UnicodeDecodeError as error:
         raise FileError(f"Source list '{path}' is not a text file. {WAY_OUT}") from error
     except OSError as error:
         raise FileError(f"Source list '{path}' cannot be read: {error}. {WAY_OUT}") from error
+    if len(content) > LONGEST:
+        raise FileError(f"Source list '{path}' has more than {LONGEST} bytes, which is no list of files. {WAY_OUT}")
     files = [_find(path, line.strip()) for line in lines if line.strip()]
     if not files:
         raise FileError(f"Source list '{path}' is empty. {WAY_OUT}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from mocha_core.errors import FileError
-from mocha_core.files import replacing
+from mocha_core.files import write_all, write_file
 from mocha_core.log import logger
 
 
@@ -30,35 +32,65 @@ class History:
 
     def __init__(self, path: Path, iteration: int) -> None:
         self.path = path
+        self._waiting = b""
+        self._torn = False
         self._keep_until(iteration)
         try:
-            self._file: TextIO = open(path, "a", encoding="utf-8")  # noqa: SIM115
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+            self._size = os.fstat(self._descriptor).st_size
         except OSError as error:
             raise self._failed(error) from error
 
     def write(self, event: dict[str, Any]) -> None:
-        """Append an event; it has left the process when this returns."""
+        """Append an event; it has left the process when this returns.
+
+        Raises:
+            FileError: it cannot be written; it waits for the next one, and the file has whole lines only.
+        """
         facts = {"event": event["event"], "iteration": event["iteration"], "time": round(time.time(), 3)}
-        line = json.dumps(_finite(facts | event), allow_nan=False)
-        try:
-            self._file.write(line + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise self._failed(error) from error
+        self._waiting += json.dumps(_finite(facts | event), allow_nan=False).encode() + b"\n"
+        self._write_waiting()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file.
+
+        Raises:
+            FileError: events were waiting, and still cannot be written.
+        """
+        try:
+            if self._waiting:
+                self._write_waiting()
+        finally:
+            os.close(self._descriptor)
+
+    def _write_waiting(self) -> None:
+        try:
+            self._cut()
+            self._torn = True
+            write_all(self._descriptor, self._waiting)
+            self._torn = False
+        except OSError as error:
+            with suppress(OSError):
+                self._cut()
+            raise self._failed(error) from error
+        self._size += len(self._waiting)
+        self._waiting = b""
+
+    def _cut(self) -> None:
+        """Take back a line that was half written."""
+        if self._torn:
+            os.ftruncate(self._descriptor, self._size)
+            self._torn = False
 
     def _keep_until(self, iteration: int) -> None:
         try:
-            text = self.path.read_text(encoding="utf-8", errors="replace")
+            content = self.path.read_bytes()
         except FileNotFoundError:
             return
         except OSError as error:
             raise self._failed(error) from error
         kept, dropped = [], 0
-        for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        for number, line in enumerate(content.splitlines(keepends=True), start=1):
             at = _iteration(line)
             if at is None:
                 logger.warning("'%s', line %d is incomplete and is dropped.", self.path, number)
@@ -68,24 +100,23 @@ class History:
                 dropped += 1
         if dropped:
             logger.info("Dropping %d events after iteration %d from %s", dropped, iteration, self.path)
-        if (content := "".join(kept)) != text:
-            with replacing(self.path) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+        if len(kept_content := b"".join(kept)) != len(content):
+            write_file(self.path, kept_content)
 
     def _failed(self, error: OSError) -> FileError:
         return FileError(f"'{self.path}' cannot be read or written: {error}. Check the file, or use another folder.")
 
 
-def _iteration(line: str) -> int | None:
+def _iteration(line: bytes) -> int | None:
     """The iteration of a complete line."""
-    if not line.endswith("\n"):
+    if not line.endswith(b"\n"):
         return None
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     iteration = event.get("iteration") if isinstance(event, dict) else None
-    return iteration if isinstance(iteration, int) else None
+    return iteration if type(iteration) is int else None
 
 
 def _finite(value: Any) -> Any:

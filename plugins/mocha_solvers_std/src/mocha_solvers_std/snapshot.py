@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+from mocha_core import checks
 from mocha_core.coffee_break import CoffeeBreak
 from mocha_core.errors import ConfigurationError, FileError, SnapshotError
-from mocha_core.files import remove_leftovers
 from mocha_core.formats import format_of
 from mocha_core.log import logger
 from mocha_core.snapshot import capture, restore
 from mocha_solvers_std.history import History
+from mocha_solvers_std.manifest import Entry
+from mocha_solvers_std.run_folder import HISTORY, RunFolder
 
 if TYPE_CHECKING:
     from mocha_core.net import Net
@@ -24,90 +25,140 @@ class Snapshot(CoffeeBreak):
     """Saves the run to `snapshot-000500.hdf5` and the like, and what is published to `history.jsonl`.
 
     At iteration 0 nothing is saved: nothing has been learned. A run that is told to stop is saved where it stops.
-    A run that was stopped and loaded again is the uninterrupted run, bit for bit.
+    A run that was stopped and loaded again is the uninterrupted run, bit for bit. `manifest.json` says which run the
+    snapshots are of.
 
     Args:
-        directory: where the files go; it is created if need be.
-        auto_load: at the beginning of a run, load the newest snapshot there. Broken ones are named and
+        directory: where the files go; it is created if need be, and belongs to this process while it trains.
+        auto_load: at the beginning of a run, load the newest complete snapshot there. Broken ones are named and
             skipped.
-        also_load_solver_state: without it, only the parameters are loaded and the run begins at iteration 0.
+        also_load_solver_state: without it, only the parameters are loaded and a new run begins at iteration 0.
+        keep: how many of the run's snapshots to keep; the oldest are deleted when a newer one is complete. None
+            keeps all.
+        on_error: when something cannot be written during the training, such as because the disk is full: "warn" and
+            try again at the next break, or "stop" with the error. The snapshot before is intact in both cases.
 
     Raises:
-        FileError: the directory cannot be used.
-        SnapshotError: the newest complete snapshot is of another net or another kind of solver.
+        FileError: the directory cannot be used, or another process uses it.
+        SnapshotError: the newest complete snapshot is of another net or another kind of solver; or there are
+            snapshots, and none is complete: a run does not begin anew in silence.
     """
 
     def __init__(
-        self, directory: str | PathLike[str], auto_load: bool = True, also_load_solver_state: bool = True
+        self,
+        directory: str | PathLike[str],
+        auto_load: bool = True,
+        also_load_solver_state: bool = True,
+        keep: int | None = None,
+        on_error: Literal["warn", "stop"] = "warn",
     ) -> None:
         if not isinstance(directory, (str, PathLike)) or not str(directory):
             raise ConfigurationError(
                 f"Snapshot: expected directory to be a path such as 'snapshots', received {directory!r}."
             )
+        if on_error not in ("warn", "stop"):
+            raise ConfigurationError(f"Snapshot: expected on_error to be 'warn' or 'stop', received {on_error!r}.")
         self.directory = Path(directory)
         self.auto_load = auto_load
         self.also_load_solver_state = also_load_solver_state
-        self._history: History | None = None
+        self.keep = None if keep is None else checks.integer("Snapshot", "keep", keep)
+        self.on_error = on_error
+        self._run: str | None = None
         self._latest: int | None = None
+        self._folder: RunFolder | None = None
+        self._history: History | None = None
+        self._history_fails = False
 
     def init(self, solver: Solver, net: Net) -> None:
         self._latest = None
-        format_of(self._path(0))  # where none is installed, better fail now than after hours
-        self._open_directory()
-        if self.auto_load and solver.state.iteration == 0:
-            self._load_newest(solver, net)
-        self._history = History(self.directory / "history.jsonl", solver.state.iteration)
-        solver.listeners.append(self._history.write)
+        format_of("snapshot.hdf5")  # where none is installed, better fail now than after hours
+        self._folder = folder = RunFolder(self.directory, self.keep)
+        continued = solver.state.iteration > 0 and folder.found is not None and folder.found.run == self._run
+        loaded = self._load_newest(folder, solver, net) if self.auto_load and solver.state.iteration == 0 else None
+        self._history = History(self.directory / HISTORY, solver.state.iteration)
+        self._history_fails = False
+        if continued or loaded:
+            folder.go_on(solver, net, loaded)
+        else:
+            folder.begin(solver, net)
+        self._run = folder.manifest.run
+        solver.listeners.append(self._write_event)
 
     def enjoy(self, solver: Solver, net: Net) -> None:
         iteration = solver.state.iteration
-        if iteration in (0, self._latest):
+        if self._folder is None or iteration in (0, self._latest):
             return
-        path = self._path(iteration)
-        logger.info("Saving snapshot to %s...", path.name)
-        if path.exists():
-            logger.warning("Overwriting %s...", path)
-        format_of(path).save_snapshot(path, capture(solver, net))
-        self._latest = iteration
+        try:
+            snapshot = capture(solver, net)
+            path = self._folder.save(snapshot)
+            self._latest = iteration
+            self._folder.enter(Entry.of(path, snapshot.facts))
+        except FileError as error:
+            if self.on_error == "stop":
+                raise
+            newest = f"The newest is that of iteration {self._latest}" if self._latest else "There is none yet"
+            done = "is saved, but not listed" if self._latest == iteration else "could not be saved"
+            logger.warning("Iteration %d %s: %s %s.", iteration, done, error, newest)
 
     def stopped(self, solver: Solver, net: Net) -> None:
         self.enjoy(solver, net)
 
     def destroy(self, solver: Solver, net: Net) -> None:
-        if self._history is not None:
-            solver.listeners.remove(self._history.write)
-            self._history.close()
-            self._history = None
-
-    def _open_directory(self) -> None:
+        if self._write_event in solver.listeners:
+            solver.listeners.remove(self._write_event)
         try:
-            if self.directory.is_dir():
-                logger.info("Snapshot directory %s already exists", self.directory)
-                remove_leftovers(self.directory)
-            else:
-                logger.info("Snapshot directory %s does not exist, creating...", self.directory)
-                self.directory.mkdir(parents=True)
-        except OSError as error:
-            raise FileError(
-                f"Snapshot directory '{self.directory}' cannot be used: {error}. Give another one."
-            ) from error
+            if self._history is not None:
+                self._history.close()
+        except FileError as error:
+            if self.on_error == "stop":
+                raise
+            logger.warning("The last events are lost: %s", error)
+        finally:
+            self._history = None
+            if self._folder is not None:
+                self._folder.close()
+                self._folder = None
 
-    def _path(self, iteration: int) -> Path:
-        return self.directory / f"snapshot-{iteration:06d}.hdf5"
-
-    def _load_newest(self, solver: Solver, net: Net) -> None:
-        matches = (re.fullmatch(r"snapshot-(\d+)\.hdf5", path.name) for path in self.directory.iterdir())
-        for iteration in sorted({int(match[1]) for match in matches if match}, reverse=True):
-            path = self._path(iteration)
-            try:
-                snapshot = format_of(path).load_snapshot(path)
-            except SnapshotError as error:
-                logger.warning("Skipping %s: %s", path.name, error)
-                continue
-            logger.info("Auto-loading from the latest snapshot %s...", path)
-            try:
-                restore(snapshot, solver, net, solver_state=self.also_load_solver_state)
-            except SnapshotError as error:
-                raise SnapshotError(f"'{path}': {error}") from error
-            self._latest = solver.state.iteration
+    def _write_event(self, event: dict[str, Any]) -> None:
+        if self._history is None or self._folder is None:
             return
+        try:
+            self._folder.lock.check()
+            self._history.write(event)
+            self._history_fails = False
+        except FileError as error:
+            if self.on_error == "stop":
+                raise
+            if not self._history_fails:  # once until it works again
+                logger.warning("An event waits to be written: %s", error)
+            self._history_fails = True
+
+    def _load_newest(self, folder: RunFolder, solver: Solver, net: Net) -> Entry | None:
+        """The entry of the snapshot with which the run goes on; None if it begins."""
+        broken = [f"{name} is missing, though the manifest lists it." for name in folder.missing()]
+        for reason in broken:
+            logger.warning("%s", reason)
+        for path in folder.snapshots():
+            misfit = None
+            try:
+                with format_of(path).open_snapshot(path) as snapshot:
+                    logger.info("Auto-loading from the latest snapshot %s...", path)
+                    try:
+                        restore(snapshot, solver, net, solver_state=self.also_load_solver_state)
+                    except SnapshotError as error:
+                        misfit = error
+                    facts = snapshot.facts
+            except FileError as error:
+                logger.warning("Skipping %s: %s", path.name, error)
+                broken.append(str(error))
+                continue
+            if misfit is not None:
+                raise SnapshotError(f"'{path}': {misfit}") from misfit
+            self._latest = solver.state.iteration
+            return Entry.of(path, facts) if self.also_load_solver_state else None
+        if broken:
+            raise SnapshotError(
+                f"'{folder.path}' has no snapshot that is complete: {' '.join(broken)} Put a good copy there; or, to "
+                "begin anew, delete them and manifest.json, or use Snapshot(..., auto_load=False)."
+            )
+        return None

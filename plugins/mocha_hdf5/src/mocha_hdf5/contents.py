@@ -1,0 +1,149 @@
+"""Where the bytes of an HDF5 file come from: an open file, or an image of one in memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from io import SEEK_CUR, SEEK_END, SEEK_SET
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mocha_core.errors import FileError
+from mocha_core.files import open_regular
+
+
+class Contents(Protocol):
+    """Bytes at any place.
+
+    Attributes:
+        path: of the file, for errors.
+        size: how many bytes there are.
+    """
+
+    path: Path
+    size: int
+
+    def read(self, offset: int, size: int) -> memoryview:
+        """Exactly so many bytes from there; raises `FileError` where they are not."""
+
+    def check_open(self) -> None:
+        """Raise `FileError` if it was closed."""
+
+    def close(self) -> None:
+        """Nothing can be read any more."""
+
+
+class Disk:
+    """A regular file. Threads and forked processes may read at once: there is no common position.
+
+    Raises:
+        FileError: the file is missing, is no regular file, or cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_regular(path)
+        self._lock = threading.Lock()
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read(self, offset: int, size: int) -> memoryview:
+        self.check_open()
+        if not 0 <= offset <= offset + size <= self.size:
+            raise FileError(
+                f"'{self.path}' is damaged: expected {size} bytes at {offset}, the file has {self.size}. Get it again."
+            )
+        buffer = np.empty(size, np.uint8).data
+        done = 0
+        while done < size:
+            if (n := self._fill(buffer[done:], offset + done)) == 0:
+                raise FileError(f"'{self.path}': the file became shorter while it was in use. Get it again.")
+            done += n
+        return buffer
+
+    def _fill(self, buffer: memoryview, offset: int) -> int:
+        try:
+            if hasattr(os, "preadv"):
+                return os.preadv(self._file.fileno(), [buffer], offset)
+            with self._lock:
+                self._file.seek(offset)
+                return self._file.readinto(buffer)
+        except (OSError, ValueError) as error:
+            raise FileError(f"'{self.path}' cannot be read: {error}. Check the disk.") from error
+
+    def check_open(self) -> None:
+        if self._file.closed:
+            raise _closed(self.path)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Image:
+    """Bytes in memory; what is read are views of them."""
+
+    def __init__(self, path: Path, image: memoryview) -> None:
+        self.path = path
+        self.size = len(image)
+        self._image = image.toreadonly()
+        self._is_open = True
+
+    def read(self, offset: int, size: int) -> memoryview:
+        if not 0 <= offset <= offset + size <= self.size:
+            raise FileError(
+                f"'{self.path}' is damaged: expected {size} bytes at {offset}, the file has {self.size}. Get it again."
+            )
+        return self._image[offset : offset + size]
+
+    def check_open(self) -> None:
+        if not self._is_open:
+            raise _closed(self.path)
+
+    def close(self) -> None:
+        self._is_open = False
+
+
+def _closed(path: Path) -> FileError:
+    return FileError(f"'{path}' was closed, and cannot be read any more. Read while it is open.")
+
+
+class Stream:
+    """Contents as the file object through which the HDF5 library reads: it never opens anything itself."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        """Move; returns the position."""
+        self._position = offset + {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self._contents.size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        """The position."""
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer."""
+        size = len(buffer)
+        buffer[:] = self._contents.read(self._position, size)
+        self._position += size
+        return size
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, all by default."""
+        size = self._contents.size - self._position if size < 0 else size
+        found = bytes(self._contents.read(self._position, size))
+        self._position += size
+        return found
+
+    def write(self, data: bytes) -> int:
+        """Refuse."""
+        raise FileError(f"'{self._contents.path}' was opened for reading, and cannot be written.")
+
+    def truncate(self, size: int) -> None:
+        """Nothing to do: only called for files that were written."""
+
+    def flush(self) -> None:
+        """Nothing to do."""

@@ -1,0 +1,128 @@
+"""`FolderLock`: one owner at a time for a folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import sys
+from contextlib import suppress
+from pathlib import Path
+from weakref import WeakSet
+
+from mocha_core.errors import FileError
+from mocha_core.files import write_all
+from mocha_core.log import logger
+
+#: The file in the folder that is locked. It stays, and says who was the last owner.
+NAME = ".lock"
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, 2**20, os.SEEK_SET)  # a locked byte cannot be read, so it is not one of the text
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class FolderLock:
+    """Holds a folder until `release`, or until the process ends in whatever way.
+
+    The system ties the lock to the open file, so that nothing stale can stay. Children that the process forks
+    do not own it: neither do they keep it when the process dies, nor do they end it when they exit.
+
+    Args:
+        folder: it must exist.
+
+    Raises:
+        FileError: somebody else holds the folder, and who; or it cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._descriptor: int | None = None
+        try:
+            descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                self._acquire(descriptor)
+                os.ftruncate(descriptor, 0)
+                write_all(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except OSError as error:
+            if isinstance(error, FileError):
+                raise
+            raise FileError(
+                f"Folder '{folder}' cannot be written to: {error.strerror or error}. Make it writable, free some "
+                "space, or give another one."
+            ) from error
+        self._descriptor = descriptor
+        _held.add(self)
+
+    def check(self) -> None:
+        """Whether this process is the owner.
+
+        Raises:
+            FileError: it is not: it was forked from the owner, or the lock was released.
+        """
+        if self._descriptor is None:
+            raise FileError(
+                f"Folder '{self.folder}' does not belong to process {os.getpid()}, which was forked from the one that "
+                "trains with it. Train in one process, or give each a folder."
+            )
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        _held.discard(self)
+
+    def _acquire(self, descriptor: int) -> None:
+        try:
+            _lock(descriptor)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                raise FileError(self._in_use(descriptor)) from error
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            logger.warning(
+                "Folder '%s' is on a file system without locks: make sure that no other process uses it.", self.folder
+            )
+
+    def _in_use(self, descriptor: int) -> str:
+        owner = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
+        if owner == f"process {os.getpid()} on {platform.node()}":
+            return (
+                f"Folder '{self.folder}' is in use by another Snapshot of this process ({os.getpid()}). Let one solve "
+                "end before the next begins, or give each a folder."
+            )
+        return (
+            f"Folder '{self.folder}' is in use by {owner}. Wait until it ends, stop it, or give another folder: two "
+            "runs would overwrite each other's snapshots."
+        )
+
+
+#: Locks of this process.
+_held: WeakSet[FolderLock] = WeakSet()
+
+
+def _forget() -> None:
+    """In a forked child: closing its copy of the descriptor leaves the parent's lock alone."""
+    for lock in list(_held):
+        if lock._descriptor is not None:
+            with suppress(OSError):
+                os.close(lock._descriptor)
+            lock._descriptor = None
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,315 @@
+"""The guarded reader: it reads what h5py reads, in every layout, and fails with an error that names the file."""
+
+import os
+import subprocess
+import sys
+import zlib
+
+import h5py
+import numpy as np
+import pytest
+from mocha_hdf5 import filters, layouts
+from mocha_hdf5.contents import Disk
+from mocha_hdf5.reader import MOST_NAMES, Reader
+
+import mocha_core as mocha
+from mocha_core.errors import FileError
+from mocha_core.formats import format_of
+from mocha_core.layers import HDF5DataLayer
+from mocha_core.testing.backends import ReferenceBackend
+from mocha_core.testing.probe import InputLayer
+
+RANDOM = np.random.default_rng(3)
+SMOOTH = np.cumsum(RANDOM.integers(-1, 2, (50, 7, 3)), axis=0).astype("f4")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "x.hdf5"
+
+
+@pytest.fixture
+def opened(path):
+    """A function that writes an array and opens it as a table."""
+    readers = []
+
+    def opened(array, file_options=None, **options):
+        with h5py.File(path, "w", **(file_options or {})) as file:
+            file.create_dataset("x", data=array, **options)
+        readers.append(Reader(Disk(path)))
+        return readers[-1].table("x")
+
+    yield opened
+    for reader in readers:
+        reader.close()
+
+
+LAYOUTS = [
+    {},
+    {"chunks": True},
+    {"chunks": (50, 7, 3)},
+    {"chunks": (4, 7, 3)},
+    {"chunks": (3, 2, 2)},
+    {"chunks": (7, 5, 1), "compression": "gzip"},
+    {"chunks": (7, 5, 1), "compression": "gzip", "shuffle": True},
+    {"chunks": (7, 5, 1), "compression": "gzip", "shuffle": True, "fletcher32": True},
+    {"chunks": (5, 3, 3), "compression": "lzf"},
+    {"chunks": (5, 3, 3), "compression": "lzf", "shuffle": True, "fletcher32": True},
+    {"chunks": (5, 3, 1), "fletcher32": True},
+    {"chunks": (5, 3, 1), "shuffle": True},
+    {"chunks": (60, 7, 3), "maxshape": (None, 7, 3), "compression": "gzip"},
+    {"chunks": (6, 7, 3), "maxshape": (None, None, 3)},
+]
+
+
+@pytest.mark.parametrize("file_options", [{}, {"libver": "latest"}, {"userblock_size": 1024}], ids=str)
+@pytest.mark.parametrize("dtype", ["f4", ">i2", "u1"])
+@pytest.mark.parametrize("options", LAYOUTS, ids=str)
+def test_every_layout_reads_as_h5py_reads_it(opened, options, dtype, file_options):
+    array = np.abs(SMOOTH).astype(dtype)
+    table = opened(array, file_options, **options)
+    assert (table.shape, table.dtype, table.nbytes) == (array.shape, array.dtype, array.nbytes)
+    np.testing.assert_array_equal(np.asarray(table), array)
+    for start, stop in [(0, 1), (3, 9), (49, 50), (10, 10), (40, 60), (13, 14)]:
+        np.testing.assert_array_equal(table.read(start, stop), array[start:stop])
+
+
+@pytest.mark.parametrize("array", [np.float32(3), np.arange(5), np.zeros((0, 3)), np.zeros((3, 0, 2))], ids=str)
+def test_scalars_and_nothing(opened, array):
+    np.testing.assert_array_equal(np.asarray(opened(array)), array)
+
+
+def test_compact_datasets(path):
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.COMPACT)
+    with h5py.File(path, "w") as file:
+        space = h5py.h5s.create_simple((4, 3))
+        h5py.h5d.create(file.id, b"x", h5py.h5t.STD_I16BE, space, properties).write(
+            h5py.h5s.ALL, h5py.h5s.ALL, np.arange(12, dtype=">i2").reshape(4, 3)
+        )
+    with Reader(Disk(path)) as reader:
+        assert reader.table("x").read(1, 3).tolist() == [[3, 4, 5], [6, 7, 8]]
+
+
+@pytest.mark.parametrize("kind", ["zeros", "noise", "text", "runs"])
+@pytest.mark.parametrize("size", [1, 2, 3, 31, 32, 33, 263, 264, 8191, 8192, 8193, 70_001])
+def test_lzf_is_that_of_h5py(path, kind, size):
+    array = {
+        "zeros": np.zeros(size, "u1"),
+        "noise": RANDOM.integers(0, 256, size).astype("u1"),
+        "text": np.frombuffer(b"the quick brown fox " * (size // 20 + 1), "u1")[:size],
+        "runs": np.repeat(RANDOM.integers(0, 9, size // 50 + 1), 50)[:size].astype("u1"),
+    }[kind]
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=array, chunks=(size,), compression="lzf")
+    with Reader(Disk(path)) as reader:
+        np.testing.assert_array_equal(reader.table("x"), array)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000, 2**17 + 1])
+@pytest.mark.parametrize("value", [0, 255, None])
+def test_checksums_are_those_of_the_library(path, size, value):
+    array = RANDOM.integers(0, 256, size).astype("u1") if value is None else np.full(size, value, "u1")
+    with h5py.File(path, "w") as file:
+        dataset = file.create_dataset("x", data=array, chunks=(size,), fletcher32=True)
+        raw = bytearray(dataset.id.read_direct_chunk((0,))[1])
+    with Reader(Disk(path)) as reader:
+        np.testing.assert_array_equal(reader.table("x"), array)
+    raw[size // 2] ^= 1
+    with h5py.File(path, "a") as file:
+        file["x"].id.write_direct_chunk((0,), bytes(raw))
+    with Reader(Disk(path)) as reader, pytest.raises(FileError, match="do not match their checksum"):
+        reader.table("x").read()
+
+
+def test_chunks_that_skipped_a_filter(path):
+    rows = [np.arange(4, dtype="f4") + start for start in (0, 10, 20)]
+    with h5py.File(path, "w") as file:
+        dataset = file.create_dataset("x", (12,), "f4", chunks=(4,), compression="gzip", shuffle=True)
+        dataset.id.write_direct_chunk((0,), rows[0].tobytes(), filter_mask=0b11)
+        dataset.id.write_direct_chunk((4,), zlib.compress(rows[1].tobytes()), filter_mask=0b01)
+        dataset[8:] = rows[2]
+        expected = dataset[:]
+    with Reader(Disk(path)) as reader:
+        np.testing.assert_array_equal(reader.table("x"), expected)
+    assert expected.tolist() == np.concatenate(rows).tolist()
+
+
+def test_no_chunk_takes_more_memory_than_declared():
+    packer = zlib.compressobj(9)
+    bomb = b"".join([*(packer.compress(bytes(2**20)) for _ in range(64)), packer.flush()])
+    with pytest.raises(filters.DamagedChunk, match="more than 100 bytes"):
+        filters.decode(memoryview(bomb), [filters.DEFLATE], 100, 4)
+    with pytest.raises(filters.DamagedChunk, match="more than 100 bytes"):
+        filters.decode(memoryview(b"\0a" + b"\xe0\xff\0" * 10**6), [filters.LZF], 100, 4)
+
+
+@pytest.mark.parametrize(
+    ("codes", "raw"),
+    [
+        ([filters.DEFLATE], b""),
+        ([filters.DEFLATE], zlib.compress(bytes(100))[:-1]),
+        ([filters.DEFLATE], zlib.compress(bytes(99))),
+        ([filters.DEFLATE], zlib.compress(bytes(100))[:-4] + b"abcd"),
+        ([filters.LZF], b"\x05ab"),
+        ([filters.LZF], b"\x20"),
+        ([filters.LZF], b"\xe0"),
+        ([filters.LZF], b"\x20\x05"),
+        ([filters.FLETCHER32], b""),
+        ([filters.FLETCHER32], b"abc"),
+        ([filters.SHUFFLE], bytes(99)),
+        ([filters.SHUFFLE], b""),
+        ([], bytes(101)),
+    ],
+)
+def test_damaged_chunks(codes, raw):
+    with pytest.raises(filters.DamagedChunk):
+        filters.decode(memoryview(raw), codes, 100, 4)
+
+
+def test_chunks_are_kept_for_the_next_minibatch_and_no_more_than_a_few(opened, monkeypatch):
+    decoded = []
+    decode = filters.decode
+    monkeypatch.setattr(filters, "decode", lambda *a: (decoded.append(1), decode(*a))[1])
+    table = opened(np.zeros((80, 10), "f4"), chunks=(8, 5), compression="gzip")
+    monkeypatch.setattr(layouts, "CHUNK_CACHE", 3 * table.band_bytes)
+    for _ in range(2):
+        for start in range(0, 24, 2):
+            table.read(start, start + 2)
+    assert len(decoded) == 3 * 2
+    for start in range(0, 80, 2):
+        table.read(start, start + 2)
+    table.read(0, 80)
+    assert len(table._layout._bands) == 3
+
+
+def test_very_sparse_data_is_read_but_not_kept_as_a_whole(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", (2**18, 64), "f4", chunks=(2**12, 64), compression="gzip")[0] = 1  # 64 MiB
+        for start in range(0, 2**18, 2**12):
+            file["data"][start] = start
+    assert path.stat().st_size < 2**20
+    path.with_name("list.txt").write_text("x.hdf5\n")
+    layer = HDF5DataLayer(name="d", source=path.with_name("list.txt"), tops=["data"], batch_size=3, shuffle=True)
+    source = layer.open(0)
+    rows = np.array([2**12, 7, 2**17])
+    out = np.ones((3, 64), "f4")
+    source.fetch(rows, [out])
+    source.close()
+    assert out[:, 0].tolist() == [2**12, 0, 2**17]
+    assert source._shards[0]._resident == []
+
+
+def test_a_closed_file(opened, path):
+    for options in ({}, {"chunks": (5, 7, 3)}):
+        with h5py.File(path, "w") as file:
+            file.create_dataset("x", data=SMOOTH, **options)
+        reader = Reader(Disk(path))
+        table = reader.table("x")
+        reader.close()
+        with pytest.raises(FileError, match=r"x.hdf5'.*(was closed|cannot be read)"):
+            table.read()
+        with pytest.raises(FileError):
+            reader.table("x")
+        with pytest.raises(FileError):
+            reader.names()
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (5, 7, 3), "compression": "gzip"}])
+def test_truncated_and_deleted_while_in_use(opened, path, options):
+    table = opened(SMOOTH, **options)
+    np.testing.assert_array_equal(table.read(0, 5), SMOOTH[:5])
+    if os.name != "nt":
+        os.rename(path, path.with_name("moved"))
+        os.link(path.with_name("moved"), path)
+        os.unlink(path.with_name("moved"))
+    os.truncate(path, 1000)
+    with pytest.raises(FileError, match=r"x.hdf5'.*became shorter while it was in use"):
+        table.read(40, 50)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be deleted there")
+def test_a_deleted_file_is_read_to_its_end(opened, path):
+    table = opened(SMOOTH, chunks=(5, 7, 3))
+    path.unlink()
+    np.testing.assert_array_equal(table, SMOOTH)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (5, 7, 3), "compression": "gzip"}])
+def test_systems_that_cannot_read_at_a_place(opened, monkeypatch, options):
+    monkeypatch.delattr(os, "preadv", raising=False)
+    np.testing.assert_array_equal(opened(SMOOTH, **options), SMOOTH)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_parent_and_forked_child_read_at_once(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=SMOOTH, chunks=(5, 7, 3), compression="gzip")
+        file.create_dataset("y", data=SMOOTH)
+    program = (  # in a process without threads
+        "import os, sys\nimport numpy as np\nfrom pathlib import Path\n"
+        "from mocha_hdf5.contents import Disk\nfrom mocha_hdf5.reader import Reader\n"
+        "reader = Reader(Disk(Path(sys.argv[1])))\n"
+        "x, y = reader.table('x'), reader.table('y')\n"
+        "expected = np.array(x)\n"
+        "child = os.fork()\n"
+        "for _ in range(300):\n"
+        "    x._layout._bands.clear()\n"
+        "    assert (np.array(x) == expected).all() and (np.array(y) == expected).all()\n"
+        "if child:\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", program, path], check=True, env=environment, timeout=60)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+@pytest.mark.parametrize("place", ["list", "listed", "network", "snapshot"])
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_pipes_and_devices_are_not_opened(tmp_path, place, kind):
+    other = tmp_path / "other.hdf5"
+    if kind == "fifo":
+        os.mkfifo(other)
+    else:
+        other.symlink_to("/dev/zero")
+    (tmp_path / "list.txt").write_text("other.hdf5\n")
+
+    def attempt(system):
+        if place in ("list", "listed"):
+            source = other if place == "list" else tmp_path / "list.txt"
+            HDF5DataLayer(name="d", source=source, batch_size=2).open(0)
+        elif place == "network":
+            mocha.load_network(
+                other,
+                mocha.Net("n", system, [InputLayer(name="d", arrays=(np.ones((2, 1)),), tops=["x"], batch_size=1)]),
+            )
+        else:
+            with format_of(other).open_snapshot(other):
+                pass
+
+    with mocha.System(ReferenceBackend()) as system, pytest.raises(FileError, match=r"other.hdf5'"):
+        attempt(system)
+
+
+def test_a_file_of_very_many_groups_is_listed_in_part(path):
+    with h5py.File(path, "w") as file:
+        last = file
+        for _ in range(40):  # each group is in the one before twice: 2**40 ways down
+            group = last.create_group("one")
+            last["two"] = group
+            last = group
+        last["x"] = 1.0
+        wide = file.create_group("wide")
+        first = wide.create_dataset("first", data=1.0)
+        for number in range(MOST_NAMES + 10):
+            wide[f"{number}"] = first
+    with Reader(Disk(path)) as reader:
+        assert len(reader.names()) == MOST_NAMES
+
+
+def test_an_expected_name_is_found_where_a_mapping_says_it_is(path):
+    with h5py.File(path, "w") as file:
+        file["a/b"] = np.ones(2)
+    for name in ("", "/", "a/", "/a/b", "a//b", "./a/b", "a/./b", "a/c", "a/b/c", "b", "a\0/b"):
+        with Reader(Disk(path)) as reader, pytest.raises((KeyError, FileError)):
+            reader.table(name)
