@@ -182,15 +182,6 @@ def test_programs(fault, check):
         check(suite_of(faulty(fault)))
 
 
-class Boastful(ReferenceBackend):
-    """Says that it has memory that it has not."""
-
-    name = "boastful"
-
-    def empty(self, shape, dtype):
-        return super().empty(tuple(min(size, 2**16) for size in shape), dtype)
-
-
 class Closed(ReferenceBackend):
     """Takes the next one with it when it is closed."""
 
