@@ -84,12 +84,12 @@ class Reader:
         """
         self._contents.check_open()
         with failures(f"'{self.path}', dataset '{name}' cannot be opened"):
-            if (dataset := self._open(name, h5py.h5g.DATASET, "a dataset")) is not None:
+            if (dataset := self._open(name)) is not None:
                 return Table(self._contents, self._stream, name, dataset)
         raise KeyError(name)
 
-    def _open(self, name: str, kind: int, expected: str) -> Any:
-        """The object of that path; None if there is none."""
+    def _open(self, name: str) -> Any:
+        """The dataset of that path; None if there is nothing."""
         place, parts = self._file.id, name.split("/")
         for depth, part in enumerate(parts, start=1):
             key, last = part.encode("utf-8", "surrogateescape"), depth == len(parts)
@@ -98,10 +98,10 @@ class Reader:
             link = place.links.get_info(key).type
             if link != h5py.h5l.TYPE_HARD:
                 raise self._unexpected(parts[:depth], _named(link), "no link")
-            found, wanted = h5py.h5g.get_objinfo(place, key).type, kind if last else h5py.h5g.GROUP
+            found, wanted = h5py.h5g.get_objinfo(place, key).type, h5py.h5g.DATASET if last else h5py.h5g.GROUP
             if found != wanted:
-                raise self._unexpected(parts[:depth], _OBJECTS.get(found, "something"), expected if last else "a group")
-            place = h5py.h5d.open(place, key) if wanted == h5py.h5g.DATASET else h5py.h5g.open(place, key)
+                raise self._unexpected(parts[:depth], _OBJECTS.get(found, "something"), _OBJECTS[wanted])
+            place = h5py.h5d.open(place, key) if last else h5py.h5g.open(place, key)
         return place
 
     def _unexpected(self, parts: list[str], found: str, expected: str) -> FileError:
@@ -153,7 +153,14 @@ class Tables(Mapping[str, Table]):
         self._names = names
 
     def __getitem__(self, name: str) -> Table:
-        return self._reader.table(self._group + name)
+        try:
+            return self._reader.table(self._group + name)
+        except KeyError:
+            if self._names is None or name not in self._names:
+                raise
+            raise FileError(
+                f"'{self._reader.path}' has no dataset '{self._group}{name}', although it says so. Write it again."
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._listed())
