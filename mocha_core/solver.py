@@ -254,8 +254,8 @@ class Solver:
         net.raise_fault(program)
         if not done and not self._stop[0]:
             raise BackendError(
-                f"{net.label}: backend '{net.system.backend.name}' did no iteration and reported no fault. Its programs' "
-                "iterate() has to set `done`, and the status cell where it ends early."
+                f"{net.label}: backend '{net.system.backend.name}' did no iteration and reported no fault. "
+                "The iterate() of its programs has to set `done`, and the status cell where it ends early."
             )
         objectives = program.objectives[: done * k]
         if not np.isfinite(objectives).all():

@@ -76,6 +76,6 @@ class SGD(Kernel):
 
 
 def finite(x: Array) -> bool:
-    """Whether all elements are finite; so they are if the sum of their squares is, which takes a fraction of the time."""
+    """Whether all elements are finite. So they are if the sum of their squares is, which costs a fraction of it."""
     flat = x.reshape(-1)
     return bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all())
