@@ -147,7 +147,7 @@ class Program:
     def _minibatch(self) -> tuple[list[Runnable], list[Runnable]]:
         """Forward and backward, cut before the first update that was folded into them."""
         steps = [b for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
-        at = next((i for i, b in enumerate(steps) if _updates(b)), len(steps))
+        at = next((i for i, b in enumerate(steps) if updates(b)), len(steps))
         runs = [b.run for b in steps]
         return runs[:at], runs[at:]
 
@@ -244,5 +244,6 @@ def _outlives_runs(value: Value) -> bool:
     return value.root.role in (Role.PARAMETER, Role.STATE)
 
 
-def _updates(bound: BoundStep) -> bool:
+def updates(bound: BoundStep) -> bool:
+    """Whether a step writes parameters."""
     return any(value.root.role is Role.PARAMETER for value in bound.step.writes)

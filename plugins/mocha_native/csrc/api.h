@@ -1,0 +1,78 @@
+/* What Python sees of the extension. cffi parses this file, so it holds plain declarations and nothing else. */
+
+/* The operands of one use of a kernel; each kernel says above its definition what it expects where. */
+typedef struct {
+    void *buffers[12];
+    int64_t sizes[8];
+    double numbers[8];
+} mocha_args;
+
+typedef struct mocha_team mocha_team;
+
+/* Every thread of a team calls it with the same operands, and does its own share of the work. */
+typedef void (*mocha_kernel)(const mocha_args *args, const mocha_team *team);
+
+typedef struct {
+    const char *name;
+    mocha_kernel kernel;
+} mocha_entry;
+
+/* The kernels for one instruction set. */
+typedef struct {
+    const char *name;
+    const mocha_entry *entries;
+    int64_t count;
+    int64_t panel_bytes; /* of one row of the inner product's packed operand */
+    int64_t panel_rows;  /* at most so many rows of it are packed at once */
+} mocha_isa;
+
+/* `kernel` is NULL where Python has to run the step. */
+typedef struct {
+    mocha_kernel kernel;
+    const mocha_args *args;
+    int32_t serial; /* one thread runs it */
+    int32_t meets;  /* all threads have to be here before the next step begins */
+} mocha_step;
+
+/* Values of a cell, `bytes` for each minibatch. */
+typedef struct {
+    void *cell;
+    const void *values;
+    int64_t bytes;
+} mocha_column;
+
+/* A program, how far it shall run, and where it is. The steps are in three parts: from bounds[0] those that run
+   once in an iteration, from bounds[1] those that run for every minibatch, from bounds[2] to bounds[3] the updates. */
+typedef struct {
+    const mocha_step *steps;
+    int64_t bounds[4];
+    const mocha_column *columns;
+    int64_t n_columns;
+    const int32_t *status;    /* not 0: an iteration reported a fault; may be NULL */
+    const int32_t *stop;      /* not 0: the iteration in hand is the last; may be NULL */
+    const float *objective32; /* where the objective of a minibatch is, in one of two types; NULL: nowhere */
+    const double *objective64;
+    double *objectives; /* one of each minibatch */
+    int64_t minibatches;
+    int64_t iterations;
+    int32_t threads;
+    double seconds; /* after so long it comes back to Python between two iterations */
+    int64_t part;
+    int64_t step;
+    int64_t minibatch;
+    int64_t done; /* iterations */
+} mocha_run;
+
+enum mocha_reason { MOCHA_FINISHED, MOCHA_FAULT, MOCHA_STOPPED, MOCHA_PAUSED, MOCHA_PYTHON };
+
+/* Runs on from where `run` is; says why it came back. */
+enum mocha_reason mocha_advance(mocha_run *run);
+
+/* The kernels of an instruction set by name, or of the best one here for ""; NULL: unknown, or not supported. */
+const mocha_isa *mocha_find_isa(const char *name);
+
+/* The instruction sets of this build from the best to the least, as "avx512 avx2 baseline". */
+extern const char *const mocha_isa_names;
+
+/* Whether several threads can be used: 0 in a build without OpenMP. */
+extern const int32_t mocha_parallel;

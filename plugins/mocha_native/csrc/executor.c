@@ -1,0 +1,170 @@
+/* Runs the steps of a program. Every thread of the team walks through the same steps; before a step begins that
+   reads what another one wrote, all threads meet. What depends on data (status, stop, time) is decided by the first
+   thread, in `shared`, and the others read it after they have met. */
+
+#define _POSIX_C_SOURCE 200809L
+
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "mocha.h"
+
+typedef struct {
+    mocha_meeting meeting;
+    mocha_run at;
+    double deadline;
+    int32_t failed;
+    int32_t verdict;
+    int32_t reason;
+} shared_state;
+
+#define GOING_ON (-1)
+
+/* A team of GNU OpenMP does not survive a fork: a parallel region in the child would wait for ever. */
+static volatile int32_t in_forked_child;
+
+static void forked(void) { in_forked_child = 1; }
+
+__attribute__((constructor)) static void watch_forks(void) { (void)pthread_atfork(NULL, NULL, forked); }
+
+#ifdef _OPENMP
+const int32_t mocha_parallel = 1;
+#else
+const int32_t mocha_parallel = 0;
+#endif
+
+/* How often a thread looks before it lets others run: about as long as a short step takes. */
+#define LOOKS 2000
+
+static inline void relax(void) {
+#ifdef MOCHA_X86
+    __builtin_ia32_pause();
+#endif
+}
+
+/* A barrier of OpenMP spins for so long that threads which share a core with others wait for whole time slices. */
+void mocha_meet(const mocha_team *team) {
+    if (team->size == 1) return;
+    mocha_meeting *here = team->meeting;
+    const int round = atomic_load_explicit(&here->round, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&here->arrived, 1, memory_order_acq_rel) + 1 == team->size) {
+        atomic_store_explicit(&here->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&here->round, round + 1, memory_order_release);
+        return;
+    }
+    for (int looks = 0; atomic_load_explicit(&here->round, memory_order_acquire) == round;) {
+        if (looks < LOOKS) {
+            looks++;
+            relax();
+        } else {
+            sched_yield();
+        }
+    }
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void set_cells(const mocha_run *run, int64_t number) {
+    for (int64_t i = 0; i < run->n_columns; i++) {
+        const mocha_column *c = run->columns + i;
+        memcpy(c->cell, (const char *)c->values + number * c->bytes, (size_t)c->bytes);
+    }
+}
+
+static void keep_objective(const mocha_run *run, int64_t number) {
+    if (run->objective32) run->objectives[number] = (double)*run->objective32;
+    if (run->objective64) run->objectives[number] = *run->objective64;
+}
+
+static int32_t failed(const mocha_run *run) { return run->status && *run->status != 0; }
+
+/* How it goes on after an iteration without a fault. */
+static int verdict(const mocha_run *run, int64_t done, double deadline) {
+    if (run->stop && *(const volatile int32_t *)run->stop) return MOCHA_STOPPED;
+    if (done == run->iterations) return MOCHA_FINISHED;
+    return now() > deadline ? MOCHA_PAUSED : GOING_ON;
+}
+
+static void walk(const mocha_run *run, const mocha_team *team, shared_state *shared) {
+    static const mocha_team alone = {0, 1, NULL};
+    const int first = team->rank == 0;
+    int64_t part = run->part, step = run->step, minibatch = run->minibatch, done = run->done;
+    int reason = GOING_ON;
+    while (reason == GOING_ON) {
+        if (part == 1 && step == run->bounds[1]) {
+            if (first) set_cells(run, done * run->minibatches + minibatch);
+            mocha_meet(team);
+        }
+        for (; step < run->bounds[part + 1] && run->steps[step].kernel; step++) {
+            const mocha_step *s = run->steps + step;
+            if (!s->serial) {
+                s->kernel(s->args, team);
+            } else if (first) {
+                s->kernel(s->args, &alone);
+            }
+            if (s->meets) mocha_meet(team);
+        }
+        if (step < run->bounds[part + 1]) {
+            reason = MOCHA_PYTHON;
+        } else if (part == 0) {
+            part = 1;
+        } else if (part == 1) {
+            if (first) keep_objective(run, done * run->minibatches + minibatch);
+            if (++minibatch < run->minibatches) {
+                step = run->bounds[1];
+                continue;
+            }
+            if (first) shared->failed = failed(run);
+            mocha_meet(team);
+            if (shared->failed) reason = MOCHA_FAULT;
+            part = 2;
+        } else {
+            if (first) {
+                int32_t bad = failed(run);
+                shared->verdict = bad ? MOCHA_FAULT : verdict(run, done + 1, shared->deadline);
+            }
+            mocha_meet(team);
+            reason = shared->verdict;
+            if (reason != MOCHA_FAULT) {
+                done++;
+                part = step = minibatch = 0;
+            }
+        }
+    }
+    if (first) {
+        shared->at.part = part, shared->at.step = step, shared->at.minibatch = minibatch, shared->at.done = done;
+        shared->reason = reason;
+    }
+}
+
+enum mocha_reason mocha_advance(mocha_run *run) {
+    shared_state shared;
+    memset(&shared, 0, sizeof shared);
+    shared.deadline = now() + run->seconds;
+#ifdef _OPENMP
+    if (run->threads > 1 && !in_forked_child) {
+#pragma omp parallel num_threads(run->threads)
+        {
+            mocha_team team = {omp_get_thread_num(), omp_get_num_threads(), &shared.meeting};
+            walk(run, &team, &shared);
+        }
+    } else
+#endif
+    {
+        mocha_team team = {0, 1, NULL};
+        walk(run, &team, &shared);
+    }
+    run->part = shared.at.part, run->step = shared.at.step;
+    run->minibatch = shared.at.minibatch, run->done = shared.at.done;
+    return (enum mocha_reason)shared.reason;
+}

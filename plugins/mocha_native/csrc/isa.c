@@ -1,0 +1,46 @@
+/* Which instruction sets there are, and which of them this processor has. */
+
+#include <string.h>
+
+#include "mocha.h"
+
+extern const mocha_isa mocha_isa_baseline;
+
+static int always(void) { return 1; }
+
+#ifdef MOCHA_X86
+extern const mocha_isa mocha_isa_avx2, mocha_isa_avx512;
+
+static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+static int has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+}
+
+const char *const mocha_isa_names = "avx512 avx2 baseline";
+#else
+const char *const mocha_isa_names = "baseline";
+#endif
+
+/* Best first. */
+static const struct {
+    const mocha_isa *isa;
+    int (*here)(void);
+} known[] = {
+#ifdef MOCHA_X86
+    {&mocha_isa_avx512, has_avx512},
+    {&mocha_isa_avx2, has_avx2},
+#endif
+    {&mocha_isa_baseline, always},
+};
+
+const mocha_isa *mocha_find_isa(const char *name) {
+#ifdef MOCHA_X86
+    __builtin_cpu_init();
+#endif
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if ((!*name || strcmp(name, known[i].isa->name) == 0) && known[i].here()) return known[i].isa;
+    }
+    return NULL;
+}

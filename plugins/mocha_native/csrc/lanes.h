@@ -1,0 +1,78 @@
+/* Vectors of REAL, as wide as the instruction set has them: LANE_BYTES. Included once for each REAL. */
+
+#define VEC TYPED(vec)
+#define IVEC TYPED(ivec)
+#define LANES ((int)(LANE_BYTES / sizeof(REAL)))
+
+typedef REAL VEC __attribute__((vector_size(LANE_BYTES)));
+typedef INT IVEC __attribute__((vector_size(LANE_BYTES)));
+/* In memory: aligned as its elements are. */
+typedef REAL TYPED(vec_at) __attribute__((vector_size(LANE_BYTES), aligned(sizeof(REAL)), may_alias));
+
+static inline VEC TYPED(load)(const REAL *p) { return *(const TYPED(vec_at) *)p; }
+
+static inline void TYPED(store)(REAL *p, VEC v) { *(TYPED(vec_at) *)p = v; }
+
+/* The first `count` elements; zeros after them. */
+static inline VEC TYPED(load_some)(const REAL *p, int64_t count) {
+    if (count >= LANES) return TYPED(load)(p);
+    VEC v = {0};
+    memcpy(&v, p, (size_t)count * sizeof *p);
+    return v;
+}
+
+static inline void TYPED(store_some)(REAL *p, VEC v, int64_t count) {
+    if (count >= LANES) {
+        TYPED(store)(p, v);
+    } else {
+        memcpy(p, &v, (size_t)count * sizeof *p);
+    }
+}
+
+static inline VEC TYPED(splat)(REAL x) { return (VEC){0} + x; }
+
+static inline VEC TYPED(choose)(IVEC where, VEC yes, VEC no) {
+    return (VEC)((where & (IVEC)yes) | (~where & (IVEC)no));
+}
+
+static inline REAL TYPED(sum)(VEC v) {
+    REAL s = 0;
+    for (int i = 0; i < LANES; i++) s += v[i];
+    return s;
+}
+
+/* exp(x) is power * (1 + rest). x = n * ln 2 + r with a whole n, so that power = 2**n, and rest = exp(r) - 1 is a
+   polynomial of the small r. The power comes in two factors: 2**n alone may overflow where the product does not. */
+typedef struct {
+    VEC rest, power1, power2;
+} TYPED(exponential_parts);
+
+static inline TYPED(exponential_parts) TYPED(exponential_of)(VEC x) {
+    static const REAL terms[] = {EXP_TERMS};
+    const VEC magic = TYPED(splat)(EXP_MAGIC);
+    x = TYPED(choose)(x < EXP_LOWEST, TYPED(splat)(EXP_LOWEST), x);
+    x = TYPED(choose)(x > EXP_HIGHEST, TYPED(splat)(EXP_HIGHEST), x);
+    /* Adding a number that leaves no bits for a fraction rounds; n is then in its lowest bits. */
+    VEC shifted = x * (REAL)1.44269504088896340736 + magic;
+    VEC whole = shifted - magic;
+    IVEC n = (IVEC)shifted - (IVEC)magic;
+    VEC r = x - whole * (REAL)EXP_LN2_HIGH - whole * (REAL)EXP_LN2_LOW;
+    VEC p = TYPED(splat)(terms[0]);
+    for (size_t i = 1; i < sizeof terms / sizeof *terms; i++) p = p * r + terms[i];
+    IVEC half = n >> 1;
+    TYPED(exponential_parts) parts = {
+        p * r * r + r, (VEC)((half + EXP_BIAS) << EXP_SHIFT), (VEC)((n - half + EXP_BIAS) << EXP_SHIFT)};
+    return parts;
+}
+
+static inline VEC TYPED(exponential)(VEC x) {
+    TYPED(exponential_parts) e = TYPED(exponential_of)(x);
+    return (e.rest + 1) * e.power1 * e.power2;
+}
+
+/* exp(x) - 1, exact near zero too. */
+static inline VEC TYPED(exponential_minus_1)(VEC x) {
+    TYPED(exponential_parts) e = TYPED(exponential_of)(x);
+    VEC power = e.power1 * e.power2;
+    return e.rest * power + (power - 1);
+}

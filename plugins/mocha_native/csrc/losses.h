@@ -1,0 +1,100 @@
+/* Softmax loss and square loss. Rows from valid_rows on have no part in a loss, and no gradient. */
+
+#ifndef MOCHA_LOSSES_H
+#define MOCHA_LOSSES_H
+
+/* Probabilities below it count as this, so that the loss stays finite. */
+#define SMALLEST 1e-20
+#define LOSS_KERNELS(K) \
+    K(softmax_loss_forward) K(softmax_loss_backward) K(square_loss_forward) K(square_loss_backward)
+
+/* How many of `rows` count, whatever the cell says. */
+static inline int64_t valid_rows(const int32_t *cell, int64_t rows) {
+    const int64_t valid = *cell;
+    return valid < 0 ? 0 : mocha_min(valid, rows);
+}
+
+#endif
+
+/* Threads share the probabilities; the first one sums up, in the order of the rows.
+   buffers: x, labels, valid_rows, status, loss, probabilities; sizes: rows, classes, positions, fault. */
+KERNEL(softmax_loss_forward) {
+    TYPED(softmax_rows)(args->buffers[0], args->buffers[5], args->sizes, team);
+    mocha_meet(team);
+    if (team->rank != 0) return;
+    const int32_t *labels = args->buffers[1];
+    int32_t *status = args->buffers[3];
+    REAL *loss = args->buffers[4];
+    const REAL *probability = args->buffers[5];
+    const int64_t classes = args->sizes[1], positions = args->sizes[2];
+    const int64_t valid = valid_rows(args->buffers[2], args->sizes[0]);
+    REAL total = 0;
+    for (int64_t n = 0; n < valid; n++)
+        for (int64_t p = 0; p < positions; p++) {
+            const int32_t label = labels[n * positions + p];
+            REAL at_label = 0;
+            if (label >= 0 && label < classes) {
+                at_label = probability[(n * classes + label) * positions + p];
+            } else if (*status == 0) {
+                *status = (int32_t)args->sizes[3];
+            }
+            total += LOG(at_label <= (REAL)SMALLEST ? (REAL)SMALLEST : at_label);
+        }
+    *loss = -total / (REAL)(valid * positions > 1 ? valid * positions : 1);
+}
+
+/* (probability - 1 at the label) * scale. buffers: dy, labels, valid_rows, probabilities, dx; sizes: rows, classes,
+   positions, whether it is added. */
+KERNEL(softmax_loss_backward) {
+    const REAL *dy = args->buffers[0], *probability = args->buffers[3];
+    const int32_t *labels = args->buffers[1];
+    REAL *dx = args->buffers[4];
+    const int64_t classes = args->sizes[1], positions = args->sizes[2];
+    const int64_t valid = valid_rows(args->buffers[2], args->sizes[0]), size = classes * positions;
+    const REAL scale = *dy / (REAL)(valid * positions > 1 ? valid * positions : 1);
+    int64_t first, last;
+    mocha_share(args->sizes[0], 1, team, &first, &last);
+    for (int64_t n = first; n < last; n++) {
+        REAL *out = dx + n * size;
+        if (!args->sizes[3]) memset(out, 0, (size_t)size * sizeof *out);
+        if (n >= valid) continue;
+        for (int64_t i = 0; i < size; i++) out[i] += probability[n * size + i] * scale;
+        for (int64_t p = 0; p < positions; p++) {
+            const int32_t label = labels[n * positions + p];
+            if (label >= 0 && label < classes) out[label * positions + p] -= scale;
+        }
+    }
+}
+
+/* One thread runs it. buffers: prediction, label, valid_rows, loss; sizes: rows, features. */
+KERNEL(square_loss_forward) {
+    const REAL *prediction = args->buffers[0], *label = args->buffers[1];
+    REAL *loss = args->buffers[3];
+    const int64_t n = valid_rows(args->buffers[2], args->sizes[0]) * args->sizes[1];
+    VEC sum = (VEC){0};
+    for (int64_t i = 0; i < n; i += LANES) {
+        const VEC difference = TYPED(load_some)(prediction + i, n - i) - TYPED(load_some)(label + i, n - i);
+        sum += difference * difference;
+    }
+    UNUSED(team);
+    *loss = TYPED(sum)(sum) / (2 * (REAL) * (const int32_t *)args->buffers[2]);
+}
+
+/* buffers: dy, prediction, label, valid_rows, then the gradients of prediction and label, each NULL where it is not
+   wanted; sizes: rows, features, and for each gradient whether it is added. */
+KERNEL(square_loss_backward) {
+    const REAL *prediction = args->buffers[1], *label = args->buffers[2];
+    const int32_t *valid = args->buffers[3];
+    const REAL scale = *(const REAL *)args->buffers[0] / (REAL)*valid;
+    const int64_t counted = valid_rows(valid, args->sizes[0]) * args->sizes[1];
+    int64_t first, last;
+    mocha_share(args->sizes[0] * args->sizes[1], GRAIN, team, &first, &last);
+    for (int which = 0; which < 2; which++) {
+        REAL *out = args->buffers[4 + which];
+        const REAL factor = which ? -scale : scale;
+        for (int64_t i = first; out && i < last; i++) {
+            const REAL gradient = i < counted ? (prediction[i] - label[i]) * factor : 0;
+            out[i] = gradient + (args->sizes[2 + which] ? out[i] : 0);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+/* What all sources share. */
+#ifndef MOCHA_H
+#define MOCHA_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api.h"
+
+/* Where threads wait for each other. */
+typedef struct {
+    atomic_int arrived;
+    atomic_int round;
+} mocha_meeting;
+
+/* As one of its threads sees it. */
+struct mocha_team {
+    int32_t rank;
+    int32_t size;
+    mocha_meeting *meeting;
+};
+
+/* Waits until all threads of the team are here. */
+void mocha_meet(const mocha_team *team);
+
+/* This thread's share [*first, *last) of n things, in whole grains; the shares depend on nothing but the arguments. */
+static inline void mocha_share(int64_t n, int64_t grain, const mocha_team *team, int64_t *first, int64_t *last) {
+    int64_t grains = (n + grain - 1) / grain;
+    int64_t begin = grains * team->rank / team->size * grain, end = grains * (team->rank + 1) / team->size * grain;
+    *first = begin < n ? begin : n;
+    *last = end < n ? end : n;
+}
+
+static inline int64_t mocha_min(int64_t a, int64_t b) { return a < b ? a : b; }
+
+#endif

@@ -1,0 +1,79 @@
+/* The ops of the core: they move, sum and check values. */
+
+#ifndef MOCHA_STRUCTURAL_H
+#define MOCHA_STRUCTURAL_H
+
+#define STRUCTURAL_KERNELS(K) \
+    K(objective_forward) K(objective_backward) K(labels_forward) K(check_finite_forward) K(fill_forward) \
+    K(gather_forward)
+#define MOST_LOSSES 8
+
+#endif
+
+/* One thread runs it. buffers: objective, losses; sizes: losses; numbers: weights. */
+KERNEL(objective_forward) {
+    REAL sum = 0;
+    UNUSED(team);
+    for (int64_t i = 0; i < args->sizes[0]; i++) sum += *(const REAL *)args->buffers[1 + i] * (REAL)args->numbers[i];
+    *(REAL *)args->buffers[0] = sum;
+}
+
+/* One thread runs it. buffers: dy, the losses' gradients or NULL; sizes: losses, then a bit for each whether it is
+   added; numbers: weights. */
+KERNEL(objective_backward) {
+    const REAL dy = *(const REAL *)args->buffers[0];
+    UNUSED(team);
+    for (int64_t i = 0; i < args->sizes[0]; i++) {
+        REAL *out = args->buffers[1 + i];
+        if (out) *out = dy * (REAL)args->numbers[i] + (args->sizes[1] >> i & 1 ? *out : 0);
+    }
+}
+
+/* One thread runs it. buffers: x, status, labels; sizes: elements, fault. */
+KERNEL(labels_forward) {
+    const REAL *x = args->buffers[0];
+    int32_t *status = args->buffers[1], *labels = args->buffers[2];
+    UNUSED(team);
+    for (int64_t i = 0; i < args->sizes[0]; i++) {
+        /* False for NaN as well; a number of this size can be cast. */
+        const int small = x[i] > (REAL)-2147483648.0 && x[i] < (REAL)2147483648.0;
+        const int whole = small && (REAL)(int64_t)x[i] == x[i];
+        labels[i] = whole ? (int32_t)x[i] : 0;
+        if (!whole && *status == 0) *status = (int32_t)args->sizes[1];
+    }
+}
+
+/* One thread runs it. buffers: x, status; sizes: elements, fault. */
+KERNEL(check_finite_forward) {
+    const REAL *x = args->buffers[0];
+    int32_t *status = args->buffers[1];
+    UNUSED(team);
+    for (int64_t i = 0; i < args->sizes[0]; i++)
+        if (x[i] - x[i] != 0 && *status == 0) *status = (int32_t)args->sizes[1];
+}
+
+/* buffers: x; sizes: elements; numbers: the constant. */
+KERNEL(fill_forward) {
+    REAL *x = args->buffers[0];
+    int64_t first, last;
+    mocha_share(args->sizes[0], GRAIN, team, &first, &last);
+    for (int64_t i = first; i < last; i++) x[i] = (REAL)args->numbers[0];
+}
+
+/* buffers: table, row numbers, y; sizes: rows of the table, elements of a row, rows of y. A row that the table does not
+   have is zero: the program refuses such row numbers before it runs. */
+KERNEL(gather_forward) {
+    const REAL *table = args->buffers[0];
+    const int64_t *rows = args->buffers[1];
+    REAL *y = args->buffers[2];
+    const int64_t size = args->sizes[1];
+    int64_t first, last;
+    mocha_share(args->sizes[2], 1, team, &first, &last);
+    for (int64_t n = first; n < last; n++) {
+        if (rows[n] >= 0 && rows[n] < args->sizes[0]) {
+            memcpy(y + n * size, table + rows[n] * size, (size_t)size * sizeof *y);
+        } else {
+            memset(y + n * size, 0, (size_t)size * sizeof *y);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+"""Builds the extension: one object for each instruction set, the executor, and what cffi writes.
+
+Environment: MOCHA_NATIVE_OPENMP=0 builds without OpenMP, for one thread; MOCHA_NATIVE_SANITIZE=1 with the address and
+undefined-behaviour sanitizers of the compiler.
+"""
+
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+SOURCES = Path("csrc")
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
+# No -ffast-math: it reassociates sums, and then they depend on the compiler.
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"]
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+#: Width of a vector in bytes, and what allows the compiler to use it. The plain vectors of 16 bytes are SSE2 or NEON.
+ISAS = {"baseline": (16, [])}
+if X86:
+    ISAS["avx2"] = (32, ["-mavx2", "-mfma"])
+    wide = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"]
+    ISAS["avx512"] = (64, ["-mavx2", "-mfma", *wide])
+
+
+class BuildNative(build_ext):
+    """Compiles each source with flags of its own before the extension is linked."""
+
+    def build_extension(self, ext):
+        common = [*FLAGS, *WARNINGS]
+        if os.environ.get("MOCHA_NATIVE_SANITIZE") == "1":
+            common += SANITIZE
+            ext.extra_link_args += SANITIZE
+        openmp = ["-fopenmp"] if os.environ.get("MOCHA_NATIVE_OPENMP") != "0" and self.has_openmp() else []
+        ext.extra_link_args += openmp
+        objects = []
+        for source in ("executor.c", "isa.c"):
+            objects += self.compile(source, [*common, *openmp, *(["-DMOCHA_X86"] if X86 else [])])
+        for name, (width, flags) in ISAS.items():
+            objects += self.compile("kernels.c", [*common, *flags, f"-DISA={name}", f"-DLANE_BYTES={width}"], name)
+        ext.extra_objects = objects
+        super().build_extension(ext)
+
+    def compile(self, source, flags, variant=""):
+        folder = Path(self.build_temp) / variant
+        return self.compiler.compile([str(SOURCES / source)], output_dir=str(folder), extra_postargs=flags)
+
+    def has_openmp(self):
+        """Whether a program that uses it can be compiled and linked."""
+        with tempfile.TemporaryDirectory() as folder:
+            probe = Path(folder) / "probe.c"
+            probe.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+            try:
+                objects = self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=["-fopenmp"])
+                self.compiler.link_executable(
+                    objects, "probe", output_dir=folder, extra_postargs=["-fopenmp"]
+                )
+            except (CompileError, LinkError):
+                return False
+        return True
+
+
+setup(
+    cffi_modules=["build_native.py:ffi"],
+    cmdclass={"build_ext": BuildNative},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

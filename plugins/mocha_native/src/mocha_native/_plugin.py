@@ -1,0 +1,46 @@
+"""What this distribution registers. Imports nothing but the core's marker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mocha_core import hookimpl
+
+if TYPE_CHECKING:
+    from mocha_core.registry import Candidates, Registry
+
+KERNELS = {
+    "accuracy": "accuracy:accuracy",
+    "add": "element_wise:element_wise",
+    "divide": "element_wise:element_wise",
+    "dropout": "dropout:dropout",
+    "exponential": "neurons:neuron",
+    "inner_product": "inner_product:inner_product",
+    "lrelu": "neurons:neuron",
+    "mocha.check_finite": "structural:check_finite",
+    "mocha.fill": "structural:fill",
+    "mocha.gather": "structural:gather",
+    "mocha.labels": "structural:labels",
+    "mocha.objective": "structural:objective",
+    "multiply": "element_wise:element_wise",
+    "power": "power:power",
+    "relu": "neurons:neuron",
+    "sgd": "sgd:sgd",
+    "sigmoid": "neurons:neuron",
+    "softmax": "softmax:softmax",
+    "softmax_loss": "losses:softmax_loss",
+    "square_loss": "losses:square_loss",
+    "subtract": "element_wise:element_wise",
+    "tanh": "neurons:neuron",
+}
+
+
+@hookimpl
+def mocha_register_backends(backends: Registry) -> None:
+    backends.add("native", "mocha_native.backend:NativeBackend", priority=10, available="mocha_native.isa:unavailable")
+
+
+@hookimpl
+def mocha_register_kernels(kernels: Candidates) -> None:
+    for op, target in KERNELS.items():
+        kernels.add(op, "native", f"mocha_native.{target}")

@@ -1,0 +1,23 @@
+"""A power of a linear function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mocha_core.kernel import Runnable
+from mocha_native.compiled import Buffers, NativeKernel, floating
+
+
+class Power(NativeKernel):
+    """y = (scale * x + shift)**power."""
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        numbers = [self.op.scale, self.op.shift, self.op.power]
+        return self.bind("power_forward", [ins[0], outs[0]], [outs[0].size], numbers)
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        numbers = [self.op.scale, self.op.shift, self.op.power]
+        return self.bind("power_backward", [ins[0], ins[1], outs[0]], [outs[0].size, add[0]], numbers)
+
+
+power = floating(Power)
