@@ -1,3 +1,4 @@
 """Backends of the first-party plugins; written by tools/make_stubs.py."""
 
 from mocha_cpu.backend import CPUBackend as cpu
+from mocha_native.backend import NativeBackend as native

@@ -56,9 +56,7 @@ class BuildNative(build_ext):
             probe.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
             try:
                 objects = self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=["-fopenmp"])
-                self.compiler.link_executable(
-                    objects, "probe", output_dir=folder, extra_postargs=["-fopenmp"]
-                )
+                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=["-fopenmp"])
             except (CompileError, LinkError):
                 return False
         return True

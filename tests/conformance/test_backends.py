@@ -8,6 +8,10 @@ class TestCPU(BackendTests):
     backend = "cpu"
 
 
+class TestNative(BackendTests):
+    backend = "native"
+
+
 class TestReference(BackendTests):
     backend = ReferenceBackend
 

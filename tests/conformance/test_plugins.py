@@ -15,6 +15,10 @@ class TestCPU(PluginTests):
     distribution = "mocha-cpu"
 
 
+class TestNative(PluginTests):
+    distribution = "mocha-native"
+
+
 class TestHDF5(PluginTests):
     distribution = "mocha-hdf5"
 

@@ -124,7 +124,7 @@ class NativeProgram(Program):
                 f"array of shape {np.shape(column)}."
             )
         rows = self._tables.get(self.plan.cells[name])
-        if rows is not None and values.size and not (0 <= values.min() and values.max() < rows):
+        if rows is not None and values.size and not (values.min() >= 0 and values.max() < rows):
             raise DataError(
                 f"{self.plan.title}: the order of a source with {rows} rows, '{name}', goes from row {values.min()} to "
                 f"row {values.max()}. Mend its order(): expected numbers 0 to {rows - 1}."

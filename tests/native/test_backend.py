@@ -1,0 +1,74 @@
+"""The kit's tests of backends in every instruction set, on different numbers of threads."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from unittest import mock
+
+import pytest
+from instruction_sets import HERE
+from mocha_native import isa
+from mocha_native.backend import NativeBackend
+from mocha_native.isa import VARIABLE
+
+from mocha_core.errors import BackendError
+from mocha_core.system import System
+from mocha_core.testing import BackendTests
+
+
+def make(name, threads):
+    with mock.patch.dict(os.environ, {VARIABLE: name}):
+        return NativeBackend(threads=threads)
+
+
+class TestBaseline(BackendTests):
+    backend = partial(make, "baseline", 2)
+
+
+if "avx2" in HERE:
+
+    class TestAVX2(BackendTests):
+        backend = partial(make, "avx2", 3)
+
+
+if "avx512" in HERE:
+
+    class TestAVX512(BackendTests):
+        backend = partial(make, "avx512", 1)
+
+
+def test_an_instruction_set_that_is_not_there(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "mmx")
+    with pytest.raises(
+        BackendError, match="MOCHA_NATIVE_ISA=mmx: this build does not know it. Choose one of .*baseline"
+    ):
+        System("native")
+    assert "mmx" in isa.unavailable()
+
+
+def test_the_best_instruction_set_is_chosen(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert NativeBackend(threads=1).isa.name == HERE[0]
+
+
+def test_without_the_extension_the_best_backend_is_another_one_and_native_says_how_to_build_it():
+    program = """
+import sys
+sys.modules["mocha_native._native"] = None
+import mocha_core as mocha
+print(mocha.System().backend.name)
+mocha.System("native")
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "MOCHA_BACKEND"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "cpu\n"
+    assert "BackendError: Backend 'native' is not available: its compiled extension cannot be loaded" in done.stderr
+    assert "pip install" in done.stderr
+
+
+@pytest.mark.parametrize(("given", "expected"), [("3", 3), ("2,1", 2), ("", None), ("many", None), ("0", None)])
+def test_default_threads(monkeypatch, given, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    threads = NativeBackend().threads
+    assert threads == expected or (expected is None and 1 <= threads <= os.cpu_count())

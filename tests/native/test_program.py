@@ -1,0 +1,254 @@
+"""The executor: which steps Python runs, faults, stops, exceptions in the middle, and schedules."""
+
+import numpy as np
+import pytest
+from mocha_native.backend import NativeBackend
+from mocha_native.compiled import Compiled
+from nets import data, parameters, perceptron
+
+import mocha_core as mocha
+from mocha_core import hookimpl, layers, solvers
+from mocha_core.errors import ConfigurationError, DataError, NonFiniteError
+from mocha_core.kernel import Kernel
+from mocha_core.layer import ComputationLayer
+from mocha_core.op import Op
+from mocha_core.plugins import plugin_manager
+from mocha_core.source import Source
+from mocha_core.testing.work import gradients
+
+THREADS = [1, 2, 3]
+
+
+def kinds(program):
+    return [isinstance(bound.run, Compiled) for bound in program.bound]
+
+
+def opened(threads, *body, **more):
+    system = mocha.System(NativeBackend(threads=threads), seed=2)
+    net = mocha.Net("net", system, [data(), *(body or perceptron())])
+    return system, net, solvers.SGD(parameters(**more))
+
+
+def test_an_iteration_of_a_perceptron_has_no_step_in_python():
+    system, net, solver = opened(1)
+    with system:
+        assert all(kinds(net.training_program(solver)))
+
+
+def test_steps_in_python_are_the_ops_without_a_kernel_in_c():
+    convolution = layers.ConvolutionLayer(name="c", n_filter=2, kernel=(3, 3), bottoms=["data"], tops=["c"])
+    head = layers.InnerProductLayer(name="y", output_dim=10, bottoms=["c"], tops=["y"])
+    loss = layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"])
+    system, net, solver = opened(2, convolution, head, loss)
+    with system:
+        program = net.training_program(solver)
+        python = {b.step.call.op.name for b in program.bound if not isinstance(b.run, Compiled)}
+        assert python == {"convolution"}
+        assert {use.plugin for use in program.kernels() if use.op == "convolution"} == {"mocha-cpu"}
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_objectives_and_done(threads, accumulate):
+    system, net, solver = opened(threads, max_iter=7, accumulate=accumulate)
+    with system:
+        solver.solve(net)
+        program = net.training_program(solver)
+        assert program.done == 7
+        assert program.objectives.shape == (7 * accumulate,)
+        assert np.isfinite(program.objectives).all()
+        assert len(set(program.objectives)) == 7 * accumulate
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_stop_ends_after_the_iteration_in_hand(threads):
+    system, net, solver = opened(threads)
+    with system:
+        program = net.training_program(solver)
+        net.train(program, 5, 0, solver.schedule(0, 5), np.ones(1, np.int32))
+        assert program.done == 1
+        net.train(program, 5, 1, solver.schedule(1, 5), np.zeros(1, np.int32))
+        assert program.done == 5
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_a_wrong_label_ends_the_run_before_its_update(threads):
+    arrays = [np.random.default_rng(0).standard_normal((40, 6)), np.arange(40) % 10]
+    arrays[1][37] = 11
+    source = layers.MemoryDataLayer(name="data", batch_size=8, data=arrays, tops=["data", "label"])
+    with mocha.System(NativeBackend(threads=threads), seed=2) as system:
+        net = mocha.Net("net", system, [source, *perceptron()])
+        solver = solvers.SGD(parameters(20))
+        with pytest.raises(DataError, match="label 11 in row 5"):
+            solver.solve(net)
+        assert solver.state.iteration == 4
+        assert not net.half_updated
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_what_is_not_finite_ends_the_run(threads):
+    system, net, solver = opened(threads, max_iter=1000)
+    with system:
+        solver.parameters = mocha.SolverParameters(max_iter=1000, lr_policy=1e30)
+        with pytest.raises(NonFiniteError, match="the update of parameter .h.weight. is not finite in iteration 1"):
+            solver.solve(net)
+        assert all(np.isfinite(p.numpy()).all() for group in net.parameters.values() for p in group.values())
+
+
+class Cross(Op):
+    """As its input, until it counts to three."""
+
+    name = "test.cross"
+    backward_reads = ()
+
+    def infer(self, x):
+        return (x,)
+
+    def forward(self, xp, x):
+        return x
+
+    def backward(self, xp, dy, x, y, wanted):
+        return (dy[0],)
+
+
+class CrossKernel(Kernel):
+    calls = 0
+
+    def forward(self, ins, outs, add):
+        def run():
+            CrossKernel.calls += 1
+            if CrossKernel.calls == 3:
+                raise RuntimeError("crossed")
+            outs[0][...] = ins[0]
+
+        return run
+
+    def backward(self, ins, outs, add):
+        def run():
+            outs[0][...] = ins[0]
+
+        return run
+
+
+class CrossLayer(ComputationLayer):
+    def build(self, b, x):
+        return b.call(Cross(), x)
+
+
+class Plugin:
+    @hookimpl
+    def mocha_register_kernels(self, kernels):
+        kernels.add("test.cross", "native", lambda backend, call: CrossKernel())
+
+
+@pytest.fixture(scope="module")
+def registered():
+    plugin_manager().register(Plugin())
+
+
+@pytest.fixture
+def crossed(registered):
+    CrossKernel.calls = 0
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_an_exception_in_a_step_in_python(crossed, threads):
+    body = [CrossLayer(bottoms=["y"], tops=["z"]), layers.SoftmaxLossLayer(name="loss", bottoms=["z", "label"])]
+    head = layers.InnerProductLayer(name="y", output_dim=10, bottoms=["data"], tops=["y"])
+    system, net, solver = opened(threads, head, *body)
+    with system:
+        program = net.training_program(solver)
+        with pytest.raises(RuntimeError, match="crossed"):
+            net.train(program, 5, 0, solver.schedule(0, 5))
+        assert program.done == 2
+        assert not program.half_updated
+        net.train(program, 5, 2, solver.schedule(2, 5))
+        assert program.done == 5
+
+
+class Raising(solvers.SGD.update_op):
+    name = "test.raising"
+
+    def rule(self, xp, w, g, velocity, learning_rate, momentum):
+        raise RuntimeError("raised")
+
+
+class RaisingSolver(solvers.SGD):
+    """The first parameters' updates are in C, the last one's in Python."""
+
+    update_op = solvers.SGD.update_op
+
+    def update(self, b, parameter, gradient):
+        if parameter.name != "bias" or parameter.layer != "y":
+            super().update(b, parameter, gradient)
+            return
+        type(self).update_op = Raising
+        try:
+            super().update(b, parameter, gradient)
+        finally:
+            type(self).update_op = solvers.SGD.update_op
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_an_exception_between_updates_leaves_the_net_half_updated(threads):
+    system, net, _ = opened(threads)
+    solver = RaisingSolver(parameters(3))
+    with system:
+        with pytest.raises(RuntimeError, match="raised"):
+            solver.solve(net)
+        assert net.half_updated
+        assert solver.state.iteration == 0
+
+
+def test_a_schedule_that_is_too_short():
+    system, net, solver = opened(1)
+    with system:
+        program = net.training_program(solver)
+        with pytest.raises(ConfigurationError, match="expected 5 values of shape .. for the cell 'learning_rate'"):
+            program.iterate(5, {"learning_rate": np.ones(3)})
+
+
+class Disordered(Source):
+    """Its order names a row that it does not have."""
+
+    rows = 20
+    prefetch = False
+
+    def __init__(self):
+        from mocha_core.value import Spec
+
+        self.specs = (Spec((4,), "float64"), Spec((), "float64"))
+
+    def fetch(self, rows, out):
+        for array in out:
+            array[...] = 0
+
+    def order(self, epoch):
+        return np.arange(20) + 1
+
+
+class DisorderedLayer(layers.MemoryDataLayer):
+    def open(self, *a, **k):
+        return Disordered()
+
+
+def test_an_order_with_rows_that_are_not_there():
+    with mocha.System(NativeBackend(threads=1)) as system:
+        source = DisorderedLayer(
+            name="data", batch_size=4, data=[np.zeros((20, 4)), np.zeros(20)], tops=["data", "label"]
+        )
+        net = mocha.Net("net", system, [source, *perceptron()])
+        with pytest.raises(DataError, match="order of a source with 20 rows"):
+            solvers.SGD(parameters(20)).solve(net)
+
+
+def test_sections_run_alone():
+    with mocha.System("cpu", seed=2) as cpu, mocha.System(NativeBackend(threads=3), seed=2) as native:
+        found = []
+        for system in (cpu, native):
+            net = mocha.Net("net", system, [data(), *perceptron()])
+            objective = net.forward()
+            net.backward()
+            found.append([objective, *gradients(net).values()])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)

@@ -1,0 +1,174 @@
+"""Whole nets: the same bytes for any number of threads, close to mocha-cpu's, and safe in forks and threads."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from mocha_native import threads as native_threads
+from mocha_native.backend import NativeBackend
+from nets import BODIES, assert_same, data, parameters, perceptron, train
+
+import mocha_core as mocha
+from mocha_core import layers, solvers
+from mocha_core.testing.tolerances import assert_close
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("body", BODIES)
+def test_same_bytes_twice_and_for_any_number_of_threads(isa, body, dtype):
+    once = train(NativeBackend(threads=1), body, dtype=dtype)
+    for n in (1, 2, 3):
+        assert_same(once, train(NativeBackend(threads=n), body, dtype=dtype))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("body", BODIES)
+def test_agrees_with_cpu(isa, body, accumulate):
+    found = train(NativeBackend(threads=2), body, accumulate=accumulate)
+    for name, expected in train("cpu", body, accumulate=accumulate).items():
+        assert_close(name, found[name], expected, 1e-4)
+
+
+def test_objectives_agree_with_cpu_over_20_iterations():
+    objectives = {}
+    for backend in ("cpu", "native"):
+        with mocha.System(backend, seed=2) as system:
+            net = mocha.Net("net", system, [data(), *perceptron()])
+            solver = solvers.SGD(parameters(20))
+            solver.solve(net)
+            objectives[backend] = net.training_program(solver).objectives
+    assert len(objectives["cpu"]) == 20
+    np.testing.assert_allclose(objectives["native"], objectives["cpu"], rtol=1e-4)
+
+
+def test_data_on_the_device_and_from_the_host_give_the_same_bytes():
+    class Streaming(NativeBackend):
+        name = "streaming"
+        resident_bytes = 0
+
+    assert_same(train(NativeBackend(threads=2)), train(Streaming(threads=2)))
+
+
+def test_eight_nets_in_eight_python_threads():
+    bodies = [list(BODIES)[i % 2] for i in range(8)]
+    serial = {body: train(NativeBackend(threads=2), body, 60) for body in BODIES}
+    results = [None] * 8
+
+    def work(i):
+        results[i] = train(NativeBackend(threads=1 + i % 3), bodies[i], 60)
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for body, result in zip(bodies, results):
+        assert_same(serial[body], result)
+
+
+def blas_threads():
+    from threadpoolctl import threadpool_info
+
+    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+
+def test_blas_gets_its_threads_back():
+    before = blas_threads()
+    limit = native_threads.one_blas_thread()
+    with limit:
+        assert set(blas_threads()) == {1}
+        with limit:
+            pass
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_trains_after_its_parent_did():
+    expected = train(NativeBackend(threads=3))
+    for trial in range(20):
+        child = os.fork()
+        if child == 0:
+            try:
+                assert_same(expected, train(NativeBackend(threads=3)))
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        deadline = time.monotonic() + 60
+        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                pytest.fail(f"trial {trial}: the child hangs")
+            time.sleep(0.005)
+        assert ended[1] == 0, trial
+        train(NativeBackend(threads=2), max_iter=1)  # the parent goes on, too
+
+
+LONG = """
+import sys
+sys.path.insert(0, {folder!r})
+import mocha_core as mocha
+from mocha_core import solvers
+from nets import data, parameters, perceptron
+
+with mocha.System("native", threads={threads}) as system:
+    net = mocha.Net("net", system, [data(), *perceptron()])
+    solver = solvers.SGD(parameters(10**9))
+    print("ready", flush=True)
+    try:
+        solver.solve(net)
+    finally:
+        print(solver.state.iteration, net.half_updated, flush=True)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_run_that_is_in_c(number, status, threads):
+    program = LONG.format(folder=os.path.dirname(__file__), threads=threads)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    done, half = out.splitlines()[-1].split()
+    assert int(done) > 0
+    assert half == "False"
+
+
+def test_stop_from_another_thread():
+    with mocha.System(NativeBackend(threads=2)) as system:
+        net = mocha.Net("net", system, [data(), *perceptron()])
+        solver = solvers.SGD(parameters(10**8))
+        timer = threading.Timer(0.3, solver.stop)
+        timer.start()
+        solver.solve(net)
+        timer.join()
+        assert 0 < solver.state.iteration < 10**8
+        assert len(net.training_program(solver).objectives) >= 1
+
+
+def test_predict_and_validation():
+    with mocha.System("cpu", seed=2) as cpu, mocha.System(NativeBackend(threads=2), seed=2) as native:
+        found = []
+        for system in (cpu, native):
+            body = perceptron()
+            train_net = mocha.Net("net", system, [data(), *body])
+            accuracy = layers.AccuracyLayer(name="rate", bottoms=["y", "label"])
+            test_net = mocha.Net("test", system, [data(batch=16, rows=41), *body, accuracy])
+            solvers.SGD(parameters(5)).solve(train_net)
+            objective = test_net.forward_epoch()
+            rows = np.random.default_rng(3).standard_normal((23, 1, 12, 12))
+            found.append((objective, test_net.statistics()["rate-accuracy"], train_net.predict(rows, "y")))
+        assert found[0][1] == found[1][1]
+        assert_close("objective", found[1][0], found[0][0], 1e-5)
+        assert_close("prediction", found[1][2], found[0][2], 1e-4)
