@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import mocha_core
+from mocha_core import structural
 from mocha_core.backend import Backend
 from mocha_core.coffee_break import CoffeeBreak
 from mocha_core.errors import ConfigurationError
@@ -43,6 +44,8 @@ BASES: dict[str, type] = {
     "formats": Format,
 }
 GROUPS = ("layers", "solvers")
+#: Ops of the core, which nobody registers.
+STRUCTURAL = {op.name for op in vars(structural).values() if isinstance(getattr(op, "name", None), str)}
 
 #: Prints, after loading the plugins, their states, and what each registered.
 STATES = """
@@ -202,7 +205,7 @@ class PluginTests(Conformance):
             assert entry.load().__name__ == entry.name, f"'{entry.name}' is {entry.load()!r}"
 
     def test_kernels(self) -> None:
-        ops, families = set(registries().ops.names()), {"*", *KIT}
+        ops, families = set(registries().ops.names()) | STRUCTURAL, {"*", *KIT}
         for backend in registries().backends:
             families |= {c.__dict__["name"] for c in backend.load().__mro__ if "name" in c.__dict__}
         for entry in self.entries("kernels"):

@@ -90,7 +90,7 @@ def test_what_is_not_finite_ends_the_run(threads):
     system, net, solver = opened(threads, max_iter=1000)
     with system:
         solver.parameters = mocha.SolverParameters(max_iter=1000, lr_policy=1e30)
-        with pytest.raises(NonFiniteError, match="the update of parameter .h.weight. is not finite in iteration 1"):
+        with pytest.raises(NonFiniteError, match=r"the update of parameter .h.weight. is not finite in iteration 1"):
             solver.solve(net)
         assert all(np.isfinite(p.numpy()).all() for group in net.parameters.values() for p in group.values())
 
@@ -204,7 +204,7 @@ def test_a_schedule_that_is_too_short():
     system, net, solver = opened(1)
     with system:
         program = net.training_program(solver)
-        with pytest.raises(ConfigurationError, match="expected 5 values of shape .. for the cell 'learning_rate'"):
+        with pytest.raises(ConfigurationError, match=r"expected 5 values of shape \(\) for the cell 'learning_rate'"):
             program.iterate(5, {"learning_rate": np.ones(3)})
 
 
