@@ -12,7 +12,17 @@ from toys.square_loss import SquareLossLayer
 import mocha_core as mocha
 from mocha_core import checks
 from mocha_core.coffee_break import CoffeeBreak
-from mocha_core.errors import BackendError, ConfigurationError, MochaError, ShapeError, StateError, TopologyError
+from mocha_core.errors import (
+    BackendError,
+    ConfigurationError,
+    FileError,
+    MochaError,
+    PluginError,
+    ShapeError,
+    StateError,
+    TopologyError,
+)  # fmt: skip
+from mocha_core.solver import Policy
 
 
 @pytest.fixture
@@ -147,3 +157,52 @@ def test_every_break_is_destroyed_though_one_fails(net):
 def test_layer_names_that_no_file_can_hold(name):
     with pytest.raises(ConfigurationError, match="name"):
         InnerProductLayer(name=name, output_dim=1, bottoms=["data"], tops=["x"])
+
+
+def test_a_break_that_fails_when_it_is_destroyed_does_not_hide_what_ended_the_run(net):
+    class Fails(CoffeeBreak):
+        def enjoy(self, solver, net):
+            if solver.state.iteration == 2:
+                raise FileError("first")
+
+        def destroy(self, solver, net):
+            raise ZeroDivisionError("second")
+
+    class FailsToo(CoffeeBreak):
+        def destroy(self, solver, net):
+            raise KeyError("third")
+
+    solver = SGD(parameters(max_iter=4))
+    solver.add_coffee_break(FailsToo(), every_n_iter=1)
+    solver.add_coffee_break(Fails(), every_n_iter=1)
+    with pytest.raises(FileError, match="first") as caught:
+        solver.solve(net)
+    assert caught.value.__notes__ == [
+        "Afterwards, Fails.destroy failed: ZeroDivisionError: second",
+        "Afterwards, FailsToo.destroy failed: KeyError: 'third'",
+    ]
+
+
+@pytest.mark.parametrize("value", [None, 1j, "0.1", np.ones(2), -1.0, float("nan")])
+def test_a_policy_whose_value_is_no_number(net, value):
+    class Odd(Policy):
+        def __call__(self, iteration):
+            return 0.1 if iteration < 3 else value
+
+        def __str__(self):
+            return "Odd"
+
+    with pytest.raises(ConfigurationError, match=r"Odd: expected its value at iteration 3 to be a finite number"):
+        SGD(parameters(max_iter=5, lr_policy=Odd())).solve(net)
+
+
+def test_a_policy_that_fails(net):
+    class Fails(Policy):
+        def __call__(self, iteration):
+            return 1 / iteration
+
+        def __str__(self):
+            return "Fails"
+
+    with pytest.raises(PluginError, match=r"Fails at iteration 0 failed: ZeroDivisionError.*Mend it"):
+        SGD(parameters(max_iter=5, lr_policy=Fails())).solve(net)
