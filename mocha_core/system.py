@@ -118,7 +118,9 @@ def unavailable(name: str) -> str:
         return ""
     try:
         return str(import_string(probe, f"the probe of backend '{name}'")() or "")
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return f"{type(error).__name__}: {error}"
 
 
