@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from mocha_core.array_api import Array
+from mocha_core.errors import blaming
 from mocha_core.layout import ALL_PLAIN, Layouts
 from mocha_core.plan import Call
 from mocha_core.value import Spec
@@ -69,8 +71,9 @@ class Reference(Kernel):
         op, xp = self.call.op, self.xp
 
         def run() -> None:
-            result = op.forward(xp, *ins)
-            store(result if isinstance(result, tuple) else (result,), outs, add)
+            with self._named("forward"):
+                result = op.forward(xp, *ins)
+                store(result if isinstance(result, tuple) else (result,), outs, add)
 
         return run
 
@@ -81,9 +84,13 @@ class Reference(Kernel):
         wanted = tuple(out is not None for out in outs)
 
         def run() -> None:
-            store(op.backward(xp, dy, x, y, wanted), outs, add)
+            with self._named("backward"):
+                store(op.backward(xp, dy, x, y, wanted), outs, add)
 
         return run
+
+    def _named(self, half: str) -> AbstractContextManager[None]:
+        return blaming(f"Layer '{self.call.layer}': {half} of op '{self.call.op.name}'", "Mend the op.")
 
     @property
     def label(self) -> str:

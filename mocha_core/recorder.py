@@ -73,6 +73,10 @@ class Recorder:
         builder = Builder(self, plan, layer)
         try:
             tops = layer.build(builder, *bottoms)
+            if not isinstance(tops, tuple | list) or not all(isinstance(top, Value) for top in tops):
+                raise TopologyError(
+                    f"build returned {tops!r}, expected a tuple with a value for each top, such as b.call(op, x)."
+                )
             if isinstance(layer, ComputationLayer) and layer.neuron is not None:
                 tops = tuple(layer.neuron.build(builder, top) for top in tops)
             if len(tops) != len(layer.tops):
@@ -82,10 +86,12 @@ class Recorder:
             for name, value in zip(layer.tops, tops, strict=True):
                 if value.spec.size == 0:
                     raise ShapeError(f"its top '{name}' would be {value.spec}, which has no elements.")
-        except (MochaError, TypeError) as error:
+        except Exception as error:
             given = ", ".join(f"'{n}' {v.spec}" for n, v in zip(layer.bottoms, bottoms, strict=True))
-            kind = type(error) if isinstance(error, MochaError) else TopologyError
-            raise kind(f"{layer} in net '{self.name}', bottoms {given or 'none'}: {error}") from error
+            where = f"{layer} in net '{self.name}', bottoms {given or 'none'}"
+            if isinstance(error, MochaError):
+                raise type(error)(f"{where}: {error}") from error
+            raise TopologyError(f"{where}: {type(error).__name__}: {error}") from error
         for name, value in zip(layer.tops, tops, strict=True):
             plan.blobs[name] = value
             value.root.keep = value.root.keep or name in keep

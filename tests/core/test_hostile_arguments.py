@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toys import nets
 from toys.inner_product import InnerProductLayer
-from toys.observe import parameters
+from toys.observe import assert_equal, contents, parameters
 from toys.plain import Plain
 from toys.sgd import SGD
 from toys.square_loss import SquareLossLayer
@@ -22,7 +22,11 @@ from mocha_core.errors import (
     StateError,
     TopologyError,
 )  # fmt: skip
-from mocha_core.solver import Policy
+from mocha_core.layer import ComputationLayer
+from mocha_core.op import Op
+from mocha_core.solver import Policy, Solver
+from mocha_core.update import UpdateOp
+from mocha_core.value import Spec
 
 
 @pytest.fixture
@@ -206,3 +210,85 @@ def test_a_policy_that_fails(net):
 
     with pytest.raises(PluginError, match=r"Fails at iteration 0 failed: ZeroDivisionError.*Mend it"):
         SGD(parameters(max_iter=5, lr_policy=Fails())).solve(net)
+
+
+class Twice(Op):
+    name = "test.twice"
+    inferred: object = None
+    made: object = None
+
+    def infer(self, x):
+        return (x,) if self.inferred is None else self.inferred
+
+    def forward(self, xp, x):
+        return self.made(x) if callable(self.made) else 2 * x
+
+    def backward(self, xp, dy, x, y, wanted):
+        return (2 * dy[0],)
+
+
+def built(system, build):
+    class TwiceLayer(ComputationLayer):
+        def build(self, b, x):
+            return build(b, x)
+
+    loss = SquareLossLayer(bottoms=["t", "data"])
+    return mocha.Net("net", system, [nets.data(), TwiceLayer(name="t", bottoms=["data"], tops=["t"]), loss])
+
+
+@pytest.mark.parametrize(
+    "returned", [None, "t", lambda x: x, lambda x: (v for v in [x]), lambda x: (1,), Twice()], ids=repr
+)
+def test_a_layer_that_builds_no_values(system, returned):
+    with pytest.raises(
+        TopologyError, match=r"TwiceLayer\(t\) in net 'net', bottoms 'data'.*: build returned .*expected a tuple"
+    ):
+        built(system, lambda b, x: returned(x) if callable(returned) else returned)
+
+
+@pytest.mark.parametrize("build", [lambda b, x: b.call(Twice(), 3), lambda b, x: 1 / 0, lambda b: None])
+def test_a_layer_that_fails_to_build_is_named(system, build):
+    with pytest.raises(TopologyError, match=r"TwiceLayer\(t\) in net 'net', bottoms 'data'.*: \w+Error: "):
+        built(system, build)
+
+
+@pytest.mark.parametrize(
+    "inferred",
+    [3, "ab", ("ab",), Spec((2, 3), "float32"), (Spec((-1, 3), "float32"),), (Spec((2.0, 3), "float32"),),
+     (Spec((2, 3), "float99"),), (Spec((2, 3), np.dtype("float32")),), (Spec(None, "float32"),)],
+    ids=repr,
+)  # fmt: skip
+def test_an_op_that_infers_no_specs(system, inferred):
+    with pytest.raises(ShapeError, match=r"TwiceLayer\(t\).*op 'test.twice' inferred .*expected a tuple with a Spec"):
+        built(system, lambda b, x: b.call(Twice(inferred=inferred), x))
+
+
+@pytest.mark.parametrize("made", [lambda x: x[:2], lambda x: (x, x), lambda x: 1 / 0])
+def test_an_op_that_fails_is_named(system, made):
+    net = built(system, lambda b, x: b.call(Twice(made=made), x))
+    with pytest.raises(PluginError, match=r"Layer 't': forward of op 'test.twice' failed: .*Mend the op"):
+        net.forward()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [lambda w, v: None, lambda w, v: w, lambda w, v: (w,), lambda w, v: (w, v, v), lambda w, v: [w, v],
+     lambda w, v: (w.sum(), v), lambda w, v: (w, v.sum()), lambda w, v: (w.reshape(-1), v), lambda w, v: (w, None),
+     lambda w, v: (0.5, v)],
+)  # fmt: skip
+def test_a_rule_that_returns_something_else(net, rule):
+    class Odd(UpdateOp):
+        name = "test.odd"
+        slots = ("velocity",)
+
+        def rule(self, xp, w, g, velocity, learning_rate):
+            return rule(w, velocity)
+
+    class OddSolver(Solver):
+        update_op = Odd
+
+    before = contents(net)
+    expected = r"rule of op 'test.odd' returned .*expected a tuple of the step, velocity, each \(3, "
+    with pytest.raises(MochaError, match=expected):
+        OddSolver(parameters(max_iter=2)).solve(net)
+    assert_equal(contents(net), before)
