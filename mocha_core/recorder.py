@@ -89,9 +89,11 @@ class Recorder:
         except Exception as error:
             given = ", ".join(f"'{n}' {v.spec}" for n, v in zip(layer.bottoms, bottoms, strict=True))
             where = f"{layer} in net '{self.name}', bottoms {given or 'none'}"
-            if isinstance(error, MochaError):
-                raise type(error)(f"{where}: {error}") from error
-            raise TopologyError(f"{where}: {type(error).__name__}: {error}") from error
+            if not isinstance(error, MochaError | TypeError):  # the layer's, and its author wants to see it as it is
+                error.add_note(where)
+                raise
+            kind = type(error) if isinstance(error, MochaError) else TopologyError
+            raise kind(f"{where}: {error}") from error
         for name, value in zip(layer.tops, tops, strict=True):
             plan.blobs[name] = value
             value.root.keep = value.root.keep or name in keep

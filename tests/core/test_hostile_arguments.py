@@ -246,10 +246,11 @@ def test_a_layer_that_builds_no_values(system, returned):
         built(system, lambda b, x: returned(x) if callable(returned) else returned)
 
 
-@pytest.mark.parametrize("build", [lambda b, x: b.call(Twice(), 3), lambda b, x: 1 / 0, lambda b: None])
+@pytest.mark.parametrize("build", [lambda b, x: b.call(Twice(), 3), lambda b, x: 1 / 0])
 def test_a_layer_that_fails_to_build_is_named(system, build):
-    with pytest.raises(TopologyError, match=r"TwiceLayer\(t\) in net 'net', bottoms 'data'.*: \w+Error: "):
+    with pytest.raises((AttributeError, ZeroDivisionError)) as caught:
         built(system, build)
+    assert caught.value.__notes__ == ["TwiceLayer(t) in net 'net', bottoms 'data' float64[6, 2, 8, 8]"]
 
 
 @pytest.mark.parametrize(
