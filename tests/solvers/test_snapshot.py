@@ -261,6 +261,9 @@ def test_a_snapshot_holds_parameters_velocity_and_facts(train, folder):
         "momentum": 0.5,
         "seed": 3,
         "dtype": "float64",
+        "rows": {"data": 10},
+        "batch_size": 4,
+        "accumulate": 1,
         "solver": "SGD",
         "cursors": {"data": 12},
     }
