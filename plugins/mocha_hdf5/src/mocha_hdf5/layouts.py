@@ -145,8 +145,8 @@ class Chunked(Layout):
             mask, raw = self._dataset.read_direct_chunk(corner)
         except (OSError, RuntimeError, ValueError) as error:
             raise self._refused(
-                f"the chunk at {list(corner)} is not in the file ({error}): it was never written, and fill values are not "
-                "read"
+                f"the chunk at {list(corner)} is not in the file ({error}): it was never written, and fill "
+                "values are not read"
             ) from error
         if self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * len(raw)):
             raise self._refused(
