@@ -195,7 +195,8 @@ class RunFolder:
         listed = {e.name: e for e in [*self.found.removing, *self.found.snapshots]}.get(loaded.name)
         if listed is None:
             logger.info(
-                "%s is complete, but not in %s: it was copied there, is of an earlier run, or its process ended just then.",
+                "%s is complete, but not in %s: it was copied there, is of an earlier run, or its process ended just "
+                "then.",
                 *(loaded.name, NAME),
             )
         elif listed.sha256 != loaded.sha256:
