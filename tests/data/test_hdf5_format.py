@@ -254,4 +254,4 @@ def test_only_the_reader_and_the_writer_open_hdf5_files():
     assert openers == {f"{folder}/reader.py", f"{folder}/writer.py"}
     reader = (root / folder / "reader.py").read_text("utf-8")
     assert opening.findall(reader) == ["File"]
-    assert 'h5py.File(Stream(contents), "r"' in reader
+    assert 'h5py.File(self._stream, "r"' in reader

@@ -12,6 +12,7 @@ import numpy as np
 
 from mocha_core.errors import FileError
 from mocha_core.files import open_regular
+from mocha_hdf5 import trees
 
 
 class Contents(Protocol):
@@ -20,10 +21,12 @@ class Contents(Protocol):
     Attributes:
         path: of the file, for errors.
         size: how many bytes there are.
+        base: where HDF5's addresses begin to count.
     """
 
     path: Path
     size: int
+    base: int
 
     def read(self, offset: int, size: int) -> memoryview:
         """Exactly so many bytes from there; raises `FileError` where they are not."""
@@ -47,6 +50,7 @@ class Disk:
         self._file = open_regular(path)
         self._lock = threading.Lock()
         self.size = os.fstat(self._file.fileno()).st_size
+        self.base = 0
 
     def read(self, offset: int, size: int) -> memoryview:
         self.check_open()
@@ -86,6 +90,7 @@ class Image:
     def __init__(self, path: Path, image: memoryview) -> None:
         self.path = path
         self.size = len(image)
+        self.base = 0
         self._image = image.toreadonly()
         self._is_open = True
 
@@ -109,7 +114,13 @@ def _closed(path: Path) -> FileError:
 
 
 class Stream:
-    """Contents as the file object through which the HDF5 library reads: it never opens anything itself."""
+    """Contents as the file object through which the HDF5 library reads: it never opens anything itself.
+
+    Attributes:
+        rank: axes of the dataset whose chunks are being looked up.
+    """
+
+    rank = 0
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
@@ -126,10 +137,11 @@ class Stream:
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill a buffer."""
-        size = len(buffer)
-        buffer[:] = self._contents.read(self._position, size)
-        self._position += size
-        return size
+        piece = self._contents.read(self._position, len(buffer))
+        trees.check(self._contents, self._position, piece, self.rank)
+        buffer[:] = piece
+        self._position += len(buffer)
+        return len(buffer)
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, all by default."""

@@ -54,7 +54,7 @@ class Contiguous(Layout):
         self._row = prod(shape[1:]) * dtype.itemsize
         self.stored = shape[0] * self._row
         # Without storage the library's offset means nothing, and behind a user block it even looks like one.
-        offset = dataset.get_offset() if dataset.get_storage_size() else None
+        offset = dataset.get_offset() if self.stored and dataset.get_storage_size() else None
         if self.stored and (offset is None or offset + self.stored > contents.size):
             held = 0 if offset is None else max(0, contents.size - offset)
             raise refused(f"{dtype}{list(shape)} takes {self.stored} bytes, the file holds {held}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import h5py  # type: ignore[import-untyped]
 
 from mocha_core.errors import FileError
+from mocha_hdf5 import trees
 from mocha_hdf5.contents import Contents, Stream
 from mocha_hdf5.failures import failures
 from mocha_hdf5.table import Table
@@ -37,9 +38,11 @@ class Reader:
         self.path = contents.path
         self._contents = contents
         try:
-            _check_signature(contents)
+            contents.base = _find_signature(contents)
+            trees.check_superblock(contents)
+            self._stream = Stream(contents)
             with failures(f"'{self.path}': cannot be opened"):
-                self._file = h5py.File(Stream(contents), "r", rdcc_nbytes=0)
+                self._file = h5py.File(self._stream, "r", rdcc_nbytes=0)
         except BaseException:
             contents.close()
             raise
@@ -52,16 +55,21 @@ class Reader:
             self._walk(self._file.id, [], found, {_address(self._file.id)})
         return found
 
-    def _walk(self, place: Any, path: list[str], found: list[str], seen: set[int]) -> None:
+    def _walk(self, place: Any, path: list[str], found: list[str], seen: set[Hashable]) -> None:
         keys: list[bytes] = []
-        place.links.iterate(keys.append)
+
+        def visit(key: bytes) -> bool | None:
+            keys.append(key)
+            return True if len(keys) > MOST_NAMES else None
+
+        place.links.iterate(visit)
         for key in keys:
             if place.links.get_info(key).type != h5py.h5l.TYPE_HARD or len(found) >= MOST_NAMES:
                 continue
-            below, kind = [*path, key.decode("utf-8", "surrogateescape")], h5py.h5o.get_info(place, key).type
-            if kind == h5py.h5o.TYPE_DATASET:
+            below, kind = [*path, key.decode("utf-8", "surrogateescape")], h5py.h5g.get_objinfo(place, key).type
+            if kind == h5py.h5g.DATASET:
                 found.append("/".join(below))
-            elif kind == h5py.h5o.TYPE_GROUP and len(below) <= MOST_DEEP:
+            elif kind == h5py.h5g.GROUP and len(below) <= MOST_DEEP:
                 group = h5py.h5g.open(place, key)
                 if (address := _address(group)) not in seen:
                     seen.add(address)
@@ -76,12 +84,12 @@ class Reader:
         """
         self._contents.check_open()
         with failures(f"'{self.path}', dataset '{name}' cannot be opened"):
-            if (dataset := self._open(name, h5py.h5o.TYPE_DATASET, "a dataset")) is not None:
-                return Table(self._contents, name, dataset)
+            if (dataset := self._open(name)) is not None:
+                return Table(self._contents, self._stream, name, dataset)
         raise KeyError(name)
 
-    def _open(self, name: str, kind: int, expected: str) -> Any:
-        """The object of that path; None if there is none."""
+    def _open(self, name: str) -> Any:
+        """The dataset of that path; None if there is nothing."""
         place, parts = self._file.id, name.split("/")
         for depth, part in enumerate(parts, start=1):
             key, last = part.encode("utf-8", "surrogateescape"), depth == len(parts)
@@ -90,10 +98,10 @@ class Reader:
             link = place.links.get_info(key).type
             if link != h5py.h5l.TYPE_HARD:
                 raise self._unexpected(parts[:depth], _named(link), "no link")
-            found, wanted = h5py.h5o.get_info(place, key).type, kind if last else h5py.h5o.TYPE_GROUP
+            found, wanted = h5py.h5g.get_objinfo(place, key).type, h5py.h5g.DATASET if last else h5py.h5g.GROUP
             if found != wanted:
-                raise self._unexpected(parts[:depth], _OBJECTS.get(found, "something"), expected if last else "a group")
-            place = h5py.h5d.open(place, key) if wanted == h5py.h5o.TYPE_DATASET else h5py.h5g.open(place, key)
+                raise self._unexpected(parts[:depth], _OBJECTS.get(found, "something"), _OBJECTS[wanted])
+            place = h5py.h5d.open(place, key) if last else h5py.h5g.open(place, key)
         return place
 
     def _unexpected(self, parts: list[str], found: str, expected: str) -> FileError:
@@ -121,16 +129,13 @@ def _named(link: int) -> str:
     return kinds.get(link, "a link of an unknown kind")
 
 
-def _address(group: Any) -> int:
-    address: int = h5py.h5o.get_info(group).addr
-    return address
+def _address(group: Any) -> Hashable:
+    """What tells groups apart. `h5o.get_info` would also add up the sizes of all indexes."""
+    info = h5py.h5g.get_objinfo(group, b".")
+    return tuple(info.objno) if isinstance(info.objno, tuple) else info.objno
 
 
-_OBJECTS = {
-    h5py.h5o.TYPE_GROUP: "a group",
-    h5py.h5o.TYPE_DATASET: "a dataset",
-    h5py.h5o.TYPE_NAMED_DATATYPE: "a committed datatype",
-}
+_OBJECTS = {h5py.h5g.GROUP: "a group", h5py.h5g.DATASET: "a dataset", h5py.h5g.TYPE: "a committed datatype"}
 
 
 class Tables(Mapping[str, Table]):
@@ -148,7 +153,14 @@ class Tables(Mapping[str, Table]):
         self._names = names
 
     def __getitem__(self, name: str) -> Table:
-        return self._reader.table(self._group + name)
+        try:
+            return self._reader.table(self._group + name)
+        except KeyError:
+            if self._names is None or name not in self._names:
+                raise
+            raise FileError(
+                f"'{self._reader.path}' has no dataset '{self._group}{name}', although it says so. Write it again."
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._listed())
@@ -165,11 +177,11 @@ class Tables(Mapping[str, Table]):
         return self._names
 
 
-def _check_signature(contents: Contents) -> None:
-    """HDF5 looks for its signature at 0, 512, 1024, 2048, ..."""
+def _find_signature(contents: Contents) -> int:
+    """Where HDF5 finds its signature, which it looks for at 0, 512, 1024, 2048, ..."""
     offset = 0
     while offset + len(SIGNATURE) <= contents.size:
         if contents.read(offset, len(SIGNATURE)) == SIGNATURE:
-            return
+            return offset
         offset = max(512, offset * 2)
     raise FileError(f"'{contents.path}' is not an HDF5 file.")

@@ -9,7 +9,7 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 
 from mocha_core.errors import FileError
-from mocha_hdf5.contents import Contents
+from mocha_hdf5.contents import Contents, Stream
 from mocha_hdf5.failures import failures
 from mocha_hdf5.layouts import LARGE_CHUNK, MODERATE_RATIO, Chunked, Compact, Contiguous, Layout
 
@@ -30,8 +30,9 @@ class Table:
         keepable: it is no larger in memory than moderate compression explains.
     """
 
-    def __init__(self, contents: Contents, name: str, dataset: Any) -> None:
+    def __init__(self, contents: Contents, stream: Stream, name: str, dataset: Any) -> None:
         self._contents = contents
+        self._stream = stream
         self.where = f"'{contents.path}', dataset '{name}'"
         # In this order: even asking for the shape of a virtual dataset may open another file.
         properties = dataset.get_create_plist()
@@ -91,6 +92,7 @@ class Table:
 
     def _read(self, start: int, stop: int) -> NDArray[Any]:
         self._contents.check_open()
+        self._stream.rank = len(self.shape)
         with failures(f"{self.where} cannot be read"):
             return self._layout.read(start, stop)
 

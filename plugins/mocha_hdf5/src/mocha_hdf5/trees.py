@@ -1,0 +1,79 @@
+"""A guard for HDF5's B-trees of version 1: the library follows them wherever they lead, in circles until it crashes.
+
+A node, as the file format specification has it: `TREE`, its kind (0: names of a group, 1: chunks), its level, the
+number of its children, two siblings; then a key before and after each child's address. Leaves are of level 0.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from mocha_core.errors import FileError
+
+if TYPE_CHECKING:
+    from mocha_hdf5.contents import Contents
+
+NODE = struct.Struct("<4sBBHQQ")
+GROUP, CHUNKS = 0, 1
+#: Children of a node; files that want more are not read.
+MOST_CHILDREN = 128
+#: Nodes of a group's tree, if all are full: as many as a listing may have to visit.
+MOST_NODES = 2 * 10**6
+
+
+def check_superblock(contents: Contents) -> None:
+    """Whether addresses take 8 bytes and nodes have few children, as `check` and nearly all files have it.
+
+    Raises:
+        FileError: it is otherwise.
+    """
+    block = bytes(contents.read(contents.base, min(48, contents.size - contents.base))).ljust(48, b"\0")
+    version, addresses = block[8], block[13] if block[8] < 2 else block[9]
+    if version < 2:
+        usual = max(struct.unpack_from("<HH", block, 16)) <= MOST_CHILDREN // 2
+        if version == 1:
+            usual = usual and struct.unpack_from("<H", block, 24)[0] <= MOST_CHILDREN // 2
+    else:
+        usual = block[20:28] == b"\xff" * 8  # an extension may say otherwise
+    if addresses != 8 or not usual:
+        raise FileError(
+            f"'{contents.path}' has an index of unusual form, which is not read. Write it again, as h5py does."
+        )
+
+
+def check(contents: Contents, at: int, piece: memoryview, rank: int) -> None:
+    """Whether a node leads to nodes that are one level lower, and so never back to itself.
+
+    Args:
+        contents: the file.
+        at: where the piece is in it.
+        piece: what the library reads at once, which is a node, or something else.
+        rank: axes of the dataset whose chunks are being looked up.
+
+    Raises:
+        FileError: it does not.
+    """
+    if len(piece) < NODE.size or bytes(piece[:4]) != b"TREE":
+        return
+    _, kind, level, count, _, _ = NODE.unpack(piece[: NODE.size])
+    if level == 0 or kind > CHUNKS or count > MOST_CHILDREN:  # the library refuses the others
+        return
+    key = 8 if kind == GROUP else 8 + 8 * (rank + 1)
+    if NODE.size + count * (key + 8) > len(piece) or (kind == GROUP and count ** (level + 1) > MOST_NODES):
+        raise _damaged(contents, at)
+    for number in range(count):
+        (child,) = struct.unpack_from("<Q", piece, NODE.size + number * (key + 8) + key)
+        child += contents.base
+        if child + NODE.size > contents.size:
+            raise _damaged(contents, at)
+        signature, its_kind, its_level, *_ = NODE.unpack(contents.read(child, NODE.size))
+        if (signature, its_kind, its_level) != (b"TREE", kind, level - 1):
+            raise _damaged(contents, at)
+
+
+def _damaged(contents: Contents, at: int) -> FileError:
+    return FileError(
+        f"'{contents.path}' is damaged: expected the index at byte {at} to lead to nodes of the level below, found "
+        "others. Write the file again."
+    )
