@@ -117,15 +117,13 @@ class Total(Op):
 
 @contextmanager
 def restored(net: Net, plan: Plan) -> Iterator[None]:
-    """Puts back the cursors, and the states and cells that the plan's steps write."""
+    """Puts back the cursors, and the states and cells that the plan's steps read or write."""
     lasting = [v.root for v in values(plan.steps) if v.root.role in (Role.STATE, Role.CELL)]
     contents = {value: net.system.read(value) for value in lasting}
-    cursors = {feed: feed.cursor for feed in net.feeds.values()}
     try:
-        yield
+        with net.feeds.restored():
+            yield
     finally:
-        for feed, cursor in cursors.items():
-            feed.seek(cursor)
         for value, array in contents.items():
             net.system.write(value, array)
 
