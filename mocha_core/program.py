@@ -16,7 +16,6 @@ from mocha_core.layout import PLAIN, Convert
 from mocha_core.placement import Memory, plain_copy
 from mocha_core.plan import Call, Plan, Section, Step
 from mocha_core.storage import Storage
-from mocha_core.update import UpdateOp
 from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
@@ -155,11 +154,6 @@ class Program:
     def fault(self) -> Call | None:
         """The call that reported the first fault since `clear_status`."""
         return self.plan.faults.get(self.status())
-
-    def began_to_update(self, fault: Call) -> bool:
-        """Whether parameters were updated in the iteration in which this call reported a fault."""
-        first = next((b.step.call for b in self.bound if _updates(b)), None)
-        return isinstance(fault.op, UpdateOp) and fault is not first
 
     def execute(self, section: Section) -> None:
         """Run the bound kernels of one section, and nothing else."""

@@ -14,7 +14,7 @@ import numpy as np
 from mocha_core import checks
 from mocha_core.coffee_break import CoffeeBreak, ScheduledBreak
 from mocha_core.diagnosis import non_finite
-from mocha_core.errors import ConfigurationError, NonFiniteError
+from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError
 from mocha_core.interrupt import Interruptible
 from mocha_core.log import logger, show_messages
 from mocha_core.net import Net
@@ -242,9 +242,14 @@ class Solver:
                 state.iteration += done
         if (fault := program.fault()) is not None and isinstance(fault.op, CheckFinite | UpdateOp):
             program.clear_status()
-            net.half_updated = program.began_to_update(fault)
+            net.half_updated = isinstance(fault.op, UpdateOp)
             raise non_finite(self, net, program, fault)
         net.raise_fault(program)
+        if not done and not self._stop[0]:
+            raise BackendError(
+                f"{net.label}: backend '{net.system.backend.name}' did no iteration and reported no fault. "
+                "The iterate() of its programs has to set `done`, and the status cell where it ends early."
+            )
         objectives = program.objectives[: done * k]
         if not np.isfinite(objectives).all():
             bad = state.iteration - done + int(np.argmin(np.isfinite(objectives))) // k

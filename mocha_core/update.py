@@ -16,8 +16,8 @@ class UpdateOp(Op):
     """Updates a parameter w by its gradient g. Inputs, in this order: w, g, the slots, the cells, the status.
 
     Gradients are regularized, new parameters projected on their constraint. Where the status says that the
-    minibatch is invalid, nothing changes; nor where `fault` is given and a new value is not finite, and then
-    `fault` becomes the status.
+    minibatch is invalid, nothing changes. Where `fault` is given and a new value is not finite, `fault` becomes the
+    status, and nothing that is not finite is written; a kernel may have written a part of what is.
 
     Attributes:
         slots: names of what the solver remembers of each parameter, of its shape, zero at first.

@@ -29,21 +29,24 @@ def test_mutated_files(reader, tmp_path, trials, report):
     count = trials(10_000)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     halves = [(0, count // 2), (count // 2, count)]
+    logs = {first: open(tmp_path / f"{first}.log", "w") for first, _ in halves}  # noqa: SIM115 - a pipe could fill up
     workers = [
         subprocess.Popen(
             [sys.executable, PROGRAM, reader, str(first), str(last), tmp_path / str(first)],
             env=environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=logs[first],
             text=True,
         )
         for first, last in halves
     ]
     results = []
     for worker in workers:
-        out, errors = worker.communicate(timeout=580)
-        assert worker.returncode == 0, errors[-3000:]
+        out, _ = worker.communicate(timeout=580)
+        assert worker.returncode == 0, [log.read_text()[-3000:] for log in tmp_path.glob("*.log")]
         results.append(json.loads(out.splitlines()[-1]))
+    for log in logs.values():
+        log.close()
     problems = [problem for result in results for problem in result["problems"]]
     assert not problems, "\n".join(f"trial {number}: {what}" for number, what in problems[:5])
     peak = max(result["peak"] for result in results)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from io import SEEK_CUR, SEEK_END, SEEK_SET
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +49,8 @@ class Disk:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = open_regular(path)
+        # A net that nobody holds any more is no mistake: its files are closed without Python's warning.
+        weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
         self.size = os.fstat(self._file.fileno()).st_size
         self.base = 0
