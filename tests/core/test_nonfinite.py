@@ -190,7 +190,9 @@ def test_a_slot_alone_is_not_finite(check_finite):
         net = mocha.Net("net", system, [nets.data(), dense("data", "x"), loss("x")])
         solver = CountingSolver(parameters(max_iter=2, check_finite=check_finite))
         if check_finite:
-            with pytest.raises(NonFiniteError, match="the update of parameter 'x.weight' is not finite in iteration 1"):
+            with pytest.raises(
+                NonFiniteError, match=r"the update of parameter 'x\.weight' is not finite in iteration 1"
+            ):
                 solver.solve(net)
             assert capture(solver, net).slots["count/x___weight"].max() == 1e200
         else:

@@ -71,11 +71,7 @@ DISTRIBUTIONS = {
         METADATA,
         {"test_everything_loads[formats]", "test_formats"},
     ),
-    "broken": (
-        {"_plugin.py": "raise RuntimeError('boom')", "py.typed": ""},
-        METADATA,
-        {LIGHT, *REFUSED},
-    ),
+    "broken": ({"_plugin.py": "raise RuntimeError('boom')", "py.typed": ""}, METADATA, {LIGHT, *REFUSED}),
 }
 
 
