@@ -46,7 +46,7 @@ METADATA = "Requires-Dist: mocha-core~=0.1.0\nLicense-Expression: MIT\n"
 CORE = "test_it_requires_a_core_of_this_interface"
 NAMES = "test_ops_have_their_own_names"
 LIGHT = "test_finding_it_imports_nothing_else"
-REFUSED = {"test_it_loads", "test_it_works_alone_and_strictly"}
+UNLOADED = {"test_it_loads", "test_it_works_alone_and_strictly"}
 #: By package: its files, its metadata, and which tests have to fail.
 DISTRIBUTIONS = {
     "sound": (op("sound", "sound.wave"), METADATA, set()),
@@ -56,7 +56,7 @@ DISTRIBUTIONS = {
     "dotless": (op("dotless", "dotless_wave"), METADATA, {NAMES}),
     "untyped": (without(op("untyped", "untyped.wave"), "py.typed"), METADATA, {"test_it_is_typed"}),
     "unbounded": (op("unbounded", "unbounded.wave"), METADATA.replace("~=", ">="), {CORE}),
-    "older": (op("older", "older.wave"), METADATA.replace("0.1.0", "0.0.1"), {CORE, *REFUSED}),
+    "older": (op("older", "older.wave"), METADATA.replace("0.1.0", "0.0.1"), {CORE, *UNLOADED}),
     "lawless": (op("lawless", "lawless.wave"), METADATA.partition("License")[0], {"test_it_has_a_licence"}),
     "missing": (op("missing", "missing.wave") | {"wave.py": ""}, METADATA, {"test_everything_loads[ops]", NAMES}),
     "orphan": (kernel("orphan", "nobody.op", "def build(backend, call): ..."), METADATA, {"test_kernels"}),
@@ -71,7 +71,7 @@ DISTRIBUTIONS = {
         METADATA,
         {"test_everything_loads[formats]", "test_formats"},
     ),
-    "broken": ({"_plugin.py": "raise RuntimeError('boom')", "py.typed": ""}, METADATA, {LIGHT, *REFUSED}),
+    "broken": ({"_plugin.py": "raise RuntimeError('boom')", "py.typed": ""}, METADATA, {LIGHT, *UNLOADED}),
 }
 
 
