@@ -148,7 +148,7 @@ def test_a_parameter_that_was_set(backend, key):
 
 
 class Scale(Op):
-    name = "toy.scale-by-state"
+    name = "toy.scale_by_state"
     backward_reads = ("x1",)
     differentiable = (0,)
 
