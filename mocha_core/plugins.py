@@ -146,7 +146,9 @@ class PluginManager(pluggy.PluginManager):
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
     """Its name and version; both are missing where an installation was interrupted."""
-    name, number = (point.dist.name, point.dist.version) if point.dist else (None, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 has one for what is missing
+        name, number = (point.dist.name, point.dist.version) if point.dist else (None, None)
     return name or point.value, number or "?"
 
 
