@@ -160,7 +160,8 @@ def entry_points(group: str) -> list[EntryPoint]:
 def _distribution(point: EntryPoint) -> tuple[str, str]:
     """Its name and version; both are missing, or unreadable, where an installation was interrupted."""
     name = number = None
-    with suppress(Exception):
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 has one for what is missing
         name, number = (point.dist.name, point.dist.version) if point.dist else (None, None)
     return name or point.value, number or "?"
 

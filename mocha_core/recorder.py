@@ -151,7 +151,7 @@ class Recorder:
         self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
     ) -> Value:
         """The value of a parameter or state: the one that the layer (or its `param_key`) has, or a new one."""
-        group = self.system.states(layer)
+        group = self.system.states_of(layer)
         state = group.get(name)
         if state is None:
             value = Value(f"{layer.name}.{name}", shape, self.system.dtype, kind.ROLE)
@@ -175,7 +175,7 @@ class Recorder:
 
     def forget_new(self) -> None:
         """Take back what a net that could not be built has put into the system."""
-        for group in map(self.system.states, self.layers):
+        for group in map(self.system.states_of, self.layers):
             for name in [name for name, state in group.items() if state in self.new]:
                 del group[name]
         self.new.clear()

@@ -90,15 +90,8 @@ class Solver:
 
     #: What updates one parameter.
     update_op: ClassVar[type[UpdateOp]]
-    #: What the solver remembers of each parameter, such as ("velocity",): its update op's.
-    slots: ClassVar[tuple[str, ...]] = ()
     #: Iterations handed to a program at once, at most.
     MAX_RUN: ClassVar[int] = 1000
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "update_op" in vars(cls):
-            cls.slots = cls.update_op.slots
 
     def __init__(self, parameters: SolverParameters) -> None:
         if not isinstance(parameters, SolverParameters):
@@ -146,7 +139,7 @@ class Solver:
         """Allocate the slots that parameters do not have yet, zeroed."""
         new = {
             (name, p): Value(f"{name} {p.key}", p.value.shape, p.value.dtype, Role.SLOT)
-            for name in self.slots
+            for name in self.update_op.slots
             for p in parameters
             if (name, p) not in self._slots
         }

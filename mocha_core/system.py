@@ -70,7 +70,7 @@ class System:
         """The nets that were built here and are still in use."""
         self.closed = False
 
-    def states(self, layer: Layer) -> dict[str, State]:
+    def states_of(self, layer: Layer) -> dict[str, State]:
         """Parameters and states of a layer by name: its own, which live as long as somebody holds the layer, or those
         of its `param_key`, which live as long as the system.
         """

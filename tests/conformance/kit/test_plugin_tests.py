@@ -53,6 +53,7 @@ DISTRIBUTIONS = {
     "heavy": (op("heavy", "heavy.wave") | {"__init__.py": "import numpy"}, METADATA, {LIGHT}),
     "renamed": (op("renamed", "renamed.wave", "renamed.other"), METADATA, {NAMES}),
     "unprefixed": (op("unprefixed", "wave"), METADATA, {NAMES}),
+    "dotless": (op("dotless", "dotless_wave"), METADATA, {NAMES}),
     "untyped": (without(op("untyped", "untyped.wave"), "py.typed"), METADATA, {"test_it_is_typed"}),
     "unbounded": (op("unbounded", "unbounded.wave"), METADATA.replace("~=", ">="), {CORE}),
     "older": (op("older", "older.wave"), METADATA.replace("0.1.0", "0.0.1"), {CORE, *UNLOADED}),
