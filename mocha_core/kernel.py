@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mocha_core.array_api import Array
-from mocha_core.errors import blaming
+from mocha_core.errors import MochaError, PluginError
 from mocha_core.layout import ALL_PLAIN, Layouts
 from mocha_core.plan import Call
 from mocha_core.value import Spec
@@ -71,9 +70,11 @@ class Reference(Kernel):
         op, xp = self.call.op, self.xp
 
         def run() -> None:
-            with self._named("forward"):
+            try:
                 result = op.forward(xp, *ins)
                 store(result if isinstance(result, tuple) else (result,), outs, add)
+            except Exception as error:
+                self._blame("forward", error)
 
         return run
 
@@ -84,13 +85,18 @@ class Reference(Kernel):
         wanted = tuple(out is not None for out in outs)
 
         def run() -> None:
-            with self._named("backward"):
+            try:
                 store(op.backward(xp, dy, x, y, wanted), outs, add)
+            except Exception as error:
+                self._blame("backward", error)
 
         return run
 
-    def _named(self, half: str) -> AbstractContextManager[None]:
-        return blaming(f"Layer '{self.call.layer}': {half} of op '{self.call.op.name}'", "Mend the op.")
+    def _blame(self, half: str, error: Exception) -> NoReturn:
+        if isinstance(error, MochaError | MemoryError):
+            raise error
+        what = f"Layer '{self.call.layer}': {half} of op '{self.call.op.name}'"
+        raise PluginError(f"{what} failed: {type(error).__name__}: {error}. Mend the op.") from error
 
     @property
     def label(self) -> str:

@@ -30,8 +30,8 @@ class Snapshot:
     Attributes:
         parameters: parameters and states by `layer___name`.
         slots: the solver's memory by `slot/layer___name`.
-        facts: JSON values: iteration, objective, learning_rate, momentum, seed, dtype, solver, batch_size,
-            accumulate, `rows` of each data layer's source, and `cursors`, the rows consumed by each.
+        facts: JSON values: iteration, objective, learning_rate, momentum, backend, seed, dtype, solver,
+            batch_size, accumulate, `rows` of each data layer's source, and `cursors`, the rows consumed by each.
     """
 
     parameters: Mapping[str, StoredArray]
@@ -115,6 +115,7 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
 def _surroundings(solver: Solver, net: Net) -> dict[str, Any]:
     """With other ones, a run goes on, but differently."""
     return {
+        "backend": net.system.backend.name,
         "seed": net.system.seed,
         "dtype": net.system.dtype,
         "rows": {name: feed.source.rows for name, feed in net.feeds.items()},
