@@ -259,6 +259,7 @@ def test_a_snapshot_holds_parameters_velocity_and_facts(train, folder):
         "objective": solver.state.objective,
         "learning_rate": 0.1,
         "momentum": 0.5,
+        "backend": "reference",
         "seed": 3,
         "dtype": "float64",
         "rows": {"data": 10},
