@@ -2,7 +2,7 @@
 # make test     run every check: tests, lint, types, wheels
 # make oracle   compare training with PyTorch, step by step
 # make fashion-mnist FASHION=folder    the same net on the full Fashion-MNIST
-# make docs     build the documentation, and run its code
+# make docs     build the documentation
 # make clean    remove what the above made, but no data and no snapshots
 
 PYTHON ?= python3

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mocha_core.arrangement import Arrangement, arrange
 from mocha_core.array_api import Array, Namespace
+from mocha_core.errors import blaming
 from mocha_core.fusion import fuse
 from mocha_core.kernel import Kernel
 from mocha_core.placement import Memory, check_largest, place
@@ -107,10 +108,14 @@ class Backend(ABC):
             outs = [None if v is None else memory.buffers[v] for v in step.outs]
             saves = [memory.buffers[v] for v in memory.saves.get(step.call, ())]
             workspace = [memory.buffers[v] for v in memory.workspaces[step]]
-            if step.half is Half.FORWARD:
-                run = kernel.forward(ins, outs + saves + workspace, step.add)
-            else:
-                run = kernel.backward(ins + saves, outs + workspace, step.add)
+            what = f"Layer '{step.call.layer}': {step.half} of kernel '{kernel.label}' of plugin '{kernel.plugin}'"
+            with blaming(f"{what}, being bound,", f"Do without that plugin: MOCHA_DISABLED_PLUGINS={kernel.plugin}."):
+                if step.half is Half.FORWARD:
+                    run = kernel.forward(ins, outs + saves + workspace, step.add)
+                else:
+                    run = kernel.backward(ins + saves, outs + workspace, step.add)
+                if not callable(run):
+                    raise TypeError(f"expected a function without arguments, received {run!r}")
             bound.append(BoundStep(step, kernel, run))
         return bound
 

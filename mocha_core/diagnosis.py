@@ -21,6 +21,7 @@ from mocha_core.value import Role, Spec, Value
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mocha_core.feed import Feed
     from mocha_core.program import Program
     from mocha_core.solver import Solver
 
@@ -117,15 +118,13 @@ class Total(Op):
 
 @contextmanager
 def restored(net: Net, plan: Plan) -> Iterator[None]:
-    """Puts back the cursors, and the states and cells that the plan's steps write."""
+    """Puts back the cursors, and the states and cells that the plan's steps read or write."""
     lasting = [v.root for v in values(plan.steps) if v.root.role in (Role.STATE, Role.CELL)]
     contents = {value: net.system.read(value) for value in lasting}
-    cursors = {feed: feed.cursor for feed in net.feeds.values()}
     try:
-        yield
+        with net.feeds.restored():
+            yield
     finally:
-        for feed, cursor in cursors.items():
-            feed.seek(cursor)
         for value, array in contents.items():
             net.system.write(value, array)
 
@@ -149,27 +148,32 @@ def describe_state(net: Net, bad: set[Value]) -> str:
 
 def describe(net: Net, program: Program, bad: set[Value], step: Step) -> str:
     """The step that made bad values from good ones, in words."""
-    made = next(i for i, v in enumerate(step.outs) if v is not None and v.root in bad)
-    layer, value = step.call.layer, step.outs[made]
-    assert value is not None
+    layer = step.call.layer
+    i, value = next((i, v) for i, v in enumerate(step.outs) if v is not None and v.root in bad)
     names = {v.root: f"blob '{name}'" for name, v in reversed(program.plan.blobs.items())}
     names |= {s.value: f"{type(s).__name__.lower()} '{s.name}'" for s in net.states.values()}
     if layer in net.feeds and step.half is Half.FORWARD:
-        feed, array = net.feeds[layer], program.read(value)
-        row = int(np.argwhere(~np.isfinite(array))[0][0])
-        row = int(feed.rows_from(feed.cursor, len(array))[row])
         what = names.get(value, f"'{value.name}'")
-        return f"Layer '{layer}': {what}, row {row} of its source, holds {odd_one(array)}. Check the data."
-    of, half = value.root, "forward"
+        return f"Layer '{layer}': {what}, {odd_row(net.feeds[layer], program.read(value))}"
+    of, gradient, half = value.root, "", "forward"
     if step.section is Section.BACKWARD:
-        half = "backward"
-        sources = {gradient.root: source for source, gradient in program.plan.gradients.items()}
-        of = sources[of] if isinstance(step.call.op, Total) else step.call.ins[made].root
-    what = ("the gradient of " if half == "backward" else "") + names.get(of, f"'{of.name}'")
+        gradient, half = "the gradient of ", "backward"
+        sources = {made.root: source for source, made in program.plan.gradients.items()}
+        of = sources[of] if isinstance(step.call.op, Total) else step.call.ins[i].root
+    what = names.get(of, f"'{of.name}'")
     inputs = (program.read(v) for v in step.reads if v.root.role is not Role.CELL)
     largest = max((float(np.abs(array).max(initial=0)) for array in inputs), default=0.0)
-    made_from = f"from finite inputs (the largest is {largest:.3g})"
-    return f"Layer '{layer}' made {what} not finite in {half}, {made_from}. {_WAY_OUT}"
+    return (
+        f"Layer '{layer}' made {gradient}{what} not finite in {half}, from finite inputs (the largest is "
+        f"{largest:.3g}). {_WAY_OUT}"
+    )
+
+
+def odd_row(feed: Feed, minibatch: NDArray[Any]) -> str:
+    """The first row that is not finite of the minibatch at the feed's cursor, in words."""
+    at = int(np.argwhere(~np.isfinite(minibatch))[0][0])
+    row = int(feed.rows_from(feed.cursor, len(minibatch))[at])
+    return f"row {row} of its source, holds {odd_one(minibatch)}. Check the data."
 
 
 def values(steps: Sequence[Step]) -> list[Value]:

@@ -3,6 +3,9 @@
 A message names the layer, the blob or the file, what was given, what was expected, and the way out.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MochaError(Exception):
     """Base of all errors raised by Mocha and its plugins."""
@@ -54,3 +57,14 @@ class FileError(MochaError, OSError):
 
 class SnapshotError(FileError):
     """A snapshot is broken, or does not fit the net or the solver it is loaded into."""
+
+
+@contextmanager
+def blaming(what: str, way_out: str) -> Iterator[None]:
+    """What a plugin's code raises in here becomes a `PluginError` that says whose fault it is."""
+    try:
+        yield
+    except (MochaError, MemoryError):
+        raise
+    except Exception as error:
+        raise PluginError(f"{what} failed: {type(error).__name__}: {error}. {way_out}") from error

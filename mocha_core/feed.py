@@ -53,16 +53,22 @@ class Feeds(dict[str, "Feed"]):
             feed.seek(feed.cursor + minibatches * feed.layer.batch_size)
 
     @contextmanager
-    def rewound(self) -> Iterator[None]:
-        """All cursors at the beginning of the data; afterwards they are where they were."""
+    def restored(self) -> Iterator[None]:
+        """Afterwards all cursors are where they were."""
         cursors = {name: feed.cursor for name, feed in self.items()}
         try:
-            for feed in self.values():
-                feed.seek(0)
             yield
         finally:
             for name, feed in self.items():
                 feed.seek(cursors[name])
+
+    @contextmanager
+    def rewound(self) -> Iterator[None]:
+        """All cursors at the beginning of the data; afterwards they are where they were."""
+        with self.restored():
+            for feed in self.values():
+                feed.seek(0)
+            yield
 
     def close(self) -> None:
         """Stop the prefetching threads and close the sources."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from mocha_core.errors import PluginError
 from mocha_core.plan import Half, Plan, Section, Step
 from mocha_core.registry import Entry
 from mocha_core.value import Role, Value
@@ -13,6 +14,8 @@ from mocha_core.value import Role, Value
 if TYPE_CHECKING:
     from mocha_core.selection import Selector
 
+#: One upon the other. More, and they have no end.
+MOST_REWRITES = 100
 _ORDER = {section: i for i, section in enumerate(Section)}
 
 Rewritten = tuple[list[Step], Step]
@@ -112,15 +115,28 @@ def fuse(plan: Plan, selector: Selector) -> list[Step]:
     """The plan's steps after every registered rewrite that applies and whose kernel accepts.
 
     Raises:
-        PluginError: two rewrites of equal priority both apply to one step.
+        PluginError: two rewrites of equal priority both apply to one step; one fails; or they come to no end.
     """
     graph = Graph(plan, list(plan.steps))
+    rewrites: dict[Step, int] = defaultdict(int)  # how many, one upon the other, have led to a step
     while rewritten := next(filter(None, (_rewrite(graph, root, selector) for root in graph.steps)), None):
         old, new = rewritten
+        rewrites[new] = 1 + max(rewrites[step] for step in old)
+        if rewrites[new] > MOST_REWRITES:
+            raise PluginError(_endless(old, new, selector))
         at = graph.place(old, new)
         before, after = ([s for s in part if s not in old] for part in (graph.steps[:at], graph.steps[at:]))
         graph = Graph(plan, [*before, new, *after])
     return graph.steps
+
+
+def _endless(old: list[Step], new: Step, selector: Selector) -> str:
+    keys = [(*step.key, family) for step in (*old, new) for family in selector.families]
+    plugins = sorted({entry.plugin for key in keys for entry in selector.registries.fusions.find(*key)})
+    return (
+        f"Layer '{new.call.layer}': fusions replaced op '{new.call.op.name}' again and again: one of them applies to "
+        f"what it returned. They are from {', '.join(plugins)}. Disable it: MOCHA_DISABLED_PLUGINS={plugins[0]}."
+    )
 
 
 def _rewrite(graph: Graph, root: Step, selector: Selector) -> Rewritten | None:
@@ -132,4 +148,4 @@ def _rewrite(graph: Graph, root: Step, selector: Selector) -> Rewritten | None:
         forward_runs = any(s.call is new.call and s.half is Half.FORWARD for s in (*graph.steps, new))
         return rewritten if selector.choose(new.call, False, forward_runs) else None
 
-    return selector.search(selector.registries.fusions, root.key, apply)
+    return selector.search(selector.registries.fusions, root.key, apply, root.call.layer)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mocha_core.array_api import Array
+from mocha_core.errors import MochaError, PluginError
 from mocha_core.layout import ALL_PLAIN, Layouts
 from mocha_core.plan import Call
 from mocha_core.value import Spec
@@ -69,8 +70,11 @@ class Reference(Kernel):
         op, xp = self.call.op, self.xp
 
         def run() -> None:
-            result = op.forward(xp, *ins)
-            store(result if isinstance(result, tuple) else (result,), outs, add)
+            try:
+                result = op.forward(xp, *ins)
+                store(result if isinstance(result, tuple) else (result,), outs, add)
+            except Exception as error:
+                self._blame("forward", error)
 
         return run
 
@@ -81,9 +85,18 @@ class Reference(Kernel):
         wanted = tuple(out is not None for out in outs)
 
         def run() -> None:
-            store(op.backward(xp, dy, x, y, wanted), outs, add)
+            try:
+                store(op.backward(xp, dy, x, y, wanted), outs, add)
+            except Exception as error:
+                self._blame("backward", error)
 
         return run
+
+    def _blame(self, half: str, error: Exception) -> NoReturn:
+        if isinstance(error, MochaError | MemoryError):
+            raise error
+        what = f"Layer '{self.call.layer}': {half} of op '{self.call.op.name}'"
+        raise PluginError(f"{what} failed: {type(error).__name__}: {error}. Mend the op.") from error
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from mocha_core.errors import TopologyError
 from mocha_core.op import Op
-from mocha_core.value import Role, Value
+from mocha_core.value import Role, Value, checked_specs
 
 
 class Phase(StrEnum):
@@ -135,7 +135,7 @@ class Plan:
 
     def call(self, op: Op, *ins: Value, layer: str = "", section: Section = Section.FORWARD) -> tuple[Value, ...]:
         """Record a use of `op` and return its visible outputs (neither saved nor updated ones)."""
-        specs = op.infer(*(v.spec for v in ins))
+        specs = checked_specs(op.name, op.infer(*(v.spec for v in ins)))
         outs = tuple(
             Value(f"{layer}.{op.name}" + (f"[{i}]" if len(specs) > 1 else ""), *s) for i, s in enumerate(specs)
         )

@@ -2,9 +2,10 @@
 
 import os
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, distributions, version
+from threading import RLock
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -144,9 +145,24 @@ class PluginManager(pluggy.PluginManager):
         self.registries.drop(name)
 
 
+def entry_points(group: str) -> list[EntryPoint]:
+    """Those of every distribution whose list of them can be read; of several with one name, the first's."""
+    from packaging.utils import canonicalize_name
+
+    points: dict[str, list[EntryPoint]] = {}
+    for distribution in distributions():
+        with suppress(Exception):  # nobody knows whether it has any: what it is must not harm others
+            if found := list(distribution.entry_points.select(group=group)):
+                points.setdefault(canonicalize_name(_distribution(found[0])[0]), found)
+    return [point for found in points.values() for point in found]
+
+
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    """Its name and version; both are missing where an installation was interrupted."""
-    name, number = (point.dist.name, point.dist.version) if point.dist else (None, None)
+    """Its name and version; both are missing, or unreadable, where an installation was interrupted."""
+    name = number = None
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 has one for what is missing
+        name, number = (point.dist.name, point.dist.version) if point.dist else (None, None)
     return name or point.value, number or "?"
 
 
@@ -173,16 +189,27 @@ def check_core_version(point: EntryPoint, record: PluginRecord) -> None:
             )
 
 
-@cache
+_lock = RLock()
+_manager: PluginManager | None = None
+
+
 def plugin_manager() -> PluginManager:
     """The manager, with all installed plugins loaded at the first call.
 
     That is when a name is first taken from a namespace (`layers.PoolingLayer`), a `System` or a `Net` is made, a
-    file format is looked up or the command `mocha` runs. Importing anything of `mocha_core` loads no plugin.
+    file format is looked up or the command `mocha` runs. Importing anything of `mocha_core` loads no plugin. A plugin
+    that asks while it is being loaded gets what is there by then: the project's own plugins, which come first.
     """
-    manager = PluginManager()
-    manager.load()
-    return manager
+    global _manager
+    with _lock:
+        if _manager is None:
+            _manager = PluginManager()
+            try:
+                _manager.load()
+            except BaseException:
+                _manager = None
+                raise
+        return _manager
 
 
 def registries() -> Registries:

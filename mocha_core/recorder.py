@@ -73,6 +73,10 @@ class Recorder:
         builder = Builder(self, plan, layer)
         try:
             tops = layer.build(builder, *bottoms)
+            if not isinstance(tops, tuple | list) or not all(isinstance(top, Value) for top in tops):
+                raise TopologyError(
+                    f"build returned {tops!r}, expected a tuple with a value for each top, such as b.call(op, x)."
+                )
             if isinstance(layer, ComputationLayer) and layer.neuron is not None:
                 tops = tuple(layer.neuron.build(builder, top) for top in tops)
             if len(tops) != len(layer.tops):
@@ -82,10 +86,14 @@ class Recorder:
             for name, value in zip(layer.tops, tops, strict=True):
                 if value.spec.size == 0:
                     raise ShapeError(f"its top '{name}' would be {value.spec}, which has no elements.")
-        except (MochaError, TypeError) as error:
+        except Exception as error:
             given = ", ".join(f"'{n}' {v.spec}" for n, v in zip(layer.bottoms, bottoms, strict=True))
+            where = f"{layer} in net '{self.name}', bottoms {given or 'none'}"
+            if not isinstance(error, MochaError | TypeError):  # the layer's, and its author wants to see it as it is
+                error.add_note(where)
+                raise
             kind = type(error) if isinstance(error, MochaError) else TopologyError
-            raise kind(f"{layer} in net '{self.name}', bottoms {given or 'none'}: {error}") from error
+            raise kind(f"{where}: {error}") from error
         for name, value in zip(layer.tops, tops, strict=True):
             plan.blobs[name] = value
             value.root.keep = value.root.keep or name in keep
@@ -143,7 +151,7 @@ class Recorder:
         self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
     ) -> Value:
         """The value of a parameter or state: the one that the layer (or its `param_key`) has, or a new one."""
-        group = self.system.states(layer)
+        group = self.system.states_of(layer)
         state = group.get(name)
         if state is None:
             value = Value(f"{layer.name}.{name}", shape, self.system.dtype, kind.ROLE)
@@ -167,7 +175,7 @@ class Recorder:
 
     def forget_new(self) -> None:
         """Take back what a net that could not be built has put into the system."""
-        for group in map(self.system.states, self.layers):
+        for group in map(self.system.states_of, self.layers):
             for name in [name for name, state in group.items() if state in self.new]:
                 del group[name]
         self.new.clear()

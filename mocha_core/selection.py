@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from mocha_core.errors import BackendError, PluginError
+from mocha_core.errors import BackendError, PluginError, blaming
 from mocha_core.kernel import Kernel, Reference
 from mocha_core.plan import Call, Half, Step
 from mocha_core.registry import Candidates, Entry
@@ -39,13 +39,15 @@ class Selector:
 
         def build(entry: Entry) -> Kernel | None:
             kernel: Kernel | None = entry.load()(self.backend, call)
+            if not isinstance(kernel, Kernel | None):
+                raise TypeError(f"expected a Kernel or None, received {kernel!r}")
             if kernel is None or (kernel.saves and not forward_runs):
                 declined.append(f"{entry.plugin}'s for '{entry.name.rpartition('/')[2]}' declined")
                 return None
             kernel.plugin = entry.plugin
             return kernel
 
-        kernel = self.search(self.registries.kernels, (op,), build)
+        kernel = self.search(self.registries.kernels, (op,), build, call.layer)
         if kernel is not None or not reference:
             return kernel
         if not call.op.has_reference:
@@ -56,7 +58,7 @@ class Selector:
         return Reference(self.backend, call)
 
     def search(
-        self, candidates: Candidates, key: tuple[str, ...], accept: Callable[[Entry], Found | None]
+        self, candidates: Candidates, key: tuple[str, ...], accept: Callable[[Entry], Found | None], layer: str
     ) -> Found | None:
         """What `accept` makes of the best entry that it accepts: of the nearest family, then by priority.
 
@@ -64,16 +66,20 @@ class Selector:
             candidates: kernels or fusions.
             key: the op's name, and for a fusion the half.
             accept: looks at an entry; None declines.
+            layer: whose op it is for, for errors.
 
         Raises:
-            PluginError: it accepts several of equal priority.
+            PluginError: it accepts several of equal priority, or an entry fails.
         """
         for family in self.families:
             accepted: dict[Entry, Found] = {}
             for entry in candidates.find(*key, family):
                 if accepted and entry.priority < next(iter(accepted)).priority:
                     break
-                if (found := accept(entry)) is not None:
+                what = f"Layer '{layer}': {candidates.kind} '{entry.name}' of plugin '{entry.plugin}'"
+                with blaming(what, f"Do without that plugin: MOCHA_DISABLED_PLUGINS={entry.plugin}."):
+                    found = accept(entry)
+                if found is not None:
                     accepted[entry] = found
             if accepted:
                 return accepted[self.prefer(candidates, key[0], list(accepted))]

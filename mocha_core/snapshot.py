@@ -30,8 +30,8 @@ class Snapshot:
     Attributes:
         parameters: parameters and states by `layer___name`.
         slots: the solver's memory by `slot/layer___name`.
-        facts: JSON values: iteration, objective, learning_rate, momentum, seed, dtype, solver, and `cursors`,
-            the rows consumed by each data layer.
+        facts: JSON values: iteration, objective, learning_rate, momentum, backend, seed, dtype, solver,
+            batch_size, accumulate, `rows` of each data layer's source, and `cursors`, the rows consumed by each.
     """
 
     parameters: Mapping[str, StoredArray]
@@ -61,8 +61,7 @@ def capture(solver: Solver, net: Net) -> Snapshot:
         slots=slots,
         facts={
             **vars(solver.state),
-            "seed": system.seed,
-            "dtype": system.dtype,
+            **_surroundings(solver, net),
             "solver": type(solver).__name__,
             "cursors": {name: feed.cursor for name, feed in net.feeds.items()},
         },
@@ -95,11 +94,11 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
         _check_names("solver slots", snapshot.slots, memories)
         stored |= {f"solver slot '{key}'": (snapshot.slots[key], value) for key, value in memories.items()}
         _check_names("data layers", facts["cursors"], net.feeds)
-        for what, own in (("seed", system.seed), ("dtype", system.dtype)):
-            if facts[what] != own:
+        for what, own in _surroundings(solver, net).items():
+            if (found := facts.get(what, own)) != own:
                 logger.warning(
-                    f"The snapshot was made with {what} {facts[what]}, this system has {what} {own}: the run goes "
-                    "on, but not as the uninterrupted one would."
+                    f"The snapshot was made with {what} {found!s:.200}, this system has {what} {own}: the run "
+                    "goes on, but not as the uninterrupted one would."
                 )
     for what, (array, value) in stored.items():
         _check_shape(what, array, value.shape)
@@ -111,6 +110,18 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
             net.feeds[name].seek(cursor)
         for name in vars(solver.state):
             setattr(solver.state, name, facts[name])
+
+
+def _surroundings(solver: Solver, net: Net) -> dict[str, Any]:
+    """With other ones, a run goes on, but differently."""
+    return {
+        "backend": net.system.backend.name,
+        "seed": net.system.seed,
+        "dtype": net.system.dtype,
+        "rows": {name: feed.source.rows for name, feed in net.feeds.items()},
+        "batch_size": net.feeds.first.layer.batch_size,
+        "accumulate": solver.parameters.accumulate,
+    }
 
 
 def _check_facts(facts: Mapping[str, Any], state: Mapping[str, type]) -> None:

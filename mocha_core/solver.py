@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from math import isfinite
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from mocha_core import checks
 from mocha_core.coffee_break import CoffeeBreak, ScheduledBreak
 from mocha_core.diagnosis import non_finite
-from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError
+from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError, blaming
 from mocha_core.interrupt import Interruptible
 from mocha_core.log import logger, show_messages
 from mocha_core.net import Net
@@ -90,15 +90,8 @@ class Solver:
 
     #: What updates one parameter.
     update_op: ClassVar[type[UpdateOp]]
-    #: What the solver remembers of each parameter, such as ("velocity",): its update op's.
-    slots: ClassVar[tuple[str, ...]] = ()
     #: Iterations handed to a program at once, at most.
     MAX_RUN: ClassVar[int] = 1000
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "update_op" in vars(cls):
-            cls.slots = cls.update_op.slots
 
     def __init__(self, parameters: SolverParameters) -> None:
         if not isinstance(parameters, SolverParameters):
@@ -146,7 +139,7 @@ class Solver:
         """Allocate the slots that parameters do not have yet, zeroed."""
         new = {
             (name, p): Value(f"{name} {p.key}", p.value.shape, p.value.dtype, Role.SLOT)
-            for name in self.slots
+            for name in self.update_op.slots
             for p in parameters
             if (name, p) not in self._slots
         }
@@ -216,7 +209,7 @@ class Solver:
         hook = plugin_manager().hook
         with ExitStack() as stack:
             for scheduled in self.breaks:
-                stack.callback(scheduled.coffee.destroy, self, net)
+                stack.push(partial(self._destroy, scheduled.coffee, net))
                 scheduled.coffee.init(self, net)
             net.check_whole()
             hook.mocha_solve_started(solver=self, net=net)
@@ -234,6 +227,15 @@ class Solver:
                 for scheduled in self.breaks:
                     scheduled.coffee.stopped(self, net)
             hook.mocha_solve_finished(solver=self, net=net)
+
+    def _destroy(self, coffee: CoffeeBreak, net: Net, kind: object, error: BaseException | None, *_: object) -> None:
+        """What ended the run goes before what a break raises when it is destroyed."""
+        try:
+            coffee.destroy(self, net)
+        except Exception as late:
+            if error is None:
+                raise
+            error.add_note(f"Afterwards, {type(coffee).__name__}.destroy failed: {type(late).__name__}: {late}")
 
     def _run(self, net: Net, n: int) -> None:
         state, k = self.state, self.parameters.accumulate
@@ -282,13 +284,11 @@ def evaluate(policy: Policy | float, iteration: int) -> float:
     """The value of a policy, or the number itself.
 
     Raises:
-        ConfigurationError: the policy's value is no finite number.
+        ConfigurationError: the policy's value is no finite number from 0 on.
+        PluginError: it fails.
     """
     if not isinstance(policy, Policy):
         return float(policy)
-    value = float(policy(iteration))
-    if not isfinite(value):
-        raise ConfigurationError(
-            f"{policy} is {value} at iteration {iteration}: expected a finite number. Choose other constants."
-        )
-    return value
+    with blaming(f"{policy} at iteration {iteration}", "Mend it, or choose another policy."):
+        value = policy(iteration)
+    return checks.number(policy, f"its value at iteration {iteration}", value, low=0.0)

@@ -70,7 +70,7 @@ class System:
         """The nets that were built here and are still in use."""
         self.closed = False
 
-    def states(self, layer: Layer) -> dict[str, State]:
+    def states_of(self, layer: Layer) -> dict[str, State]:
         """Parameters and states of a layer by name: its own, which live as long as somebody holds the layer, or those
         of its `param_key`, which live as long as the system.
         """
@@ -118,7 +118,9 @@ def unavailable(name: str) -> str:
         return ""
     try:
         return str(import_string(probe, f"the probe of backend '{name}'")() or "")
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return f"{type(error).__name__}: {error}"
 
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 from mocha_core.array_api import Array, Namespace
+from mocha_core.errors import ShapeError
 from mocha_core.op import Op
 from mocha_core.parameter import Constraint, Regularizer
 from mocha_core.structural import raise_status
@@ -57,8 +58,16 @@ class UpdateOp(Op):
             cell * self.multiplier if name == "learning_rate" else cell
             for name, cell in zip(self.cells, cells, strict=True)
         )
-        step, *new_slots = self.rule(xp, w, self.regularized(xp, w, g), *slots, *scaled)
-        old, new = (w, *slots), (self.constrained(xp, w - step), *new_slots)
+        old = (w, *slots)
+        found = self.rule(xp, w, self.regularized(xp, w, g), *slots, *scaled)
+        shapes = [getattr(x, "shape", None) for x in found] if isinstance(found, tuple) else type(found).__name__
+        if shapes != [x.shape for x in old]:
+            wanted = ", ".join(("the step", *self.slots))
+            raise ShapeError(
+                f"The rule of op '{self.name}' returned {shapes}, expected a tuple of {wanted}, each {w.shape}."
+            )
+        step, *new_slots = found
+        new = (self.constrained(xp, w - step), *new_slots)
         if self.fault:
             finite = xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in new]))
             status = raise_status(xp, status, finite, self.fault)

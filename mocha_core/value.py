@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
-from typing import NamedTuple
+from operator import index
+from typing import Any, NamedTuple
+
+from mocha_core.errors import ShapeError
 
 
 class Spec(NamedTuple):
@@ -89,3 +92,21 @@ def aligned_elements(spec: Spec) -> int:
     """Elements a tensor takes in an arena where every tensor begins at a multiple of 64 bytes."""
     unit = ALIGNMENT // ITEMSIZE[spec.dtype]
     return max(1, -(-spec.size // unit)) * unit
+
+
+def checked_specs(op: str, found: Any) -> tuple[Spec, ...]:
+    """What an op inferred.
+
+    Raises:
+        ShapeError: it is no specs.
+    """
+    try:
+        specs = tuple(Spec(tuple(map(index, shape)), dtype) for shape, dtype in found)
+    except (TypeError, ValueError):
+        specs = (Spec((), "?"),)
+    if any(spec.dtype not in ITEMSIZE or min(spec.shape, default=0) < 0 for spec in specs):
+        raise ShapeError(
+            f"op '{op}' inferred {found!r}, expected a tuple with a Spec for each output, such as "
+            "(Spec((64, 10), 'float32'),)."
+        )
+    return specs

@@ -20,7 +20,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mocha_core.testing.gradients import numeric_gradient
-from mocha_core.testing.layer_checks import LayerCase, check_layer
+from mocha_core.testing.layer_case import LayerCase
+from mocha_core.testing.layer_checks import check_layer
 from mocha_core.testing.op_case import OpCase
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
 

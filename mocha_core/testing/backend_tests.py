@@ -22,9 +22,10 @@ from mocha_core.testing.array_cases import USES, evaluate, operands
 from mocha_core.testing.backends import AnyBackend, ReferenceBackend, check_namespace, open_any
 from mocha_core.testing.conformance import Conformance
 from mocha_core.testing.inputs import filled
-from mocha_core.testing.layer_checks import LayerCase, check_reference
+from mocha_core.testing.layer_case import LayerCase
+from mocha_core.testing.layer_checks import check_reference
 from mocha_core.testing.probe import Drawn
-from mocha_core.testing.tolerances import assert_close
+from mocha_core.testing.tolerances import OF_A_RUN, assert_close
 from mocha_core.testing.work import (
     WORK,
     Seen,
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 
 #: Shapes of arrays that go to the backend and back.
 SHAPES: tuple[tuple[int, ...], ...] = ((), (1,), (7,), (3, 5), (2, 1, 4), (2, 3, 0), (2, 3, 2, 2))
-
-#: How much less exact than one op a whole training run may be.
-OF_A_RUN = 100
 
 #: More elements than any device holds.
 TOO_MANY = 2**46

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mocha_core.layer import Layer
 
 if TYPE_CHECKING:
-    from mocha_core.testing.layer_checks import LayerCase
+    from mocha_core.testing.layer_case import LayerCase
 
 
 def check_description(case: LayerCase) -> None:

@@ -23,7 +23,7 @@ from mocha_core.testing.probe import InputLayer
 from mocha_core.value import Spec, Value
 
 if TYPE_CHECKING:
-    from mocha_core.testing.layer_checks import LayerCase
+    from mocha_core.testing.layer_case import LayerCase
 
 #: Shapes that blobs may have whatever a layer expects.
 SHAPES = ((), (1,), (3,), (3, 4), (2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 2))

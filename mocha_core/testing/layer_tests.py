@@ -15,6 +15,7 @@ from mocha_core.plan import Phase
 from mocha_core.testing import layer_checks as checks
 from mocha_core.testing.conformance import Conformance
 from mocha_core.testing.inputs import filled
+from mocha_core.testing.layer_case import LayerCase
 from mocha_core.testing.layer_description import check_description
 from mocha_core.testing.layer_errors import check_errors
 from mocha_core.testing.tolerances import assert_close
@@ -84,11 +85,11 @@ class LayerTests(Conformance):
         """
         return None
 
-    def case(self, name: str, backend: str = "reference", dtype: str = "float64") -> checks.LayerCase:
+    def case(self, name: str, backend: str = "reference", dtype: str = "float64") -> LayerCase:
         """The case of that name."""
         layer, bottoms = self.cases[name]
         arrays = [filled(bottom, self.seed + i) for i, bottom in enumerate(bottoms)]
-        return checks.LayerCase(layer, arrays, backend, dtype, self.seed, self.differentiable, self.tolerances)
+        return LayerCase(layer, arrays, backend, dtype, self.seed, self.differentiable, self.tolerances)
 
     def test_expected(self, name: str, phase: Phase, backend: str, dtype: str) -> None:
         case = self.case(name, backend, dtype)
@@ -116,7 +117,7 @@ class LayerTests(Conformance):
         """Make the layer, unless it is made already, and run it."""
         made = layer if isinstance(layer, Layer) else layer()
         arrays = [filled(bottom, self.seed + i) for i, bottom in enumerate(bottoms)]
-        checks.LayerCase(made, arrays).outcome()
+        LayerCase(made, arrays).outcome()
 
     def test_deterministic(self, name: str, backend: str, dtype: str) -> None:
         checks.check_deterministic(self.case(name, backend, dtype))

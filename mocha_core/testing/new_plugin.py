@@ -57,7 +57,7 @@ def write_plugin(name: str, to: Path) -> Path:
 
 def check_name(name: str) -> None:
     """Raise `ConfigurationError` unless a plugin can have this name."""
-    package = name.replace("-", "_")
+    package = package_name(name)
     problem = ""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 50:
         problem = "expected at most 50 small letters, digits and single '-', beginning with a letter"
@@ -77,7 +77,7 @@ def template() -> Path:
 
 def rename(folder: Path, name: str) -> None:
     """Replace the template's names, in files and of folders, by those that follow from `name`."""
-    names = {as_written(DISTRIBUTION): as_written(name) for as_written in (str, package_name, class_name)}
+    names = {as_written(DISTRIBUTION): as_written(name) for as_written in (str, package_name, op_name, class_name)}
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_file():
             text = path.read_text(encoding="utf-8")
@@ -89,8 +89,14 @@ def rename(folder: Path, name: str) -> None:
 
 
 def package_name(distribution: str) -> str:
-    """The package, and the op: acme_softplus."""
+    """The package: acme_softplus."""
     return distribution.replace("-", "_")
+
+
+def op_name(distribution: str) -> str:
+    """The op, with its maker in front, so that it is nobody else's: acme.softplus."""
+    maker, _, what = package_name(distribution).partition("_")
+    return f"{maker}.{what or maker}"
 
 
 def class_name(distribution: str) -> str:

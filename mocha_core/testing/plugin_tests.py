@@ -82,7 +82,7 @@ class PluginTests(Conformance):
     Attributes:
         distribution: its name, as pip knows it.
         prefix: what the names of its ops begin with, so that nobody else's are called the same; None: the first
-            word of the distribution's name, such as "acme".
+            word of the distribution's name and a dot, such as "acme.".
     """
 
     distribution: ClassVar[str] = ""
@@ -191,13 +191,13 @@ class PluginTests(Conformance):
                 assert getattr(getattr(mocha_core, kind), entry.name) is loaded
 
     def test_ops_have_their_own_names(self) -> None:
-        prefix = self.distribution.partition("-")[0] if self.prefix is None else self.prefix
+        prefix = f"{self.distribution.partition('-')[0]}." if self.prefix is None else self.prefix
         for entry in self.entries("ops"):
             op = entry.load()
             assert op.name == entry.name, f"op {op.__name__} is registered as '{entry.name}', but named '{op.name}'"
             assert op.name.startswith(prefix), (
                 f"op '{op.name}': expected a name that begins with '{prefix}', so that no other distribution has "
-                f"an op of that name: '{prefix}.{op.name}'"
+                f"an op of that name: '{prefix}{op.name}'"
             )
 
     def test_layers_are_named_as_they_are_registered(self) -> None:

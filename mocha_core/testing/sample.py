@@ -185,7 +185,7 @@ class CentreLayer(ComputationLayer):
 class CrossEntropy(Op):
     """The mean of -log softmax(x) at the labels of the first `valid_rows` rows; saved: softmax(x)."""
 
-    name = "mocha.testing.cross-entropy"
+    name = "mocha.testing.cross_entropy"
     backward_reads = ("x1", "x2", "y1")
     differentiable = (0,)
     updates = (3,)

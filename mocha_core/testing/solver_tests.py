@@ -24,7 +24,7 @@ from mocha_core.testing.descent import Descent
 from mocha_core.testing.kernel_checks import Bench, check_kernel, kernels
 from mocha_core.testing.op_case import OpCase
 from mocha_core.testing.steered import GRADIENTS, START, Box, Squares, steered
-from mocha_core.testing.tolerances import assert_close
+from mocha_core.testing.tolerances import OF_A_RUN, assert_close
 from mocha_core.testing.work import WORK, Seen, assert_same_bytes, contents, net_of, parameters, train_on
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from mocha_core.solver import SolverState
 
-#: How much less exact than one op a whole training run may be.
-OF_A_RUN = 100
 #: What parameters may have, for the update op.
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
@@ -344,7 +342,7 @@ class SolverTests(Conformance):
             solver = self.trained(net, max_iter=2)
             snapshot, before = capture(solver, net), contents(net)
             slots = dict(snapshot.slots)
-            assert len(slots) == len(type(solver).slots) * len(learned_parameters(net))
+            assert len(slots) == len(solver.update_op.slots) * len(learned_parameters(net))
             for name, array in slots.items():
                 others = {key: slots[key] for key in slots if key != name}
                 for wrong in (others | {name: np.zeros((7, 7))}, others | {f"nothing-{name}": array}):
@@ -361,7 +359,7 @@ class SolverTests(Conformance):
             before = memory(first, solver)
             train_on(second, solver, 4)
             assert_same_bytes(before, memory(first, solver))
-            assert len(solver.memories(first)) == len(solver.memories(second)) == len(type(solver).slots)
+            assert len(solver.memories(first)) == len(solver.memories(second)) == len(solver.update_op.slots)
             assert contents(second)["second___weight"].tobytes() != START.tobytes()
 
     def test_it_goes_on_where_it_is(self) -> None:

@@ -10,7 +10,10 @@ import numpy as np
 #: Norm-wise relative errors that are still right, against a more exact or an independent computation.
 TOLERANCES: Mapping[str, float] = {"float32": 1e-5, "float64": 1e-12}
 
-#: The same, of a gradient in float64 against central differences.
+#: How much less exact than one op a whole training run may be.
+OF_A_RUN = 100
+
+#: The same as `TOLERANCES`, of a gradient in float64 against central differences.
 NUMERIC_GRADIENT = 1e-6
 
 #: Norms below it count as this, so that the noise of differences passes for zero.

@@ -11,7 +11,7 @@ from mocha_core.solver import Solver
 from mocha_core.testing import FormatTests, LayerTests, OpTests, PluginTests, SolverTests, standard_layers
 from mocha_core.testing.backend_tests import BackendTests
 from mocha_core.testing.inputs import filled
-from mocha_core.testing.layer_checks import LayerCase
+from mocha_core.testing.layer_case import LayerCase
 from mocha_core.testing.plugin_tests import STRUCTURAL
 
 OURS = {"mocha-layers-std", "mocha-solvers-std", "mocha-cpu", "mocha-native", "mocha-hdf5", "mocha-datasets"}

@@ -7,6 +7,7 @@ import pytest
 from mocha_core import cli, hookimpl
 from mocha_core.errors import FileError, PluginError
 from mocha_core.plugins import PluginRecord, plugin_manager
+from mocha_core.registry import Candidates
 
 
 class Greet:
@@ -107,6 +108,13 @@ def test_kernels_that_nobody_can_choose_between_are_listed(register, capsys, rec
         "`prefer` cannot choose within a plugin: disable it with MOCHA_DISABLED_PLUGINS=acme-a."
     )
     register(Rivals("z"), "acme-b")
+
+
+def test_what_differs_in_priority_or_backend_is_no_conflict():
+    kernels = Candidates("kernel")
+    for priority, backend in ((0, "plain"), (1, "plain"), (0, "*")):
+        kernels.add("x", backend, "nowhere:build", priority=priority)
+    assert kernels.conflicts() == []
 
 
 def test_programs_can_read_the_list(greet, register, capsys, records):

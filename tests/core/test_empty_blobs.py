@@ -18,7 +18,7 @@ DATA = InputLayer(name="data", tops=("x",), batch_size=2, arrays=(np.ones((2, 3)
 class Keep(Op):
     """The first columns."""
 
-    name = "test_keep"
+    name = "toy.keep"
     columns: int
 
     def infer(self, x):
@@ -45,7 +45,7 @@ def test_a_top_without_elements_is_refused():
 
 
 class Positive(Op):
-    name = "test_positive"
+    name = "toy.positive"
 
     def infer(self, x):
         return (Spec(x.shape, "bool"),)

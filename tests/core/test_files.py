@@ -128,7 +128,7 @@ def test_a_failure_of_any_call_leaves_the_old_file_and_nothing_else(path, monkey
             path.write_bytes(b"old")
         assert_untouched(path)
     if descriptors is not None:
-        assert os.listdir("/proc/self/fd") == descriptors
+        assert set(os.listdir("/proc/self/fd")) <= set(descriptors)
 
 
 def test_the_cause_is_told_even_if_nothing_can_be_deleted_either(path, monkeypatch):

@@ -24,7 +24,7 @@ from toys.square_loss import SquareLossLayer
 import mocha_core as mocha
 from mocha_core import hookimpl
 from mocha_core.errors import DataError, PluginError
-from mocha_core.kernel import Kernel
+from mocha_core.kernel import Kernel, Reference
 from mocha_core.op import Op
 from mocha_core.plan import Call, Phase, Section
 from mocha_core.value import Spec
@@ -212,6 +212,70 @@ def test_two_rewrites_of_equal_priority_that_both_apply_are_an_error(folding, re
     with mocha.System(Blocked(), seed=3, prefer={"toy.sgd": "acme-folding"}) as system:
         net = mocha.Net("net", system, chain())
         assert folded(net, SGD(parameters())) == ["y", "x"]
+
+
+@pytest.mark.parametrize("again", [lambda step: step, replace], ids=["the same step", "a new step"])
+def test_a_fusion_of_its_own_result_is_an_error_and_no_hang(register, again):
+    class Endless:
+        @hookimpl
+        def mocha_register_kernels(self, kernels):
+            kernels.add("toy.dot", "plain", "mocha_core.kernel:Reference")
+
+        @hookimpl
+        def mocha_register_fusions(self, fusions):
+            fusions.add("toy.dot", "forward", "plain", lambda graph, root: ([root], again(root)))
+
+    register(Endless(), "acme-endless")
+    with mocha.System("plain", seed=3) as system:
+        net = mocha.Net("net", system, chain())
+        with pytest.raises(
+            PluginError,
+            match=r"Layer 'x': fusions replaced op 'toy.dot' again and again.*DISABLED_PLUGINS=acme-endless",
+        ):
+            SGD(parameters()).solve(net)
+
+
+@pytest.mark.parametrize("rewritten", [True, "ab", ([], None), "raise"])
+def test_a_fusion_that_fails_is_named_with_its_plugin(register, rewritten):
+    def rewrite(graph, root):
+        return 1 / 0 if rewritten == "raise" else rewritten
+
+    class Broken:
+        @hookimpl
+        def mocha_register_fusions(self, fusions):
+            fusions.add("toy.dot", "forward", "plain", rewrite)
+
+    register(Broken(), "acme-broken")
+    with mocha.System("plain", seed=3) as system:
+        net = mocha.Net("net", system, chain())
+        with pytest.raises(
+            PluginError, match=r"Layer 'x': fusion 'toy.dot/forward/plain' of plugin 'acme-broken' failed: "
+        ):
+            SGD(parameters()).solve(net)
+
+
+@pytest.mark.parametrize("half", ["forward", "backward"])
+@pytest.mark.parametrize("bound", [None, "raise"])
+def test_a_kernel_that_cannot_be_bound_is_named_with_its_plugin(register, half, bound):
+    class Unbound(Reference):
+        def bind(self, *operands):
+            return 1 / 0 if bound == "raise" else bound
+
+    setattr(Unbound, half, Unbound.bind)
+
+    class Broken:
+        @hookimpl
+        def mocha_register_kernels(self, kernels):
+            kernels.add("toy.dot", "plain", Unbound)
+
+    register(Broken(), "acme-broken")
+    with mocha.System("plain", seed=3) as system:
+        net = mocha.Net("net", system, chain())
+        expected = (
+            rf"Layer '[xy]': {half} of kernel 'reference of toy.dot' of plugin 'acme-broken', being bound, failed"
+        )
+        with pytest.raises(PluginError, match=expected):
+            SGD(parameters()).solve(net)
 
 
 def test_a_kept_value_is_not_fused_away(register):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toys import nets
 from toys.inner_product import InnerProductLayer
-from toys.observe import parameters
+from toys.observe import assert_equal, contents, parameters
 from toys.plain import Plain
 from toys.sgd import SGD
 from toys.square_loss import SquareLossLayer
@@ -12,7 +12,21 @@ from toys.square_loss import SquareLossLayer
 import mocha_core as mocha
 from mocha_core import checks
 from mocha_core.coffee_break import CoffeeBreak
-from mocha_core.errors import BackendError, ConfigurationError, MochaError, ShapeError, StateError, TopologyError
+from mocha_core.errors import (
+    BackendError,
+    ConfigurationError,
+    FileError,
+    MochaError,
+    PluginError,
+    ShapeError,
+    StateError,
+    TopologyError,
+)  # fmt: skip
+from mocha_core.layer import ComputationLayer
+from mocha_core.op import Op
+from mocha_core.solver import Policy, Solver
+from mocha_core.update import UpdateOp
+from mocha_core.value import Spec
 
 
 @pytest.fixture
@@ -147,3 +161,135 @@ def test_every_break_is_destroyed_though_one_fails(net):
 def test_layer_names_that_no_file_can_hold(name):
     with pytest.raises(ConfigurationError, match="name"):
         InnerProductLayer(name=name, output_dim=1, bottoms=["data"], tops=["x"])
+
+
+def test_a_break_that_fails_when_it_is_destroyed_does_not_hide_what_ended_the_run(net):
+    class Fails(CoffeeBreak):
+        def enjoy(self, solver, net):
+            if solver.state.iteration == 2:
+                raise FileError("first")
+
+        def destroy(self, solver, net):
+            raise ZeroDivisionError("second")
+
+    class FailsToo(CoffeeBreak):
+        def destroy(self, solver, net):
+            raise KeyError("third")
+
+    solver = SGD(parameters(max_iter=4))
+    solver.add_coffee_break(FailsToo(), every_n_iter=1)
+    solver.add_coffee_break(Fails(), every_n_iter=1)
+    with pytest.raises(FileError, match="first") as caught:
+        solver.solve(net)
+    assert caught.value.__notes__ == [
+        "Afterwards, Fails.destroy failed: ZeroDivisionError: second",
+        "Afterwards, FailsToo.destroy failed: KeyError: 'third'",
+    ]
+
+
+@pytest.mark.parametrize("value", [None, 1j, "0.1", np.ones(2), -1.0, float("nan")])
+def test_a_policy_whose_value_is_no_number(net, value):
+    class Odd(Policy):
+        def __call__(self, iteration):
+            return 0.1 if iteration < 3 else value
+
+        def __str__(self):
+            return "Odd"
+
+    with pytest.raises(ConfigurationError, match=r"Odd: expected its value at iteration 3 to be a finite number"):
+        SGD(parameters(max_iter=5, lr_policy=Odd())).solve(net)
+
+
+def test_a_policy_that_fails(net):
+    class Fails(Policy):
+        def __call__(self, iteration):
+            return 1 / iteration
+
+        def __str__(self):
+            return "Fails"
+
+    with pytest.raises(PluginError, match=r"Fails at iteration 0 failed: ZeroDivisionError.*Mend it"):
+        SGD(parameters(max_iter=5, lr_policy=Fails())).solve(net)
+
+
+class Twice(Op):
+    name = "test.twice"
+    inferred: object = None
+    made: object = None
+
+    def infer(self, x):
+        return (x,) if self.inferred is None else self.inferred
+
+    def forward(self, xp, x):
+        return self.made(x) if callable(self.made) else 2 * x
+
+    def backward(self, xp, dy, x, y, wanted):
+        return (2 * dy[0],)
+
+
+def built(system, build):
+    class TwiceLayer(ComputationLayer):
+        def build(self, b, x):
+            return build(b, x)
+
+    loss = SquareLossLayer(bottoms=["t", "data"])
+    return mocha.Net("net", system, [nets.data(), TwiceLayer(name="t", bottoms=["data"], tops=["t"]), loss])
+
+
+@pytest.mark.parametrize(
+    "returned", [None, "t", lambda x: x, lambda x: (v for v in [x]), lambda x: (1,), Twice()], ids=repr
+)
+def test_a_layer_that_builds_no_values(system, returned):
+    with pytest.raises(
+        TopologyError, match=r"TwiceLayer\(t\) in net 'net', bottoms 'data'.*: build returned .*expected a tuple"
+    ):
+        built(system, lambda b, x: returned(x) if callable(returned) else returned)
+
+
+@pytest.mark.parametrize("build", [lambda b, x: b.call(Twice(), 3), lambda b, x: 1 / 0])
+def test_a_layer_that_fails_to_build_is_named(system, build):
+    with pytest.raises((AttributeError, ZeroDivisionError)) as caught:
+        built(system, build)
+    assert caught.value.__notes__ == ["TwiceLayer(t) in net 'net', bottoms 'data' float64[6, 2, 8, 8]"]
+
+
+@pytest.mark.parametrize(
+    "inferred",
+    [3, "ab", ("ab",), Spec((2, 3), "float32"), (Spec((-1, 3), "float32"),), (Spec((2.0, 3), "float32"),),
+     (Spec((2, 3), "float99"),), (Spec((2, 3), np.dtype("float32")),), (Spec(None, "float32"),)],
+    ids=repr,
+)  # fmt: skip
+def test_an_op_that_infers_no_specs(system, inferred):
+    with pytest.raises(ShapeError, match=r"TwiceLayer\(t\).*op 'test.twice' inferred .*expected a tuple with a Spec"):
+        built(system, lambda b, x: b.call(Twice(inferred=inferred), x))
+
+
+@pytest.mark.parametrize("made", [lambda x: x[:2], lambda x: (x, x), lambda x: 1 / 0])
+def test_an_op_that_fails_is_named(system, made):
+    net = built(system, lambda b, x: b.call(Twice(made=made), x))
+    with pytest.raises(PluginError, match=r"Layer 't': forward of op 'test.twice' failed: .*Mend the op"):
+        net.forward()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [lambda w, v: None, lambda w, v: w, lambda w, v: (w,), lambda w, v: (w, v, v), lambda w, v: [w, v],
+     lambda w, v: (w.sum(), v), lambda w, v: (w, v.sum()), lambda w, v: (w.reshape(-1), v), lambda w, v: (w, None),
+     lambda w, v: (0.5, v)],
+)  # fmt: skip
+def test_a_rule_that_returns_something_else(net, rule):
+    class Odd(UpdateOp):
+        name = "test.odd"
+        slots = ("velocity",)
+
+        def rule(self, xp, w, g, velocity, learning_rate):
+            return rule(w, velocity)
+
+    class OddSolver(Solver):
+        update_op = Odd
+
+    before = contents(net)
+    expected = r"rule of op 'test.odd' returned .*expected a tuple of the step, velocity, each \(3, "
+    with pytest.raises(MochaError, match=expected):
+        OddSolver(parameters(max_iter=2)).solve(net)
+    assert_equal(contents(net), before)

@@ -423,10 +423,11 @@ ADDRESS_SPACE = """
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         batch = 8192
 """
-# One blob takes 40 %, the program three blobs: what Linux would grant, and then end the process for.
+# One blob takes 60 %, the program three blobs: what Linux would grant, and then end the process for. The machine may
+# well have somewhat more or less left by the time the program is made.
 AVAILABLE = """
         (available,) = (int(l.split()[1]) for l in open("/proc/meminfo") if l.startswith("MemAvailable"))
-        batch = int(0.4 * 1024 * available / (20 * 24 * 24 * 4))
+        batch = int(0.6 * 1024 * available / (20 * 24 * 24 * 4))
 """
 
 

@@ -64,6 +64,25 @@ def test_a_first_party_name_says_which_package_has_it(tmp_path, monkeypatch):
     assert caught.value.__cause__ is record.error
 
 
+def test_a_name_of_a_plugin_that_failed_half_way_says_which(monkeypatch):
+    class HalfWay:
+        @hookimpl
+        def mocha_register_layers(self, layers):
+            layers.add("HalfLayer", "toys.relu:ReluLayer")
+            raise ZeroDivisionError("half way")
+
+    manager = plugins.plugin_manager()
+    monkeypatch.setattr(manager.registries.layers, "dropped", {})
+    with pytest.raises(ZeroDivisionError) as caught:
+        manager.add_plugin(HalfWay(), "acme-half")
+    record = plugins.PluginRecord("half", "acme-half", "1.0", "failed", caught.value)
+    monkeypatch.setattr(manager, "records", [*manager.records, record])
+    with pytest.raises(
+        errors.UnknownNameError, match=r"layers\.HalfLayer belongs to acme-half 1\.0 .* which is failed"
+    ):
+        _ = layers.HalfLayer
+
+
 def test_every_namespace_is_over_a_registry():
     import mocha_core
 

@@ -88,7 +88,7 @@ def test_sharing_parameters_of_another_shape(system):
         match=r"InnerProductLayer\(b\).*shares parameter 'a___weight' of shape \(3, 128\), but needs shape \(3, 3\)",
     ):
         mocha.Net("n", system, layers)
-    assert not system.states(layers[1]), "a net that could not be built leaves nothing behind"
+    assert not system.states_of(layers[1]), "a net that could not be built leaves nothing behind"
     mocha.Net("n", system, [nets.data(), dense("data", "z", param_key="w", dim=2)])
 
 

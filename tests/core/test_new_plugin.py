@@ -29,8 +29,17 @@ def test_it_is_a_copy_of_the_template_under_other_names(tmp_path):
         original = TEMPLATE / name.replace("umbrella_cold_brew", "acme_softplus")
         assert "acme" not in text.lower()
         text = text.replace("umbrella-cold-brew", "acme-softplus").replace("umbrella_cold_brew", "acme_softplus")
-        assert text.replace("UmbrellaColdBrew", "AcmeSoftplus") == original.read_text(encoding="utf-8")
+        text = text.replace("umbrella.cold_brew", "acme.softplus").replace("UmbrellaColdBrew", "AcmeSoftplus")
+        assert text == original.read_text(encoding="utf-8")
     assert [path.name for path in folder.parent.iterdir()] == [folder.name], "nothing else is left there"
+
+
+@pytest.mark.parametrize(("name", "op"), [("umbrella-cold-brew", "umbrella.cold_brew"), ("power", "power.power")])
+def test_its_op_has_the_maker_in_front(tmp_path, name, op):
+    folder = write_plugin(name, tmp_path)
+    package = folder / "src" / name.replace("-", "_")
+    assert f'    name = "{op}"\n' in (package / "layer.py").read_text(encoding="utf-8")
+    assert f'    ops.add("{op}", ' in (package / "_plugin.py").read_text(encoding="utf-8")
 
 
 def test_the_template_can_be_published(tmp_path):

@@ -25,6 +25,8 @@ from mocha_core.layer import ComputationLayer
 from mocha_core.op import Op
 from mocha_core.program import Program
 from mocha_core.snapshot import capture, restore
+from mocha_core.solver import Solver
+from mocha_core.update import UpdateOp
 
 AT = 5
 
@@ -146,7 +148,7 @@ def test_a_parameter_that_was_set(backend, key):
 
 
 class Scale(Op):
-    name = "toy.scale-by-state"
+    name = "toy.scale_by_state"
     backward_reads = ("x1",)
     differentiable = (0,)
 
@@ -165,6 +167,39 @@ class ScaleLayer(ComputationLayer):
 
     def build(self, b, x):
         return b.call(Scale(), x, b.state("scale", (1,), Normal()))
+
+
+class Counting(UpdateOp):
+    """Remembers what grows beyond all numbers, and does not use it."""
+
+    name = "toy.counting"
+    slots = ("count",)
+
+    def rule(self, xp, w, g, count, rate):
+        return rate * g, 1e200 * (count + 1)
+
+
+class CountingSolver(Solver):
+    update_op = Counting
+
+
+@pytest.mark.parametrize("check_finite", [True, False])
+def test_a_slot_alone_is_not_finite(check_finite):
+    """It is not written where that is checked, and not saved in any case."""
+    with mocha.System(Plain(), dtype="float64", seed=3) as system:
+        net = mocha.Net("net", system, [nets.data(), dense("data", "x"), loss("x")])
+        solver = CountingSolver(parameters(max_iter=2, check_finite=check_finite))
+        if check_finite:
+            with pytest.raises(
+                NonFiniteError, match=r"the update of parameter 'x\.weight' is not finite in iteration 1"
+            ):
+                solver.solve(net)
+            assert net.system.read(solver.memories(net)["count/x___weight"]).max() == 1e200
+        else:
+            solver.solve(net)
+            assert np.isfinite(net.states["x___weight"].numpy()).all()
+            with pytest.raises(NonFiniteError, match="'count/x___weight' of Net 'net' is not finite, and is not saved"):
+                capture(solver, net)
 
 
 def test_a_state_that_was_set():

@@ -247,3 +247,62 @@ def test_unknown_names_get_a_hint(load):
     assert "No layer 'PolingLayer'. Did you mean 'PoolingLayer'?" in registry.unknown("PolingLayer")
     assert "Registered: PoolingLayer." in registry.unknown("X")
     assert "No installed plugin registers any." in load()[0].registries.layers.unknown("X")
+
+
+def installation(folder, name, entry_points, metadata):
+    folder = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_bytes(metadata)
+    (folder / "entry_points.txt").write_bytes(entry_points)
+
+
+def test_installations_that_cannot_be_read_harm_nobody(load, tmp_path, monkeypatch):
+    garbage = bytes(range(128, 256))
+    installation(tmp_path, "acme-a", b"[mocha]\na = acme_a._plugin\n", garbage)
+    installation(tmp_path, "acme-b", garbage, b"Metadata-Version: 2.1\nName: acme-b\nVersion: 1.0\n")
+    found = plugins.entry_points("mocha")
+    monkeypatch.syspath_prepend(tmp_path)
+    more = [point for point in plugins.entry_points("mocha") if point not in found]
+    assert [point.value for point in more] == ["acme_a._plugin"]
+    manager, (warning,) = load(*more, Point("z-late", good))
+    assert "Plugin acme_a._plugin ? (entry point 'a') failed to load: UnicodeDecodeError" in warning
+    assert [r.status for r in manager.records] == ["failed", "ok"]
+
+
+def test_of_two_installations_the_first_on_the_path_counts(tmp_path, monkeypatch):
+    for place, version in (("second", b"2"), ("first", b"1")):
+        (tmp_path / place).mkdir()
+        name = b"Acme.Twice" if place == "first" else b"acme-twice"
+        metadata = b"Metadata-Version: 2.1\nName: %s\nVersion: %s\n" % (name, version)
+        installation(tmp_path / place, "acme-twice", b"[mocha]\ntwice = acme_twice\n", metadata)
+        monkeypatch.syspath_prepend(tmp_path / place)
+    assert [p.dist.version for p in plugins.entry_points("mocha") if p.name == "twice"] == ["1"]
+
+
+def test_a_plugin_that_asks_for_names_while_it_is_loaded_gets_those_there_are(monkeypatch):
+    managers = []
+
+    def load():
+        managers.append(plugins.plugin_manager())
+        assert managers[-1].registries.layers.names() == ["Good"]
+        return good(name="Late")
+
+    points = [Point("late", load), Point("early", good, "mocha-early")]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    monkeypatch.setattr(plugins, "_manager", None)
+    manager = plugins.plugin_manager()
+    assert [r.status for r in manager.records] == ["ok", "ok"]
+    assert managers == [manager] == [plugins.plugin_manager()]
+    assert manager.registries.layers.names() == ["Good", "Late"]
+
+
+def test_loading_that_failed_is_tried_again(monkeypatch):
+    points = [Point("a", raising(ZeroDivisionError("x")))]
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    monkeypatch.setattr(plugins, "_manager", None)
+    monkeypatch.setenv("MOCHA_STRICT_PLUGINS", "1")
+    for _ in range(2):
+        with pytest.raises(PluginError, match="acme-a"):
+            plugins.plugin_manager()
+    points.clear()
+    assert plugins.plugin_manager().records == []

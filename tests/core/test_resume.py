@@ -235,3 +235,29 @@ def test_a_solver_that_trained_another_net_too(second):
         restore(snapshot, solver, net)
         solver.solve(net)
         np.testing.assert_array_equal(net.parameters["x"]["weight"].numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 4}, "with batch_size 6, this system has batch_size 4"),
+        ({"n": 19}, "with rows {'data': 20}, this system has rows {'data': 19}"),
+        ({}, "with accumulate 1, this system has accumulate 2"),
+    ],
+)
+def test_other_data_or_minibatches_are_a_warning(options, message, caplog):
+    saved, _ = run(Plain(), 3)
+    with mocha.System(Plain(), seed=9) as system:
+        net = mocha.Net("net", system, layers(**options))
+        restore(saved, SGD(parameters(accumulate=1 if options else 2)), net)
+        net.destroy()
+    (warning,) = caplog.messages
+    assert message in warning
+    assert warning.endswith("the run goes on, but not as the uninterrupted one would.")
+
+
+def test_the_same_run_and_older_snapshots_give_no_warning(caplog):
+    saved, _ = run(Plain(), 3)
+    for facts in (saved.facts, {k: v for k, v in saved.facts.items() if k not in ("rows", "batch_size", "accumulate")}):
+        run(Plain(), 4, replace(saved, facts=facts))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]

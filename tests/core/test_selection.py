@@ -173,3 +173,22 @@ def test_programs_list_their_kernels(register):
     assert {use.plugin for use in uses if use.op == "toy.relu"} == {"acme-relu"}
     assert {use.plugin for use in uses if use.op == "toy.dot"} == {"reference"}
     assert {use.plugin for use in uses if use.op == "mocha.fetch"} == {"mocha-core"}
+
+
+@pytest.mark.parametrize(
+    ("builder", "message"),
+    [
+        (lambda backend, call: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda backend, call: "fast", "TypeError: expected a Kernel or None, received 'fast'"),
+        (lambda backend, call: Labelled, "TypeError: expected a Kernel or None, received <class"),
+        (None, "TypeError: 'NoneType' object is not callable"),
+    ],
+)
+def test_a_builder_that_fails_is_named_with_its_plugin(builder, message):
+    table = Table()
+    table.registries.kernels.plugin = "acme"
+    table.registries.kernels.add(Relu.name, "leaf", builder)
+    with pytest.raises(PluginError) as caught:
+        table.choose(Leaf())
+    assert str(caught.value).startswith(f"Layer 'relu1': kernel 'toy.relu/leaf' of plugin 'acme' failed: {message}")
+    assert str(caught.value).endswith("MOCHA_DISABLED_PLUGINS=acme.")

@@ -79,6 +79,16 @@ def test_the_best_available_one_is_the_default(backends, monkeypatch):
         mocha.System()
 
 
+def test_a_probe_that_ends_the_process_is_a_reason(backends, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "acme_probes", SimpleNamespace(leave=lambda: sys.exit("no driver")))
+    backends.add("leaving", Blocked, priority=9, available="acme_probes:leave")
+    backends.add("good", Plain, priority=3)
+    assert unavailable("leaving") == "SystemExit: no driver"
+    assert type(mocha.System().backend) is Plain
+
+
 def test_without_any_backend(backends):
     with pytest.raises(BackendError, match=r"No backend is available\. Install one: pip install mocha-cpu"):
         mocha.System()

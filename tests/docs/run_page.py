@@ -14,6 +14,7 @@ import doctest
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -155,4 +156,5 @@ class Page:
 
 if __name__ == "__main__":
     sys.path[0] = ""  # as in a REPL
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores in the background
     Page(Path(sys.argv[1])).run()

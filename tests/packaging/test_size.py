@@ -30,8 +30,8 @@ def test_rule(tmp_path):
     assert lines_of_code(module) == len(code)
 
 
-def test_core_has_fewer_than_3700_lines_of_code():
-    assert 1000 < sum(map(lines_of_code, MODULES)) < 3700
+def test_core_has_fewer_than_3800_lines_of_code():
+    assert 1000 < sum(map(lines_of_code, MODULES)) < 3800
 
 
 def test_no_module_of_the_core_is_longer_than_400_lines():

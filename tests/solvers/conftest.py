@@ -17,7 +17,7 @@ from mocha_core.value import Spec
 
 
 class Dot(Op):
-    name = "toy_dot"
+    name = "toy.dot"
     backward_reads = ("x",)
 
     def infer(self, x, w):
@@ -31,7 +31,7 @@ class Dot(Op):
 
 
 class Distance(Op):
-    name = "toy_distance"
+    name = "toy.distance"
     backward_reads = ("x",)
     differentiable = (0,)
 
@@ -48,7 +48,7 @@ class Distance(Op):
 class Counted(Op):
     """Adds the number of valid rows whose prediction and target agree in sign."""
 
-    name = "toy_counted"
+    name = "toy.counted"
     updates = (3,)
     differentiable = ()
 

@@ -125,8 +125,8 @@ def test_a_line_that_is_half_written_is_taken_back_and_written_later(path, monke
         for iteration in (2, 3):
             with pytest.raises(FileError, match=r"history.jsonl' cannot be read or written: .*(No space|Input)"):
                 history.write(event | {"iteration": iteration})
-    assert path.read_bytes()[: len(before)] == before
-    assert len(path.read_bytes()) == len(before) + (0 if tidies else taken)
+            assert path.read_bytes()[: len(before)] == before
+            assert len(path.read_bytes()) == len(before) + (0 if tidies else taken)
     history.write(event | {"iteration": 4})
     history.close()
     assert iterations(path) == [1, 2, 3, 4]

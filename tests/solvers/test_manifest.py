@@ -62,7 +62,8 @@ def test_what_it_says(train, folder, toy):
         content = (folder / f"snapshot-{iteration:06d}.hdf5").read_bytes()
         expected = {"bytes": len(content), "sha256": sha256(content).hexdigest(), "iteration": iteration}
         assert entry == {"name": f"snapshot-{iteration:06d}.hdf5", "objective": entry["objective"], **expected}
-    assert manifest == {"backend": toy.NumPy.name, "dtype": "float64", "seed": 3, "solver": "SGD", "removing": []}
+    surroundings = {"backend": toy.NumPy.name, "dtype": "float64", "seed": 3, "solver": "SGD"}
+    assert manifest == {**surroundings, "removing": [], "earlier": []}
 
 
 def test_a_resumed_run_keeps_its_identity_and_a_new_one_has_its_own(train, folder):
@@ -95,8 +96,26 @@ def test_snapshots_of_an_earlier_run_are_named(train, folder, messages):
     train(4)
     messages()
     train(2, auto_load=False)
-    expected = f"'{folder}' holds 2 snapshots of an earlier run, up to snapshot-000004.hdf5. They stay, and loading"
+    expected = f"'{folder}' holds 2 snapshots of an earlier run, up to snapshot-000004.hdf5. They stay; this run"
     assert any(line.startswith(expected) for line in messages())
+    assert read(folder)["earlier"] == ["snapshot-000004.hdf5"]
+
+
+def test_a_run_does_not_go_on_from_an_earlier_run_of_higher_iterations(train, folder, messages):
+    train(6)
+    begun_anew = train(2, auto_load=False)
+    messages()
+    resumed = train(4)
+    lines = messages()
+    assert "snapshot-000006.hdf5 is of an earlier run, and is not loaded" in lines
+    assert any("Auto-loading" in line and "snapshot-000002.hdf5" in line for line in lines)
+    assert resumed.state.iteration == 4
+    assert begun_anew.state.iteration == 2
+    assert iterations(folder) == [2, 4]
+    assert read(folder)["earlier"] == ["snapshot-000006.hdf5"]
+    train(6)
+    assert read(folder)["earlier"] == []
+    assert iterations(folder) == [2, 4, 6]
 
 
 def test_a_missing_snapshot_is_named(train, folder, messages):
@@ -141,7 +160,7 @@ def test_a_snapshot_that_is_not_listed_is_used_and_said_to_be_so(train, folder, 
     (folder / "manifest.json").write_bytes(before)  # as if killed between the two writes
     messages()
     assert train(6).state.iteration == 6
-    expected = "snapshot-000006.hdf5 is complete, but not in manifest.json: it was copied there, or its process"
+    expected = "snapshot-000006.hdf5 is complete, but not in manifest.json: it was copied there, is of"
     assert any(line.startswith(expected) for line in messages())
     assert read(folder)["run"] == run
     assert iterations(folder) == [2, 4, 6]

@@ -86,7 +86,9 @@ def test_bad_constants_are_named(make, message):
 
 def test_a_rate_beyond_all_numbers_is_named():
     policy = LRPolicy.Exp(0.01, 2.0)
-    with pytest.raises(ConfigurationError, match=r"LRPolicy.Exp\(.*\) is inf at iteration 5000: expected a fin"):
+    with pytest.raises(
+        ConfigurationError, match=r"LRPolicy.Exp\(.*\): expected its value at iteration 5000 to be a fin.*inf"
+    ):
         evaluate(policy, 5000)
 
 

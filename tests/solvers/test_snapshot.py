@@ -259,8 +259,12 @@ def test_a_snapshot_holds_parameters_velocity_and_facts(train, folder):
         "objective": solver.state.objective,
         "learning_rate": 0.1,
         "momentum": 0.5,
+        "backend": "reference",
         "seed": 3,
         "dtype": "float64",
+        "rows": {"data": 10},
+        "batch_size": 4,
+        "accumulate": 1,
         "solver": "SGD",
         "cursors": {"data": 12},
     }

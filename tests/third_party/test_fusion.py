@@ -24,7 +24,7 @@ def ops(net):
     return [(use.layer, use.op, use.half, use.plugin) for use in net.program().kernels()]
 
 
-FUSED = ("ip1", "acme_inner_product_relu", "forward", "acme-fusion")
+FUSED = ("ip1", "acme.inner_product_relu", "forward", "acme-fusion")
 #: Their gradients are computed as before.
 BACKWARD = [("ip1", "relu", "backward", "mocha-cpu"), ("ip1", "inner_product", "backward", "mocha-cpu")]
 
@@ -79,11 +79,11 @@ def test_it_leaves_alone_what_somebody_looks_at():
     with mocha.System("cpu", seed=2) as system:
         net = small_net(system, product, rectified, keep=["z"])
         assert [use.op for use in net.program().kernels() if use.half == "forward"][1:3] == [
-            "inner_product", "acme_inner_product_relu",
+            "inner_product", "acme.inner_product_relu",
         ]  # fmt: skip
 
 
 def test_other_backends_have_no_such_fusion():
     layer = layers.InnerProductLayer(name="ip1", output_dim=2, neuron=neurons.ReLU(), bottoms=["x"], tops=["y"])
     with mocha.System("acme") as system:
-        assert not [line for line in ops(small_net(system, layer)) if "acme_inner" in line[1]]
+        assert not [line for line in ops(small_net(system, layer)) if "acme.inner" in line[1]]

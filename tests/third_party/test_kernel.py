@@ -20,7 +20,7 @@ class Rival:
 
     @hookimpl
     def mocha_register_kernels(self, kernels):
-        kernels.add("acme_swish", "cpu", lambda backend, call: Swish(call, call.op.beta))
+        kernels.add("acme.swish", "cpu", lambda backend, call: Swish(call, call.op.beta))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def server(kernels):
     swish = layers.SwishLayer(name="swish", bottoms=["x"], tops=["y"])
 
     def server(backend, **options):
-        (plugin,) = {use.plugin for use in kernels(backend, swish, **options) if use.op == "acme_swish"}
+        (plugin,) = {use.plugin for use in kernels(backend, swish, **options) if use.op == "acme.swish"}
         return plugin
 
     return server
@@ -57,10 +57,10 @@ def test_it_serves_where_it_can(server, backend, dtype, plugin):
 
 
 def test_two_kernels_are_chosen_between_by_the_user(server, rival):
-    with pytest.raises(PluginError, match=r"op 'acme_swish' on backend 'cpu', from acme-swish-cpu, acme-rival"):
+    with pytest.raises(PluginError, match=r"op 'acme\.swish' on backend 'cpu', from acme-swish-cpu, acme-rival"):
         server("cpu")
     for plugin in ("acme-rival", "acme-swish-cpu"):
-        assert server("cpu", prefer={"acme_swish": plugin}) == plugin
+        assert server("cpu", prefer={"acme.swish": plugin}) == plugin
     assert server("cpu", dtype="float64") == "acme-rival"
     assert server("acme") == "reference"
 

@@ -39,6 +39,5 @@ def test_a_new_plugins_tests_pass_at_once(tmp_path, name, capsys):
         [sys.executable, "-m", "mocha_core.cli", "plugins"],
         env=os.environ | {"PYTHONPATH": str(site)}, text=True, capture_output=True, check=True,
     ).stdout  # fmt: skip
-    layer = {"brew": "Brew", "umbrella-drip-2go": "UmbrellaDrip2go"}[name]
-    op = name.replace("-", "_")
+    layer, op = {"brew": ("Brew", "brew.brew"), "umbrella-drip-2go": ("UmbrellaDrip2go", "umbrella.drip_2go")}[name]
     assert f"{name} 0.1.0: ok\n    ops: {op}\n    layers: {layer}Layer\n" in listed

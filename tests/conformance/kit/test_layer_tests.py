@@ -22,12 +22,13 @@ from faults.scale import (
 from mocha_core import array_api
 from mocha_core.errors import ConfigurationError, ShapeError
 from mocha_core.layer import ComputationLayer, Layer
+from mocha_core.net import Net
 from mocha_core.op import Op
 from mocha_core.plan import Phase
 from mocha_core.testing import LayerCase, LayerTests, check_layer, layer_checks
 from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.inputs import distinct
-from mocha_core.testing.layer_checks import check_batch_sizes, check_one_blob_twice, check_two_nets
+from mocha_core.testing.layer_checks import check_batch_sizes, check_frozen, check_one_blob_twice, check_two_nets
 from mocha_core.testing.layer_description import check_description
 from mocha_core.testing.layer_errors import check_errors
 from mocha_core.testing.probe import Drawn
@@ -75,7 +76,7 @@ def test_a_bottom_said_to_have_no_gradient_needs_none():
 
 
 class Mean(Op):
-    name = "kit_test_mean"
+    name = "kit.mean"
     backward_reads = ()
     rows: int
 
@@ -213,10 +214,18 @@ def test_parameters_that_are_not_shared():
         check_two_nets(LayerCase(Lonely(bottoms=["x"], tops=["y"]), [distinct((4, 3))]))
 
 
+def test_frozen_layers_that_learn(monkeypatch):
+    case = LayerCase(ScaleLayer(bottoms=["x"], tops=["y"]), [distinct((4, 3))])
+    check_frozen(case)
+    monkeypatch.setattr(Net, "freeze", lambda net, *layers: None)
+    with pytest.raises(AssertionError, match=r"computed, but the layer is frozen"):
+        check_frozen(case)
+
+
 class Overwriting(Op):
     """y = a + b; its gradient goes to a alone where a and b are one blob."""
 
-    name = "kit_test_overwriting"
+    name = "kit.overwriting"
     backward_reads = ()
     single: bool
 

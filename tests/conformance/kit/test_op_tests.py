@@ -59,7 +59,7 @@ def test_the_checks_of_kernels_find_in_a_reference(op, error, message):
 
 def test_the_check_of_gradients_finds():
     check_op_gradients(OpCase(Scale(), INPUTS))
-    with pytest.raises(AssertionError, match="gradient of input 1 of op 'kit_test_scale': relative error 1e-05"):
+    with pytest.raises(AssertionError, match=r"gradient of input 1 of op 'kit\.scale': relative error 1e-05"):
         check_op_gradients(OpCase(WrongGradient(), INPUTS))
 
 
@@ -96,7 +96,7 @@ def test_a_kernel_with_a_layout_of_its_own():
 class BrokenKernels:
     @hookimpl
     def mocha_register_kernels(self, kernels):
-        kernels.add("kit_test_scale", "reference", lambda backend, call: ScaleKernel("adds"))
+        kernels.add("kit.scale", "reference", lambda backend, call: ScaleKernel("adds"))
 
 
 def test_registered_kernels_are_tested():

@@ -46,15 +46,17 @@ METADATA = "Requires-Dist: mocha-core~=0.1.0\nLicense-Expression: MIT\n"
 CORE = "test_it_requires_a_core_of_this_interface"
 NAMES = "test_ops_have_their_own_names"
 LIGHT = "test_finding_it_imports_nothing_else"
+UNLOADED = {"test_it_loads", "test_it_works_alone_and_strictly"}
 #: By package: its files, its metadata, and which tests have to fail.
 DISTRIBUTIONS = {
     "sound": (op("sound", "sound.wave"), METADATA, set()),
     "heavy": (op("heavy", "heavy.wave") | {"__init__.py": "import numpy"}, METADATA, {LIGHT}),
     "renamed": (op("renamed", "renamed.wave", "renamed.other"), METADATA, {NAMES}),
     "unprefixed": (op("unprefixed", "wave"), METADATA, {NAMES}),
+    "dotless": (op("dotless", "dotless_wave"), METADATA, {NAMES}),
     "untyped": (without(op("untyped", "untyped.wave"), "py.typed"), METADATA, {"test_it_is_typed"}),
     "unbounded": (op("unbounded", "unbounded.wave"), METADATA.replace("~=", ">="), {CORE}),
-    "older": (op("older", "older.wave"), METADATA.replace("0.1.0", "0.0.1"), {CORE}),
+    "older": (op("older", "older.wave"), METADATA.replace("0.1.0", "0.0.1"), {CORE, *UNLOADED}),
     "lawless": (op("lawless", "lawless.wave"), METADATA.partition("License")[0], {"test_it_has_a_licence"}),
     "missing": (op("missing", "missing.wave") | {"wave.py": ""}, METADATA, {"test_everything_loads[ops]", NAMES}),
     "orphan": (kernel("orphan", "nobody.op", "def build(backend, call): ..."), METADATA, {"test_kernels"}),
@@ -69,11 +71,7 @@ DISTRIBUTIONS = {
         METADATA,
         {"test_everything_loads[formats]", "test_formats"},
     ),
-    "broken": (
-        {"_plugin.py": "raise RuntimeError('boom')", "py.typed": ""},
-        METADATA,
-        {"test_it_loads", LIGHT, "test_it_works_alone_and_strictly"},
-    ),
+    "broken": ({"_plugin.py": "raise RuntimeError('boom')", "py.typed": ""}, METADATA, {LIGHT, *UNLOADED}),
 }
 
 

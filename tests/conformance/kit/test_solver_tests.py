@@ -34,7 +34,7 @@ def solver_with(op):
 
 
 class Uphill(DescentUpdate):
-    name = "kit_test_uphill"
+    name = "kit.uphill"
 
     def rule(self, xp, w, g, *more):
         step, velocity = super().rule(xp, w, g, *more)
@@ -42,7 +42,7 @@ class Uphill(DescentUpdate):
 
 
 class Forgetful(DescentUpdate):
-    name = "kit_test_forgetful"
+    name = "kit.forgetful"
 
     def rule(self, xp, w, g, *more):
         step, velocity = super().rule(xp, w, g, *more)
@@ -50,14 +50,14 @@ class Forgetful(DescentUpdate):
 
 
 class Unregularized(DescentUpdate):
-    name = "kit_test_unregularized"
+    name = "kit.unregularized"
 
     def regularized(self, xp, w, g):
         return g
 
 
 class Unconstrained(DescentUpdate):
-    name = "kit_test_unconstrained"
+    name = "kit.unconstrained"
 
     def constrained(self, xp, w):
         return w
@@ -66,7 +66,7 @@ class Unconstrained(DescentUpdate):
 class OwnRate(DescentUpdate):
     """Knows nothing of multipliers, as who writes `forward` rather than `rule`."""
 
-    name = "kit_test_own_rate"
+    name = "kit.own_rate"
 
     def forward(self, xp, w, g, velocity, rate, momentum, status):
         velocity_ = momentum * velocity + rate * self.regularized(xp, w, g)
@@ -77,7 +77,7 @@ class OwnRate(DescentUpdate):
 class Careless(DescentUpdate):
     """Updates although the minibatch is invalid."""
 
-    name = "kit_test_careless"
+    name = "kit.careless"
 
     def forward(self, xp, w, g, velocity, rate, momentum, status):
         new, velocity, _ = super().forward(xp, w, g, velocity, rate, momentum, 0 * status)
@@ -110,7 +110,7 @@ class Hoarder(Descent):
 
 
 class NoOp(UpdateOp):
-    name = "kit_test_plain"
+    name = "kit.plain"
     slots = ()
     cells = ("learning_rate",)
 

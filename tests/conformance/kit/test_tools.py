@@ -19,7 +19,7 @@ from mocha_core.testing import OpTests
 
 
 class Square(Op):
-    name = "kit_test_square"
+    name = "kit.square"
 
     def infer(self, x):
         return (x,)

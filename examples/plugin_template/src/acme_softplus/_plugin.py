@@ -17,4 +17,4 @@ def mocha_register_layers(layers: Registry) -> None:
 
 @hookimpl
 def mocha_register_ops(ops: Registry) -> None:
-    ops.add("acme_softplus", "acme_softplus.layer:AcmeSoftplus")
+    ops.add("acme.softplus", "acme_softplus.layer:AcmeSoftplus")

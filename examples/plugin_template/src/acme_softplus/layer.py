@@ -16,7 +16,7 @@ from mocha_core.value import Spec, Value
 class AcmeSoftplus(Op):
     """y = log(1 + exp(k x)) / k; dx = dy / (1 + exp(-k x)), where k is the sharpness."""
 
-    name = "acme_softplus"
+    name = "acme.softplus"
     backward_reads = ("x0",)
     sharpness: float
 

@@ -57,10 +57,7 @@ class Disk:
 
     def read(self, offset: int, size: int) -> memoryview:
         self.check_open()
-        if not 0 <= offset <= offset + size <= self.size:
-            raise FileError(
-                f"'{self.path}' is damaged: expected {size} bytes at {offset}, the file has {self.size}. Get it again."
-            )
+        _check_inside(self, offset, size)
         buffer = np.empty(size, np.uint8).data
         done = 0
         while done < size:
@@ -98,10 +95,7 @@ class Image:
         self._is_open = True
 
     def read(self, offset: int, size: int) -> memoryview:
-        if not 0 <= offset <= offset + size <= self.size:
-            raise FileError(
-                f"'{self.path}' is damaged: expected {size} bytes at {offset}, the file has {self.size}. Get it again."
-            )
+        _check_inside(self, offset, size)
         return self._image[offset : offset + size]
 
     def check_open(self) -> None:
@@ -110,6 +104,14 @@ class Image:
 
     def close(self) -> None:
         self._is_open = False
+
+
+def _check_inside(contents: Contents, offset: int, size: int) -> None:
+    if not 0 <= offset <= offset + size <= contents.size:
+        raise FileError(
+            f"'{contents.path}' is damaged: expected {size} bytes at {offset}, the file has {contents.size}. Get it "
+            "again."
+        )
 
 
 def _closed(path: Path) -> FileError:

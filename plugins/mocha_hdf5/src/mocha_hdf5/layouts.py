@@ -144,7 +144,10 @@ class Chunked(Layout):
         try:
             mask, raw = self._dataset.read_direct_chunk(corner)
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._refused(f"the chunk at {list(corner)} is not in the file ({error})") from error
+            raise self._refused(
+                f"the chunk at {list(corner)} is not in the file ({error}): it was never written, and fill "
+                "values are not read"
+            ) from error
         if self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * len(raw)):
             raise self._refused(
                 f"the chunk at {list(corner)} takes {self._nbytes} bytes, and {len(raw)} in the file; chunks are to be "

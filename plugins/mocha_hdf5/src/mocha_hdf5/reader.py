@@ -184,4 +184,4 @@ def _find_signature(contents: Contents) -> int:
         if contents.read(offset, len(SIGNATURE)) == SIGNATURE:
             return offset
         offset = max(512, offset * 2)
-    raise FileError(f"'{contents.path}' is not an HDF5 file.")
+    raise FileError(f"'{contents.path}' is not an HDF5 file. Give one, or get it again.")

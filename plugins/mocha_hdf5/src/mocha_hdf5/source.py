@@ -55,7 +55,8 @@ class Shard:
         if len({table.shape[0] for table in self.tables}) > 1:
             found = ", ".join(f"{t.shape[0]} of '{top}'" for top, t in zip(tops, self.tables, strict=True))
             raise FileError(
-                f"'{self.path}': expected as many samples in each dataset, found {found}. Write the file again."
+                f"'{self.path}': expected as many samples in each dataset, found {found}. Samples go along the first "
+                "axis; MATLAB and Julia write the axes in reverse order, and need them along the last. Write it again."
             )
 
     def copy(

@@ -87,6 +87,7 @@ class Manifest:
         solver: its class.
         snapshots: complete ones of this run, oldest first.
         removing: older ones that are about to be deleted, or were.
+        earlier: names of snapshots that were there when the run began, and are none of it.
     """
 
     run: str
@@ -98,6 +99,7 @@ class Manifest:
     solver: str
     snapshots: list[Entry] = field(default_factory=list)
     removing: list[Entry] = field(default_factory=list)
+    earlier: list[str] = field(default_factory=list)
 
     @classmethod
     def begin(cls, solver: Solver, net: Net, former: Manifest | None = None) -> Manifest:
@@ -129,6 +131,7 @@ class Manifest:
                 versions={_checked(k, str): _checked(v, str) for k, v in found["versions"].items()},
                 snapshots=[_entry(entry) for entry in found["snapshots"]],
                 removing=[_entry(entry) for entry in found["removing"]],
+                earlier=[_checked(name, str) for name in found["earlier"]],
             )
         except FileNotFoundError:
             return None

@@ -71,6 +71,10 @@ class RunFolder:
         """The names of snapshots that the manifest lists and that are not there."""
         return [e.name for e in self.found.snapshots if not (self.path / e.name).exists()] if self.found else []
 
+    def earlier(self) -> list[str]:
+        """The names of snapshots that were there before the folder's run began, and are none of it."""
+        return self.found.earlier if self.found else []
+
     def begin(self, solver: Solver, net: Net) -> None:
         """A new run; what others left stays.
 
@@ -79,11 +83,11 @@ class RunFolder:
         """
         if others := self.snapshots():
             logger.warning(
-                "'%s' holds %d snapshots of an earlier run, up to %s. They stay, and loading will prefer them to this "
-                "run's if their iteration is higher: delete them, or give another folder.",
+                "'%s' holds %d snapshots of an earlier run, up to %s. They stay; this run does not go on from them.",
                 *(self.path, len(others), others[0].name),
             )
         self.manifest = Manifest.begin(solver, net)
+        self.manifest.earlier = [path.name for path in others]
         self.manifest.write(self.path)
 
     def go_on(self, solver: Solver, net: Net, loaded: Entry | None = None) -> None:
@@ -104,6 +108,7 @@ class RunFolder:
         until = solver.state.iteration
         self.manifest.snapshots = [e for e in known if e.iteration <= until and self._is_there(e)]
         self.manifest.removing = [e for e in to_remove if self._is_unchanged(e)]
+        self.manifest.earlier = [name for name in self.earlier() if not loaded or name != loaded.name]
         self._remove()
         self.manifest.write(self.path)
 
@@ -133,6 +138,7 @@ class RunFolder:
         removing = [e for e in self.manifest.removing if e.name != entry.name]
         self.manifest.removing = [*removing, *entries[: max(0, excess)]]
         self.manifest.snapshots = entries[max(0, excess) :]
+        self.manifest.earlier = [name for name in self.manifest.earlier if name != entry.name]
         self.manifest.write(self.path)
         self._remove()
 
@@ -195,7 +201,8 @@ class RunFolder:
         listed = {e.name: e for e in [*self.found.removing, *self.found.snapshots]}.get(loaded.name)
         if listed is None:
             logger.info(
-                "%s is complete, but not in %s: it was copied there, or its process ended just then.",
+                "%s is complete, but not in %s: it was copied there, is of an earlier run, or its process ended just "
+                "then.",
                 *(loaded.name, NAME),
             )
         elif listed.sha256 != loaded.sha256:

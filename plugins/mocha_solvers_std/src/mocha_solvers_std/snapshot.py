@@ -138,7 +138,11 @@ class Snapshot(CoffeeBreak):
         broken = [f"{name} is missing, though the manifest lists it." for name in folder.missing()]
         for reason in broken:
             logger.warning("%s", reason)
+        earlier = folder.earlier() if self.also_load_solver_state else []
         for path in folder.snapshots():
+            if path.name in earlier:
+                logger.info("%s is of an earlier run, and is not loaded", path.name)
+                continue
             misfit = None
             try:
                 with format_of(path).open_snapshot(path) as snapshot:

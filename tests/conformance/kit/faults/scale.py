@@ -15,7 +15,7 @@ from mocha_core.value import Spec
 class Scale(Op):
     """y = x * w, w (features,)."""
 
-    name = "kit_test_scale"
+    name = "kit.scale"
     backward_reads = ("x",)
 
     def infer(self, x, w):

@@ -9,9 +9,9 @@ def mocha_register_fusions(fusions: Candidates) -> None:
 
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
-    kernels.add("acme_inner_product_relu", "cpu", "acme_fusion.inner_product_relu:build")
+    kernels.add("acme.inner_product_relu", "cpu", "acme_fusion.inner_product_relu:build")
 
 
 @hookimpl
 def mocha_register_ops(ops: Registry) -> None:
-    ops.add("acme_inner_product_relu", "acme_fusion.inner_product_relu:InnerProductReLU")
+    ops.add("acme.inner_product_relu", "acme_fusion.inner_product_relu:InnerProductReLU")

@@ -16,7 +16,7 @@ from mocha_core.value import Spec
 class InnerProductReLU(Op):
     """y = max(epsilon, W x + b)."""
 
-    name = "acme_inner_product_relu"
+    name = "acme.inner_product_relu"
     epsilon: float
 
     def infer(self, x: Spec, w: Spec, b: Spec) -> tuple[Spec, ...]:

@@ -9,4 +9,4 @@ def mocha_register_solvers(solvers: Registry) -> None:
 
 @hookimpl
 def mocha_register_ops(ops: Registry) -> None:
-    ops.add("acme_nesterov", "acme_solver.nesterov:AcmeNesterovUpdate")
+    ops.add("acme.nesterov", "acme_solver.nesterov:AcmeNesterovUpdate")

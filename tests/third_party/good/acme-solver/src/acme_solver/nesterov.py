@@ -8,7 +8,7 @@ from mocha_core.update import UpdateOp
 class AcmeNesterovUpdate(UpdateOp):
     """v' = m v + lr g; w -= (1 + m) v' - m v."""
 
-    name = "acme_nesterov"
+    name = "acme.nesterov"
     slots = ("velocity",)
     cells = ("learning_rate", "momentum")
 

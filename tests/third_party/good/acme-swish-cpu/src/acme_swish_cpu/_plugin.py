@@ -4,4 +4,4 @@ from mocha_core.registry import Candidates
 
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
-    kernels.add("acme_swish", "cpu", "acme_swish_cpu.kernel:build")
+    kernels.add("acme.swish", "cpu", "acme_swish_cpu.kernel:build")

@@ -9,4 +9,4 @@ def mocha_register_layers(layers: Registry) -> None:
 
 @hookimpl
 def mocha_register_ops(ops: Registry) -> None:
-    ops.add("acme_swish", "acme_swish.swish:Swish")
+    ops.add("acme.swish", "acme_swish.swish:Swish")

@@ -12,7 +12,7 @@ from mocha_core.value import Spec, Value
 class Swish(Op):
     """y = x s, where s = 1 / (1 + exp(-beta x)); dx = dy (s + beta x s (1 - s))."""
 
-    name = "acme_swish"
+    name = "acme.swish"
     backward_reads = ("x0",)
     beta: float
 

@@ -1,0 +1,45 @@
+"""`LayerCase`: one use of a layer, for the layer checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mocha_core.layer import Layer
+from mocha_core.plan import Phase
+from mocha_core.testing.backends import AnyBackend
+from mocha_core.testing.tolerances import TOLERANCES, assert_close
+from mocha_core.testing.trial import Outcome, Trial
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A layer, its inputs, and where it runs."""
+
+    layer: Layer
+    bottoms: Sequence[NDArray[Any]]
+    backend: AnyBackend = "reference"
+    dtype: str = "float64"
+    seed: int = 0
+    differentiable: Sequence[str] | None = None
+    """The bottoms that must get a gradient; None: all that hold floats, if there is an objective."""
+    tolerances: Mapping[str, float] | None = None
+
+    def trial(self, **changes: Any) -> Trial:
+        """The net around the layer; keywords are those of `Trial`."""
+        setting = {"backend": self.backend, "dtype": self.dtype, "seed": self.seed}
+        return Trial(self.layer, changes.pop("bottoms", self.bottoms), **(setting | changes))
+
+    def outcome(self, phase: Phase = Phase.TRAIN, valid_rows: int | None = None, **changes: Any) -> Outcome:
+        """What one run of such a net computes."""
+        with self.trial(**changes) as trial:
+            return trial.run(phase, valid_rows)
+
+    def compare(self, what: str, actual: Outcome, expected: Outcome) -> None:
+        """Raise unless a run computed at least what another did, as close as the dtype allows."""
+        for name, array in expected.items():
+            assert_close(f"'{name}' {what}", actual[name], array, (self.tolerances or TOLERANCES)[self.dtype])
