@@ -37,7 +37,8 @@ KERNELS = {
 
 @hookimpl
 def mocha_register_backends(backends: Registry) -> None:
-    backends.add("native", "mocha_native.backend:NativeBackend", priority=10, available="mocha_native.isa:unavailable")
+    # After cpu, until convolutions are compiled, too: whoever wants it names it.
+    backends.add("native", "mocha_native.backend:NativeBackend", priority=-1, available="mocha_native.isa:unavailable")
 
 
 @hookimpl
