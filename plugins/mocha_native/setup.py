@@ -30,6 +30,11 @@ if X86:
 class BuildNative(build_ext):
     """Compiles each source with flags of its own before the extension is linked."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        # What an earlier build with other flags left behind is no newer than its sources, and yet another thing.
+        self.force = True
+
     def build_extension(self, ext):
         common = [*FLAGS, *WARNINGS]
         if os.environ.get("MOCHA_NATIVE_SANITIZE") == "1":
