@@ -111,7 +111,8 @@ def test_a_forked_child_trains_after_its_parent_did():
 
 
 LONG = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores in the background
 sys.path.insert(0, {folder!r})
 import mocha_core as mocha
 from mocha_core import solvers
@@ -132,13 +133,15 @@ with mocha.System("native", threads={threads}) as system:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_a_run_that_is_in_c(number, status, threads):
     program = LONG.format(folder=os.path.dirname(__file__), threads=threads)
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(1)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(1)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == status, err
     done, half = out.splitlines()[-1].split()
     assert int(done) > 0
