@@ -1,5 +1,6 @@
 """`LayerTests` and `check_layer` notice what they are for: each of these layers has one fault."""
 
+import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -200,11 +201,14 @@ def test_padding_that_leaks():
         check_batch_sizes(replace(case, backend=Padding))
 
 
+NUMBERS = itertools.count()
+
+
 class Lonely(ScaleLayer):
-    """Has parameters for each of its bottoms by accident."""
+    """Has other parameters whenever it is built, by accident."""
 
     def build(self, b, *bottoms):
-        w = b.param(f"scale {id(b)}", bottoms[0].shape[1:], Drawn(3))
+        w = b.param(f"scale {next(NUMBERS)}", bottoms[0].shape[1:], Drawn(3))
         return tuple(b.call(Scale(), bottom, w)[0] for bottom in bottoms)
 
 
