@@ -94,7 +94,7 @@ class _Arranger:
         call, layouts = step.call, self.kernels[step.call].layouts
         if layouts.follow:
             return self.follow(step)
-        x = [layouts.of_in(i) for i in range(len(call.ins))]
+        x = [layouts.of_in(i, step.half is Half.BACKWARD) for i in range(len(call.ins))]
         results = len(call.outs) - len(call.op.updates)
         y = [layouts.of_out(i) for i in range(results)] + [x[i] for i in call.op.updates]
         if step.half is Half.FORWARD:

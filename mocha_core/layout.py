@@ -43,7 +43,8 @@ PLAIN = Layout()
 class Layouts(NamedTuple):
     """The layouts a kernel wants: of the inputs, of the outputs, and of the input gradients it writes.
 
-    Missing entries are plain; `gradients` is as `ins` unless given. Gradients of outputs have the outputs' layout.
+    Missing entries are plain; `gradients`, and `backward_ins`, which are the inputs as backward reads them, are as
+    `ins` unless given. Gradients of outputs have the outputs' layout.
     With `follow`, the kernel takes whatever layout its first input has, for all blobs: right for
     element-wise kernels.
     """
@@ -52,9 +53,11 @@ class Layouts(NamedTuple):
     outs: tuple[Layout, ...] = ()
     gradients: tuple[Layout, ...] | None = None
     follow: bool = False
+    backward_ins: tuple[Layout, ...] | None = None
 
-    def of_in(self, index: int) -> Layout:
-        return self.ins[index] if index < len(self.ins) else PLAIN
+    def of_in(self, index: int, backward: bool = False) -> Layout:
+        layouts = self.backward_ins if backward and self.backward_ins is not None else self.ins
+        return layouts[index] if index < len(layouts) else PLAIN
 
     def of_out(self, index: int) -> Layout:
         return self.outs[index] if index < len(self.outs) else PLAIN

@@ -4,9 +4,11 @@ Environment: MOCHA_NATIVE_OPENMP=0 builds without OpenMP, for one thread; MOCHA_
 undefined-behaviour sanitizers of the compiler.
 """
 
+import hashlib
 import os
 import platform
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import setup
@@ -14,6 +16,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 SOURCES = Path("csrc")
+FAMILIES = sorted(path.stem for path in (SOURCES / "kernels").glob("*.h"))
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
 # No -ffast-math: it reassociates sums, and then they depend on the compiler.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
@@ -36,23 +39,40 @@ class BuildNative(build_ext):
         self.force = True
 
     def build_extension(self, ext):
-        common = [*FLAGS, *WARNINGS]
+        common = [*FLAGS, *WARNINGS, f"-I{SOURCES}"]
         if os.environ.get("MOCHA_NATIVE_SANITIZE") == "1":
             common += SANITIZE
             ext.extra_link_args += SANITIZE
         openmp = ["-fopenmp"] if os.environ.get("MOCHA_NATIVE_OPENMP") != "0" and self.has_openmp() else []
         ext.extra_link_args += openmp
-        objects = []
-        for source in ("executor.c", "isa.c"):
-            objects += self.compile(source, [*common, *openmp, *(["-DMOCHA_X86"] if X86 else [])])
-        for name, (width, flags) in ISAS.items():
-            objects += self.compile("kernels.c", [*common, *flags, f"-DISA={name}", f"-DLANE_BYTES={width}"], name)
-        ext.extra_objects = objects
+        families = " ".join(f"X(isa,{family})" for family in FAMILIES)
+        jobs = [("executor.c", "", [*openmp, *(["-DMOCHA_X86"] if X86 else [])])]
+        jobs += [("isa.c", "", [f"-DFAMILIES(X,isa)={families}", *(["-DMOCHA_X86"] if X86 else [])])]
+        for isa, (width, flags) in ISAS.items():
+            for family in FAMILIES:
+                names = [
+                    f"-DFAMILY={family}",
+                    f'-DSOURCE="kernels/{family}.h"',
+                    f"-DISA={isa}",
+                    f"-DLANE_BYTES={width}",
+                ]
+                jobs.append(("family.c", f"{isa}/{family}", [*flags, *names]))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            ext.extra_objects = list(pool.map(lambda job: self.compile(*job[:2], [*common, *job[2]]), jobs))
         super().build_extension(ext)
 
-    def compile(self, source, flags, variant=""):
+    def compile(self, source, variant, flags):
+        """The object, which an earlier build may have left behind, made of the same sources with the same flags."""
         folder = Path(self.build_temp) / variant
-        return self.compiler.compile([str(SOURCES / source)], output_dir=str(folder), extra_postargs=flags)
+        included = [SOURCES / source, *SOURCES.glob("*.h"), SOURCES / "kernels" / f"{Path(variant).name}.h"]
+        texts = [path.read_bytes() for path in sorted(included) if path.exists()]
+        digest = hashlib.sha256(b"\0".join([*texts, repr((self.compiler.compiler_so, flags)).encode()])).hexdigest()
+        stamp, made = folder / f"{source}.sha256", folder / SOURCES / Path(source).with_suffix(".o")
+        if not (made.exists() and stamp.exists() and stamp.read_text() == digest):
+            stamp.unlink(missing_ok=True)
+            self.compiler.compile([str(SOURCES / source)], output_dir=str(folder), extra_postargs=flags)
+            stamp.write_text(digest)
+        return str(made)
 
     def has_openmp(self):
         """Whether a program that uses it can be compiled and linked."""

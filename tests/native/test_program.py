@@ -12,6 +12,7 @@ from mocha_core.errors import ConfigurationError, DataError, NonFiniteError
 from mocha_core.kernel import Kernel
 from mocha_core.layer import ComputationLayer
 from mocha_core.op import Op
+from mocha_core.plan import Half
 from mocha_core.plugins import plugin_manager
 from mocha_core.source import Source
 from mocha_core.testing.work import gradients
@@ -252,3 +253,15 @@ def test_sections_run_alone():
             found.append([objective, *gradients(net).values()])
         for a, b in zip(*found, strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)
+
+
+def test_profile_names_every_kernel_and_trains():
+    with mocha.System("native", threads=2) as system:
+        net = mocha.Net("net", system, [data(), *perceptron()])
+        solver = solvers.SGD(parameters())
+        program = net.training_program(solver)
+        before = net.parameters["y"]["weight"].numpy()
+        rows = program.profile(3, solver.schedule(0, 3))
+        assert all(row.seconds > 0 for row in rows if row.kernel != "Python")
+        assert {("h", "inner_product", Half.BACKWARD), ("h", "sgd", Half.FORWARD)} <= {row[:3] for row in rows}
+        assert (net.parameters["y"]["weight"].numpy() != before).any()

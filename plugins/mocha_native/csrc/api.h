@@ -2,8 +2,8 @@
 
 /* The operands of one use of a kernel; each kernel says above its definition what it expects where. */
 typedef struct {
-    void *buffers[12];
-    int64_t sizes[8];
+    void *buffers[20];
+    int64_t sizes[32];
     double numbers[8];
 } mocha_args;
 
@@ -17,13 +17,23 @@ typedef struct {
     mocha_kernel kernel;
 } mocha_entry;
 
+/* What a family was compiled with and Python has to know, such as how large its tiles are. */
+typedef struct {
+    const char *name;
+    int64_t value;
+} mocha_constant;
+
+/* The kernels of one source file; both lists end with a name that is NULL. */
+typedef struct {
+    const mocha_entry *entries;
+    const mocha_constant *constants;
+} mocha_family;
+
 /* The kernels for one instruction set. */
 typedef struct {
     const char *name;
-    const mocha_entry *entries;
-    int64_t count;
-    int64_t panel_bytes; /* of one row of the inner product's packed operand */
-    int64_t panel_rows;  /* at most so many rows of it are packed at once */
+    int64_t lane_bytes; /* the width of its vectors */
+    const mocha_family *const *families; /* the last is NULL */
 } mocha_isa;
 
 /* `kernel` is NULL where Python has to run the step. */
@@ -53,6 +63,7 @@ typedef struct {
     const float *objective32; /* where the objective of a minibatch is, in one of two types; NULL: nowhere */
     const double *objective64;
     double *objectives; /* one of each minibatch */
+    double *step_seconds; /* what each step takes is added here, with waiting for the others; may be NULL */
     int64_t minibatches;
     int64_t iterations;
     int32_t threads;

@@ -107,12 +107,14 @@ static void walk(const mocha_run *run, const mocha_team *team, shared_state *sha
         }
         for (; step < run->bounds[part + 1] && run->steps[step].kernel; step++) {
             const mocha_step *s = run->steps + step;
+            const double start = first && run->step_seconds ? now() : 0;
             if (!s->serial) {
                 s->kernel(s->args, team);
             } else if (first) {
                 s->kernel(s->args, &alone);
             }
             if (s->meets) mocha_meet(team);
+            if (first && run->step_seconds) run->step_seconds[step] += now() - start;
         }
         if (step < run->bounds[part + 1]) {
             reason = MOCHA_PYTHON;

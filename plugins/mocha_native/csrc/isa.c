@@ -4,12 +4,21 @@
 
 #include "mocha.h"
 
-extern const mocha_isa mocha_isa_baseline;
+/* FAMILIES(X, isa) is X(isa, name) for each file in kernels/. */
+#define DECLARE(isa, family) extern const mocha_family mocha_##family##_##isa;
+#define ADDRESS(isa, family) &mocha_##family##_##isa,
+#define INSTRUCTION_SET(isa, lane_bytes) \
+    FAMILIES(DECLARE, isa) \
+    static const mocha_family *const families_##isa[] = {FAMILIES(ADDRESS, isa) NULL}; \
+    static const mocha_isa isa_##isa = {#isa, lane_bytes, families_##isa};
+
+INSTRUCTION_SET(baseline, 16)
 
 static int always(void) { return 1; }
 
 #ifdef MOCHA_X86
-extern const mocha_isa mocha_isa_avx2, mocha_isa_avx512;
+INSTRUCTION_SET(avx2, 32)
+INSTRUCTION_SET(avx512, 64)
 
 static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
@@ -29,10 +38,10 @@ static const struct {
     int (*here)(void);
 } known[] = {
 #ifdef MOCHA_X86
-    {&mocha_isa_avx512, has_avx512},
-    {&mocha_isa_avx2, has_avx2},
+    {&isa_avx512, has_avx512},
+    {&isa_avx2, has_avx2},
 #endif
-    {&mocha_isa_baseline, always},
+    {&isa_baseline, always},
 };
 
 const mocha_isa *mocha_find_isa(const char *name) {

@@ -18,6 +18,7 @@ KERNELS = {
     "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
     "mocha.check_finite": "structural:check_finite",
+    "mocha.convert": "layout:convert",
     "mocha.fill": "structural:fill",
     "mocha.gather": "structural:gather",
     "mocha.labels": "structural:labels",

@@ -9,11 +9,15 @@ from mocha_cpu.backend import CPUBackend
 
 from mocha_core import checks
 from mocha_core.arrangement import Arrangement
+from mocha_core.layout import PLAIN, Layout
 from mocha_core.placement import Memory
-from mocha_core.plan import Plan
+from mocha_core.plan import Plan, Step
 from mocha_core.program import BoundStep, Program
+from mocha_core.selection import Selector
 from mocha_core.storage import Storage
+from mocha_core.value import ITEMSIZE, Value
 from mocha_native import isa
+from mocha_native.layout import Lanes
 from mocha_native.program import NativeProgram
 from mocha_native.threads import default_threads, one_blas_thread
 
@@ -24,6 +28,9 @@ class NativeBackend(CPUBackend):
     Args:
         threads: how many run a program, at least 1; None: as many as OMP_NUM_THREADS says, else one for each physical
             core. In a process that was forked, and in a build without OpenMP, it is one.
+        fuse: replace several steps by one where a registered fusion can; without, results differ in rounding only.
+        winograd: compute convolutions by Winograd's algorithms where they are faster; their rounding errors are larger,
+            some 1e-6 of the largest value.
 
     Raises:
         BackendError: MOCHA_NATIVE_ISA names an instruction set that is not there.
@@ -34,10 +41,22 @@ class NativeBackend(CPUBackend):
     #: Data sets of this size are gathered by the program itself, without Python.
     resident_bytes = 64 << 20
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, fuse: bool = True, winograd: bool = True) -> None:
         super().__init__()
         self.threads: int = default_threads() if threads is None else checks.integer("System", "threads", threads)
+        self.fuses = fuse
+        self.winograd = winograd
         self.isa = isa.chosen()
+        #: The layout of blobs by dtype: one for each, as layouts are compared by identity.
+        self.lanes = {dtype: Lanes(self.isa.lane_bytes // ITEMSIZE[dtype]) for dtype in ("float32", "float64")}
+
+    def blob_layout(self, x: Value) -> Layout:
+        """In which layout kernels want a blob: in lanes, where its batch fills more than half of them."""
+        lanes = self.lanes.get(x.dtype)
+        return lanes if lanes is not None and x.shape[0] > lanes.width // 2 else PLAIN
+
+    def fuse(self, plan: Plan, selector: Selector) -> list[Step]:
+        return super().fuse(plan, selector) if self.fuses else list(plan.steps)
 
     def running(self) -> AbstractContextManager[Any]:
         """Keeps BLAS, which kernels in Python use, to one thread."""

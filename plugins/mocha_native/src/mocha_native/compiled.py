@@ -26,6 +26,7 @@ class Compiled:
     Attributes:
         kernel, args: the C function and its operands.
         serial: one thread runs it.
+        meets: what follows waits until all threads are done with it.
     """
 
     def __init__(
@@ -36,9 +37,11 @@ class Compiled:
         sizes: Sequence[int] = (),
         numbers: Sequence[float] = (),
         serial: bool = False,
+        meets: bool = True,
     ) -> None:
         self.name = name
         self.serial = serial
+        self.meets = meets
         self.threads = backend.threads
         self.kernel = backend.isa.kernel(name)
         self.args = ffi.new("mocha_args *")
@@ -50,13 +53,30 @@ class Compiled:
         for i, number in enumerate(numbers):
             self.args.numbers[i] = float(number)
 
+    @property
+    def parts(self) -> tuple[Compiled, ...]:
+        return (self,)
+
     def __call__(self) -> None:
         run = ffi.new("mocha_run *")
-        steps = step_array([self])
-        run.steps, run.bounds = steps, [0, 0, 1, 1]
+        steps = step_array(self.parts)
+        run.steps, run.bounds = steps, [0, 0, len(self.parts), len(self.parts)]
         run.iterations = run.minibatches = 1
         run.threads = self.threads
         lib.mocha_advance(run)
+
+
+class Series(Compiled):
+    """Several C kernels, one after the other, as one step. The last of them meets."""
+
+    def __init__(self, *parts: Compiled) -> None:
+        self.name = " + ".join(part.name for part in parts)
+        self.threads = parts[0].threads
+        self._parts = parts
+
+    @property
+    def parts(self) -> tuple[Compiled, ...]:
+        return self._parts
 
 
 def step_array(steps: Sequence[Compiled | None]) -> Any:
@@ -67,7 +87,8 @@ def step_array(steps: Sequence[Compiled | None]) -> Any:
             follower = steps[i + 1] if i + 1 < len(steps) else None
             # What one thread does after what it did itself needs no meeting.
             alone = step.serial and follower is not None and follower.serial
-            array[i] = {"kernel": step.kernel, "args": step.args, "serial": step.serial, "meets": not alone}
+            meets = step.meets and not alone
+            array[i] = {"kernel": step.kernel, "args": step.args, "serial": step.serial, "meets": meets}
     return array
 
 
@@ -87,9 +108,10 @@ class NativeKernel(Kernel):
         sizes: Sequence[int] = (),
         numbers: Sequence[float] = (),
         serial: bool = False,
+        meets: bool = True,
     ) -> Compiled:
         """The C kernel `name` for the dtype; csrc says which operands it takes."""
-        return Compiled(self.backend, f"{name}_{self.dtype}", buffers, sizes, numbers, serial)
+        return Compiled(self.backend, f"{name}_{self.dtype}", buffers, sizes, numbers, serial, meets)
 
 
 def floating(kernel: type[NativeKernel]) -> Callable[[NativeBackend, Call], NativeKernel | None]:

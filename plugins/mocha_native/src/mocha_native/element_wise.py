@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mocha_core.kernel import Runnable
+from mocha_core.layout import Layouts
 from mocha_native.compiled import Buffers, NativeKernel, floating
 
 
 class ElementWise(NativeKernel):
     """Add, subtract, multiply and divide."""
+
+    layouts = Layouts(follow=True)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bind(f"{self.op.name}_forward", [*ins, outs[0]], [outs[0].size])

@@ -27,8 +27,8 @@ class InnerProduct(NativeKernel):
 
     def panels(self, depth: int) -> Spec:
         """Room for a panel of each thread, for a product that sums over `depth` terms."""
-        isa = self.backend.isa
-        panel = min(depth, isa.panel_rows) * isa.panel_bytes // ITEMSIZE[self.dtype]
+        constants = self.backend.isa.constants
+        panel = min(depth, constants["panel_rows"]) * constants["panel_bytes"] // ITEMSIZE[self.dtype]
         return Spec((self.backend.threads, panel), self.dtype)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:

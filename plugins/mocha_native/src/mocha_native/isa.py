@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from itertools import count, takewhile
 from typing import Any
 
 from mocha_core.errors import BackendError
@@ -15,8 +17,8 @@ class ISA:
 
     Attributes:
         name: "baseline", "avx2", "avx512".
-        panel_bytes: of one row of the inner product's packed operand.
-        panel_rows: at most so many rows of it are packed at once.
+        lane_bytes: the width of its vectors.
+        constants: what kernels were compiled with, such as how large their tiles are, by name.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -31,13 +33,23 @@ class ISA:
                 f"{VARIABLE}={name}: {why}. Choose one of {', '.join(here)}, or unset it for the best of them."
             )
         self.name = text(found.name)
-        self.panel_bytes = int(found.panel_bytes)
-        self.panel_rows = int(found.panel_rows)
-        self._kernels = {text(e.name): e.kernel for e in ffi.unpack(found.entries, found.count)}
+        self.lane_bytes = int(found.lane_bytes)
+        self.constants: dict[str, int] = {}
+        self._kernels: dict[str, Any] = {}
+        for family in terminated(found.families, lambda family: family == ffi.NULL):
+            entries = terminated(family.entries, lambda entry: entry.name == ffi.NULL)
+            constants = terminated(family.constants, lambda constant: constant.name == ffi.NULL)
+            self._kernels |= {text(entry.name): entry.kernel for entry in entries}
+            self.constants |= {text(constant.name): int(constant.value) for constant in constants}
 
     def kernel(self, name: str) -> Any:
         """The C function of that name, such as "relu_forward_float32"."""
         return self._kernels[name]
+
+
+def terminated(array: Any, last: Callable[[Any], bool]) -> Iterator[Any]:
+    """The elements of a C array before the one that marks its end."""
+    return takewhile(lambda element: not last(element), (array[i] for i in count()))
 
 
 def text(chars: Any) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mocha_core.kernel import Runnable
+from mocha_core.layout import Layouts
 from mocha_native.compiled import Buffers, NativeKernel, floating
 
 
 class Power(NativeKernel):
     """y = (scale * x + shift)**power."""
+
+    layouts = Layouts(follow=True)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         numbers = [self.op.scale, self.op.shift, self.op.power]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mocha_core.errors import ConfigurationError, DataError, StateError
-from mocha_core.plan import Section
+from mocha_core.plan import Half, Section
 from mocha_core.program import BoundStep, Program, Schedule, Stop, updates
 from mocha_core.structural import Gather
 from mocha_native._native import ffi, lib
@@ -26,27 +27,38 @@ class Tape:
     """Steps in the three parts that `mocha_run` has.
 
     Attributes:
-        runs: what runs each step.
+        runs: what runs each step, those of a `Series` one by one.
+        owners: the steps of the program that they belong to.
         in_python: whether each step is one that Python runs.
         bounds: where the parts begin, and the end.
     """
 
     def __init__(self, once: list[BoundStep], minibatch: list[BoundStep], update: list[BoundStep]) -> None:
-        self.runs = [bound.run for bound in (*once, *minibatch, *update)]
+        self.runs: list[Any] = []
+        self.owners: list[BoundStep] = []
+        self.bounds = [0]
+        for part in (once, minibatch, update):
+            for bound in part:
+                pieces = bound.run.parts if isinstance(bound.run, Compiled) else (bound.run,)
+                self.runs += pieces
+                self.owners += [bound] * len(pieces)
+            self.bounds.append(len(self.runs))
         self.in_python = [not isinstance(run, Compiled) for run in self.runs]
-        self.bounds = [0, len(once), len(once) + len(minibatch), len(self.runs)]
         self.steps = step_array([run if isinstance(run, Compiled) else None for run in self.runs])
-        after = next((i for i, bound in enumerate(minibatch) if updates(bound)), len(minibatch))
         #: From this step on, something may be updated and something else not yet.
-        self.first_update = len(once) + after
+        self.first_update = next(
+            (i for i in range(self.bounds[1], self.bounds[2]) if updates(self.owners[i])), self.bounds[2]
+        )
         self.updates = self.first_update < len(self.runs)
 
-    def run(self, threads: int) -> Any:
-        """A run of one iteration of one minibatch, at its beginning."""
+    def run(self, threads: int, seconds: NDArray[np.float64] | None = None) -> Any:
+        """A run of one iteration of one minibatch, at its beginning; what each step takes is added to `seconds`."""
         run = ffi.new("mocha_run *")
         run.steps, run.bounds = self.steps, self.bounds
         run.iterations = run.minibatches = 1
         run.threads, run.seconds = threads, SECONDS
+        if seconds is not None:
+            run.step_seconds = address(seconds, "double *")
         return run
 
     def advance(self, run: Any) -> None:
@@ -56,10 +68,23 @@ class Tape:
             if reason == lib.MOCHA_PYTHON:
                 end = self.bounds[run.part + 1]
                 while run.step < end and self.in_python[run.step]:
+                    start = perf_counter()
                     self.runs[run.step]()
+                    if run.step_seconds:
+                        run.step_seconds[run.step] += perf_counter() - start
                     run.step += 1
             elif reason != lib.MOCHA_PAUSED:
                 return
+
+
+class StepTime(NamedTuple):
+    """A kernel in a profile; `seconds` of wall-clock time include waiting for the other threads."""
+
+    layer: str
+    op: str
+    half: Half
+    kernel: str
+    seconds: float
 
 
 class NativeProgram(Program):
@@ -78,13 +103,40 @@ class NativeProgram(Program):
         }
 
     def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
+        return self._iterate(n, schedule, stop)
+
+    def profile(self, n: int, schedule: Schedule | None = None) -> list[StepTime]:
+        """What each kernel takes, in a mean of n iterations that are really run: they update parameters.
+
+        Args:
+            n: at least 1.
+            schedule: as for `iterate`; None runs the forward section only, as `predict` does.
+        """
+        tape = self._tape if schedule is not None else self._tapes[Section.FORWARD]
+        seconds = np.zeros(len(tape.runs))
+        if schedule is not None:
+            self._iterate(n, schedule, None, seconds)
+        else:
+            with self.running():
+                self.pack()
+                for _ in range(n):
+                    tape.advance(tape.run(self.backend.threads, seconds))
+        rows = zip(tape.owners, tape.runs, seconds / n, strict=True)
+        return [
+            StepTime(b.step.call.layer, b.step.call.op.name, b.step.half, getattr(run, "name", "Python"), float(s))
+            for b, run, s in rows
+        ]
+
+    def _iterate(
+        self, n: int, schedule: Schedule, stop: Stop | None, seconds: NDArray[np.float64] | None = None
+    ) -> int:
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
         tape, k = self._tape, self.plan.minibatches
         self.objectives = np.zeros(n * k)
         self.done, self.half_updated = 0, False
         columns = [self._column(name, column, n * k) for name, column in schedule.items() if name in self.cells]
-        run = tape.run(self.backend.threads)
+        run = tape.run(self.backend.threads, seconds)
         run.iterations, run.minibatches, run.n_columns = n, k, len(columns)
         run.columns = c_columns = ffi.new("mocha_column[]", len(columns))
         for i, (cell, values) in enumerate(columns):

@@ -3,7 +3,7 @@
 #ifndef MOCHA_ACCURACY_H
 #define MOCHA_ACCURACY_H
 
-#define ACCURACY_KERNELS(K) K(accuracy_forward)
+#define KERNELS(K) K(accuracy_forward)
 
 #endif
 
@@ -22,7 +22,7 @@ KERNEL(accuracy_forward) {
     int32_t *status = args->buffers[3];
     double *total = args->buffers[4];
     const int64_t classes = args->sizes[1], positions = args->sizes[2];
-    const int64_t valid = valid_rows(args->buffers[2], args->sizes[0]);
+    const int64_t valid = mocha_valid_rows(args->buffers[2], args->sizes[0]);
     int64_t right = 0;
     UNUSED(team);
     for (int64_t n = 0; n < valid; n++)

@@ -37,7 +37,7 @@
     }
 
 #define NEURON_NAMES(K, name) K(name##_forward) K(name##_backward)
-#define NEURON_KERNELS(K) \
+#define KERNELS(K) \
     NEURON_NAMES(K, relu) NEURON_NAMES(K, lrelu) NEURON_NAMES(K, sigmoid) NEURON_NAMES(K, tanh) \
     NEURON_NAMES(K, exponential)
 

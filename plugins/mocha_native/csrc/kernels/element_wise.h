@@ -32,7 +32,7 @@
     }
 
 #define ELEMENT_WISE_NAMES(K, name) K(name##_forward) K(name##_backward)
-#define ELEMENT_WISE_KERNELS(K) \
+#define KERNELS(K) \
     ELEMENT_WISE_NAMES(K, add) ELEMENT_WISE_NAMES(K, subtract) ELEMENT_WISE_NAMES(K, multiply) \
     ELEMENT_WISE_NAMES(K, divide)
 

@@ -31,7 +31,9 @@
 #define TILES_WIDE(V) TILE(1, V) TILE(2, V) TILE(3, V) TILE(4, V) TILE(5, V) TILE(6, V)
 #define TILE_NAMES(V) \
     {TYPED(tile_1x##V), TYPED(tile_2x##V), TYPED(tile_3x##V), TYPED(tile_4x##V), TYPED(tile_5x##V), TYPED(tile_6x##V)}
-#define INNER_PRODUCT_KERNELS(K) K(inner_product_forward) K(inner_product_backward)
+#define KERNELS(K) K(inner_product_forward) K(inner_product_backward)
+/* Bytes of a row of the packed operand, and how many rows are packed at once. */
+#define CONSTANTS(C) C(panel_bytes, PANEL_VECTORS * LANE_BYTES) C(panel_rows, PANEL_ROWS)
 
 #endif
 

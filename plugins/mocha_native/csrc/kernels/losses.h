@@ -5,16 +5,12 @@
 
 /* Probabilities below it count as this, so that the loss stays finite. */
 #define SMALLEST 1e-20
-#define LOSS_KERNELS(K) \
+#define KERNELS(K) \
     K(softmax_loss_forward) K(softmax_loss_backward) K(square_loss_forward) K(square_loss_backward)
 
-/* How many of `rows` count, whatever the cell says. */
-static inline int64_t valid_rows(const int32_t *cell, int64_t rows) {
-    const int64_t valid = *cell;
-    return valid < 0 ? 0 : mocha_min(valid, rows);
-}
-
 #endif
+
+#include "softmax_rows.h"
 
 /* Threads share the probabilities; the first one sums up, in the order of the rows.
    buffers: x, labels, valid_rows, status, loss, probabilities; sizes: rows, classes, positions, fault. */
@@ -27,7 +23,7 @@ KERNEL(softmax_loss_forward) {
     REAL *loss = args->buffers[4];
     const REAL *probability = args->buffers[5];
     const int64_t classes = args->sizes[1], positions = args->sizes[2];
-    const int64_t valid = valid_rows(args->buffers[2], args->sizes[0]);
+    const int64_t valid = mocha_valid_rows(args->buffers[2], args->sizes[0]);
     REAL total = 0;
     for (int64_t n = 0; n < valid; n++)
         for (int64_t p = 0; p < positions; p++) {
@@ -50,7 +46,7 @@ KERNEL(softmax_loss_backward) {
     const int32_t *labels = args->buffers[1];
     REAL *dx = args->buffers[4];
     const int64_t classes = args->sizes[1], positions = args->sizes[2];
-    const int64_t valid = valid_rows(args->buffers[2], args->sizes[0]), size = classes * positions;
+    const int64_t valid = mocha_valid_rows(args->buffers[2], args->sizes[0]), size = classes * positions;
     const REAL scale = *dy / (REAL)(valid * positions > 1 ? valid * positions : 1);
     int64_t first, last;
     mocha_share(args->sizes[0], 1, team, &first, &last);
@@ -70,7 +66,7 @@ KERNEL(softmax_loss_backward) {
 KERNEL(square_loss_forward) {
     const REAL *prediction = args->buffers[0], *label = args->buffers[1];
     REAL *loss = args->buffers[3];
-    const int64_t n = valid_rows(args->buffers[2], args->sizes[0]) * args->sizes[1];
+    const int64_t n = mocha_valid_rows(args->buffers[2], args->sizes[0]) * args->sizes[1];
     VEC sum = (VEC){0};
     for (int64_t i = 0; i < n; i += LANES) {
         const VEC difference = TYPED(load_some)(prediction + i, n - i) - TYPED(load_some)(label + i, n - i);
@@ -86,7 +82,7 @@ KERNEL(square_loss_backward) {
     const REAL *prediction = args->buffers[1], *label = args->buffers[2];
     const int32_t *valid = args->buffers[3];
     const REAL scale = *(const REAL *)args->buffers[0] / (REAL)*valid;
-    const int64_t counted = valid_rows(valid, args->sizes[0]) * args->sizes[1];
+    const int64_t counted = mocha_valid_rows(valid, args->sizes[0]) * args->sizes[1];
     int64_t first, last;
     mocha_share(args->sizes[0] * args->sizes[1], GRAIN, team, &first, &last);
     for (int which = 0; which < 2; which++) {

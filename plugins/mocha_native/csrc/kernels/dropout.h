@@ -4,7 +4,7 @@
 #ifndef MOCHA_DROPOUT_H
 #define MOCHA_DROPOUT_H
 
-#define DROPOUT_KERNELS(K) K(dropout_forward) K(dropout_backward)
+#define KERNELS(K) K(dropout_forward) K(dropout_backward)
 
 /* Counters computed side by side. */
 #define COUNTERS 16

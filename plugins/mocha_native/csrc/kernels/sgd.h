@@ -7,7 +7,7 @@
 #define MOCHA_SGD_H
 
 #define UPDATE_BLOCK 1024
-#define SGD_KERNELS(K) K(sgd_forward)
+#define KERNELS(K) K(sgd_forward)
 
 #endif
 

@@ -3,7 +3,7 @@
 #ifndef MOCHA_STRUCTURAL_H
 #define MOCHA_STRUCTURAL_H
 
-#define STRUCTURAL_KERNELS(K) \
+#define KERNELS(K) \
     K(objective_forward) K(objective_backward) K(labels_forward) K(check_finite_forward) K(fill_forward) \
     K(gather_forward)
 #define MOST_LOSSES 8
