@@ -86,6 +86,11 @@ class Bench:
         operands = zip(self.y, call.outs, layouts, strict=True)
         return [None if buffer is None else self.read(buffer, v.spec, layout) for buffer, v, layout in operands]
 
+    def backward_input(self, index: int) -> Array:
+        """An input as backward reads it."""
+        forward, backward = self.layouts.of_in(index), self.layouts.of_in(index, backward=True)
+        return self.x[index] if backward is forward else self.buffer(self.arrays[index], backward)
+
     def backward(
         self, dy: Sequence[NDArray[Any] | None], chosen: Sequence[int], begin: float | None
     ) -> list[NDArray[Any]]:
@@ -94,7 +99,7 @@ class Bench:
         gradients = [
             None if g is None else self.buffer(g, self.layouts.of_out(i), gradient=True) for i, g in enumerate(dy)
         ]
-        x = [buffer if self.op.reads("x", i) else None for i, buffer in enumerate(self.x)]
+        x = [self.backward_input(i) if self.op.reads("x", i) else None for i in range(len(self.x))]
         y = [buffer if self.op.reads("y", i) else None for i, buffer in enumerate(self.y)]
         outs: list[Array | None] = [None] * len(specs)
         for i in chosen:
