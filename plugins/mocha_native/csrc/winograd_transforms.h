@@ -20,7 +20,7 @@ static const double winograd_weights_6[6][5] = {{1. / 4, 0, 0},
                                                 {1. / 24, 1. / 12, 1. / 6},
                                                 {1. / 24, -1. / 12, 1. / 6},
                                                 {0, 0, 1}};
-static const double winograd_weights_8[8][5] = {{1, 0, 0, 0, 0},
+static const double winograd_weights_8[8][5] = {{-1, 0, 0, 0, 0},
                                                 {-2. / 9, -2. / 9, -2. / 9, -2. / 9, -2. / 9},
                                                 {-2. / 9, 2. / 9, -2. / 9, 2. / 9, -2. / 9},
                                                 {1. / 90, 1. / 45, 2. / 45, 4. / 45, 8. / 45},
@@ -43,7 +43,7 @@ INLINE void TYPED(winograd_data)(const int points, const VEC *d, VEC *out) {
         even[0] = d[2] + d[6] - (REAL)4.25 * d[4], odd[0] = d[1] + d[5] - (REAL)4.25 * d[3];
         even[1] = (REAL)0.25 * d[2] - (REAL)1.25 * d[4] + d[6], odd[1] = (REAL)0.5 * d[1] - (REAL)2.5 * d[3] + 2 * d[5];
         even[2] = 4 * d[2] - 5 * d[4] + d[6], odd[2] = 2 * d[1] - (REAL)2.5 * d[3] + (REAL)0.5 * d[5];
-        out[0] = d[0] - d[6] + (REAL)5.25 * (d[4] - d[2]);
+        out[0] = d[6] - d[0] + (REAL)5.25 * (d[2] - d[4]);
         out[7] = d[7] - d[1] + (REAL)5.25 * (d[3] - d[5]);
     }
     UNROLL for (int i = 0; i < points / 2 - 1; i++) {

@@ -38,7 +38,7 @@
 #define RUN 8
 
 #define KERNELS(K) K(winograd_forward) K(winograd_weights) K(winograd_pack)
-#define CONSTANTS(C)
+#define CONSTANTS(C) C(winograd_pair_rows, PAIR_ROWS) C(winograd_pair_columns, PAIR_COLUMNS)
 
 typedef struct {
     int64_t blocks, channels, height, width, outputs, rows, columns, pad_rows, pad_columns;
@@ -242,7 +242,8 @@ KERNEL(winograd_forward) {
 }
 
 /* LANES filters, [tap][filter], at all points, `plane` elements apart. */
-INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, REAL *to, int64_t plane, int64_t count) {
+INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, REAL *to, int64_t plane, int64_t count,
+                                    int add) {
     const int size = points - WINOGRAD_TILE + 1;
     VEC lines[MOST_POINTS][MOST_POINTS];
     for (int i = 0; i < points; i++) {
@@ -258,19 +259,21 @@ INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, REAL *to
             const double *weight = points == 6 ? winograd_weights_6[j] : winograd_weights_8[j];
             VEC sum = (VEC){0};
             UNROLL for (int v = 0; v < size; v++) sum += (REAL)weight[v] * lines[i][v];
+            if (add) sum += TYPED(load_some)(to + (i * points + j) * plane, count);
             TYPED(store_some)(to + (i * points + j) * plane, sum, count);
         }
 }
 
 /* Filters (outputs, channels, size, size) to (points, outputs, channels), or for backward flipped, to (points,
    channels, outputs). Lanes are along the last axis; threads share the axis before it.
-   buffers: filters, packed; sizes: points each way, outputs, channels, whether it is for backward. */
+   buffers: filters, packed; sizes: points each way, outputs, channels, whether it is for backward, whether it is
+   added. */
 KERNEL(winograd_pack) {
     const REAL *filters = args->buffers[0];
     REAL *packed = args->buffers[1];
     const int64_t points = args->sizes[0], outputs = args->sizes[1], channels = args->sizes[2];
     const int64_t area = (points - WINOGRAD_TILE + 1) * (points - WINOGRAD_TILE + 1), plane = outputs * channels;
-    const int flip = args->sizes[3] != 0;
+    const int flip = args->sizes[3] != 0, add = args->sizes[4] != 0;
     const int64_t across = flip ? channels : outputs, along = flip ? outputs : channels;
     const int64_t across_step = flip ? area : channels * area, along_step = flip ? channels * area : area;
     _Alignas(64) REAL taps[25 * LANE_BYTES / sizeof(REAL)];
@@ -286,9 +289,9 @@ KERNEL(winograd_pack) {
                 for (int64_t tap = 0; tap < area; tap++)
                     taps[(flip ? area - 1 - tap : tap) * LANES + lane] = from[lane * along_step + tap];
             if (points == 6) {
-                TYPED(winograd_filters)(6, taps, to, plane, some);
+                TYPED(winograd_filters)(6, taps, to, plane, some, add);
             } else {
-                TYPED(winograd_filters)(8, taps, to, plane, some);
+                TYPED(winograd_filters)(8, taps, to, plane, some, add);
             }
         }
 }
