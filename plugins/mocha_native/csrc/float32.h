@@ -1,6 +1,7 @@
 /* REAL is float: what depends on that. */
 
 #define REAL float
+#define REAL_BYTES 4
 #define INT int32_t
 #define SUFFIX _float32
 #define POW powf

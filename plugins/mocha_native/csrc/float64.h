@@ -1,6 +1,7 @@
 /* REAL is double: what depends on that. */
 
 #undef REAL
+#undef REAL_BYTES
 #undef INT
 #undef SUFFIX
 #undef POW
@@ -18,6 +19,7 @@
 #undef LANES
 
 #define REAL double
+#define REAL_BYTES 8
 #define INT int64_t
 #define SUFFIX _float64
 #define POW pow
