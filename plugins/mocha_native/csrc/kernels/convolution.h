@@ -29,7 +29,7 @@
 
 #endif
 
-#include "../convolution_tile.h"
+#include "convolution_tile.h"
 
 /* One axis of a correlation: rows, or columns. */
 typedef struct {
