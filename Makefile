@@ -10,8 +10,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := layers_std cpu native solvers_std hdf5 datasets
-# What needs no compiler: LeNet's convolutions are not compiled yet, so it is trained without.
+# What needs no compiler.
 TREE := -e . $(patsubst %,-e plugins/mocha_%,$(filter-out native,$(PLUGINS)))
+NATIVE := plugins/mocha_native
 PYPROJECTS := pyproject.toml $(PLUGINS:%=plugins/mocha_%/pyproject.toml)
 FASHION ?= /usr/share/datasets/fashion-mnist
 ITERATIONS ?= 1500
@@ -30,11 +31,11 @@ help:
 	@sed -n 's/^# make /make /p' Makefile
 
 # One thread: LeNet is so small that a second one gains little, and on a busy machine it costs much.
-mnist: $(VENV)/mocha data/mnist/test.txt
+mnist: $(VENV)/native data/mnist/test.txt
 	$(BIN)/python examples/mnist/lenet.py --iterations $(ITERATIONS) --threads 1
 	$(BIN)/python examples/learning_curve.py snapshots/mnist learning-curve.png
 
-fashion-mnist: $(VENV)/mocha data/fashion-mnist/test.txt
+fashion-mnist: $(VENV)/native data/fashion-mnist/test.txt
 	$(BIN)/python examples/mnist/lenet.py --data data/fashion-mnist --snapshots snapshots/fashion-mnist \
 		--iterations 4688 --threads 1
 	$(BIN)/python examples/learning_curve.py snapshots/fashion-mnist learning-curve.png
@@ -75,6 +76,12 @@ $(BENCH_VENV)/mocha: $(SOURCES) $(PYPROJECTS) plugins/mocha_native/pyproject.tom
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'matplotlib>=3.8' \
 		. $(PLUGINS:%=./plugins/mocha_%)
 	@touch $@
+
+# Where it cannot be compiled there is one backend less, and the next time it is tried again.
+$(VENV)/native: $(VENV)/mocha $(wildcard $(NATIVE)/*.py $(NATIVE)/csrc/*.[ch] $(NATIVE)/csrc/kernels/*.h)
+	@echo "Compiling $(NATIVE): half a minute"
+	@if $(BIN)/python -m pip install --disable-pip-version-check -e $(NATIVE) >$(VENV)/native.log 2>&1; then touch $@; \
+		else echo "It cannot be compiled here ($(VENV)/native.log says why): Mocha goes on with NumPy, more slowly."; fi
 
 $(VENV)/tox: | $(VENV)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'tox>=4.25'

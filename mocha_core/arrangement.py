@@ -115,8 +115,8 @@ class _Arranger:
         if root not in self.result.homes:
             if not root.transient or root in self.viewed:
                 home = PLAIN
-            elif root.role is Role.GRADIENT and root in self.primal:
-                home = self.result.home(self.primal[root])
+            elif root.role is Role.GRADIENT and self.primal.get(root) in self.result.homes:
+                home = self.result.home(self.primal[root])  # unless fusion removed that
             else:
                 home = given
             self.result.homes[root] = home

@@ -23,6 +23,8 @@ KERNELS = {
     "mocha.gather": "structural:gather",
     "mocha.labels": "structural:labels",
     "mocha.objective": "structural:objective",
+    "native.masked_backward": "rectified:masked_backward",
+    "native.then_relu": "rectified:then_relu",
     "multiply": "element_wise:element_wise",
     "power": "power:power",
     "relu": "neurons:neuron",
@@ -34,6 +36,16 @@ KERNELS = {
     "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
 }
+#: Op, half, and the rewrite that is anchored on it; those with ReLU ask the other op's kernel.
+FUSIONS = [
+    ("convolution", "forward", "rectified:rectify"),
+    ("inner_product", "forward", "rectified:rectify"),
+    ("max_pooling", "backward", "rectified:mask_top"),
+    ("max_pooling", "forward", "rectified:rectify"),
+    ("mean_pooling", "backward", "rectified:mask_top"),
+    ("mean_pooling", "forward", "rectified:rectify"),
+    ("relu", "backward", "rectified:mask_bottom"),
+]
 
 
 @hookimpl
@@ -46,3 +58,10 @@ def mocha_register_backends(backends: Registry) -> None:
 def mocha_register_kernels(kernels: Candidates) -> None:
     for op, target in KERNELS.items():
         kernels.add(op, "native", f"mocha_native.{target}")
+    kernels.add("convolution", "native", "mocha_native.winograd:winograd", priority=1)
+
+
+@hookimpl
+def mocha_register_fusions(fusions: Candidates) -> None:
+    for op, half, target in FUSIONS:
+        fusions.add(op, half, "native", f"mocha_native.{target}")
