@@ -11,7 +11,7 @@
 
    Windows of the common sizes are literal arguments, by which the compiler unrolls the loops over their elements; those
    that run over the image's edge, and all others, are clipped one by one. A maximum's place is its number in the
-   window, row by row; in a byte, if numbers that large fit into one. Threads share the planes. */
+   window, row by row. Those of neighbouring windows share a word, if they fit. Threads share the planes. */
 
 #ifndef MOCHA_POOLING_H
 #define MOCHA_POOLING_H
@@ -60,9 +60,9 @@ static inline int mocha_is_window(mocha_axis down, mocha_axis across, int64_t ke
     return down.kernel == kernel && across.kernel == kernel && down.stride == stride && across.stride == stride;
 }
 
-/* The sizes of a kernel: planes of vectors; of a plain blob its planes, else 0; both axes; whether places are int32, not
-   bytes; whether dx is added; elements of each thread's room. */
-enum { PLANES, PLAIN_PLANES, DOWN, ACROSS = DOWN + AXIS_SIZES, WIDE_PLACES = ACROSS + AXIS_SIZES, ADDED, ROOM };
+/* The sizes of a kernel: planes of vectors; of a plain blob its planes, else 0; both axes; log2 of how many places share
+   a word; whether dx is added; elements of each thread's room. */
+enum { PLANES, PLAIN_PLANES, DOWN, ACROSS = DOWN + AXIS_SIZES, SHARING = ACROSS + AXIS_SIZES, ADDED, ROOM };
 
 static inline mocha_axis mocha_axis_of(const int64_t *sizes) {
     const mocha_axis axis = {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]};
@@ -74,30 +74,57 @@ static inline mocha_axis mocha_axis_of(const int64_t *sizes) {
 enum { MAX, MEAN };
 
 #define KERNELS(K) K(max_pooling_forward) K(max_pooling_backward) K(mean_pooling_forward) K(mean_pooling_backward)
-/* How many elements of a window have numbers that fit into a byte. */
-#define CONSTANTS(C) C(byte_places, 128)
+/* Places below `byte_places` take eight bits; then 2**places_sharing of them share a word, in the lower half of an
+   int64, too. */
+#define PLACE_BITS 8
+#define CONSTANTS(C) C(byte_places, 1 << PLACE_BITS) C(places_sharing, 2)
 
 #endif
 
 #include "transpose.h"
 
-/* Places in memory. */
-#define NARROW TYPED(narrow)
-#define WIDE TYPED(wide)
-typedef int8_t NARROW __attribute__((vector_size(LANE_BYTES / REAL_BYTES), aligned(1), may_alias));
-typedef int32_t WIDE __attribute__((vector_size(LANE_BYTES / REAL_BYTES * 4), aligned(4), may_alias));
+/* The places of a plane: a word for 2**sharing windows of a row. */
+typedef struct {
+    REAL *at; /* NULL: nobody wants them */
+    int64_t words; /* in a row */
+    int sharing;
+} TYPED(places);
 
-ALWAYS_INLINE IVEC TYPED(load_places)(const void *places, int wide, int64_t at) {
-    return wide ? __builtin_convertvector(((const WIDE *)places)[at], IVEC)
-                : __builtin_convertvector(((const NARROW *)places)[at], IVEC);
+static inline TYPED(places) TYPED(places_of)(void *at, int64_t plane, mocha_axis down, mocha_axis across, int64_t sharing) {
+    const int64_t words = (across.count + (1 << sharing) - 1) >> sharing;
+    const TYPED(places) p = {at ? (REAL *)at + plane * down.count * words * LANES : NULL, words, (int)sharing};
+    return p;
 }
 
-ALWAYS_INLINE void TYPED(store_places)(void *places, int wide, int64_t at, IVEC v) {
-    if (wide) {
-        ((WIDE *)places)[at] = __builtin_convertvector(v, WIDE);
-    } else {
-        ((NARROW *)places)[at] = __builtin_convertvector(v, NARROW);
-    }
+/* By how far the column's place is shifted in its word. */
+static inline int TYPED(shift_of)(const TYPED(places) *p, int64_t column) {
+    return ((int)column & ((1 << p->sharing) - 1)) * PLACE_BITS;
+}
+
+static inline REAL *TYPED(word_of)(const TYPED(places) *p, int64_t row, int64_t column) {
+    return p->at + (row * p->words + (column >> p->sharing)) * LANES;
+}
+
+static inline IVEC TYPED(load_place)(const TYPED(places) *p, int64_t row, int64_t column) {
+    const IVEC word = (IVEC)TYPED(load)(TYPED(word_of)(p, row, column));
+    return p->sharing ? word >> TYPED(shift_of)(p, column) & ((1 << PLACE_BITS) - 1) : word;
+}
+
+/* The larger one; b if either is NaN. */
+ALWAYS_INLINE VEC TYPED(larger)(VEC a, VEC b) {
+    const IVEC where = a > b;
+    return (VEC)((where & (IVEC)a) + (~where & (IVEC)b));
+}
+
+/* Whether there may be a NaN among n vectors. The sum is one if there is one, and rarely else. */
+static int TYPED(may_have_nan)(const REAL *x, int64_t n) {
+    VEC sums[4] = {{0}};
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (int k = 0; k < 4; k++) sums[k] += TYPED(load)(x + (i + k) * LANES);
+    for (; i < n; i++) sums[0] += TYPED(load)(x + i * LANES);
+    const REAL sum = TYPED(sum)((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    return sum != sum;
 }
 
 /* One plane forward. */
@@ -105,19 +132,22 @@ typedef struct {
     mocha_axis down, across;
     const REAL *x;
     REAL *y;
-    void *places; /* NULL: nobody wants them */
-    int wide;
+    TYPED(places) places;
     REAL floor; /* y is at least that */
 } TYPED(pooled);
 
 /* A row's windows [columns.first, columns.last). All have their elements' rows `us` inside, and their elements' columns
-   all of them, if `whole`. */
+   all of them, if `whole`; none of them is NaN, if `clean`. */
 ALWAYS_INLINE void TYPED(pool_windows)(const int mode, const TYPED(pooled) *p, mocha_axis across, int64_t row,
-                                       mocha_span columns, mocha_span us, const int whole) {
+                                       mocha_span columns, mocha_span us, const int whole, const int clean) {
     const int64_t top = row * p->down.stride - p->down.pad, high = mocha_divisor(p->down, row);
     const REAL floor = p->floor;
+    /* The word of places so far. */
+    IVEC word = (IVEC){0};
+    if (mode == MAX && p->places.at && columns.first < columns.last && TYPED(shift_of)(&p->places, columns.first))
+        word = (IVEC)TYPED(load)(TYPED(word_of)(&p->places, row, columns.first));
     for (int64_t column = columns.first; column < columns.last; column++) {
-        const int64_t left = column * across.stride - across.pad, at = row * across.count + column;
+        const int64_t left = column * across.stride - across.pad;
         const mocha_span all = {0, across.kernel}, vs = whole ? all : mocha_clipped(across, column);
         const REAL *first = p->x + ((top + us.first) * across.size + left + vs.first) * LANES;
         VEC y = mode == MAX ? TYPED(load)(first) : (VEC){0};
@@ -130,49 +160,57 @@ ALWAYS_INLINE void TYPED(pool_windows)(const int mode, const TYPED(pooled) *p, m
                     continue;
                 }
                 /* The first of equal elements wins, and NaN always. */
-                const IVEC better = (x > y) | (x != x);
-                y = TYPED(choose)(better, x, y);
+                const IVEC better = clean ? x > y : (x > y) | (x != x);
+                y = clean ? TYPED(larger)(x, y) : TYPED(choose)(better, x, y);
                 place = (better & ((IVEC){0} + (INT)(u * across.kernel + v))) | (~better & place);
             }
         if (mode == MEAN) {
             y *= (REAL)1 / (REAL)(high * (whole ? across.kernel : mocha_divisor(across, column)));
-        } else if (p->places) {
-            TYPED(store_places)(p->places, p->wide, at, place);
+        } else if (p->places.at) {
+            const int shift = TYPED(shift_of)(&p->places, column);
+            word = shift ? word | place << shift : place;
+            TYPED(store)(TYPED(word_of)(&p->places, row, column), (VEC)word);
         }
-        TYPED(store)(p->y + at * LANES, TYPED(choose)(y <= floor, TYPED(splat)(floor), y));
+        TYPED(store)(p->y + (row * across.count + column) * LANES, TYPED(larger)(TYPED(splat)(floor), y));
     }
 }
 
 static void TYPED(max_windows)(const TYPED(pooled) *p, int64_t row, int64_t first, int64_t last) {
     const mocha_span columns = {first, last};
-    TYPED(pool_windows)(MAX, p, p->across, row, columns, mocha_clipped(p->down, row), 0);
+    TYPED(pool_windows)(MAX, p, p->across, row, columns, mocha_clipped(p->down, row), 0, 0);
 }
 
 static void TYPED(mean_windows)(const TYPED(pooled) *p, int64_t row, int64_t first, int64_t last) {
     const mocha_span columns = {first, last};
-    TYPED(pool_windows)(MEAN, p, p->across, row, columns, mocha_clipped(p->down, row), 0);
+    TYPED(pool_windows)(MEAN, p, p->across, row, columns, mocha_clipped(p->down, row), 0, 0);
 }
 
-/* A row of windows whose size is a literal argument. */
+/* A row of windows whose size is a literal argument. Of overlapping ones' maxima, whether there is a NaN is asked once for
+   each of x's rows: `seen.last` of them were, and those before `seen.first` may have one. */
 ALWAYS_INLINE void TYPED(pool_row)(const int mode, const TYPED(pooled) *p, int64_t row, const int kernel,
-                                   const int stride) {
+                                   const int stride, mocha_span *seen) {
     void (*const clipped)(const TYPED(pooled) *, int64_t, int64_t, int64_t) =
         mode == MAX ? TYPED(max_windows) : TYPED(mean_windows);
     const mocha_axis across = {p->across.size, p->across.count, kernel, stride, p->across.pad, p->across.padded};
     const mocha_span all = {0, kernel}, us = mocha_clipped(p->down, row), columns = mocha_whole(across);
-    if (us.last - us.first < kernel) {
+    const int64_t begin = row * stride - p->down.pad;
+    const int clean = mode == MAX && kernel > stride;
+    for (; clean && seen->last < begin + us.last; seen->last++)
+        if (TYPED(may_have_nan)(p->x + seen->last * across.size * LANES, across.size)) seen->first = seen->last + 1;
+    if (us.last - us.first < kernel || (clean && begin < seen->first)) {
         clipped(p, row, 0, across.count);
         return;
     }
     clipped(p, row, 0, columns.first);
-    TYPED(pool_windows)(mode, p, across, row, columns, all, 1);
+    TYPED(pool_windows)(mode, p, across, row, columns, all, 1, clean);
     clipped(p, row, columns.last, across.count);
 }
 
 ALWAYS_INLINE void TYPED(pool_plane)(const int mode, const TYPED(pooled) *p) {
 #define ROWS(K, S) \
     if (mocha_is_window(p->down, p->across, K, S)) { \
-        for (int64_t row = 0; row < p->down.count; row++) TYPED(pool_row)(mode, p, row, K, S); \
+        mocha_span seen = {0, 0}; \
+        for (int64_t row = 0; row < p->down.count; row++) TYPED(pool_row)(mode, p, row, K, S, &seen); \
         return; \
     }
     COMMON_WINDOWS(ROWS)
@@ -184,7 +222,7 @@ ALWAYS_INLINE void TYPED(pool_plane)(const int mode, const TYPED(pooled) *p) {
 ALWAYS_INLINE void TYPED(pooling_forward)(const int mode, const mocha_args *args, const mocha_team *team) {
     const int64_t *sizes = args->sizes;
     TYPED(pooled) p = {.down = mocha_axis_of(sizes + DOWN), .across = mocha_axis_of(sizes + ACROSS),
-                       .wide = sizes[WIDE_PLACES] != 0, .floor = (REAL)args->numbers[0]};
+                       .floor = (REAL)args->numbers[0]};
     const int64_t bottom = p.down.size * p.across.size, top = p.down.count * p.across.count, plain = sizes[PLAIN_PLANES];
     REAL *room = (REAL *)args->buffers[3] + team->rank * sizes[ROOM];
     int64_t plane, last;
@@ -194,7 +232,7 @@ ALWAYS_INLINE void TYPED(pooling_forward)(const int mode, const mocha_args *args
         REAL *y = (REAL *)args->buffers[1] + plane * top * LANES;
         p.x = plain ? room : x;
         p.y = plain ? room + bottom * LANES : y;
-        p.places = args->buffers[2] ? (char *)args->buffers[2] + plane * top * LANES * (p.wide ? 4 : 1) : NULL;
+        p.places = TYPED(places_of)(args->buffers[2], plane, p.down, p.across, sizes[SHARING]);
         if (plain) TYPED(interleave)(x, plain - plane * LANES, bottom, bottom, 0, 0, room);
         TYPED(pool_plane)(mode, &p);
         if (plain) TYPED(deinterleave)(p.y, top, plain - plane * LANES, top, 0, y);
@@ -210,10 +248,10 @@ KERNEL(mean_pooling_forward) { TYPED(pooling_forward)(MEAN, args, team); }
 typedef struct {
     mocha_axis down, across;
     const REAL *dy;
-    const void *places;
+    TYPED(places) places;
     const REAL *top, *bottom; /* dy, and dx, counts only where that is above the floor; NULL: everywhere */
     REAL *dx;
-    int wide, add;
+    int add;
     REAL floor;
 } TYPED(unpooled);
 
@@ -243,7 +281,7 @@ ALWAYS_INLINE void TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, i
                 if (mode == MEAN) {
                     dx += dy * ((REAL)1 / (REAL)(mocha_divisor(down, r) * mocha_divisor(across, c)));
                 } else {
-                    const IVEC hit = TYPED(load_places)(p->places, p->wide, at) == (INT)(u * across.kernel + v);
+                    const IVEC hit = TYPED(load_place)(&p->places, r, c) == (INT)(u * across.kernel + v);
                     dx += TYPED(choose)(hit, dy, (VEC){0});
                 }
             }
@@ -289,7 +327,7 @@ ALWAYS_INLINE void TYPED(unpool_row)(const int mode, const TYPED(unpooled) *p, i
             for (int back = 0; back < overlap; back++) {
                 const int64_t at = r * across.count + group - back;
                 const VEC dy = mode == MAX ? TYPED(given)(p, at) : TYPED(given)(p, at) * factor;
-                const IVEC place = mode == MAX ? TYPED(load_places)(p->places, p->wide, at) - start : (IVEC){0};
+                const IVEC place = mode == MAX ? TYPED(load_place)(&p->places, r, group - back) - start : (IVEC){0};
 #pragma GCC unroll 4
                 for (int i = 0; i < stride; i++) {
                     const int v = back * stride + i;
@@ -319,7 +357,7 @@ ALWAYS_INLINE void TYPED(pooling_backward)(const int mode, const mocha_args *arg
     const int64_t *sizes = args->sizes;
     const REAL *masks[2] = {args->buffers[2], args->buffers[3]};
     TYPED(unpooled) p = {.down = mocha_axis_of(sizes + DOWN), .across = mocha_axis_of(sizes + ACROSS),
-                         .wide = sizes[WIDE_PLACES] != 0, .floor = (REAL)args->numbers[0]};
+                         .floor = (REAL)args->numbers[0]};
     const int64_t bottom = p.down.size * p.across.size, top = p.down.count * p.across.count, plain = sizes[PLAIN_PLANES];
     const int add = sizes[ADDED] != 0;
     REAL *room = (REAL *)args->buffers[5] + team->rank * sizes[ROOM];
@@ -333,7 +371,7 @@ ALWAYS_INLINE void TYPED(pooling_backward)(const int mode, const mocha_args *arg
         p.dx = plain ? room : dx;
         p.top = masks[0] ? masks[0] + plane * top * LANES : NULL;
         p.bottom = masks[1] ? masks[1] + plane * bottom * LANES : NULL;
-        if (mode == MAX) p.places = (const char *)args->buffers[1] + plane * top * LANES * (p.wide ? 4 : 1);
+        p.places = TYPED(places_of)(args->buffers[1], plane, p.down, p.across, sizes[SHARING]);
         if (plain) TYPED(interleave)(dy, plain - plane * LANES, top, top, 0, 0, room + bottom * LANES);
         TYPED(unpool_plane)(mode, &p);
         if (plain) TYPED(deinterleave)(p.dx, bottom, plain - plane * LANES, bottom, add, dx);
@@ -346,6 +384,3 @@ KERNEL(max_pooling_backward) { TYPED(pooling_backward)(MAX, args, team); }
 
 /* As of a maximum, without places. */
 KERNEL(mean_pooling_backward) { TYPED(pooling_backward)(MEAN, args, team); }
-
-#undef NARROW
-#undef WIDE

@@ -12,7 +12,7 @@ import numpy as np
 from mocha_core.backend import Backend
 from mocha_core.kernel import Runnable
 from mocha_core.layout import PLAIN, Layout, Layouts
-from mocha_core.value import Spec
+from mocha_core.value import ITEMSIZE, Spec
 from mocha_native.compiled import Array, Buffers, NativeKernel, floating
 from mocha_native.layout import Lanes
 
@@ -25,7 +25,7 @@ class Axis(NamedTuple):
     """Windows along one axis, as C has them: `padded` elements count for the divisor of a mean."""
 
     size: int
-    count: int
+    number: int
     kernel: int
     stride: int
     pad: int
@@ -33,37 +33,46 @@ class Axis(NamedTuple):
 
 
 class Places(Layout):
-    """Winners as numbers in their windows, row by row, of the vectors that C goes through.
+    """Winners as numbers in their windows, row by row, of the vectors that C goes through; 2**sharing neighbours in a row
+    share a word, each with 8 bits.
 
     Outside, a winner is its index in the image; of `channels`, which are the rows of the image, its row.
     """
 
-    def __init__(self, down: Axis, across: Axis, channels: bool, vectors: Lanes, planes: bool, dtype: str) -> None:
+    def __init__(
+        self, down: Axis, across: Axis, channels: bool, vectors: Lanes, planes: bool, sharing: int, dtype: str
+    ) -> None:
         self.across, self.channels, self.vectors, self.planes, self.dtype = across, channels, vectors, planes, dtype
-        self.windows = down.count, across.count
-        rows, self.columns = (np.arange(axis.count) * axis.stride - axis.pad for axis in (down, across))
+        self.windows = down.number, across.number
+        self.words = -(-across.number >> sharing)
+        self.shifts = 8 * np.arange(1 << sharing)
+        rows, self.columns = (np.arange(axis.number) * axis.stride - axis.pad for axis in (down, across))
         self.rows = rows[:, np.newaxis]
         self.name = f"places in {down.kernel} x {across.kernel} by {vectors}"
 
     def blob(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of what becomes vectors along its first axis: samples, or `planes`."""
-        return (-1, *self.windows) if self.planes else shape
+        """The shape of the words that become vectors along its first axis: samples, or `planes`."""
+        planes = prod(shape) // prod(self.windows)
+        words = self.windows[0], self.words
+        return (planes, *words) if self.planes else (shape[0], planes // shape[0], *words)
 
     def physical(self, spec: Spec) -> Spec:
-        shape = (prod(spec.shape) // prod(self.windows), *self.windows) if self.planes else spec.shape
-        return Spec(self.vectors.physical(Spec(shape, self.dtype)).shape, self.dtype)
+        return self.vectors.physical(Spec(self.blob(spec.shape), self.dtype))
 
     def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         index = plain.reshape(-1, *self.windows)
         row, column = (index, self.columns) if self.channels else np.divmod(index, self.across.size)
-        place = (row - self.rows) * self.across.kernel + column - self.columns
-        blob = place.astype(self.dtype).reshape(self.blob(plain.shape))
-        self.vectors.pack(backend, blob, packed, gradient=gradient, add=add)
+        place = np.zeros((*index.shape[:2], self.words * len(self.shifts)), self.dtype)
+        place[..., : self.windows[1]] = (row - self.rows) * self.across.kernel + column - self.columns
+        word = (place.reshape(*index.shape[:2], self.words, -1) << self.shifts).sum(-1).astype(self.dtype)
+        self.vectors.pack(backend, word.reshape(self.blob(plain.shape)), packed, gradient=gradient, add=add)
 
     def unpack(self, backend: Backend, packed: Array, plain: Array, *, add: bool) -> None:
-        place = np.empty(plain.shape, np.int32)
-        self.vectors.unpack(backend, packed, place.reshape(self.blob(plain.shape)), add=False)
-        u, v = np.divmod(place.reshape(-1, *self.windows), self.across.kernel)
+        word = np.empty(self.blob(plain.shape), self.dtype)
+        self.vectors.unpack(backend, packed, word, add=False)
+        shared = word.reshape(-1, self.windows[0], self.words, 1) >> self.shifts
+        place = (shared & 0xFF if len(self.shifts) > 1 else shared).reshape(*shared.shape[:2], -1)
+        u, v = np.divmod(place[..., : self.windows[1]], self.across.kernel)
         row, column = u + self.rows, v + self.columns
         index = (row if self.channels else row * self.across.size + column).reshape(plain.shape)
         plain[...] = plain + index if add else index
@@ -87,7 +96,7 @@ class Pooling(NativeKernel):
         layout = backend.blob_layout(x)
         vectors, plain = backend.lanes[self.dtype], layout is PLAIN
         self.down, self.across, channels = self.axes(x.shape, call.outs[0].shape)
-        bottom, top = self.down.size * self.across.size, self.down.count * self.across.count
+        bottom, top = self.down.size * self.across.size, self.down.number * self.across.number
         planes = prod(vectors.physical(x.spec).shape[:-1]) // bottom
         if plain:
             self.plain_planes = x.spec.size // bottom
@@ -96,13 +105,15 @@ class Pooling(NativeKernel):
         self.room = (bottom + top) * vectors.width if plain else 0
         if plain:
             self.forward_workspace = self.backward_workspace = (Spec((backend.threads, self.room), self.dtype),)
-        numbers = self.down.kernel * self.across.kernel
-        self.wide = numbers > backend.isa.constants["byte_places"]
+        constants = backend.isa.constants
+        small = self.down.kernel * self.across.kernel <= constants["byte_places"]
+        sharing = constants["places_sharing"] if small else 0
         outs: tuple[Layout, ...] = (layout,)
         if self.has_places:
-            outs = layout, places(self.down, self.across, channels, vectors, plain, "int32" if self.wide else "int8")
+            word = f"int{8 * ITEMSIZE[self.dtype]}"
+            outs = layout, places(self.down, self.across, channels, vectors, plain, sharing, word)
         self.layouts = Layouts(ins=(layout,), outs=outs)
-        self.sizes = [planes, self.plain_planes if plain else 0, *self.down, *self.across, self.wide]
+        self.sizes = [planes, self.plain_planes if plain else 0, *self.down, *self.across, sharing]
 
     def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis, bool]:
         """The windows down and across, whose sizes the op has as (width, height); and whether down are channels."""
