@@ -89,9 +89,7 @@ def test_a_batch_whose_gradient_comes_in_several_parts():
 @pytest.mark.parametrize("which", ["weight_lr", "bias_lr"])
 @pytest.mark.parametrize("layer", ["h", "y"])
 def test_an_update_that_overflows_is_refused(isa, which, layer):
-    body = [
-        dataclasses.replace(made, **{which: 1e38}) if made.name == layer else made for made in perceptron() if made
-    ]
+    body = [dataclasses.replace(made, **{which: 1e38}) if made.name == layer else made for made in perceptron() if made]
     left = []
     for threads in (1, 2, 3):
         with mocha.System(NativeBackend(threads=threads), seed=2) as system:
