@@ -30,6 +30,7 @@ KERNELS = {
     "mocha.objective": "structural:objective",
     "native.masked_backward": "rectified:masked_backward",
     "native.then_relu": "rectified:then_relu",
+    "native.updating_backward": "fold:updating_backward",
     "multiply": "element_wise:element_wise",
     "power": "power:power",
     "relu": "neurons:neuron",
@@ -50,6 +51,7 @@ FUSIONS = [
     ("mean_pooling", "backward", "rectified:mask_top"),
     ("mean_pooling", "forward", "rectified:rectify"),
     ("relu", "backward", "rectified:mask_bottom"),
+    ("sgd", "forward", "fold:fold_update"),
 ]
 
 
