@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
 from typing import Any
 
 from mocha_cpu.backend import CPUBackend
@@ -13,7 +11,7 @@ from mocha_core import checks
 from mocha_core.arrangement import Arrangement
 from mocha_core.layout import PLAIN, Layout
 from mocha_core.placement import Memory
-from mocha_core.plan import Half, Plan, Step
+from mocha_core.plan import Plan, Step
 from mocha_core.program import BoundStep, Program
 from mocha_core.selection import Selector
 from mocha_core.storage import Storage
@@ -23,19 +21,6 @@ from mocha_native.channels_last import ChannelsLast
 from mocha_native.layout import Lanes
 from mocha_native.program import NativeProgram
 from mocha_native.threads import default_threads, one_blas_thread
-
-#: Whether this thread compiles a program that has no backward half.
-_forward_only: ContextVar[bool] = ContextVar("forward_only", default=False)
-
-
-@contextmanager
-def forward_only(there: bool = True) -> Iterator[None]:
-    """Kernels that are chosen meanwhile run forward only."""
-    token = _forward_only.set(there)
-    try:
-        yield
-    finally:
-        _forward_only.reset(token)
 
 
 class NativeBackend(CPUBackend):
@@ -68,28 +53,17 @@ class NativeBackend(CPUBackend):
         self.lanes = {dtype: Lanes(width) for dtype, width in widths.items()}
         self.channels_last = {dtype: ChannelsLast(width) for dtype, width in widths.items()}
 
-    def few(self, dtype: str) -> int:
-        """The largest batch that leaves so many lanes empty that vectors of something else are faster."""
-        return self.lanes[dtype].width // 2
+    def few(self, x: Value) -> bool:
+        """Whether so many lanes would be empty that kernels want something else in vectors than the batch."""
+        return x.shape[0] <= self.lanes[x.dtype].width // 2
 
     def blob_layout(self, x: Value) -> Layout:
-        """In which layout kernels want a blob.
+        """In which layout kernels want a blob: in lanes, where its batch fills enough of them."""
+        return self.lanes[x.dtype] if x.dtype in self.lanes and not self.few(x) else PLAIN
 
-        In lanes, where its batch fills enough of them. Of smaller batches, blobs with positions have their
-        channels last where nothing runs backward, and are in lanes where something does; the others are plain.
-        """
-        if x.dtype not in self.lanes:
-            return PLAIN
-        lanes = self.lanes[x.dtype]
-        if x.shape[0] > self.few(x.dtype):
-            return lanes
-        if len(x.shape) < 3:
-            return PLAIN
-        return self.channels_last[x.dtype] if _forward_only.get() else lanes
-
-    def compile(self, plan: Plan, storage: Storage) -> Program:
-        with forward_only(all(step.half is Half.FORWARD for step in plan.steps)):
-            return super().compile(plan, storage)
+    def small_layout(self, x: Value) -> ChannelsLast | None:
+        """In which layout kernels of images and the like want a blob whose batch is small; None: it is not."""
+        return self.channels_last[x.dtype] if x.dtype in self.lanes and self.few(x) and len(x.shape) > 2 else None
 
     def fuse(self, plan: Plan, selector: Selector) -> list[Step]:
         return super().fuse(plan, selector) if self.fuses else list(plan.steps)

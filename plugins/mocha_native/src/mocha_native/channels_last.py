@@ -100,7 +100,7 @@ packed_filters = cache(PackedFilters)
 
 
 class SmallKernel(NativeKernel):
-    """A kernel for blobs with their channels last; it runs forward only."""
+    """A kernel for blobs with their channels last."""
 
     def __init__(self, backend: NativeBackend, call: Call, layout: ChannelsLast) -> None:
         super().__init__(backend, call)
@@ -114,7 +114,7 @@ def small(kernel: type[SmallKernel]) -> Callable[[NativeBackend, Call], SmallKer
     """What makes a kernel where the first input has its channels last, and declines elsewhere."""
 
     def build(backend: NativeBackend, call: Call) -> SmallKernel | None:
-        layout = backend.blob_layout(call.ins[0])
-        return kernel(backend, call, layout) if isinstance(layout, ChannelsLast) else None
+        layout = backend.small_layout(call.ins[0])
+        return None if layout is None else kernel(backend, call, layout)
 
     return build
