@@ -58,6 +58,7 @@ def mocha_register_backends(backends: Registry) -> None:
 def mocha_register_kernels(kernels: Candidates) -> None:
     for op, target in KERNELS.items():
         kernels.add(op, "native", f"mocha_native.{target}")
+    kernels.add("convolution", "native", "mocha_native.winograd:winograd", priority=1)
 
 
 @hookimpl
