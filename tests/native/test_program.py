@@ -12,7 +12,7 @@ from mocha_core.errors import ConfigurationError, DataError, NonFiniteError
 from mocha_core.kernel import Kernel
 from mocha_core.layer import ComputationLayer
 from mocha_core.op import Op
-from mocha_core.plan import Half
+from mocha_core.plan import Section
 from mocha_core.plugins import plugin_manager
 from mocha_core.source import Source
 from mocha_core.testing.work import gradients
@@ -284,5 +284,8 @@ def test_profile_names_every_kernel_and_trains():
         rows = program.profile(3, solver.schedule(0, 3))
         assert all(row.seconds > 0 for row in rows if row.kernel != "Python")
         found = {row[:3] for row in rows}
-        assert {("h", "native.then_relu", Half.FORWARD), ("h", "native.updating_backward", Half.FORWARD)} <= found
+        assert {
+            ("h", "native.then_relu", Section.FORWARD),
+            ("h", "native.updating_backward", Section.BACKWARD),
+        } <= found
         assert (net.parameters["y"]["weight"].numpy() != before).any()
