@@ -17,6 +17,8 @@ KERNELS = {
     "exponential": "neurons:neuron",
     "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
+    "lrn_across_channel": "lrn:across_channel",
+    "lrn_within_channel": "lrn:within_channel",
     "max_channel_pooling": "pooling:max_channel_pooling",
     "max_pooling": "pooling:max_pooling",
     "mean_channel_pooling": "pooling:mean_channel_pooling",

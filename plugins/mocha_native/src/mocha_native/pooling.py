@@ -33,8 +33,9 @@ class Axis(NamedTuple):
 
 
 class Places(Layout):
-    """Winners as numbers in their windows, row by row, of the vectors that C goes through; 2**sharing neighbours in a row
-    share a word, each with 8 bits.
+    """Winners as numbers in their windows, row by row, of the vectors that C goes through.
+
+    2**sharing neighbours in a row share a word, each with 8 bits.
 
     Outside, a winner is its index in the image; of `channels`, which are the rows of the image, its row.
     """
