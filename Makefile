@@ -2,6 +2,7 @@
 # make test     run every check: tests, lint, types, wheels
 # make oracle   compare training with PyTorch, step by step
 # make fashion-mnist FASHION=folder    the same net on the full Fashion-MNIST
+# make bench    Mocha against its peers: make bench BENCH=--quick PEERS="torch==2.13.0 jax"
 # make docs     build the documentation
 # make clean    remove what the above made, but no data and no snapshots
 
@@ -9,25 +10,32 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := layers_std cpu native solvers_std hdf5 datasets
-# What needs no compiler: LeNet's convolutions are not compiled yet, so it is trained without.
+# What needs no compiler.
 TREE := -e . $(patsubst %,-e plugins/mocha_%,$(filter-out native,$(PLUGINS)))
+NATIVE := plugins/mocha_native
 PYPROJECTS := pyproject.toml $(PLUGINS:%=plugins/mocha_%/pyproject.toml)
 FASHION ?= /usr/share/datasets/fashion-mnist
 ITERATIONS ?= 1500
 
+# Benchmarks have an environment of their own, with built packages, as a user has them.
+PEERS ?=
+BENCH ?=
+BENCH_VENV := .venv-bench
+SOURCES := $(shell find mocha_core plugins -path '*/build' -prune -o \( -name '*.py' -o -name '*.[ch]' \) -print)
+
 # pyenv shows a program only the versions that PYENV_VERSION names.
 PYENV_VERSIONS = $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-3]\.[0-9]+$$' | paste -sd: -)
 
-.PHONY: help mnist fashion-mnist test oracle docs clean
+.PHONY: help mnist fashion-mnist test oracle bench docs clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
 # One thread: LeNet is so small that a second one gains little, and on a busy machine it costs much.
-mnist: $(VENV)/mocha data/mnist/test.txt
+mnist: $(VENV)/native data/mnist/test.txt
 	$(BIN)/python examples/mnist/lenet.py --iterations $(ITERATIONS) --threads 1
 	$(BIN)/python examples/learning_curve.py snapshots/mnist learning-curve.png
 
-fashion-mnist: $(VENV)/mocha data/fashion-mnist/test.txt
+fashion-mnist: $(VENV)/native data/fashion-mnist/test.txt
 	$(BIN)/python examples/mnist/lenet.py --data data/fashion-mnist --snapshots snapshots/fashion-mnist \
 		--iterations 4688 --threads 1
 	$(BIN)/python examples/learning_curve.py snapshots/fashion-mnist learning-curve.png
@@ -44,6 +52,10 @@ test: $(VENV)/tox
 oracle: $(VENV)/tox
 	$(BIN)/tox run -e oracle
 
+bench: $(BENCH_VENV)/mocha
+	$(if $(strip $(PEERS)),$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PEERS))
+	$(BENCH_VENV)/bin/python benchmarks/bench.py $(BENCH)
+
 docs: $(VENV)/tox
 	$(BIN)/tox run -e docs
 	@echo $(CURDIR)/docs/_build/html/index.html
@@ -59,9 +71,21 @@ $(VENV)/mocha: $(PYPROJECTS) examples/requirements.txt | $(VENV)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TREE) -r examples/requirements.txt
 	@touch $@
 
+$(BENCH_VENV)/mocha: $(SOURCES) $(PYPROJECTS) plugins/mocha_native/pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'matplotlib>=3.8' \
+		. $(PLUGINS:%=./plugins/mocha_%)
+	@touch $@
+
+# Where it cannot be compiled there is one backend less, and the next time it is tried again.
+$(VENV)/native: $(VENV)/mocha $(wildcard $(NATIVE)/*.py $(NATIVE)/csrc/*.[ch] $(NATIVE)/csrc/kernels/*.h)
+	@echo "Compiling $(NATIVE): half a minute"
+	@if $(BIN)/python -m pip install --disable-pip-version-check -e $(NATIVE) >$(VENV)/native.log 2>&1; then touch $@; \
+		else echo "It cannot be compiled here ($(VENV)/native.log says why): Mocha goes on with NumPy, more slowly."; fi
+
 $(VENV)/tox: | $(VENV)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'tox>=4.25'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .tox .mypy_cache .ruff_cache .pytest_cache docs/_build
+	rm -rf $(VENV) $(BENCH_VENV) .tox .mypy_cache .ruff_cache .pytest_cache docs/_build

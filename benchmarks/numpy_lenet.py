@@ -22,8 +22,6 @@ Array = NDArray[Any]
 
 #: Of each layer: (number of outputs, fan-in, size of the kernel; 0 without one).
 SHAPES = {"conv1": (20, 1, 5), "conv2": (50, 20, 5), "ip1": (500, 800, 0), "ip2": (10, 500, 0)}
-#: Learning-rate multiplier and weight decay of weights and biases.
-MULTIPLIERS = (1.0, 2.0)
 
 
 def parameters(dtype: str, random: np.random.Generator) -> dict[str, Array]:
@@ -119,7 +117,7 @@ def objective(p: dict[str, Array], x: Array, labels: Array) -> tuple[float, dict
 
 
 class Training:
-    """Parameters and momentum of one run; `step` trains on one minibatch with L2 decay of the weights."""
+    """Parameters and momentum of one run; `step` trains on one minibatch with decay of all parameters."""
 
     def __init__(self, p: dict[str, Array], rate: float = 0.01, momentum: float = 0.9, decay: float = 5e-4) -> None:
         self.p, self.rate, self.momentum, self.decay = p, rate, momentum, decay
@@ -129,11 +127,8 @@ class Training:
         loss, gradients = objective(self.p, x, labels)
         for name, g in gradients.items():
             w, h = self.p[name], self.h[name]
-            multiplier = MULTIPLIERS[name.endswith(".b")]
-            if name.endswith(".w"):
-                g = g + 2 * self.decay * w
             h *= self.momentum
-            h += self.rate * multiplier * g
+            h += self.rate * (g + self.decay * w)
             w -= h
         return loss
 

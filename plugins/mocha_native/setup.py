@@ -1,37 +1,48 @@
-"""Builds the extension: one object for each instruction set, the executor, and what cffi writes.
+"""Builds the extension: the objects that `objects.py` lists, linked with what cffi writes.
 
-Environment: MOCHA_NATIVE_OPENMP=0 builds without OpenMP, for one thread; MOCHA_NATIVE_SANITIZE=1 with the address and
-undefined-behaviour sanitizers of the compiler.
+Environment:
+    CC, CFLAGS: the compiler, and flags of yours, as for any extension.
+    MOCHA_NATIVE_WERROR=1: warnings are errors. The project's tests build with it; a user's compiler, which may know
+        newer warnings, without.
+    MOCHA_NATIVE_OPENMP=0: without OpenMP, for one thread.
+    MOCHA_NATIVE_OBJECTS: a folder where objects are kept for later builds from any copy of the sources.
+    MOCHA_NATIVE_SANITIZE=1: with the address and undefined-behaviour sanitizers of the compiler.
 """
 
-import hashlib
 import os
 import platform
+import shlex
+import sys
+import sysconfig
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import CalledProcessError
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import CompileError, LinkError
+from setuptools.errors import CompileError, ExecError, LinkError
 
-SOURCES = Path("csrc")
-FAMILIES = sorted(path.stem for path in (SOURCES / "kernels").glob("*.h"))
-WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
-# No -ffast-math: it reassociates sums, and then they depend on the compiler.
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+sys.path.insert(0, str(Path(__file__).parent))  # which is not there where pip builds
+
+from objects import build, objects
+
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"]
-X86 = platform.machine().lower() in ("x86_64", "amd64")
-#: Width of a vector in bytes, and what allows the compiler to use it. The plain vectors of 16 bytes are SSE2 or NEON.
-ISAS = {"baseline": (16, [])}
-if X86:
-    ISAS["avx2"] = (32, ["-mavx2", "-mfma"])
-    wide = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"]
-    ISAS["avx512"] = (64, ["-mavx2", "-mfma", *wide])
+WAYS_OUT = (
+    "Or do without: with mocha-cpu Mocha computes the same on NumPy, only slower (pip install mocha-core mocha-cpu)."
+)
+NO_COMPILER = (
+    "mocha-native is compiled when it is installed, and '{compiler}' compiles no C here. Install gcc or clang (Debian, "
+    "Ubuntu: apt install gcc python3-dev; Fedora: dnf install gcc python3-devel; macOS: xcode-select --install), or "
+    "name one that is there: CC=clang pip install ... " + WAYS_OUT
+)
+NO_HEADERS = (
+    "mocha-native is compiled when it is installed, and '{compiler}' finds no Python.h of Python {version}. Install "
+    "Python's headers (Debian, Ubuntu: apt install python3-dev; Fedora: dnf install python3-devel). " + WAYS_OUT
+)
 
 
 class BuildNative(build_ext):
-    """Compiles each source with flags of its own before the extension is linked."""
+    """Compiles each object with flags of its own before the extension is linked."""
 
     def finalize_options(self):
         super().finalize_options()
@@ -39,50 +50,56 @@ class BuildNative(build_ext):
         self.force = True
 
     def build_extension(self, ext):
-        common = [*FLAGS, *WARNINGS, f"-I{SOURCES}"]
+        self.check_compiler()
+        more = ["-Werror"] if os.environ.get("MOCHA_NATIVE_WERROR") == "1" else []
         if os.environ.get("MOCHA_NATIVE_SANITIZE") == "1":
-            common += SANITIZE
+            more += SANITIZE
             ext.extra_link_args += SANITIZE
         openmp = ["-fopenmp"] if os.environ.get("MOCHA_NATIVE_OPENMP") != "0" and self.has_openmp() else []
         ext.extra_link_args += openmp
-        families = " ".join(f"X(isa,{family})" for family in FAMILIES)
-        jobs = [("executor.c", "", [*openmp, *(["-DMOCHA_X86"] if X86 else [])])]
-        jobs += [("isa.c", "", [f"-DFAMILIES(X,isa)={families}", *(["-DMOCHA_X86"] if X86 else [])])]
-        for isa, (width, flags) in ISAS.items():
-            for family in FAMILIES:
-                names = [
-                    f"-DFAMILY={family}",
-                    f'-DSOURCE="kernels/{family}.h"',
-                    f"-DISA={isa}",
-                    f"-DLANE_BYTES={width}",
-                ]
-                jobs.append(("family.c", f"{isa}/{family}", [*flags, *names]))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            ext.extra_objects = list(pool.map(lambda job: self.compile(*job[:2], [*common, *job[2]]), jobs))
+        cache = Path(os.environ.get("MOCHA_NATIVE_OBJECTS", "build/objects"))
+        try:
+            ext.extra_objects = build(objects(platform.machine(), openmp, more), self.command(), cache)
+        except CalledProcessError as error:
+            raise CompileError(f"The compiler has said above what is wrong: {shlex.join(error.cmd)}") from None
         super().build_extension(ext)
 
-    def compile(self, source, variant, flags):
-        """The object, which an earlier build may have left behind, made of the same sources with the same flags."""
-        folder = Path(self.build_temp) / variant
-        included = [SOURCES / source, *SOURCES.glob("*.h"), SOURCES / "kernels" / f"{Path(variant).name}.h"]
-        texts = [path.read_bytes() for path in sorted(included) if path.exists()]
-        digest = hashlib.sha256(b"\0".join([*texts, repr((self.compiler.compiler_so, flags)).encode()])).hexdigest()
-        stamp, made = folder / f"{source}.sha256", folder / SOURCES / Path(source).with_suffix(".o")
-        if not (made.exists() and stamp.exists() and stamp.read_text() == digest):
-            stamp.unlink(missing_ok=True)
-            self.compiler.compile([str(SOURCES / source)], output_dir=str(folder), extra_postargs=flags)
-            stamp.write_text(digest)
-        return str(made)
+    def command(self):
+        """The compiler's, without the flags that Python was compiled with: they are not for kernels."""
+        if sys.platform == "darwin":  # where they say for which processors
+            return self.compiler.compiler_so
+        environment = [os.environ.get("CC") or sysconfig.get_config_var("CC"), os.environ.get("CFLAGS", "")]
+        return [*shlex.split(" ".join(environment)), "-fPIC"]
+
+    def check_compiler(self):
+        """Say what is missing, before the compiler says it in its words.
+
+        Raises:
+            CompileError: there is no compiler, or no header of Python's.
+        """
+        name = self.compiler.compiler_so[0] if hasattr(self.compiler, "compiler_so") else self.compiler.compiler_type
+        names = {"compiler": name, "version": platform.python_version()}
+        if not hasattr(self.compiler, "compiler_so") or not self.compiles("int main(void) { return 0; }\n"):
+            raise CompileError(NO_COMPILER.format_map(names))
+        if not self.compiles("#include <Python.h>\nint main(void) { return 0; }\n"):
+            raise CompileError(NO_HEADERS.format_map(names))
 
     def has_openmp(self):
         """Whether a program that uses it can be compiled and linked."""
+        program = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+        return self.compiles(program, ["-fopenmp"], link=True)
+
+    def compiles(self, program, flags=(), link=False):
+        """Whether a program can be compiled, and linked."""
         with tempfile.TemporaryDirectory() as folder:
             probe = Path(folder) / "probe.c"
-            probe.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+            probe.write_text(program)
+            include = [f"-I{path}" for path in self.include_dirs]
             try:
-                objects = self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=["-fopenmp"])
-                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=["-fopenmp"])
-            except (CompileError, LinkError):
+                made = self.compiler.compile([str(probe)], output_dir=folder, extra_postargs=[*include, *flags])
+                if link:
+                    self.compiler.link_executable(made, "probe", output_dir=folder, extra_postargs=list(flags))
+            except (CompileError, LinkError, ExecError):
                 return False
         return True
 

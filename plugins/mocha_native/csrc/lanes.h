@@ -29,7 +29,8 @@ static inline void TYPED(store_some)(REAL *p, VEC v, int64_t count) {
     }
 }
 
-static inline VEC TYPED(splat)(REAL x) { return (VEC){0} + x; }
+/* x - 0 is x, whatever x is, and so costs nothing; 0 + x is not where x is -0. */
+static inline VEC TYPED(splat)(REAL x) { return x - (VEC){0}; }
 
 static inline VEC TYPED(choose)(IVEC where, VEC yes, VEC no) {
     return (VEC)((where & (IVEC)yes) | (~where & (IVEC)no));

@@ -1,155 +1,247 @@
 /* Inner product: y = x w' + b, dx = dy w, dw = dy' x, db = sum of dy over the rows.
 
-   All three products are one: C(m, c) = sum over r of A(m, r) * B(r, c), each matrix with strides of its own.
+   All three products are one: C(m, c) = sum over r of A(m, r) * B(r, c), where the columns c lie in vectors:
 
      for every panel of columns, PANEL_VECTORS vectors wide
-       for every chunk of at most PANEL_ROWS rows r
-         pack B's chunk: its rows one after the other, padded with zeros to whole vectors
-         for every tile of TILE_ROWS rows m: sums in registers over all r of the chunk, then into C
+       for every chunk of rows r
+         for every tile of rows m: sums in registers over all r of the chunk, then into C
 
-   A's elements are broadcast. B is packed by whoever needs it, in memory of the thread's own. Threads share the
-   (panel, tile) pairs; an element of C is computed in the same order whoever does it. A B whose columns lie side by
-   side is copied by rows; one that is transposed, as x is in forward, by squares.
-   A batch that would leave most lanes of the forward product empty is computed with lanes along the features. */
+            A(m, r), broadcast   B(r, c)       C(m, c)     vectors of C
+     y      w(m, r)              x(c, r)       y(c, m)     samples
+     dx     w(r, m)              dy(c, r)      dx(c, m)    samples
+     dw     dy(r, m)             x(r, c)       dw(m, c)    features
+
+   Blobs with lanes, (blocks, features, lanes), are B and C of y and dx as they are. For dw, x is plain: its rows are
+   copied into a panel of the thread's own, padded with zeros to whole vectors. Threads share the (panel, tile) pairs; an
+   element of C is computed in the same order whoever does it.
+
+   A batch that would leave most lanes empty is plain. Then y has lanes along the sum, and dx is
+
+     dx     dy(m, r)             w(r, c)       dx(m, c)    features */
 
 #ifndef MOCHA_INNER_PRODUCT_H
 #define MOCHA_INNER_PRODUCT_H
 
-/* Sums of a tile, a row of the panel and a broadcast element have to fit into the registers. */
+/* Sums of a tile, a row of the panel and a broadcast element have to fit into the registers; and so many sums are
+   needed that a multiply-add need not wait for the one before. */
 #if LANE_BYTES >= 64
 #define PANEL_VECTORS 4
 #else
 #define PANEL_VECTORS 2
 #endif
-#define TILE_ROWS 6
-#define PANEL_ROWS 1024
-/* Up to so many samples, forward has lanes along the features. */
+#define TILE_ROWS 12
+/* Bytes of B's part, which stays in the second-level cache while tiles go over it. */
+#define GROUP_BYTES (256 << 10)
 #define FEW_ROWS 4
 #define DOT_OUTPUTS 4
 
-/* With one vector, two, ...: a function for every height of tile. */
-#define TILES_WIDE(V) TILE(1, V) TILE(2, V) TILE(3, V) TILE(4, V) TILE(5, V) TILE(6, V)
-#define TILE_NAMES(V) \
-    {TYPED(tile_1x##V), TYPED(tile_2x##V), TYPED(tile_3x##V), TYPED(tile_4x##V), TYPED(tile_5x##V), TYPED(tile_6x##V)}
-#define KERNELS(K) K(inner_product_forward) K(inner_product_backward)
-/* Bytes of a row of the packed operand, and how many rows are packed at once. */
-#define CONSTANTS(C) C(panel_bytes, PANEL_VECTORS * LANE_BYTES) C(panel_rows, PANEL_ROWS)
+#define KERNELS(K) \
+    K(inner_product_lanes) K(inner_product_dots) K(inner_product_data) K(inner_product_weight) K(inner_product_bias)
+#define CONSTANTS(C) C(inner_product_bytes, GROUP_BYTES) C(inner_product_rows, GROUP_BYTES / PANEL_VECTORS / LANE_BYTES)
 
-#endif
-
-/* Sums over r of a tile, written to `sums`, whose rows are PANEL_VECTORS vectors long. */
-#define TILE(M, V) \
-    static void TYPED(tile_##M##x##V)(int64_t rows, const REAL *a, int64_t a_row, int64_t a_column, const REAL *panel, \
-                                      REAL *sums) { \
-        VEC sum[M][V]; \
-        for (int m = 0; m < M; m++) \
-            for (int v = 0; v < V; v++) sum[m][v] = (VEC){0}; \
-        for (int64_t r = 0; r < rows; r++) { \
-            VEC b[V]; \
-            _Pragma("GCC unroll 8") for (int v = 0; v < V; v++) b[v] = TYPED(load)(panel + v * LANES); \
-            _Pragma("GCC unroll 8") for (int m = 0; m < M; m++) { \
-                const VEC factor = TYPED(splat)(a[m * a_row]); \
-                _Pragma("GCC unroll 8") for (int v = 0; v < V; v++) sum[m][v] += factor * b[v]; \
-            } \
-            panel += V * LANES; \
-            a += a_column; \
-        } \
-        for (int m = 0; m < M; m++) \
-            for (int v = 0; v < V; v++) TYPED(store)(sums + (m * PANEL_VECTORS + v) * LANES, sum[m][v]); \
-    }
-
-TILES_WIDE(1)
-TILES_WIDE(2)
+/* The height of tiles of so many vectors. */
+static const int tile_rows[PANEL_VECTORS] = {
 #if PANEL_VECTORS == 4
-TILES_WIDE(3)
-TILES_WIDE(4)
-#endif
-#undef TILE
-
-typedef void (*TYPED(tile))(int64_t, const REAL *, int64_t, int64_t, const REAL *, REAL *);
-
-static const TYPED(tile) TYPED(tiles)[PANEL_VECTORS][TILE_ROWS] = {
-    TILE_NAMES(1), TILE_NAMES(2),
-#if PANEL_VECTORS == 4
-    TILE_NAMES(3), TILE_NAMES(4),
+    12, 12, 8, 6
+#else
+    12, 6
 #endif
 };
 
-/* A matrix: where it is, and how far its rows and its columns are apart. */
+#endif
+
+#include "sgd_block.h"
+
+/* A: element (m, r) is at at[m * row + r / group * far + r % group * near]; chunks begin with a group. */
+typedef struct {
+    const REAL *at;
+    int64_t row, near, group, far;
+} TYPED(factors);
+
+/* B and C: vector v of row r is at at[r * row + v * vector]. */
 typedef struct {
     REAL *at;
-    int64_t row, column;
+    int64_t row, vector;
 } TYPED(matrix);
 
-static inline REAL *TYPED(element)(TYPED(matrix) m, int64_t row, int64_t column) {
-    return m.at + row * m.row + column * m.column;
+static inline int64_t TYPED(place)(TYPED(matrix) m, int64_t row, int64_t vector) {
+    return row * m.row + vector * m.vector;
 }
 
-/* Rows [first, first + rows) of B's columns [column, column + columns), `wide` elements for each row. */
-static void TYPED(pack_panel)(TYPED(matrix) b, int64_t first, int64_t rows, int64_t column, int64_t columns, int64_t wide,
-                              REAL *panel) {
-    enum { SQUARE = 16 };
-    const REAL *from = TYPED(element)(b, first, column);
-    if (columns < wide) memset(panel, 0, (size_t)(rows * wide) * sizeof *panel);
-    if (b.column == 1) {
-        for (int64_t r = 0; r < rows; r++) memcpy(panel + r * wide, from + r * b.row, (size_t)columns * sizeof *panel);
-        return;
-    }
-    for (int64_t r0 = 0; r0 < rows; r0 += SQUARE) {
-        const int64_t last = mocha_min(rows, r0 + SQUARE);
-        for (int64_t c = 0; c < columns; c++)
-            for (int64_t r = r0; r < last; r++) panel[r * wide + c] = from[r * b.row + c * b.column];
-    }
-}
-
-/* A tile's sums become, or are added to, a part of C. */
-static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, TYPED(matrix) c, const REAL *bias, int add) {
-    if (c.column == 1) {
-        for (int64_t m = 0; m < rows; m++) {
-            const REAL *s = sums + m * PANEL_VECTORS * LANES, extra = bias ? bias[m] : 0;
-            REAL *out = c.at + m * c.row;
-            for (int64_t i = 0; i < columns; i++) out[i] = s[i] + extra + (add ? out[i] : 0);
-        }
-        return;
-    }
-    for (int64_t i = 0; i < columns; i++) {
-        for (int64_t m = 0; m < rows; m++) {
-            REAL *out = TYPED(element)(c, m, i);
-            *out = sums[m * PANEL_VECTORS * LANES + i] + (bias ? bias[m] : 0) + (add ? *out : 0);
+/* The sums of a tile over the first `depth` terms. */
+static inline __attribute__((always_inline)) void TYPED(tile_of)(const int M, const int V, int64_t depth, TYPED(factors) a,
+                                                                 TYPED(matrix) b, TYPED(matrix) sums) {
+    VEC sum[TILE_ROWS][PANEL_VECTORS];
+#pragma GCC unroll 16
+    for (int m = 0; m < M; m++)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++) sum[m][v] = (VEC){0};
+    for (; depth > 0; depth -= a.group, a.at += a.far) {
+        const REAL *factor = a.at;
+        for (int64_t r = mocha_min(depth, a.group); r > 0; r--) {
+            VEC in[PANEL_VECTORS];
+#pragma GCC unroll 8
+            for (int v = 0; v < V; v++) in[v] = TYPED(load)(b.at + v * b.vector);
+#pragma GCC unroll 16
+            for (int m = 0; m < M; m++) {
+                const VEC times = TYPED(splat)(factor[m * a.row]);
+#pragma GCC unroll 8
+                for (int v = 0; v < V; v++) sum[m][v] += times * in[v];
+            }
+            b.at += b.row;
+            factor += a.near;
         }
     }
+#pragma GCC unroll 16
+    for (int m = 0; m < M; m++)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++) TYPED(store)(sums.at + m * sums.row + v * sums.vector, sum[m][v]);
 }
 
-/* C = A B, or C += A B; `bias`, one for each row of C, is added once. `panel` is this thread's own. */
-static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(matrix) a, TYPED(matrix) b, TYPED(matrix) c,
-                           const REAL *bias, int add, REAL *panel, const mocha_team *team) {
-    const int64_t width = PANEL_VECTORS * LANES, chunks = (depth + PANEL_ROWS - 1) / PANEL_ROWS;
-    const int64_t chunk = (depth + chunks - 1) / chunks, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-    _Alignas(64) REAL sums[TILE_ROWS * PANEL_VECTORS * LANE_BYTES / sizeof(REAL)];
+typedef void (*TYPED(tile))(int64_t, TYPED(factors), TYPED(matrix), TYPED(matrix));
+
+#define TILE(M, V) \
+    static void TYPED(tile_##M##x##V)(int64_t depth, TYPED(factors) a, TYPED(matrix) b, TYPED(matrix) sums) { \
+        TYPED(tile_of)(M, V, depth, a, b, sums); \
+    }
+#define TILES_6(V) TILE(1, V) TILE(2, V) TILE(3, V) TILE(4, V) TILE(5, V) TILE(6, V)
+#define TILES_8(V) TILES_6(V) TILE(7, V) TILE(8, V)
+#define TILES_12(V) TILES_8(V) TILE(9, V) TILE(10, V) TILE(11, V) TILE(12, V)
+#define NAMES_6(V) \
+    TYPED(tile_1x##V), TYPED(tile_2x##V), TYPED(tile_3x##V), TYPED(tile_4x##V), TYPED(tile_5x##V), TYPED(tile_6x##V)
+#define NAMES_8(V) NAMES_6(V), TYPED(tile_7x##V), TYPED(tile_8x##V)
+#define NAMES_12(V) NAMES_8(V), TYPED(tile_9x##V), TYPED(tile_10x##V), TYPED(tile_11x##V), TYPED(tile_12x##V)
+
+#if PANEL_VECTORS == 4
+TILES_12(1) TILES_12(2) TILES_8(3) TILES_6(4)
+static const TYPED(tile) TYPED(tiles)[PANEL_VECTORS][TILE_ROWS] = {{NAMES_12(1)}, {NAMES_12(2)}, {NAMES_8(3)}, {NAMES_6(4)}};
+#else
+TILES_12(1) TILES_6(2)
+static const TYPED(tile) TYPED(tiles)[PANEL_VECTORS][TILE_ROWS] = {{NAMES_12(1)}, {NAMES_6(2)}};
+#endif
+
+/* What becomes of a sum. All pointers but `status` are to where C's first element has its own; NULL where there is
+   nothing to do. */
+typedef struct {
+    int add;           /* to what is there */
+    const REAL *bias;  /* one for each row of C, added */
+    REAL floor;        /* the least value; minus infinity: none */
+    const REAL *mask;  /* as C: where it is not above `mask_floor`, the sum counts as 0 */
+    REAL mask_floor;
+    REAL *velocity;    /* as C: C is a parameter, and the sum its gradient */
+    TYPED(sgd_rule) rule;
+    int32_t fault;     /* is put here where new values are not finite; 0: they are not checked */
+    int32_t *status;
+} TYPED(finish);
+
+/* A tile's sums, `columns` wide, into the part of C that begins at row m and vector v. */
+static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, TYPED(matrix) c, int64_t m, int64_t v,
+                               const TYPED(finish) *f, int first, int last) {
+    enum { WIDE = PANEL_VECTORS * LANE_BYTES / sizeof(REAL) };
+    const VEC zero = (VEC){0};
+    if (f->velocity) {
+        const int64_t at = TYPED(place)(c, m, v);
+        if (!TYPED(sgd_block)(f->rule, TILE_ROWS * WIDE, rows, columns, c.row, c.at + at, f->velocity + at, sums, WIDE,
+                              f->fault != 0))
+            __atomic_store_n(f->status, f->fault, __ATOMIC_RELAXED);
+        return;
+    }
+    for (int64_t i = 0; i < rows; i++, m++, sums += WIDE)
+        for (int64_t j = 0; j * LANES < columns; j++) {
+            const int64_t at = TYPED(place)(c, m, v + j), some = columns - j * LANES;
+            VEC sum = TYPED(load)(sums + j * LANES);
+            if (f->mask) sum = TYPED(choose)(TYPED(load_some)(f->mask + at, some) > f->mask_floor, sum, zero);
+            if (f->add || !first) sum += TYPED(load_some)(c.at + at, some);
+            if (last) {
+                if (f->bias) sum += f->bias[m];
+                sum = TYPED(choose)(sum <= f->floor, zero + f->floor, sum);
+            }
+            TYPED(store_some)(c.at + at, sum, some);
+        }
+}
+
+/* Fetches the part of a parameter, and of its velocity, that a tile is about to update, while its sums are made. */
+static void TYPED(fetch)(const TYPED(finish) *f, TYPED(matrix) c, int64_t rows, int64_t columns, int64_t m, int64_t v) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j += 64 / (int64_t)sizeof(REAL)) {
+            const int64_t at = TYPED(place)(c, m + i, v) + j;
+            __builtin_prefetch(c.at + at, 1);
+            __builtin_prefetch(f->velocity + at, 1);
+        }
+}
+
+/* Copies rows [first, last) of B from vector `begin` on, `columns` wide, one after the other. */
+static void TYPED(pack)(TYPED(matrix) b, int64_t first, int64_t last, int64_t begin, int64_t columns, REAL *panel) {
+    const int64_t wide = (columns + LANES - 1) / LANES * LANES;
+    if (columns < wide) memset(panel, 0, (size_t)((last - first) * wide) * sizeof *panel);
+    for (int64_t r = first; r < last; r++, panel += wide)
+        memcpy(panel, b.at + TYPED(place)(b, r, begin), (size_t)columns * sizeof *panel);
+}
+
+/* C = A B, finished. Where B has to be packed, `packed` is room of this thread's own, else NULL. */
+static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(factors) a, TYPED(matrix) b, TYPED(matrix) c,
+                           const TYPED(finish) *f, REAL *packed, const mocha_team *team) {
+    _Alignas(64) REAL room[TILE_ROWS * PANEL_VECTORS * LANE_BYTES / sizeof(REAL)];
+    const TYPED(matrix) sums = {room, PANEL_VECTORS * LANES, LANES};
+    /* Whether whole tiles are written where they belong, and that is all. */
+    const int direct = !(f->add || f->bias || f->mask || f->velocity) && f->floor == -(REAL)INFINITY;
+    /* Panels of about the same width, the widest first in `widest`. */
+    const int64_t vectors = (columns + LANES - 1) / LANES, panels = (vectors + PANEL_VECTORS - 1) / PANEL_VECTORS;
+    const int64_t widest = (vectors + panels - 1) / panels, tall = tile_rows[widest - 1];
+    const int64_t tiles = (rows + tall - 1) / tall;
+    const int64_t most = GROUP_BYTES / (widest * LANE_BYTES) / LANES * LANES, chunks = (depth + most - 1) / most;
+    const int64_t chunk = ((depth + chunks - 1) / chunks + LANES - 1) / LANES * LANES, group = mocha_min(panels, most / chunk);
     int64_t next, end;
-    mocha_share((columns + width - 1) / width * tiles, 1, team, &next, &end);
+    mocha_share((panels + group - 1) / group * tiles, 1, team, &next, &end);
     while (next < end) {
-        /* Tiles [first, last) of one panel. */
-        const int64_t column = next / tiles * width, first = next % tiles;
-        const int64_t last = mocha_min(tiles, first + end - next), wide = mocha_min(width, columns - column);
-        const int64_t vectors = (wide + LANES - 1) / LANES;
-        next += last - first;
+        /* Tiles [low, high) of one group of panels. */
+        const int64_t first = next / tiles * group, last = mocha_min(panels, first + group);
+        const int64_t low = next % tiles, high = mocha_min(tiles, low + end - next);
+        next += high - low;
         for (int64_t r = 0; r < depth; r += chunk) {
-            const int64_t deep = mocha_min(chunk, depth - r);
-            TYPED(pack_panel)(b, r, deep, column, wide, vectors * LANES, panel);
-            for (int64_t t = first; t < last; t++) {
-                const int64_t m = t * TILE_ROWS, high = mocha_min(TILE_ROWS, rows - m);
-                TYPED(tiles)[vectors - 1][high - 1](deep, TYPED(element)(a, m, r), a.row, a.column, panel, sums);
-                const TYPED(matrix) part = {TYPED(element)(c, m, column), c.row, c.column};
-                TYPED(finish_tile)(sums, high, wide, part, bias && r == 0 ? bias + m : NULL, add || r > 0);
+            const int64_t stop = mocha_min(depth, r + chunk);
+            const REAL *at = a.at + r / a.group * a.far + r % a.group * a.near;
+            for (int64_t t = low; t < high; t++) {
+                REAL *panel = packed;
+                for (int64_t p = first; p < last; p++) {
+                    const int64_t v = vectors * p / panels, wide = vectors * (p + 1) / panels - v;
+                    const int64_t some = mocha_min(columns - v * LANES, wide * LANES);
+                    const int64_t m = t * tall, height = mocha_min(tall, rows - m);
+                    const TYPED(factors) factors = {at + m * a.row, a.row, a.near, a.group, a.far};
+                    TYPED(matrix) part = {b.at + TYPED(place)(b, r, v), b.row, b.vector};
+                    if (packed) {
+                        if (t == low) TYPED(pack)(b, r, stop, v, some, panel);
+                        part = (TYPED(matrix)){panel, wide * LANES, LANES};
+                        panel += (stop - r) * wide * LANES;
+                    }
+                    if (f->velocity) TYPED(fetch)(f, c, height, some, m, v);
+                    if (direct && chunks == 1 && some == wide * LANES) {
+                        const TYPED(matrix) out = {c.at + TYPED(place)(c, m, v), c.row, c.vector};
+                        TYPED(tiles)[wide - 1][height - 1](depth, factors, part, out);
+                    } else {
+                        TYPED(tiles)[wide - 1][height - 1](stop - r, factors, part, sums);
+                        TYPED(finish_tile)(room, height, some, c, m, v, f, r == 0, stop == depth);
+                    }
+                }
             }
         }
     }
 }
 
+/* buffers: x, w, b, y, both blobs with lanes; sizes: blocks, outputs, features; numbers: the least value of y. */
+KERNEL(inner_product_lanes) {
+    REAL *x = args->buffers[0], *w = args->buffers[1], *y = args->buffers[3];
+    const int64_t outputs = args->sizes[1], features = args->sizes[2];
+    const TYPED(factors) a = {w, features, 1, features, 0};
+    const TYPED(matrix) b = {x, LANES, features * LANES}, c = {y, LANES, outputs * LANES};
+    const TYPED(finish) f = {.bias = args->buffers[2], .floor = (REAL)args->numbers[0]};
+    TYPED(product)(outputs, args->sizes[0] * LANES, features, a, b, c, &f, NULL, team);
+}
+
 /* `count` outputs of each of `rows` samples, both at most as many as a tile of sums has. */
 static inline __attribute__((always_inline)) void TYPED(dots)(const int rows, const int count, int64_t depth, const REAL *x,
-                                                              const REAL *w, const REAL *b, REAL *y, int64_t y_row) {
+                                                              const REAL *w, const REAL *b, REAL floor, REAL *y,
+                                                              int64_t y_row) {
     VEC sum[DOT_OUTPUTS][FEW_ROWS];
 #pragma GCC unroll 8
     for (int o = 0; o < count; o++)
@@ -167,17 +259,22 @@ static inline __attribute__((always_inline)) void TYPED(dots)(const int rows, co
             for (int n = 0; n < rows; n++) sum[o][n] += factor * in[n];
         }
     }
+#pragma GCC unroll 8
     for (int o = 0; o < count; o++)
-        for (int n = 0; n < rows; n++) y[n * y_row + o] = TYPED(sum)(sum[o][n]) + b[o];
+#pragma GCC unroll 8
+        for (int n = 0; n < rows; n++) {
+            const REAL value = TYPED(sum)(sum[o][n]) + b[o];
+            y[n * y_row + o] = value <= floor ? floor : value;
+        }
 }
 
 #define DOTS(N) \
-    static void TYPED(dots_##N)(int64_t depth, const REAL *x, const REAL *w, const REAL *b, REAL *y, int64_t y_row, \
-                                int whole) { \
+    static void TYPED(dots_##N)(int64_t depth, const REAL *x, const REAL *w, const REAL *b, REAL floor, REAL *y, \
+                                int64_t y_row, int whole) { \
         if (whole) { \
-            TYPED(dots)(N, DOT_OUTPUTS, depth, x, w, b, y, y_row); \
+            TYPED(dots)(N, DOT_OUTPUTS, depth, x, w, b, floor, y, y_row); \
         } else { \
-            TYPED(dots)(N, 1, depth, x, w, b, y, y_row); \
+            TYPED(dots)(N, 1, depth, x, w, b, floor, y, y_row); \
         } \
     }
 DOTS(1)
@@ -186,57 +283,99 @@ DOTS(3)
 DOTS(4)
 #undef DOTS
 
-static void TYPED(few_rows)(int64_t rows, int64_t outputs, int64_t depth, const REAL *x, const REAL *w, const REAL *b,
-                            REAL *y, const mocha_team *team) {
-    void (*const dots[FEW_ROWS])(int64_t, const REAL *, const REAL *, const REAL *, REAL *, int64_t, int) = {
+/* As inner_product_lanes, of plain blobs; sizes: rows, outputs, features. */
+KERNEL(inner_product_dots) {
+    void (*const dots[FEW_ROWS])(int64_t, const REAL *, const REAL *, const REAL *, REAL, REAL *, int64_t, int) = {
         TYPED(dots_1), TYPED(dots_2), TYPED(dots_3), TYPED(dots_4)};
+    const REAL *x = args->buffers[0], *w = args->buffers[1], *b = args->buffers[2], floor = (REAL)args->numbers[0];
+    REAL *y = args->buffers[3];
+    const int64_t rows = args->sizes[0], outputs = args->sizes[1], depth = args->sizes[2];
     int64_t o, last;
     mocha_share(outputs, DOT_OUTPUTS, team, &o, &last);
     while (o < last) {
         const int whole = last - o >= DOT_OUTPUTS;
-        dots[rows - 1](depth, x, w + o * depth, b + o, y + o, outputs, whole);
+        for (int64_t n = 0; n < rows; n += FEW_ROWS) {
+            const int64_t some = mocha_min(FEW_ROWS, rows - n), at = n * outputs + o;
+            dots[some - 1](depth, x + n * depth, w + o * depth, b + o, floor, y + at, outputs, whole);
+        }
         o += whole ? DOT_OUTPUTS : 1;
     }
 }
 
-/* buffers: x, w, b, y, panels; sizes: rows, outputs, features, elements of each thread's panel. */
-KERNEL(inner_product_forward) {
-    REAL *x = args->buffers[0], *w = args->buffers[1], *b = args->buffers[2], *y = args->buffers[3];
-    const int64_t rows = args->sizes[0], outputs = args->sizes[1], depth = args->sizes[2];
-    if (rows <= FEW_ROWS) {
-        TYPED(few_rows)(rows, outputs, depth, x, w, b, y, team);
-        return;
+/* dx. buffers: dy, w, dx, panels, and what masks dx or NULL; sizes: rows, outputs, features, whether blobs have lanes,
+   elements of each thread's panel, whether dx is added; numbers: what the mask has to be above. */
+KERNEL(inner_product_data) {
+    REAL *dy = args->buffers[0], *w = args->buffers[1], *dx = args->buffers[2];
+    const int64_t rows = args->sizes[0], outputs = args->sizes[1], features = args->sizes[2];
+    TYPED(finish) f = {.add = args->sizes[5] != 0, .floor = -(REAL)INFINITY};
+    f.mask = args->buffers[4], f.mask_floor = (REAL)args->numbers[0];
+    if (args->sizes[3]) {
+        const TYPED(factors) a = {w, 1, features, outputs, 0};
+        const TYPED(matrix) b = {dy, LANES, outputs * LANES}, c = {dx, LANES, features * LANES};
+        TYPED(product)(features, (rows + LANES - 1) / LANES * LANES, outputs, a, b, c, &f, NULL, team);
+    } else {
+        const TYPED(factors) a = {dy, outputs, 1, outputs, 0};
+        const TYPED(matrix) b = {w, features, LANES}, c = {dx, features, LANES};
+        REAL *panel = (REAL *)args->buffers[3] + team->rank * args->sizes[4];
+        TYPED(product)(rows, features, outputs, a, b, c, &f, panel, team);
     }
-    /* C is y transposed, so that the samples are in the lanes: w is then read as it is. */
-    const TYPED(matrix) weights = {w, depth, 1}, samples = {x, 1, depth}, result = {y, 1, outputs};
-    TYPED(product)(outputs, rows, depth, weights, samples, result, b, 0, (REAL *)args->buffers[4] + team->rank * args->sizes[3], team);
 }
 
-/* buffers: dy, x, w, then dx, dw, db, each NULL where it is not wanted, and panels; sizes: rows, outputs, features,
-   elements of each thread's panel, and for each gradient whether it is added to what is there. */
-KERNEL(inner_product_backward) {
-    REAL *dy = args->buffers[0], *x = args->buffers[1], *w = args->buffers[2];
-    REAL *dx = args->buffers[3], *dw = args->buffers[4], *db = args->buffers[5];
-    REAL *panel = (REAL *)args->buffers[6] + team->rank * args->sizes[3];
-    const int64_t rows = args->sizes[0], outputs = args->sizes[1], depth = args->sizes[2];
-    const int64_t *add = args->sizes + 4;
-    if (dx) {
-        const TYPED(matrix) top = {dy, outputs, 1}, weights = {w, depth, 1}, result = {dx, depth, 1};
-        TYPED(product)(rows, depth, outputs, top, weights, result, NULL, add[0] != 0, panel, team);
+/* dw, or the update of w by it. buffers: dy, x, dw or w, panels, then those of the update or NULL: velocity, learning
+   rate, momentum, status, and the status before; sizes: rows, outputs, features, whether dy has lanes, elements of each
+   thread's panel, whether dw is added, fault; numbers: as sgd_forward. */
+KERNEL(inner_product_weight) {
+    REAL *dy = args->buffers[0], *x = args->buffers[1], *dw = args->buffers[2];
+    const int64_t rows = args->sizes[0], outputs = args->sizes[1], features = args->sizes[2];
+    TYPED(factors) a = {dy, 1, outputs, rows, 0};
+    if (args->sizes[3]) a = (TYPED(factors)){dy, LANES, 1, LANES, outputs * LANES};
+    const TYPED(matrix) b = {x, features, LANES}, c = {dw, features, LANES};
+    TYPED(finish) f = {.add = args->sizes[5] != 0, .floor = -(REAL)INFINITY};
+    f.velocity = args->buffers[4];
+    if (f.velocity) {
+        if (*(const int32_t *)args->buffers[8] != 0) return;
+        f.rule = TYPED(sgd_rule_of)(args->buffers[5], args->buffers[6], args->numbers);
+        f.status = args->buffers[7], f.fault = (int32_t)args->sizes[6];
     }
-    if (dw) {
-        const TYPED(matrix) top = {dy, 1, outputs}, bottom = {x, depth, 1}, result = {dw, depth, 1};
-        TYPED(product)(outputs, depth, rows, top, bottom, result, NULL, add[1] != 0, panel, team);
+    REAL *panel = (REAL *)args->buffers[3] + team->rank * args->sizes[4];
+    TYPED(product)(outputs, features, rows, a, b, c, &f, panel, team);
+}
+
+/* db, or the update of b by it: as inner_product_weight, where x and panels are not used. */
+KERNEL(inner_product_bias) {
+    enum { PIECE = GRAIN };
+    const REAL *dy = args->buffers[0];
+    REAL *db = args->buffers[2], *velocity = args->buffers[4];
+    int32_t *status = args->buffers[7];
+    const int64_t rows = args->sizes[0], outputs = args->sizes[1];
+    const int32_t fault = (int32_t)args->sizes[6];
+    TYPED(sgd_rule) rule = {0};
+    if (velocity) {
+        if (*(const int32_t *)args->buffers[8] != 0) return;
+        rule = TYPED(sgd_rule_of)(args->buffers[5], args->buffers[6], args->numbers);
     }
-    if (db) {
-        int64_t first, last;
-        mocha_share(outputs, GRAIN, team, &first, &last);
-        for (int64_t o = first; o < last; o += LANES) {
-            const int64_t some = last - o;
-            VEC sum = (VEC){0};
-            for (int64_t n = 0; n < rows; n++) sum += TYPED(load_some)(dy + n * outputs + o, some);
-            if (add[2]) sum += TYPED(load_some)(db + o, some);
-            TYPED(store_some)(db + o, sum, some);
+    int64_t first, last;
+    mocha_share(outputs, PIECE, team, &first, &last);
+    for (int64_t piece = first; piece < last; piece += PIECE) {
+        const int64_t n = mocha_min(PIECE, last - piece);
+        _Alignas(64) REAL sums[PIECE];
+        if (args->sizes[3]) {
+            for (int64_t o = 0; o < n; o++) {
+                VEC sum = (VEC){0};
+                for (int64_t i = 0; i * LANES < rows; i++) sum += TYPED(load)(dy + (i * outputs + piece + o) * LANES);
+                sums[o] = TYPED(sum)(sum);
+            }
+        } else {
+            for (int64_t o = 0; o < n; o += LANES) {
+                VEC sum = (VEC){0};
+                for (int64_t i = 0; i < rows; i++) sum += TYPED(load_some)(dy + i * outputs + piece + o, n - o);
+                TYPED(store)(sums + o, sum);
+            }
+        }
+        if (!velocity) {
+            for (int64_t o = 0; o < n; o++) db[piece + o] = sums[o] + (args->sizes[5] ? db[piece + o] : 0);
+        } else if (!TYPED(sgd_block)(rule, PIECE, 1, n, 0, db + piece, velocity + piece, sums, PIECE, fault != 0)) {
+            __atomic_store_n(status, fault, __ATOMIC_RELAXED);
         }
     }
 }

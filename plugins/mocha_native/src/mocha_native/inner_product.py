@@ -1,14 +1,17 @@
-"""Inner product: three matrix products in registers' tiles, see csrc/inner_product.h."""
+"""Inner product: three matrix products in registers' tiles, see csrc/kernels/inner_product.h."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import prod
+from collections.abc import Mapping, Sequence
+from math import inf, prod
 from typing import TYPE_CHECKING
 
 from mocha_core.kernel import Runnable
+from mocha_core.layout import PLAIN, Layouts
+from mocha_core.update import UpdateOp
 from mocha_core.value import ITEMSIZE, Spec
-from mocha_native.compiled import Buffers, NativeKernel, floating
+from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series, floating
+from mocha_native.sgd import numbers
 
 if TYPE_CHECKING:
     from mocha_core.plan import Call
@@ -16,28 +19,79 @@ if TYPE_CHECKING:
 
 
 class InnerProduct(NativeKernel):
-    """The workspace holds a packed panel for each thread."""
+    """Blobs have lanes, except x where the gradient of w is computed: there lanes lie along the features."""
+
+    rectifies = True
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         super().__init__(backend, call)
         x, w = call.ins[:2]
-        self.sizes = rows, outputs, features = x.shape[0], w.shape[0], prod(x.shape[1:])
-        self.forward_workspace = (self.panels(features),)
-        self.backward_workspace = (self.panels(max(rows, outputs)),)
+        self.sizes = x.shape[0], w.shape[0], prod(x.shape[1:])
+        layout = backend.blob_layout(x)
+        self.lanes = layout is not PLAIN
+        self.masks_bottom = self.lanes
+        self.layouts = Layouts(ins=(layout,), outs=(layout,), gradients=(layout,), backward_ins=(PLAIN,))
+        self.backward_workspace = (self.panels(),)
 
-    def panels(self, depth: int) -> Spec:
-        """Room for a panel of each thread, for a product that sums over `depth` terms."""
-        constants = self.backend.isa.constants
-        panel = min(depth, constants["panel_rows"]) * constants["panel_bytes"] // ITEMSIZE[self.dtype]
-        return Spec((self.backend.threads, panel), self.dtype)
+    def panels(self) -> Spec:
+        """Room in which each thread packs an operand of backward."""
+        rows, outputs, features = self.sizes
+        depth = rows if self.lanes else max(rows, outputs)
+        lanes = self.backend.lanes[self.dtype].width
+        most = self.backend.isa.constants["inner_product_bytes"] // ITEMSIZE[self.dtype]
+        return Spec((self.backend.threads, min(most, depth * -(-features // lanes) * lanes)), self.dtype)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        panel = outs[-1].shape[1]
-        return self.bind("inner_product_forward", [*ins, *outs], [*self.sizes, panel])
+        return self.rectified(ins, outs, add, -inf)
+
+    def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
+        rows, *more = self.sizes
+        name, first = ("inner_product_lanes", len(ins[0])) if self.lanes else ("inner_product_dots", rows)
+        return self.bind(name, [*ins, outs[0]], [first, *more], [floor])
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        panel = outs[-1].shape[1]
-        return self.bind("inner_product_backward", [*ins[:3], *outs], [*self.sizes, panel, *add])
+        return self.bottom_masked(ins, outs, add, None, 0.0)
+
+    def bottom_masked(
+        self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Array | None, floor: float
+    ) -> Runnable:
+        return self.parts(ins, outs, add, mask, floor, {}, None)
+
+    def parts(
+        self,
+        ins: Buffers,
+        outs: Buffers,
+        add: Sequence[bool],
+        mask: Array | None,
+        floor: float,
+        updates: Mapping[int, tuple[UpdateOp, Buffers]],
+        before: Array | None,
+    ) -> Runnable:
+        """As `bottom_masked`, with updates of w (1) or b (2) or both in place of their gradients.
+
+        Args:
+            updates: the rule, and parameter, velocity, learning rate, momentum and status.
+            before: takes what the status is before any update.
+        """
+        (dy, x, w), (dx, dw, db, panels) = ins[:3], outs
+        sizes = [*self.sizes, self.lanes, panels.shape[1]]
+        series: list[Compiled] = []
+        if updates:
+            status = next(iter(updates.values()))[1][-1]
+            series.append(self.bind("sgd_status", [status, before], serial=True, meets=dx is None))
+        if dx is not None:
+            # w is updated when nobody reads the old one any more.
+            buffers, meets = [dy, w, dx, panels, mask], bool(updates)
+            series.append(self.bind("inner_product_data", buffers, [*sizes, add[0]], [floor], meets=meets))
+        for index, name, gradient in ((1, "inner_product_weight", dw), (2, "inner_product_bias", db)):
+            if index in updates:
+                rule, (parameter, *operands) = updates[index]
+                buffers, more = [dy, x, parameter, panels, *operands, before], [False, rule.fault]
+                series.append(self.bind(name, buffers, [*sizes, *more], numbers(rule), meets=False))
+            elif gradient is not None:
+                series.append(self.bind(name, [dy, x, gradient, panels], [*sizes, add[index]], meets=False))
+        series[-1].meets = True
+        return Series(*series) if len(series) > 1 else series[0]
 
 
 inner_product = floating(InnerProduct)

@@ -1,0 +1,80 @@
+"""Who takes part. A module for each framework, imported by the worker only; `CONTESTANTS` knows what it needs.
+
+A module has `make(variant, workload, threads)`. What it returns does the workload: `run(n)` does n iterations;
+`check(n)` returns the objectives of n first iterations of training, or the scores of the first images of inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from typing import Protocol
+
+from harness.workloads import Workload
+
+
+class Contestant(Protocol):
+    def run(self, n: int) -> None: ...
+    def check(self, n: int) -> list[float]: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant's name, title, module and variant; the package that it needs, and its worker's environment."""
+
+    name: str
+    title: str
+    module: str
+    variant: str
+    package: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    peer: bool = True
+
+    def enters(self, workload: Workload) -> bool:
+        """Whether it does this workload, and does it otherwise than a contestant before it."""
+        if self.module == "plain_numpy":
+            return workload.training and workload.net.name == "LeNet"
+        return "channels_last" not in self.variant or len(workload.net.shape) == 3
+
+
+AVX2 = {
+    "MOCHA_NATIVE_ISA": "avx2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "DNNL_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+
+ALL = [
+    Entry("native", "Mocha native", "with_mocha", "native", "mocha_native", peer=False),
+    Entry("cpu", "Mocha cpu (NumPy)", "with_mocha", "cpu", "mocha_cpu", peer=False),
+    Entry("numpy", "plain NumPy program", "plain_numpy", "", "numpy"),
+    Entry("torch", "PyTorch eager", "with_torch", "eager", "torch"),
+    Entry("torch-channels-last", "PyTorch channels_last", "with_torch", "channels_last", "torch"),
+    Entry("torch-compile", "torch.compile", "with_torch", "compile", "torch"),
+    Entry(
+        "torch-compile-channels-last", "torch.compile, channels_last", "with_torch", "compile channels_last", "torch"
+    ),
+    Entry("jax", "JAX jit", "with_jax", "", "jax"),
+]
+#: Those that can be held to AVX2, under names like "native@avx2".
+AVX2_ALL = [
+    replace(entry, name=f"{entry.name}@avx2", title=f"{entry.title}, AVX2", environment=AVX2)
+    for entry in ALL
+    if entry.name == "native" or entry.package == "torch"
+]
+CONTESTANTS = {entry.name: entry for entry in [*ALL, *AVX2_ALL]}
+
+
+def installed(entries: list[Entry]) -> list[Entry]:
+    return [entry for entry in entries if find_spec(entry.package)]
+
+
+def chosen(names: str) -> list[Entry]:
+    """From "native,torch"; "" means all that are installed."""
+    if not names:
+        return installed(ALL)
+    unknown = set(names.split(",")) - set(CONTESTANTS)
+    if unknown:
+        raise SystemExit(f"No contestant {', '.join(sorted(unknown))}. Choose of {', '.join(CONTESTANTS)}.")
+    return [CONTESTANTS[name] for name in names.split(",")]

@@ -1,0 +1,148 @@
+"""The nets in Mocha, on one of its backends: `solver.solve`, with data in memory, and `net.predict`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+import mocha_core as mocha
+from harness.nets import LRN, Add, Conv, Dense, Net, Pool
+from harness.workloads import LEARNING_RATE, MINIBATCHES, MOMENTUM, WEIGHT_DECAY, Workload
+from mocha_core import layers, neurons, regularizers, solvers
+from mocha_core.layer import Layer
+from mocha_core.program import Program, Schedule
+
+#: All parameters are learned alike, as PyTorch's optimizer does unless it is told otherwise.
+BIAS = {"bias_lr": 1.0, "bias_regu": regularizers.L2Regu(1)}
+
+
+def body(net: Net) -> list[Layer]:
+    """Its layers, from the blob "data" to the blob `net.output`."""
+    found, bottom = [], "data"
+    for layer in net.layers:
+        common = {"name": layer.name, "bottoms": [bottom], "tops": [layer.name]}
+        if getattr(layer, "relu", False):
+            common["neuron"] = neurons.ReLU()
+        match layer:
+            case Conv(kernel=k, pad=p):
+                found.append(
+                    layers.ConvolutionLayer(n_filter=layer.filters, kernel=(k, k), pad=(p, p), **BIAS, **common)
+                )
+            case Pool(kernel=k, stride=s):
+                kind = layers.Pooling(layer.kind)
+                found.append(layers.PoolingLayer(kernel=(k, k), stride=(s, s), pooling=kind, **common))
+            case LRN():
+                mode = layers.LRNMode.WithinChannel
+                parameters = {"kernel": layer.kernel, "scale": layer.scale, "power": layer.power}
+                found.append(layers.LRNLayer(mode=mode, **parameters, **common))
+            case Add():
+                common["bottoms"] = [bottom, layer.other]
+                found.append(layers.ElementWiseLayer(operation=layers.ElementWise.Add, **common))
+            case Dense():
+                found.append(layers.InnerProductLayer(output_dim=layer.outputs, **BIAS, **common))
+        bottom = layer.name
+    return found
+
+
+def build(workload: Workload, system: mocha.System) -> mocha.Net:
+    """The net with its data, and with the weights of the description."""
+    data = list(workload.net.minibatches(workload.batch, MINIBATCHES))
+    source = layers.MemoryDataLayer(name="source", data=data, batch_size=workload.batch)
+    loss = layers.SoftmaxLossLayer(name="loss", bottoms=[workload.net.output, "label"])
+    net = mocha.Net(workload.net.name, system, [source, *body(workload.net), loss])
+    for layer, (w, b) in workload.net.weights().items():
+        names = net.parameters[layer]
+        names["filter" if "filter" in names else "weight"].set(w)
+        names["bias"].set(b)
+    return net
+
+
+class Training:
+    def __init__(self, net: mocha.Net) -> None:
+        self.net = net
+        # L2Regu's gradient is twice the parameter.
+        self.parameters = mocha.SolverParameters(
+            max_iter=1, lr_policy=LEARNING_RATE, momentum=MOMENTUM, regu_coef=WEIGHT_DECAY / 2
+        )
+        self.solver = solvers.SGD(self.parameters)
+
+    def run(self, n: int) -> None:
+        last = self.solver.state.iteration + n
+        self.solver.parameters = replace(self.parameters, max_iter=last)
+        self.solver.solve(self.net)
+
+    def check(self, n: int) -> list[float]:
+        objectives = []
+        for _ in range(n):
+            self.run(1)
+            objectives.append(self.solver.state.objective)
+        return objectives
+
+
+class Inference:
+    def __init__(self, net: mocha.Net, workload: Workload) -> None:
+        self.net, self.output = net, workload.net.output
+        images, _ = workload.net.minibatches(workload.batch, MINIBATCHES)
+        self.minibatches = np.split(images, MINIBATCHES)
+
+    def run(self, n: int) -> None:
+        for i in range(n):
+            self.net.predict(self.minibatches[i % MINIBATCHES], self.output)
+
+    def check(self, n: int) -> list[float]:
+        return self.net.predict(self.minibatches[0], self.output)[:n].ravel().tolist()
+
+
+def make(variant: str, workload: Workload, threads: int) -> Training | Inference:
+    net = build(workload, mocha.System(variant, threads=threads))
+    return Training(net) if workload.training else Inference(net, workload)
+
+
+# What only Mocha is asked for.
+
+
+def program_of(side: Training | Inference, n: int) -> tuple[Program, Schedule]:
+    """The program behind the contestant, and what its cells are in n iterations."""
+    if isinstance(side, Inference):
+        return side.net.last_program(), {"valid_rows": np.full(n, len(side.minibatches[0]))}
+    program = side.net.training_program(side.solver)
+    return program, side.net.schedule(program, n, 0) | side.solver.schedule(0, n)
+
+
+def without_python(side: Training | Inference, n: int) -> float:
+    """Seconds of an iteration, of n in one call of the program."""
+    program, schedule = program_of(side, n)
+    start = time.perf_counter()
+    program.iterate(n, schedule)
+    return (time.perf_counter() - start) / n
+
+
+def profile(side: Training | Inference, n: int) -> dict[str, Any]:
+    """Seconds of each step in n iterations, as [layer, op, section, kernel, seconds], and of an iteration in all."""
+    program, schedule = program_of(side, n)
+    start = time.perf_counter()
+    if hasattr(program, "profile"):
+        rows = program.profile(n, schedule if isinstance(side, Training) else None)
+        steps = [[*map(str, row[:4]), row.seconds] for row in rows]
+    else:
+        steps = profile_in_python(program, n)
+    return {"steps": steps, "seconds": (time.perf_counter() - start) / n}
+
+
+def profile_in_python(program: Program, n: int) -> list[list[Any]]:
+    """Of a backend without a profile of its own: each step runs right after the one before it, as in an iteration."""
+    seconds = np.zeros(len(program.bound))
+    with program.backend.running():
+        for _ in range(n):
+            for i, bound in enumerate(program.bound):
+                start = time.perf_counter()
+                bound.run()
+                seconds[i] += time.perf_counter() - start
+    calls = [bound.step.call for bound in program.bound]
+    return [
+        [call.layer, call.op.name, str(bound.step.section), bound.kernel.label, spent / n]
+        for call, bound, spent in zip(calls, program.bound, seconds)
+    ]

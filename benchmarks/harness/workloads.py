@@ -1,0 +1,64 @@
+"""What is timed: a net, a batch size, and whether it is trained or only run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness import nets
+from harness.nets import Net
+
+#: Minibatches in memory, taken in turn.
+MINIBATCHES = 4
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-3, 0.9, 5e-4
+
+NETS = {
+    "lenet": nets.LENET,
+    "cifar10": nets.CIFAR10,
+    "mlp": nets.MLP,
+    "vgg": nets.VGG,
+    "residual": nets.RESIDUAL,
+    "tiny": nets.TINY,
+    "chain10": nets.chain(10),
+    "chain110": nets.chain(110),
+}
+#: The names of the reference document, and what they stand for.
+PRESETS = {
+    "W1": "lenet:train:64",
+    "W2": "cifar10:train:100",
+    "W3": "mlp:train:64",
+    "W4": "vgg:train:16",
+    "W5-lenet-1": "lenet:predict:1",
+    "W5-lenet-100": "lenet:predict:100",
+    "W5-cifar10-1": "cifar10:predict:1",
+    "W5-cifar10-100": "cifar10:predict:100",
+    "residual": "residual:train:32",
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    name: str
+    net: Net
+    training: bool
+    batch: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.net.name}, {'training' if self.training else 'inference'}, batch {self.batch}"
+
+    @property
+    def gflop(self) -> float:
+        """Per iteration."""
+        return self.net.flop(self.batch, self.training) / 1e9
+
+
+def workload(name: str) -> Workload:
+    """From a preset's name, or from words such as "lenet:train:64"."""
+    try:
+        net, kind, batch = PRESETS.get(name, name).split(":")
+        return Workload(name, NETS[net], {"train": True, "predict": False}[kind], int(batch))
+    except (KeyError, ValueError) as error:
+        raise SystemExit(
+            f"No workload '{name}'. Choose of {', '.join(PRESETS)}, or say NET:train:BATCH or NET:predict:BATCH with a "
+            f"net of {', '.join(NETS)}."
+        ) from error

@@ -1,0 +1,91 @@
+"""What the extension is made of: a list of objects, each a source with flags of its own. The tests read it, too."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent
+SOURCES = ROOT / "csrc"
+FAMILIES = sorted(path.stem for path in (SOURCES / "kernels").glob("*.h"))
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion"]
+# No -ffast-math: it reassociates sums, and then they depend on the compiler. Python's own flags may have said -g.
+FLAGS = ["-std=c11", "-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+#: Width of a vector in bytes, and what allows the compiler to use it. The plain vectors of 16 bytes are SSE2 or NEON.
+PORTABLE = {"baseline": (16, [])}
+WIDE = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"]
+X86 = {**PORTABLE, "avx2": (32, ["-mavx2", "-mfma"]), "avx512": (64, ["-mavx2", "-mfma", *WIDE])}
+
+
+class Object(NamedTuple):
+    """A source in `csrc`, what to call this variant of it ("" if there is but one), and its flags."""
+
+    source: str
+    variant: str
+    flags: list[str]
+
+
+def is_x86(machine: str) -> bool:
+    """Whether `platform.machine()` said so."""
+    return machine.lower() in ("x86_64", "amd64")
+
+
+def objects(machine: str, openmp: Sequence[str] = (), more: Sequence[str] = ()) -> list[Object]:
+    """All objects for a processor: the executor, the choice of an instruction set, and each pair of that and a family.
+
+    Args:
+        machine: as `platform.machine()` names it.
+        openmp: what makes the compiler use OpenMP.
+        more: flags for all of them.
+    """
+    common = [*FLAGS, *WARNINGS, "-Icsrc", *(["-DMOCHA_X86"] if is_x86(machine) else []), *more]
+    families = " ".join(f"X(isa,{family})" for family in FAMILIES)
+    made = [
+        Object("executor.c", "", [*common, *openmp]),
+        Object("isa.c", "", [*common, f"-DFAMILIES(X,isa)={families}"]),
+    ]
+    for isa, (width, flags) in (X86 if is_x86(machine) else PORTABLE).items():
+        for family in FAMILIES:
+            names = [f"-DFAMILY={family}", f'-DSOURCE="kernels/{family}.h"', f"-DISA={isa}", f"-DLANE_BYTES={width}"]
+            made.append(Object("family.c", f"{isa}/{family}", [*common, *flags, *names]))
+    return made
+
+
+def build(all_objects: Sequence[Object], command: Sequence[str], cache: Path) -> list[str]:
+    """The objects' files. What an earlier build made of the same sources in the same way is kept.
+
+    Args:
+        all_objects: what to compile.
+        command: the compiler's, with its first flags.
+        cache: a folder for this and other builds.
+
+    Raises:
+        subprocess.CalledProcessError: one does not compile; the compiler has said why.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda one: _build(one, command, cache), all_objects))
+
+
+def _build(one: Object, command: Sequence[str], cache: Path) -> str:
+    included = [SOURCES / one.source, *SOURCES.glob("*.h"), SOURCES / "kernels" / f"{Path(one.variant).name}.h"]
+    contents = _digest(*(path.read_bytes() for path in sorted(included) if path.exists()))
+    way = _digest(repr((list(command), one.flags)).encode())
+    target = cache / f"{one.variant or Path(one.source).stem}-{way[:12]}.o"
+    stamp, unfinished = target.with_suffix(".sha256"), target.with_suffix(f".{os.getpid()}.o")
+    if not (target.exists() and stamp.exists() and stamp.read_text() == contents):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        flags = ["-c", f"csrc/{one.source}", "-o", str(unfinished.absolute()), *one.flags]
+        subprocess.run([*command, *flags], check=True, cwd=ROOT)
+        stamp.unlink(missing_ok=True)
+        unfinished.replace(target)
+        stamp.write_text(contents)
+    return str(target)
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
