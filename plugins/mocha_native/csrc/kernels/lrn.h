@@ -13,8 +13,7 @@
            for every column: sum down the ring; then sum across, base, base**-power, y
 
    In backward what that ends with are the terms of another ring, of the mirrored window, which gives dx some rows later.
-   Nothing is subtracted from a sum again: what is not finite would stay in it. Threads share the pieces. In a plain blob
-   windows within planes are computed with LANES planes in lanes, brought there and back. */
+   Nothing is subtracted from a sum again: what is not finite would stay in it. Threads share the pieces. */
 
 #ifndef MOCHA_LRN_H
 #define MOCHA_LRN_H
@@ -22,21 +21,19 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 /* Vectors; those of a piece of all rows of a ring fit into L1. */
 #define PIECE 16
-/* Planes, their rows, elements of a row; whether a window is as wide as high, and a row is LANES planes; of a plain blob
-   its planes, if it is; rows of a window; whether dx is added; elements of each thread's room. */
-enum { PLANES, ROWS, ROW, WITHIN, PLAIN_PLANES, WINDOW, ADDED, ROOM };
+/* Planes, their rows, vectors of a row; whether a window is as wide as high; rows of a window; whether dx is added;
+   elements of each thread's room. */
+enum { PLANES, ROWS, COLUMNS, WITHIN, WINDOW, ADDED, ROOM };
 
 #define KERNELS(K) K(lrn_forward) K(lrn_backward)
 #define CONSTANTS(C) C(lrn_piece, PIECE)
 
 #endif
 
-#include "transpose.h"
-
 /* What all rows of a piece have in common. Rows in `room` are `width` vectors long. */
 typedef struct {
     int64_t rows, line; /* and how far they are apart */
-    int64_t width, count; /* vectors and elements of a row */
+    int64_t width; /* vectors of a row */
     int64_t kernel;
     int within;
     REAL shift, scale, power;
@@ -96,7 +93,7 @@ static void TYPED(factor_row)(const TYPED(piece) *p) {
 static void TYPED(square_row)(const TYPED(piece) *p, const REAL *x, int64_t row) {
     REAL *out = p->squares + row % p->kernel * p->width * LANES;
     for (int64_t c = 0; c < p->width; c++) {
-        const VEC v = row < p->rows ? TYPED(load_some)(x + row * p->line + c * LANES, p->count - c * LANES) : (VEC){0};
+        const VEC v = row < p->rows ? TYPED(load)(x + row * p->line + c * LANES) : (VEC){0};
         TYPED(store)(out + c * LANES, v * v);
     }
 }
@@ -109,8 +106,8 @@ static void TYPED(lrn_forward_piece)(const TYPED(piece) *p, const REAL *x, REAL 
         TYPED(window_row)(p, p->squares, front, p->base);
         TYPED(factor_row)(p);
         for (int64_t c = 0; c < p->width; c++) {
-            const int64_t at = row * p->line + c * LANES, some = p->count - c * LANES;
-            TYPED(store_some)(y + at, TYPED(load_some)(x + at, some) * TYPED(load)(p->factor + c * LANES), some);
+            const int64_t at = row * p->line + c * LANES;
+            TYPED(store)(y + at, TYPED(load)(x + at) * TYPED(load)(p->factor + c * LANES));
         }
     }
 }
@@ -126,11 +123,11 @@ static void TYPED(lrn_backward_piece)(const TYPED(piece) *p, const REAL *dy, con
             TYPED(factor_row)(p);
         }
         for (int64_t c = 0; c < p->width; c++) {
-            const int64_t at = last * p->line + c * LANES, some = p->count - c * LANES;
+            const int64_t at = last * p->line + c * LANES;
             VEC direct = (VEC){0}, term = (VEC){0};
             if (last < p->rows) {
-                direct = TYPED(load_some)(dy + at, some) * TYPED(load)(p->factor + c * LANES);
-                term = TYPED(load_some)(x + at, some) * direct / TYPED(load)(p->base + c * LANES);
+                direct = TYPED(load)(dy + at) * TYPED(load)(p->factor + c * LANES);
+                term = TYPED(load)(x + at) * direct / TYPED(load)(p->base + c * LANES);
             }
             TYPED(store)(p->direct + (place + c) * LANES, direct);
             TYPED(store)(p->others + (place + c) * LANES, term);
@@ -139,11 +136,11 @@ static void TYPED(lrn_backward_piece)(const TYPED(piece) *p, const REAL *dy, con
         TYPED(window_row)(p, p->others, back, p->base);
         const REAL *direct = p->direct + row % p->kernel * p->width * LANES;
         for (int64_t c = 0; c < p->width; c++) {
-            const int64_t at = row * p->line + c * LANES, some = p->count - c * LANES;
-            const VEC indirect = TYPED(load_some)(x + at, some) * TYPED(load)(p->base + c * LANES);
+            const int64_t at = row * p->line + c * LANES;
+            const VEC indirect = TYPED(load)(x + at) * TYPED(load)(p->base + c * LANES);
             VEC v = TYPED(load)(direct + c * LANES) - 2 * p->power * p->scale * indirect;
-            if (add) v += TYPED(load_some)(dx + at, some);
-            TYPED(store_some)(dx + at, v, some);
+            if (add) v += TYPED(load)(dx + at);
+            TYPED(store)(dx + at, v);
         }
     }
 }
@@ -152,50 +149,27 @@ static void TYPED(lrn_backward_piece)(const TYPED(piece) *p, const REAL *dy, con
 ALWAYS_INLINE void TYPED(lrn)(const mocha_args *args, const REAL *dy, const REAL *x, REAL *out, REAL *room,
                               const mocha_team *team) {
     const int64_t *sizes = args->sizes;
-    const int64_t row = sizes[ROW], plane_size = sizes[ROWS] * row, plain = sizes[PLAIN_PLANES];
-    const int64_t pieces = sizes[WITHIN] ? 1 : (row + PIECE * LANES - 1) / (PIECE * LANES);
-    const int64_t wide = sizes[WITHIN] ? row / LANES : mocha_min(PIECE, (row + LANES - 1) / LANES);
-    const int64_t ring = sizes[WINDOW] * wide * LANES, add = sizes[ADDED];
-    TYPED(piece) p = {.rows = sizes[ROWS], .line = row, .kernel = sizes[WINDOW], .within = sizes[WITHIN] != 0,
+    const int64_t columns = sizes[COLUMNS], most = sizes[WITHIN] ? columns : mocha_min(columns, PIECE);
+    const int64_t pieces = (columns + most - 1) / most, ring = sizes[WINDOW] * most * LANES;
+    TYPED(piece) p = {.rows = sizes[ROWS], .line = columns * LANES, .kernel = sizes[WINDOW], .within = sizes[WITHIN] != 0,
                       .shift = (REAL)args->numbers[0], .scale = (REAL)args->numbers[1], .power = (REAL)args->numbers[2]};
-    room += team->rank * sizes[ROOM];
-    p.squares = room;
+    p.squares = room + team->rank * sizes[ROOM];
     p.others = p.squares + ring;
     p.direct = p.others + ring;
     p.base = p.direct + ring;
-    p.factor = p.base + wide * LANES;
-    p.line_sums = p.factor + wide * LANES;
-    /* As long as the sums of a row, and a window less one before and after them. */
-    const int64_t sums = (wide + 2 * (p.kernel - 1)) * LANES;
-    REAL *planes = p.line_sums + sums;
-    memset(p.line_sums, 0, (size_t)sums * sizeof *p.line_sums);
+    p.factor = p.base + most * LANES;
+    p.line_sums = p.factor + most * LANES;
+    memset(p.line_sums, 0, (size_t)((most + 2 * (p.kernel - 1)) * LANES) * sizeof *room);
     int64_t i, last;
     mocha_share(sizes[PLANES] * pieces, 1, team, &i, &last);
     for (; i < last; i++) {
-        const int64_t column = i % pieces * PIECE * LANES, at = i / pieces * plane_size + column;
-        p.count = sizes[WITHIN] ? row : mocha_min(PIECE * LANES, row - column);
-        p.width = (p.count + LANES - 1) / LANES;
+        const int64_t column = i % pieces * most, at = (i / pieces * p.rows * columns + column) * LANES;
+        p.width = mocha_min(most, columns - column);
         memset(p.squares, 0, (size_t)(3 * ring) * sizeof *room);
-        const REAL *bottom = x + at, *top = dy ? dy + at : NULL;
-        REAL *result = out + at;
-        if (plain) {
-            const int64_t size = plane_size / LANES, left = plain - i * LANES;
-            TYPED(interleave)(bottom, left, size, size, 0, 0, planes);
-            bottom = result = planes;
-            if (dy) {
-                TYPED(interleave)(top, left, size, size, 0, 0, planes + plane_size);
-                top = planes + plane_size;
-                result = planes + 2 * plane_size;
-            }
-        }
         if (dy) {
-            TYPED(lrn_backward_piece)(&p, top, bottom, add && !plain, result);
+            TYPED(lrn_backward_piece)(&p, dy + at, x + at, sizes[ADDED] != 0, out + at);
         } else {
-            TYPED(lrn_forward_piece)(&p, bottom, result);
-        }
-        if (plain) {
-            const int64_t size = plane_size / LANES;
-            TYPED(deinterleave)(result, size, plain - i * LANES, size, dy && add, out + at);
+            TYPED(lrn_forward_piece)(&p, x + at, out + at);
         }
     }
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from mocha_core.kernel import Runnable
-from mocha_core.layout import PLAIN, Layouts
+from mocha_core.layout import Layouts
 from mocha_core.value import Spec
 from mocha_native.compiled import Buffers, NativeKernel, floating
 
@@ -23,24 +23,18 @@ class LRN(NativeKernel):
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         super().__init__(backend, call)
-        op, x = self.op, call.ins[0]
-        layout, vectors = backend.blob_layout(x), backend.lanes[self.dtype]
-        self.layouts = Layouts(ins=(layout,), outs=(layout,))
-        channels, height, width = x.shape[1:]
-        blocks = layout.physical(x.spec).shape[0]
-        plain_planes = x.shape[0] * channels if layout is PLAIN and self.within else 0
-        lanes = 1 if layout is PLAIN and not self.within else vectors.width
+        op, x, lanes = self.op, call.ins[0], backend.lanes[self.dtype]
+        self.layouts = Layouts(ins=(lanes,), outs=(lanes,))
+        blocks, channels, height, width, _ = lanes.physical(x.spec).shape
         if self.within:
-            planes = -(-plain_planes // lanes) if plain_planes else blocks * channels
-            rows, row = height, width * lanes
+            self.sizes = [blocks * channels, height, width, True, op.kernel]
+            most = width
         else:
-            planes, rows, row = blocks, channels, height * width * lanes
-        wide = width if self.within else min(backend.isa.constants["lrn_piece"], -(-row // vectors.width))
-        # Three rings, two rows, and the sums down; then the planes that become lanes.
-        room = (3 * op.kernel * wide + 2 * wide + wide + 2 * (op.kernel - 1)) * vectors.width
-        room += 3 * rows * row if plain_planes else 0
+            self.sizes = [blocks, channels, height * width, False, op.kernel]
+            most = min(height * width, backend.isa.constants["lrn_piece"])
+        # Three rings, two rows, and the sums down.
+        room = (3 * op.kernel * most + 2 * most + most + 2 * (op.kernel - 1)) * lanes.width
         self.forward_workspace = self.backward_workspace = (Spec((backend.threads, room), self.dtype),)
-        self.sizes = [planes, rows, row, self.within, plain_planes, op.kernel]
         axes = 2 if self.within else 1
         self.numbers = [op.shift, op.scale / op.kernel**axes, op.power]
 
