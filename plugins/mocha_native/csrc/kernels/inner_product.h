@@ -141,7 +141,7 @@ static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, 
     const VEC zero = (VEC){0};
     if (f->velocity) {
         const int64_t at = TYPED(place)(c, m, v);
-        if (!TYPED(sgd_block)(f->rule, TILE_ROWS * WIDE, rows, columns, c.row, c.at + at, f->velocity + at, sums, WIDE,
+        if (!TYPED(sgd_block)(f->rule, rows, columns, c.row, c.at + at, f->velocity + at, sums, WIDE,
                               f->fault != 0))
             __atomic_store_n(f->status, f->fault, __ATOMIC_RELAXED);
         return;
@@ -190,7 +190,9 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
     const int64_t widest = (vectors + panels - 1) / panels, tall = tile_rows[widest - 1];
     const int64_t tiles = (rows + tall - 1) / tall;
     const int64_t most = GROUP_BYTES / (widest * LANE_BYTES) / LANES * LANES, chunks = (depth + most - 1) / most;
-    const int64_t chunk = ((depth + chunks - 1) / chunks + LANES - 1) / LANES * LANES, group = mocha_min(panels, most / chunk);
+    const int64_t chunk = ((depth + chunks - 1) / chunks + LANES - 1) / LANES * LANES;
+    /* Where tiles are few, packing is a part of the work that threads should share. */
+    const int64_t group = mocha_min(mocha_min(panels, most / chunk), tiles);
     int64_t next, end;
     mocha_share((panels + group - 1) / group * tiles, 1, team, &next, &end);
     while (next < end) {
@@ -374,7 +376,7 @@ KERNEL(inner_product_bias) {
         }
         if (!velocity) {
             for (int64_t o = 0; o < n; o++) db[piece + o] = sums[o] + (args->sizes[5] ? db[piece + o] : 0);
-        } else if (!TYPED(sgd_block)(rule, PIECE, 1, n, 0, db + piece, velocity + piece, sums, PIECE, fault != 0)) {
+        } else if (!TYPED(sgd_block)(rule, 1, n, 0, db + piece, velocity + piece, sums, PIECE, fault != 0)) {
             __atomic_store_n(status, fault, __ATOMIC_RELAXED);
         }
     }
