@@ -25,8 +25,9 @@ static inline __attribute__((always_inline)) VEC TYPED(sgd_velocity)(TYPED(sgd_r
 }
 
 /* New values of a row of n elements. What is returned is 0 where they are finite, and else NaN. */
-static inline __attribute__((always_inline)) VEC TYPED(sgd_row)(TYPED(sgd_rule) rule, int64_t n, const REAL *w, const REAL *g,
-                                                                const REAL *velocity, REAL *new_w, REAL *new_velocity) {
+static inline __attribute__((always_inline)) VEC TYPED(sgd_row)(TYPED(sgd_rule) rule, int64_t n, const REAL *w,
+                                                                const REAL *g, const REAL *velocity, REAL *new_w,
+                                                                REAL *new_velocity) {
     VEC poison = (VEC){0};
     for (int64_t i = 0; i < n; i += LANES) {
         const int64_t some = n - i;
@@ -41,11 +42,11 @@ static inline __attribute__((always_inline)) VEC TYPED(sgd_row)(TYPED(sgd_rule) 
 }
 
 /* Updates (rows, columns) elements of w, whose rows are `row` apart, by gradients whose rows are `g_row` apart: whole
-   vectors, and at most SGD_BLOCK in all. Where a new value is not finite and `checked`, it writes nothing and returns 0.
-   Rows are often as long as g_row, which is a literal. */
-static inline __attribute__((always_inline)) int TYPED(sgd_block)(TYPED(sgd_rule) rule, int64_t rows,
-                                                                  int64_t columns, int64_t row, REAL *w, REAL *velocity,
-                                                                  const REAL *g, const int64_t g_row, int checked) {
+   vectors, and at most SGD_BLOCK in all. Where a new value is not finite and `checked`, it writes nothing and returns
+   0. Rows are often as long as g_row, which is a literal. */
+static inline __attribute__((always_inline)) int TYPED(sgd_block)(TYPED(sgd_rule) rule, int64_t rows, int64_t columns,
+                                                                  int64_t row, REAL *w, REAL *velocity, const REAL *g,
+                                                                  const int64_t g_row, int checked) {
     _Alignas(64) REAL new_w[SGD_BLOCK], new_velocity[SGD_BLOCK];
     VEC poison = (VEC){0};
     for (int64_t i = 0; i < rows; i++) {

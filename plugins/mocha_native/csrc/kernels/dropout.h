@@ -49,7 +49,8 @@ static inline __attribute__((always_inline)) void TYPED(drop)(const mocha_args *
     philox(words, stream, iteration, key0, key1);
     const int64_t some = mocha_min(4 * COUNTERS / lanes, features - f), at = f * lanes;
     for (int64_t i = 0; i < some; i++)
-        for (int lane = 0; lane < lanes; lane++) mask[at + i * lanes + lane] = words[i % 4][i / 4 * lanes + lane] > dropped;
+        for (int lane = 0; lane < lanes; lane++)
+            mask[at + i * lanes + lane] = words[i % 4][i / 4 * lanes + lane] > dropped;
     for (int64_t i = 0; i < some * lanes; i++) y[at + i] = mask[at + i] ? x[at + i] * factor : 0;
 }
 
@@ -74,7 +75,8 @@ KERNEL(dropout_lanes_forward) {
     for (int64_t i = first; i < last; i++) {
         const int64_t block = i / pieces, at = block * features * LANES;
         TYPED(drop)(args, LANES, (uint32_t)(block * LANES), i % pieces * FEATURES, features,
-                    (const REAL *)args->buffers[0] + at, (REAL *)args->buffers[3] + at, (int8_t *)args->buffers[4] + at);
+                    (const REAL *)args->buffers[0] + at, (REAL *)args->buffers[3] + at,
+                    (int8_t *)args->buffers[4] + at);
     }
 }
 

@@ -18,8 +18,8 @@ KERNEL(sgd_status) {
     *(int32_t *)args->buffers[1] = *(const int32_t *)args->buffers[0];
 }
 
-/* buffers: w, g, velocity, learning rate, momentum, status, and the status before; sizes: elements, fault (0: no check);
-   numbers: the learning rate's multiplier, decay, sparsity. */
+/* buffers: w, g, velocity, learning rate, momentum, status, and the status before; sizes: elements, fault (0: no
+   check); numbers: the learning rate's multiplier, decay, sparsity. */
 KERNEL(sgd_forward) {
     if (*(const int32_t *)args->buffers[6] != 0) return;
     REAL *w = args->buffers[0], *velocity = args->buffers[2];
