@@ -36,7 +36,7 @@ KERNELS = {
     "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
 }
-#: Those for few images; they decline where the others of their ops accept.
+#: Those for few images, asked before the others of their ops.
 SMALL = {
     "convolution": "channels_last_convolution:convolution",
     "lrn_across_channel": "channels_last_lrn:lrn",
@@ -66,8 +66,10 @@ def mocha_register_backends(backends: Registry) -> None:
 
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
-    for op, target in (*KERNELS.items(), *SMALL.items()):
+    for op, target in KERNELS.items():
         kernels.add(op, "native", f"mocha_native.{target}")
+    for op, target in SMALL.items():
+        kernels.add(op, "native", f"mocha_native.{target}", priority=2)
     kernels.add("convolution", "native", "mocha_native.winograd:winograd", priority=1)
 
 
