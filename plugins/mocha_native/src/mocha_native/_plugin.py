@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 KERNELS = {
     "accuracy": "accuracy:accuracy",
     "add": "element_wise:element_wise",
+    "convolution": "convolution:convolution",
     "divide": "element_wise:element_wise",
     "dropout": "dropout:dropout",
     "exponential": "neurons:neuron",
     "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
+    "max_channel_pooling": "pooling:max_channel_pooling",
+    "max_pooling": "pooling:max_pooling",
+    "mean_channel_pooling": "pooling:mean_channel_pooling",
+    "mean_pooling": "pooling:mean_pooling",
     "mocha.check_finite": "structural:check_finite",
     "mocha.convert": "layout:convert",
     "mocha.fill": "structural:fill",
@@ -25,6 +30,7 @@ KERNELS = {
     "mocha.objective": "structural:objective",
     "native.masked_backward": "rectified:masked_backward",
     "native.then_relu": "rectified:then_relu",
+    "native.updating_backward": "fold:updating_backward",
     "multiply": "element_wise:element_wise",
     "power": "power:power",
     "relu": "neurons:neuron",
@@ -55,6 +61,7 @@ FUSIONS = [
     ("mean_pooling", "backward", "rectified:mask_top"),
     ("mean_pooling", "forward", "rectified:rectify"),
     ("relu", "backward", "rectified:mask_bottom"),
+    ("sgd", "forward", "fold:fold_update"),
 ]
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from mocha_cpu.backend import CPUBackend
 
-from mocha_core import checks
 from mocha_core.arrangement import Arrangement
 from mocha_core.layout import PLAIN, Layout
 from mocha_core.placement import Memory
@@ -20,14 +19,14 @@ from mocha_native import isa
 from mocha_native.channels_last import ChannelsLast
 from mocha_native.layout import Lanes
 from mocha_native.program import NativeProgram
-from mocha_native.threads import default_threads, one_blas_thread
+from mocha_native.threads import checked_threads, default_threads, one_blas_thread
 
 
 class NativeBackend(CPUBackend):
     """Runs many iterations in one call from Python. Results do not depend on the number of threads.
 
     Args:
-        threads: how many run a program, at least 1; None: as many as OMP_NUM_THREADS says, else one for each physical
+        threads: how many run a program, 1 to 1024; None: as many as OMP_NUM_THREADS says, else one for each physical
             core. In a process that was forked, and in a build without OpenMP, it is one.
         fuse: replace several steps by one where a registered fusion can; without, results differ in rounding only.
         winograd: compute convolutions by Winograd's algorithms where they are faster; their rounding errors are larger,
@@ -35,7 +34,7 @@ class NativeBackend(CPUBackend):
 
     Raises:
         BackendError: MOCHA_NATIVE_ISA names an instruction set that is not there.
-        ConfigurationError: `threads` is not an integer of at least 1.
+        ConfigurationError: `threads` is not such an integer.
     """
 
     name = "native"
@@ -44,7 +43,7 @@ class NativeBackend(CPUBackend):
 
     def __init__(self, threads: int | None = None, fuse: bool = True, winograd: bool = True) -> None:
         super().__init__()
-        self.threads: int = default_threads() if threads is None else checks.integer("System", "threads", threads)
+        self.threads: int = default_threads() if threads is None else checked_threads(threads)
         self.fuses = fuse
         self.winograd = winograd
         self.isa = isa.chosen()
