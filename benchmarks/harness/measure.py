@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -110,4 +111,4 @@ def close(found: Sequence[float], expected: Sequence[float]) -> bool:
 
 def say(line: str) -> None:
     """Progress, where it does not mix with results."""
-    print(line, file=sys.stderr, flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)

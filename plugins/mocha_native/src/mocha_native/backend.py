@@ -16,6 +16,7 @@ from mocha_core.selection import Selector
 from mocha_core.storage import Storage
 from mocha_core.value import ITEMSIZE, Value
 from mocha_native import isa
+from mocha_native.channels_last import ChannelsLast
 from mocha_native.layout import Lanes
 from mocha_native.program import NativeProgram
 from mocha_native.threads import checked_threads, default_threads, one_blas_thread
@@ -46,13 +47,22 @@ class NativeBackend(CPUBackend):
         self.fuses = fuse
         self.winograd = winograd
         self.isa = isa.chosen()
-        #: The layout of blobs by dtype: one for each, as layouts are compared by identity.
-        self.lanes = {dtype: Lanes(self.isa.lane_bytes // ITEMSIZE[dtype]) for dtype in ("float32", "float64")}
+        widths = {dtype: self.isa.lane_bytes // ITEMSIZE[dtype] for dtype in ("float32", "float64")}
+        #: The layouts of blobs by dtype: one for each, as layouts are compared by identity.
+        self.lanes = {dtype: Lanes(width) for dtype, width in widths.items()}
+        self.channels_last = {dtype: ChannelsLast(width) for dtype, width in widths.items()}
+
+    def few(self, x: Value) -> bool:
+        """Whether so many lanes would be empty that kernels want something else in vectors than the batch."""
+        return x.shape[0] <= self.lanes[x.dtype].width // 2
 
     def blob_layout(self, x: Value) -> Layout:
-        """In which layout kernels want a blob: in lanes, where its batch fills more than half of them."""
-        lanes = self.lanes.get(x.dtype)
-        return lanes if lanes is not None and x.shape[0] > lanes.width // 2 else PLAIN
+        """In which layout kernels want a blob: in lanes, where its batch fills enough of them."""
+        return self.lanes[x.dtype] if x.dtype in self.lanes and not self.few(x) else PLAIN
+
+    def small_layout(self, x: Value) -> ChannelsLast | None:
+        """In which layout kernels of images and the like want a blob whose batch is small; None: it is not."""
+        return self.channels_last[x.dtype] if x.dtype in self.lanes and self.few(x) and len(x.shape) > 2 else None
 
     def fuse(self, plan: Plan, selector: Selector) -> list[Step]:
         return super().fuse(plan, selector) if self.fuses else list(plan.steps)
