@@ -6,6 +6,7 @@ import pytest
 from harness import goals
 from harness.contestants import CONTESTANTS
 from harness.measure import Results, close
+from harness.remote import WorkerError
 from harness.rounds import ATTEMPTS, Times, compete
 from harness.workloads import workload
 
@@ -47,6 +48,20 @@ def test_a_turn_that_is_always_disturbed_counts_and_is_said_to_be():
     (times,) = compete([FakeRemote()], "W1", 1, 0.1, gate(*[False] * ATTEMPTS), show=list)
     assert times.seconds == [ATTEMPTS]
     assert (times.discarded, times.disturbed) == (ATTEMPTS - 1, 1)
+
+
+def test_who_fails_has_no_more_turns():
+    class Failing(FakeRemote):
+        def ask(self, *command):
+            if super().ask(*command) == 2:
+                raise WorkerError("out of memory")
+            return 1.0
+
+    failing, other = compete([Failing(), FakeRemote()], "W1", 4, 0.1, gate(), show=list)
+    assert failing.error == "out of memory"
+    assert len(failing.seconds) == 1
+    assert len(other.seconds) == 4
+    assert not other.error
 
 
 def test_ratio_is_to_the_best_pytorch():
