@@ -72,7 +72,10 @@ def test_ratio_is_to_the_best_pytorch():
     ratio = goals.torch_ratio(results, "W1", 2)
     assert (ratio.value, ratio.against) == (3, "torch.compile, 2 thread(s)")
     assert goals.torch_ratio(results, "W1", 1) is None
+    assert not ratio.doubtful
     assert "| 3.00x (3.00 to 3.00) | torch.compile, 2 thread(s) | 2.0x | 3.0x |" in goals.show(results)
+    results.times["W1", "native", 2].disturbed = 1
+    assert "| ? 3.00x" in goals.show(results)
 
 
 def test_results_that_differ_are_another_net():
