@@ -139,13 +139,14 @@ static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, 
                                const TYPED(finish) *f, int first, int last) {
     enum { WIDE = PANEL_VECTORS * LANE_BYTES / sizeof(REAL) };
     const VEC zero = (VEC){0};
-    for (int64_t i = 0; i < rows; i++, m++, sums += WIDE) {
-        if (f->velocity) {
-            const int64_t at = TYPED(place)(c, m, v);
-            if (!TYPED(sgd_block)(f->rule, WIDE, columns, c.at + at, sums, f->velocity + at, f->fault != 0))
-                __atomic_store_n(f->status, f->fault, __ATOMIC_RELAXED);
-            continue;
-        }
+    if (f->velocity) {
+        const int64_t at = TYPED(place)(c, m, v);
+        if (!TYPED(sgd_block)(f->rule, TILE_ROWS * WIDE, rows, columns, c.row, c.at + at, f->velocity + at, sums, WIDE,
+                              f->fault != 0))
+            __atomic_store_n(f->status, f->fault, __ATOMIC_RELAXED);
+        return;
+    }
+    for (int64_t i = 0; i < rows; i++, m++, sums += WIDE)
         for (int64_t j = 0; j * LANES < columns; j++) {
             const int64_t at = TYPED(place)(c, m, v + j), some = columns - j * LANES;
             VEC sum = TYPED(load)(sums + j * LANES);
@@ -157,17 +158,15 @@ static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, 
             }
             TYPED(store_some)(c.at + at, sum, some);
         }
-    }
 }
 
-/* The part of C that a tile of so many rows and vectors will change, on its way into the cache while sums are made. */
-static void TYPED(fetch_tile)(int64_t rows, int64_t vectors, TYPED(matrix) c, int64_t m, int64_t v,
-                              const TYPED(finish) *f) {
+/* Fetches the part of a parameter, and of its velocity, that a tile is about to update, while its sums are made. */
+static void TYPED(fetch)(const TYPED(finish) *f, TYPED(matrix) c, int64_t rows, int64_t columns, int64_t m, int64_t v) {
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < vectors; j++) {
-            const int64_t at = TYPED(place)(c, m + i, v + j);
+        for (int64_t j = 0; j < columns; j += 64 / (int64_t)sizeof(REAL)) {
+            const int64_t at = TYPED(place)(c, m + i, v) + j;
             __builtin_prefetch(c.at + at, 1);
-            if (f->velocity) __builtin_prefetch(f->velocity + at, 1);
+            __builtin_prefetch(f->velocity + at, 1);
         }
 }
 
@@ -215,7 +214,7 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
                         part = (TYPED(matrix)){panel, wide * LANES, LANES};
                         panel += (stop - r) * wide * LANES;
                     }
-                    if (stop == depth) TYPED(fetch_tile)(height, wide, c, m, v, f);
+                    if (f->velocity) TYPED(fetch)(f, c, height, some, m, v);
                     if (direct && chunks == 1 && some == wide * LANES) {
                         const TYPED(matrix) out = {c.at + TYPED(place)(c, m, v), c.row, c.vector};
                         TYPED(tiles)[wide - 1][height - 1](depth, factors, part, out);
@@ -375,7 +374,7 @@ KERNEL(inner_product_bias) {
         }
         if (!velocity) {
             for (int64_t o = 0; o < n; o++) db[piece + o] = sums[o] + (args->sizes[5] ? db[piece + o] : 0);
-        } else if (!TYPED(sgd_block)(rule, PIECE, n, db + piece, sums, velocity + piece, fault != 0)) {
+        } else if (!TYPED(sgd_block)(rule, PIECE, 1, n, 0, db + piece, velocity + piece, sums, PIECE, fault != 0)) {
             __atomic_store_n(status, fault, __ATOMIC_RELAXED);
         }
     }

@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 KERNELS = {
     "accuracy": "accuracy:accuracy",
     "add": "element_wise:element_wise",
+    "convolution": "convolution:convolution",
     "divide": "element_wise:element_wise",
     "dropout": "dropout:dropout",
     "exponential": "neurons:neuron",
     "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
+    "max_channel_pooling": "pooling:max_channel_pooling",
+    "max_pooling": "pooling:max_pooling",
+    "mean_channel_pooling": "pooling:mean_channel_pooling",
+    "mean_pooling": "pooling:mean_pooling",
     "mocha.check_finite": "structural:check_finite",
     "mocha.convert": "layout:convert",
     "mocha.fill": "structural:fill",
@@ -25,6 +30,7 @@ KERNELS = {
     "mocha.objective": "structural:objective",
     "native.masked_backward": "rectified:masked_backward",
     "native.then_relu": "rectified:then_relu",
+    "native.updating_backward": "fold:updating_backward",
     "multiply": "element_wise:element_wise",
     "power": "power:power",
     "relu": "neurons:neuron",
@@ -36,6 +42,16 @@ KERNELS = {
     "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
 }
+#: Those for few images; they decline where the others of their ops accept.
+SMALL = {
+    "convolution": "channels_last_convolution:convolution",
+    "lrn_across_channel": "channels_last_lrn:lrn",
+    "lrn_within_channel": "channels_last_lrn:lrn",
+    "max_channel_pooling": "channels_last_channel_pooling:channel_pooling",
+    "max_pooling": "channels_last_pooling:pooling",
+    "mean_channel_pooling": "channels_last_channel_pooling:channel_pooling",
+    "mean_pooling": "channels_last_pooling:pooling",
+}
 #: Op, half, and the rewrite that is anchored on it; those with ReLU ask the other op's kernel.
 FUSIONS = [
     ("convolution", "forward", "rectified:rectify"),
@@ -45,6 +61,7 @@ FUSIONS = [
     ("mean_pooling", "backward", "rectified:mask_top"),
     ("mean_pooling", "forward", "rectified:rectify"),
     ("relu", "backward", "rectified:mask_bottom"),
+    ("sgd", "forward", "fold:fold_update"),
 ]
 
 
@@ -56,7 +73,7 @@ def mocha_register_backends(backends: Registry) -> None:
 
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
-    for op, target in KERNELS.items():
+    for op, target in (*KERNELS.items(), *SMALL.items()):
         kernels.add(op, "native", f"mocha_native.{target}")
     kernels.add("convolution", "native", "mocha_native.winograd:winograd", priority=1)
 
