@@ -105,7 +105,7 @@ def test_convolution(isa, dtype, name, rng):
 def test_same_bytes_for_any_number_of_threads(name, rng):
     case = made(CASES[name], rng, "float32")
     alone = everything(1, *case)
-    for threads in (2, 3, 5):
+    for threads in (2, 3):
         for a, b in zip(alone, everything(threads, *case), strict=True):
             assert a.tobytes() == b.tobytes()
 
@@ -138,7 +138,7 @@ def test_with_a_relu_before_or_after(isa, name, floor, rng):
     for add in (False, True):
         outs = [use.packed_room(v.shape, v.dtype, layouts.of_gradient(i), 1) for i, v in enumerate(use.ins)]
         use.run(kernel.bottom_masked([dy, x, w, None, None], [*outs, *workspace], [add] * 3, x, floor))
-        found = [use.plain(g, v.shape, layouts.of_gradient(i)) for i, (g, v) in enumerate(zip(outs, use.ins))]
+        found = [use.plain(g, v, layouts.of_gradient(i)) for i, (g, v) in enumerate(zip(outs, use.ins))]
         wanted = [np.where(inputs[0] > floor, dx, 0), dw, db]
         for what, g, e in zip(["dx", "dw", "db"], found, wanted):
             assert_close(what, g, e + add, TOLERANCES["float32"])

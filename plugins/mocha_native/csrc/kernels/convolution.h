@@ -69,8 +69,8 @@ static void TYPED(copy_strip)(const TYPED(correlation) *k, const REAL *x, int64_
 }
 
 /* Blocks of filters [first, last) of the strip that begins at (row, column). */
-static void TYPED(correlate_strip)(const TYPED(correlation) *k, int64_t image, int64_t group, int64_t row, int64_t column,
-                                   int64_t first, int64_t last) {
+static void TYPED(correlate_strip)(const TYPED(correlation) *k, int64_t image, int64_t group, int64_t row,
+                                   int64_t column, int64_t first, int64_t last) {
     const TYPED(axis) *rows = &k->rows, *columns = &k->columns;
     const int64_t row_end = mocha_min(rows->out, row + rows->strip);
     const int64_t column_end = mocha_min(columns->out, column + columns->strip);
@@ -120,7 +120,8 @@ static void TYPED(correlate_strip)(const TYPED(correlation) *k, int64_t image, i
 
 static void TYPED(correlate)(const TYPED(correlation) *k, const mocha_team *team) {
     const int64_t blocks = TYPED(pieces)(k->filters, k->block);
-    const int64_t high = TYPED(pieces)(k->rows.out, k->rows.strip), wide = TYPED(pieces)(k->columns.out, k->columns.strip);
+    const int64_t high = TYPED(pieces)(k->rows.out, k->rows.strip);
+    const int64_t wide = TYPED(pieces)(k->columns.out, k->columns.strip);
     int64_t next, end;
     mocha_share(k->blocks * k->groups * high * wide * blocks, 1, team, &next, &end);
     while (next < end) {
@@ -154,14 +155,17 @@ KERNEL(convolution_forward) {
     TYPED(correlate)(&k, team);
 }
 
-/* Taps of phase r, and which positions of x belong to it: those s*q + r - pad with q from `first`. */
-static TYPED(axis) TYPED(phase)(TYPED(axis) a, int64_t r, int64_t *first) {
-    /* x and y are the gradients here: a.in is the size of dy, a.y_size that of dx. */
-    const int64_t s = a.stride, taps = a.taps > r ? (a.taps - r + s - 1) / s : 0, behind = a.pad - r;
+/* How many of the taps belong to phase r. */
+static inline int64_t TYPED(phase_taps)(int64_t taps, int64_t stride, int64_t r) {
+    return taps > r ? TYPED(pieces)(taps - r, stride) : 0;
+}
+
+/* An axis of phase r, where a.in is the size of dy and a.y_size that of dx. */
+static TYPED(axis) TYPED(phase)(TYPED(axis) a, int64_t r) {
+    const int64_t s = a.stride, taps = TYPED(phase_taps)(a.taps, s, r), behind = a.pad - r;
     /* The least q with s*q + r - pad >= 0, and the number of those below the size. */
     const int64_t q = behind > 0 ? (behind + s - 1) / s : -(-behind / s), start = s * q - behind;
     const int64_t count = start < a.y_size ? (a.y_size - start + s - 1) / s : 0;
-    *first = q;
     /* Position i of the phase is q + i, which meets dy from q + i - (taps - 1) on. */
     return (TYPED(axis)){a.in, taps, 1, taps - 1 - q, count, a.strip, a.y_size, s, start};
 }
@@ -177,9 +181,8 @@ KERNEL(convolution_images) {
     k.mask_floor = (REAL)args->numbers[0];
     for (int64_t r = 0; r < rows.stride; r++) {
         for (int64_t s = 0; s < columns.stride; s++) {
-            int64_t row, column;
-            k.rows = TYPED(phase)(rows, r, &row);
-            k.columns = TYPED(phase)(columns, s, &column);
+            k.rows = TYPED(phase)(rows, r);
+            k.columns = TYPED(phase)(columns, s);
             TYPED(correlate)(&k, team);
             k.w += filters * k.rows.taps * k.columns.taps;
         }
@@ -211,27 +214,29 @@ KERNEL(convolution_pack) {
 /* buffers: w, packed for the gradient of the image: channels are in blocks, phase by phase. */
 KERNEL(convolution_pack_phases) {
     REAL *packed = args->buffers[1];
-    const int64_t *s = args->sizes, channels = s[1], filters = s[2], block = s[3];
+    const int64_t *s = args->sizes, groups = s[0], channels = s[1], filters = s[2], block = s[3];
+    const int64_t height = s[4], width = s[5], down = s[6], right = s[7];
     const int64_t blocks = TYPED(pieces)(channels, block);
     int64_t first, last;
-    mocha_share(s[0] * blocks, 1, team, &first, &last);
-    for (int64_t phase = 0; phase < s[6] * s[7]; phase++) {
-        const int64_t r = phase / s[7], q = phase % s[7];
-        const int64_t high = s[4] > r ? (s[4] - r + s[6] - 1) / s[6] : 0, wide = s[5] > q ? (s[5] - q + s[7] - 1) / s[7] : 0;
+    mocha_share(groups * blocks, 1, team, &first, &last);
+    for (int64_t phase = 0; phase < down * right; phase++) {
+        const int64_t r = phase / right, q = phase % right;
+        const int64_t high = TYPED(phase_taps)(height, down, r), wide = TYPED(phase_taps)(width, right, q);
         for (int64_t b = first; b < last; b++) {
             const int64_t group = b / blocks, channel = b % blocks * block;
             REAL *to = packed + b * filters * high * wide * block;
             for (int64_t f = 0; f < filters; f++) {
-                const REAL *from = (const REAL *)args->buffers[0] + ((group * filters + f) * channels + channel) * s[4] * s[5];
+                const int64_t row = (group * filters + f) * channels + channel;
+                const REAL *from = (const REAL *)args->buffers[0] + row * height * width;
                 for (int64_t u = high - 1; u >= 0; u--) {
                     for (int64_t v = wide - 1; v >= 0; v--, to += block) {
-                        const REAL *tap = from + (r + s[6] * u) * s[5] + q + s[7] * v;
+                        const REAL *tap = from + (r + down * u) * width + q + right * v;
                         for (int64_t i = 0; i < block; i++)
-                            to[i] = channel + i < channels ? tap[i * s[4] * s[5]] : 0;
+                            to[i] = channel + i < channels ? tap[i * height * width] : 0;
                     }
                 }
             }
         }
-        packed += s[0] * blocks * filters * high * wide * block;
+        packed += groups * blocks * filters * high * wide * block;
     }
 }

@@ -30,7 +30,7 @@
 #define MAX_TAPS 7
 #define DY_BYTES (16 << 10)
 #define KERNELS(K) K(convolution_weights) K(convolution_bias)
-/* At least how many vectors of sums a tile needs for each tap of a filter, and how many bytes of them shall be in L2. */
+/* How many vectors of sums a tile needs for each tap of a filter, at most; how many bytes of sums shall be in L2. */
 #define CONSTANTS(C) C(convolution_weights_tile, 24) C(convolution_weights_bytes, 288 << 10)
 
 #endif
@@ -41,14 +41,14 @@ typedef struct {
     const REAL *x[MAX_CHANNELS]; /* each channel's pixel under the first tap of the piece, for dy's column 0 */
     int64_t rows, dy_row, x_row, x_column;
     int64_t columns, first, last; /* of dy; from first to last all taps of the piece meet the image */
-    int64_t position, step, width; /* where x is in its row, for dy's column 0; how far the next column's is; the end */
+    int64_t position, step, width; /* where that is in x's row, how far on the next column's is, and the row's end */
     REAL *sums;                    /* [filter][channel][tap], vectors */
 } TYPED(weight_tile);
 
 /* One column of dy: the taps [from, to) of the piece, or all. */
 ALWAYS_INLINE void TYPED(weight_column)(const int TAPS, const int FILTERS, const int CHANNELS, const int all,
-                                        const TYPED(weight_tile) *t, int64_t dy_at, int64_t x_at, int64_t from, int64_t to,
-                                        VEC sum[MAX_FILTERS][MAX_CHANNELS][MAX_TAPS]) {
+                                        const TYPED(weight_tile) *t, int64_t dy_at, int64_t x_at, int64_t from,
+                                        int64_t to, VEC sum[MAX_FILTERS][MAX_CHANNELS][MAX_TAPS]) {
     if (all) {
         VEC in[MAX_CHANNELS][MAX_TAPS];
         UNROLL for (int c = 0; c < CHANNELS; c++)
@@ -193,8 +193,8 @@ static void TYPED(add_lanes)(int64_t n, REAL *vectors) {
 }
 
 /* The sums of a pass become, or are added to, gradients. */
-static void TYPED(weights_finish)(const TYPED(weights) *k, const TYPED(weight_variant) *v, int64_t group, int64_t channel,
-                                  int64_t channel_end, int64_t block, int64_t block_end) {
+static void TYPED(weights_finish)(const TYPED(weights) *k, const TYPED(weight_variant) *v, int64_t group,
+                                  int64_t channel, int64_t channel_end, int64_t block, int64_t block_end) {
     const int64_t taps = k->taps_high * k->taps_wide;
     REAL *sums = k->sums;
     for (int64_t b = block; b < block_end; b++) {
@@ -214,14 +214,15 @@ static void TYPED(weights_finish)(const TYPED(weights) *k, const TYPED(weight_va
     }
 }
 
-/* buffers: x, dy, dw, sums; sizes: 0 blocks of images, groups, channels and filters of a group, 4 height and width of x,
-   of the filters, of y, 10 strides, pads, 14 elements of each thread's sums, 15 whether it is added. */
+/* buffers: x, dy, dw, sums; sizes: 0 blocks of images, groups, channels and filters of a group, 4 height and width of
+   x, of the filters, of y, 10 strides, pads, 14 elements of each thread's sums, 15 whether it is added. */
 KERNEL(convolution_weights) {
     const int64_t *s = args->sizes;
     TYPED(weights) k = {.x = args->buffers[0], .dy = args->buffers[1], .dw = args->buffers[2]};
     k.sums = (REAL *)args->buffers[3] + team->rank * s[14];
     k.blocks = s[0], k.groups = s[1], k.channels = s[2], k.filters = s[3], k.height = s[4], k.width = s[5];
-    k.taps_high = s[6], k.taps_wide = s[7], k.rows = s[8], k.columns = s[9], k.stride_high = s[10], k.stride_wide = s[11];
+    k.taps_high = s[6], k.taps_wide = s[7], k.rows = s[8], k.columns = s[9];
+    k.stride_high = s[10], k.stride_wide = s[11];
     k.pad_high = s[12], k.pad_wide = s[13], k.add = s[15] != 0;
     const TYPED(weight_variant) *v = TYPED(find_weight_tile)(k.taps_wide, k.filters, k.channels);
     const int64_t taps = k.taps_high * k.taps_wide, blocks = (k.filters + v->filters - 1) / v->filters;
@@ -231,7 +232,8 @@ KERNEL(convolution_weights) {
     int64_t deep = 1;
     while (deep < channel_blocks && (deep + 1) * (deep + 1) * v->channels <= units * v->filters) deep++;
     /* All threads shall have something to do. */
-    while (deep > 1 && k.groups * ((channel_blocks + deep - 1) / deep) * blocks < 4 * team->size) deep = (deep + 1) / 2;
+    while (deep > 1 && k.groups * ((channel_blocks + deep - 1) / deep) * blocks < 4 * team->size)
+        deep = (deep + 1) / 2;
     const int64_t chunks = (channel_blocks + deep - 1) / deep, some = units / deep;
     deep = (channel_blocks + chunks - 1) / chunks;
     const int64_t row_bytes = v->filters * k.columns * LANE_BYTES;
