@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from harness.contestants import Entry
 ROOT = Path(__file__).parents[1]
 #: Thread pools of OpenMP, MKL and OpenBLAS are as large as the contestant is told.
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+#: Seconds for an answer. Compilers take minutes.
+PATIENCE = 900
 
 
 class WorkerError(Exception):
@@ -44,18 +49,31 @@ class Remote:
         #: What the last command took, in seconds by the clock and of the processors.
         self.clock = self.cpu = 0.0
 
+    @property
+    def label(self) -> str:
+        return f"{self.entry.title}, {self.threads} thread(s)"
+
     def ask(self, *command: Any) -> Any:
-        """Let it run until it has answered."""
-        self._signal(False)
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        """Let it run until it has answered.
+
+        Raises:
+            WorkerError: the command failed, or the process ended, or was ended because it never answered.
+        """
+        line = ""
+        if self.process.poll() is None:
+            self._signal(False)
+            self.process.stdin.write(json.dumps(command) + "\n")
+            self.process.stdin.flush()
+            patience = threading.Timer(PATIENCE, self.process.kill)
+            patience.start()
+            line = self.process.stdout.readline()
+            patience.cancel()
         if not line:
-            raise WorkerError(f"{self.entry.name}: the process ended with status {self.process.wait()}")
+            raise WorkerError(f"the process ended with status {self.process.wait()}")
         self._signal(True)
         answer = json.loads(line)
         if "error" in answer:
-            raise WorkerError(f"{self.entry.name}: {answer['error']}")
+            raise WorkerError(answer["error"])
         self.clock, self.cpu = answer["clock"], answer["cpu"]
         return answer["result"]
 
@@ -66,5 +84,6 @@ class Remote:
 
     def end(self) -> None:
         self._signal(False)
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-SOURCES = Path(__file__).parent / "csrc"
+ROOT = Path(__file__).parent
+SOURCES = ROOT / "csrc"
 FAMILIES = sorted(path.stem for path in (SOURCES / "kernels").glob("*.h"))
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion"]
 # No -ffast-math: it reassociates sums, and then they depend on the compiler. Python's own flags may have said -g.
@@ -42,7 +43,7 @@ def objects(machine: str, openmp: Sequence[str] = (), more: Sequence[str] = ()) 
         openmp: what makes the compiler use OpenMP.
         more: flags for all of them.
     """
-    common = [*FLAGS, *WARNINGS, f"-I{SOURCES}", *(["-DMOCHA_X86"] if is_x86(machine) else []), *more]
+    common = [*FLAGS, *WARNINGS, "-Icsrc", *(["-DMOCHA_X86"] if is_x86(machine) else []), *more]
     families = " ".join(f"X(isa,{family})" for family in FAMILIES)
     made = [
         Object("executor.c", "", [*common, *openmp]),
@@ -78,7 +79,8 @@ def _build(one: Object, command: Sequence[str], cache: Path) -> str:
     stamp, unfinished = target.with_suffix(".sha256"), target.with_suffix(f".{os.getpid()}.o")
     if not (target.exists() and stamp.exists() and stamp.read_text() == contents):
         target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([*command, "-c", str(SOURCES / one.source), "-o", str(unfinished), *one.flags], check=True)
+        flags = ["-c", f"csrc/{one.source}", "-o", str(unfinished.absolute()), *one.flags]
+        subprocess.run([*command, *flags], check=True, cwd=ROOT)
         stamp.unlink(missing_ok=True)
         unfinished.replace(target)
         stamp.write_text(contents)

@@ -5,6 +5,7 @@ Environment:
     MOCHA_NATIVE_WERROR=1: warnings are errors. The project's tests build with it; a user's compiler, which may know
         newer warnings, without.
     MOCHA_NATIVE_OPENMP=0: without OpenMP, for one thread.
+    MOCHA_NATIVE_OBJECTS: a folder where objects are kept for later builds from any copy of the sources.
     MOCHA_NATIVE_SANITIZE=1: with the address and undefined-behaviour sanitizers of the compiler.
 """
 
@@ -56,8 +57,9 @@ class BuildNative(build_ext):
             ext.extra_link_args += SANITIZE
         openmp = ["-fopenmp"] if os.environ.get("MOCHA_NATIVE_OPENMP") != "0" and self.has_openmp() else []
         ext.extra_link_args += openmp
+        cache = Path(os.environ.get("MOCHA_NATIVE_OBJECTS", "build/objects"))
         try:
-            ext.extra_objects = build(objects(platform.machine(), openmp, more), self.command(), Path("build/objects"))
+            ext.extra_objects = build(objects(platform.machine(), openmp, more), self.command(), cache)
         except CalledProcessError as error:
             raise CompileError(f"The compiler has said above what is wrong: {shlex.join(error.cmd)}") from None
         super().build_extension(ext)

@@ -45,10 +45,11 @@ class KernelUse:
         self.convert(layout, array, target, packing=True, gradient=gradient)
         return target
 
-    def plain(self, array, shape, layout):
+    def plain(self, array, value, layout):
+        """An array in a layout as a plain one, of the shape and dtype of `value`."""
         if array is None or layout is PLAIN:
             return array
-        target = self.room(shape, str(array.dtype))
+        target = self.room(value.shape, str(value.dtype))
         self.convert(layout, array, target, packing=False)
         return target
 
@@ -90,7 +91,7 @@ class KernelUse:
 
     def results(self):
         """The outputs as plain arrays."""
-        plain = [self.plain(*y) for y in zip(self.outs, [v.shape for v in self.call.outs], self.y_layouts)]
+        plain = [self.plain(*y) for y in zip(self.outs, self.call.outs, self.y_layouts)]
         return plain + self.outs[len(plain) :]
 
     def backward(self, *tops, add=False, wanted=None):
@@ -111,4 +112,4 @@ class KernelUse:
         workspace = [self.room(*spec) for spec in self.kernel.backward_workspace]
         flags = [add and g is not None for g in grads]
         self.run(self.kernel.backward([*dy, *x, *y, *self.saves], grads + workspace, flags))
-        return [self.plain(g, v.shape, home) for g, v, home in zip(grads, self.ins, homes)]
+        return [self.plain(g, v, home) for g, v, home in zip(grads, self.ins, homes)]

@@ -1,5 +1,7 @@
-"""The sources compile without a warning for arm64 and with clang, and compute the same on arm64."""
+"""The sources compile without a warning for arm64 and with clang, and their objects are what they promise to be."""
 
+import platform
+import re
 import runpy
 import shutil
 import struct
@@ -36,19 +38,20 @@ def run(command):
     return done.stdout
 
 
-def compiled(compiler, machine, cache, openmp):
-    return BUILD["build"](BUILD["objects"](machine, openmp, ["-Werror"]), [compiler, "-fPIC"], cache)
+def compiled(compiler, machine, cache, openmp, more=()):
+    return BUILD["build"](BUILD["objects"](machine, openmp, ["-Werror", *more]), [compiler, "-fPIC"], cache)
 
 
 @pytest.fixture(scope="session")
-def cache(request):
-    """A folder for objects, where the tests of another Python find them."""
-    return Path(request.config.cache.mkdir("native-objects"))
+def cache():
+    """Where `setup.py` has its objects, too: each is compiled once, whatever Python the tests run on."""
+    return PLUGIN / "build" / "objects"
 
 
 @needs("clang", "clang")
 def test_clang_accepts_all_sources(cache):
-    assert len(compiled("clang", "x86_64", cache, [])) == 2 + 3 * len(BUILD["FAMILIES"])
+    # Without optimizing, which would take most of a minute: it warns of nothing more.
+    assert len(compiled("clang", "x86_64", cache, [], ["-O0"])) == 2 + 3 * len(BUILD["FAMILIES"])
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +64,35 @@ def test_all_sources_compile_for_arm64_and_link(arm64, tmp_path):
     assert len(arm64) == 2 + len(BUILD["FAMILIES"])
     # Whatever they need is in the libraries that the extension is linked with.
     run([GCC_ARM64, "-shared", "-Wl,-z,defs", "-fopenmp", *arm64, "-lm", "-lpthread", "-o", tmp_path / "native.so"])
+
+
+@pytest.fixture(scope="session")
+def here(cache):
+    """The objects for this processor by name, such as "avx2/softmax", made as `tox` has installed them."""
+    found = compiled("gcc", platform.machine(), cache, ["-fopenmp"])
+    return {str(path.relative_to(cache)).rpartition("-")[0]: path for path in map(Path, found)}
+
+
+@needs("gcc", "gcc")
+@needs("nm", "binutils")
+def test_kernels_and_executor_take_no_memory(here):
+    for name, path in here.items():
+        wanted = {line.split()[-1] for line in run(["nm", "--undefined-only", path]).splitlines()}
+        assert wanted.isdisjoint({"malloc", "calloc", "realloc", "free", "aligned_alloc", "posix_memalign"}), name
+
+
+@needs("gcc", "gcc")
+@needs("objdump", "binutils")
+@pytest.mark.skipif(not BUILD["is_x86"](platform.machine()), reason="x86 only")
+def test_each_instruction_set_is_used_only_where_it_is_asked_for(here):
+    """A single instruction of another one would end the process on an older processor."""
+    instruction = re.compile(r"^ +[0-9a-f]+:\t(\w+)(.*)$", re.MULTILINE)
+    for name, path in here.items():
+        if not name.startswith("avx512"):
+            code = instruction.findall(run(["objdump", "-d", "--no-show-raw-insn", path]))
+            assert code
+            foreign = [c for c in code if "zmm" in c[1] or (not name.startswith("avx2") and c[0].startswith("v"))]
+            assert foreign == [], name
 
 
 class Recorded:

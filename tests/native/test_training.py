@@ -1,4 +1,4 @@
-"""Whole nets: the same bytes for any number of threads, close to mocha-cpu's, and safe in forks and threads."""
+"""Whole nets: the same bytes for any number of threads, close to mocha-cpu's; signals and stops."""
 
 import os
 import signal
@@ -54,23 +54,6 @@ def test_data_on_the_device_and_from_the_host_give_the_same_bytes():
     assert_same(train(NativeBackend(threads=2)), train(Streaming(threads=2)))
 
 
-def test_eight_nets_in_eight_python_threads():
-    bodies = [list(BODIES)[i % 2] for i in range(8)]
-    serial = {body: train(NativeBackend(threads=2), body, 60) for body in BODIES}
-    results = [None] * 8
-
-    def work(i):
-        results[i] = train(NativeBackend(threads=1 + i % 3), bodies[i], 60)
-
-    workers = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    for body, result in zip(bodies, results):
-        assert_same(serial[body], result)
-
-
 def blas_threads():
     from threadpoolctl import threadpool_info
 
@@ -86,28 +69,6 @@ def test_blas_gets_its_threads_back():
             pass
         assert set(blas_threads()) == {1}
     assert blas_threads() == before
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_trains_after_its_parent_did():
-    expected = train(NativeBackend(threads=3))
-    for trial in range(20):
-        child = os.fork()
-        if child == 0:
-            try:
-                assert_same(expected, train(NativeBackend(threads=3)))
-                os._exit(0)
-            except BaseException:
-                os._exit(1)
-        deadline = time.monotonic() + 60
-        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
-            if time.monotonic() > deadline:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                pytest.fail(f"trial {trial}: the child hangs")
-            time.sleep(0.005)
-        assert ended[1] == 0, trial
-        train(NativeBackend(threads=2), max_iter=1)  # the parent goes on, too
 
 
 LONG = """

@@ -121,7 +121,7 @@ def without_python(side: Training | Inference, n: int) -> float:
 
 
 def profile(side: Training | Inference, n: int) -> dict[str, Any]:
-    """Seconds of each step in n iterations, as [layer, op, half, kernel, seconds], and of an iteration in all."""
+    """Seconds of each step in n iterations, as [layer, op, section, kernel, seconds], and of an iteration in all."""
     program, schedule = program_of(side, n)
     start = time.perf_counter()
     if hasattr(program, "profile"):
@@ -143,6 +143,6 @@ def profile_in_python(program: Program, n: int) -> list[list[Any]]:
                 seconds[i] += time.perf_counter() - start
     calls = [bound.step.call for bound in program.bound]
     return [
-        [call.layer, call.op.name, str(bound.step.half), bound.kernel.label, spent / n]
+        [call.layer, call.op.name, str(bound.step.section), bound.kernel.label, spent / n]
         for call, bound, spent in zip(calls, program.bound, seconds)
     ]

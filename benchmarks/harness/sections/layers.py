@@ -40,11 +40,11 @@ def run(options: Namespace) -> str:
 
 
 def profile(case: Workload, turns: list[Turn], peak: float) -> str:
-    """A row for each layer and half: kernels, milliseconds, its part of the iteration, and of the peak."""
+    """A row for each layer and section of the program: kernels, milliseconds, its part of the iteration, and of the peak."""
     kernels, seconds = defaultdict(list), defaultdict(float)
     medians = np.median([[step[-1] for step in turn.answer["steps"]] for turn in turns], axis=0)
-    for (layer, op, half, kernel, _), median in zip(turns[0].answer["steps"], medians):
-        key = layer, "update" if op == "sgd" else half
+    for (layer, op, section, kernel, _), median in zip(turns[0].answer["steps"], medians):
+        key = layer, section
         seconds[key] += median
         kernels[key].append(f"{op} in Python" if kernel == "Python" else kernel)
     total, work = sum(seconds.values()), flop(case)
@@ -54,14 +54,14 @@ def profile(case: Workload, turns: list[Turn], peak: float) -> str:
     ]
     rows.append(["all", "", "", milliseconds(total), "", percent({"": case.gflop * 1e9}, "", total, peak)])
     disturbed = sum(turn.disturbed for turn in turns)
-    heads = ["layer", "half", "kernels", "ms", "of the time", "of the peak"]
+    heads = ["layer", "section", "kernels", "ms", "of the time", "of the peak"]
     return (
         f"{table(heads, rows)}\n\nMedians of {len(turns)} profiles, {disturbed} of them disturbed by other processes."
     )
 
 
 def flop(case: Workload) -> dict[tuple[str, str], float]:
-    """By layer and half, of direct summation. The first layer has no gradient of the data."""
+    """By layer and section, of direct summation. The first layer has no gradient of the data."""
     net, found = case.net, {}
     for i, (layer, (x, y)) in enumerate(zip(net.layers, net.shapes())):
         if work := 2.0 * case.batch * multiply_adds(layer, x, y):

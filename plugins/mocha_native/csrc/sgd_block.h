@@ -1,5 +1,9 @@
 /* The update of stochastic gradient descent with momentum for a block of a parameter, for REAL. */
 
+#ifndef SGD_BLOCK
+#define SGD_BLOCK 1024 /* elements, at most */
+#endif
+
 /* The larger is the penalty's gradient: L2's is decay * w, L1's sparsity * sign(w). */
 typedef struct {
     REAL rate, momentum, decay, sparsity;
@@ -20,32 +24,45 @@ static inline __attribute__((always_inline)) VEC TYPED(sgd_velocity)(TYPED(sgd_r
     return rule.momentum * velocity + rule.rate * gradient;
 }
 
-static inline __attribute__((always_inline)) int TYPED(sgd_some)(TYPED(sgd_rule) rule, const int64_t most, int64_t n, REAL *w,
-                                                                 const REAL *g, REAL *velocity, int checked) {
-    _Alignas(64) REAL new_w[most], new_velocity[most];
-    IVEC bad = (IVEC){0};
-#pragma GCC unroll 4
+/* New values of a row of n elements. What is returned is 0 where they are finite, and else NaN. */
+static inline __attribute__((always_inline)) VEC TYPED(sgd_row)(TYPED(sgd_rule) rule, int64_t n, const REAL *w,
+                                                                const REAL *g, const REAL *velocity, REAL *new_w,
+                                                                REAL *new_velocity) {
+    VEC poison = (VEC){0};
     for (int64_t i = 0; i < n; i += LANES) {
         const int64_t some = n - i;
         const VEC old = TYPED(load_some)(w + i, some);
-        const VEC v = TYPED(sgd_velocity)(rule, old, TYPED(load_some)(g + i, some), TYPED(load_some)(velocity + i, some));
-        const VEC next = old - v;
+        const VEC v = TYPED(sgd_velocity)(rule, old, TYPED(load_some)(g + i, some),
+                                          TYPED(load_some)(velocity + i, some));
         TYPED(store)(new_velocity + i, v);
-        TYPED(store)(new_w + i, next);
-        bad |= next - next != 0;
+        TYPED(store)(new_w + i, old - v);
+        poison += (old - v) * 0;
     }
-    INT worst = 0;
-    for (int i = 0; i < LANES; i++) worst |= bad[i];
-    if (checked && worst) return 0;
-    memcpy(w, new_w, (size_t)n * sizeof *w);
-    memcpy(velocity, new_velocity, (size_t)n * sizeof *velocity);
-    return 1;
+    return poison;
 }
 
-/* Updates n elements, at most `most`, a literal. Where a new one is not finite and `checked`, it writes nothing and
-   returns 0. */
-static inline __attribute__((always_inline)) int TYPED(sgd_block)(TYPED(sgd_rule) rule, const int64_t most, int64_t n, REAL *w,
-                                                                  const REAL *g, REAL *velocity, int checked) {
-    return n == most ? TYPED(sgd_some)(rule, most, most, w, g, velocity, checked)
-                     : TYPED(sgd_some)(rule, most, n, w, g, velocity, checked);
+/* Updates (rows, columns) elements of w, whose rows are `row` apart, by gradients whose rows are `g_row` apart: whole
+   vectors, and at most SGD_BLOCK in all. Where a new value is not finite and `checked`, it writes nothing and returns
+   0. Rows are often as long as g_row, which is a literal. */
+static inline __attribute__((always_inline)) int TYPED(sgd_block)(TYPED(sgd_rule) rule, int64_t rows, int64_t columns,
+                                                                  int64_t row, REAL *w, REAL *velocity, const REAL *g,
+                                                                  const int64_t g_row, int checked) {
+    _Alignas(64) REAL new_w[SGD_BLOCK], new_velocity[SGD_BLOCK];
+    VEC poison = (VEC){0};
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t at = i * row, here = i * g_row;
+        REAL *to_w = new_w + here, *to_velocity = new_velocity + here;
+        if (columns == g_row) {
+            poison += TYPED(sgd_row)(rule, g_row, w + at, g + here, velocity + at, to_w, to_velocity);
+        } else {
+            poison += TYPED(sgd_row)(rule, columns, w + at, g + here, velocity + at, to_w, to_velocity);
+        }
+    }
+    if (checked && !(TYPED(sum)(poison) == 0)) return 0;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j += LANES) {
+            TYPED(store_some)(w + i * row + j, TYPED(load)(new_w + i * g_row + j), columns - j);
+            TYPED(store_some)(velocity + i * row + j, TYPED(load)(new_velocity + i * g_row + j), columns - j);
+        }
+    return 1;
 }

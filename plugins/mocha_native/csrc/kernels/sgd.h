@@ -6,30 +6,31 @@
 #ifndef MOCHA_SGD_H
 #define MOCHA_SGD_H
 
-#define UPDATE_BLOCK 1024
-#define KERNELS(K) K(sgd_forward)
+#define KERNELS(K) K(sgd_status) K(sgd_forward)
 
 #endif
 
 #include "sgd_block.h"
 
-/* buffers: w, g, velocity, learning rate, momentum, status; sizes: elements, fault (0: no check); numbers: the learning
-   rate's multiplier, decay, sparsity. */
+/* What the status is before an update may set it. buffers: status, its copy. */
+KERNEL(sgd_status) {
+    UNUSED(team);
+    *(int32_t *)args->buffers[1] = *(const int32_t *)args->buffers[0];
+}
+
+/* buffers: w, g, velocity, learning rate, momentum, status, and the status before; sizes: elements, fault (0: no
+   check); numbers: the learning rate's multiplier, decay, sparsity. */
 KERNEL(sgd_forward) {
+    if (*(const int32_t *)args->buffers[6] != 0) return;
     REAL *w = args->buffers[0], *velocity = args->buffers[2];
     const REAL *g = args->buffers[1];
-    int32_t *status = args->buffers[5];
     const TYPED(sgd_rule) rule = TYPED(sgd_rule_of)(args->buffers[3], args->buffers[4], args->numbers);
     const int32_t fault = (int32_t)args->sizes[1];
-    const int valid = *status == 0;
     int64_t first, last;
-    /* Nobody sets the status before everybody has read it. */
-    mocha_meet(team);
-    if (!valid) return;
-    mocha_share(args->sizes[0], UPDATE_BLOCK, team, &first, &last);
-    for (int64_t at = first; at < last; at += UPDATE_BLOCK) {
-        const int64_t n = mocha_min(UPDATE_BLOCK, last - at);
-        if (!TYPED(sgd_block)(rule, UPDATE_BLOCK, n, w + at, g + at, velocity + at, fault != 0))
-            __atomic_store_n(status, fault, __ATOMIC_RELAXED);
+    mocha_share(args->sizes[0], SGD_BLOCK, team, &first, &last);
+    for (int64_t at = first; at < last; at += SGD_BLOCK) {
+        const int64_t n = mocha_min(SGD_BLOCK, last - at);
+        if (!TYPED(sgd_block)(rule, 1, n, 0, w + at, velocity + at, g + at, SGD_BLOCK, fault != 0))
+            __atomic_store_n((int32_t *)args->buffers[5], fault, __ATOMIC_RELAXED);
     }
 }

@@ -12,11 +12,18 @@ if TYPE_CHECKING:
 KERNELS = {
     "accuracy": "accuracy:accuracy",
     "add": "element_wise:element_wise",
+    "convolution": "convolution:convolution",
     "divide": "element_wise:element_wise",
     "dropout": "dropout:dropout",
     "exponential": "neurons:neuron",
     "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
+    "lrn_across_channel": "lrn:across_channel",
+    "lrn_within_channel": "lrn:within_channel",
+    "max_channel_pooling": "pooling:max_channel_pooling",
+    "max_pooling": "pooling:max_pooling",
+    "mean_channel_pooling": "pooling:mean_channel_pooling",
+    "mean_pooling": "pooling:mean_pooling",
     "mocha.check_finite": "structural:check_finite",
     "mocha.convert": "layout:convert",
     "mocha.fill": "structural:fill",
@@ -25,6 +32,7 @@ KERNELS = {
     "mocha.objective": "structural:objective",
     "native.masked_backward": "rectified:masked_backward",
     "native.then_relu": "rectified:then_relu",
+    "native.updating_backward": "fold:updating_backward",
     "multiply": "element_wise:element_wise",
     "power": "power:power",
     "relu": "neurons:neuron",
@@ -36,6 +44,16 @@ KERNELS = {
     "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
 }
+#: Those for few images, asked before the others of their ops.
+SMALL = {
+    "convolution": "channels_last_convolution:convolution",
+    "lrn_across_channel": "channels_last_lrn:lrn",
+    "lrn_within_channel": "channels_last_lrn:lrn",
+    "max_channel_pooling": "channels_last_channel_pooling:channel_pooling",
+    "max_pooling": "channels_last_pooling:pooling",
+    "mean_channel_pooling": "channels_last_channel_pooling:channel_pooling",
+    "mean_pooling": "channels_last_pooling:pooling",
+}
 #: Op, half, and the rewrite that is anchored on it; those with ReLU ask the other op's kernel.
 FUSIONS = [
     ("convolution", "forward", "rectified:rectify"),
@@ -45,19 +63,22 @@ FUSIONS = [
     ("mean_pooling", "backward", "rectified:mask_top"),
     ("mean_pooling", "forward", "rectified:rectify"),
     ("relu", "backward", "rectified:mask_bottom"),
+    ("sgd", "forward", "fold:fold_update"),
 ]
 
 
 @hookimpl
 def mocha_register_backends(backends: Registry) -> None:
-    # After cpu, until convolutions are compiled, too: whoever wants it names it.
-    backends.add("native", "mocha_native.backend:NativeBackend", priority=-1, available="mocha_native.isa:unavailable")
+    # Before cpu: the same results, sooner.
+    backends.add("native", "mocha_native.backend:NativeBackend", priority=1, available="mocha_native.isa:unavailable")
 
 
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
     for op, target in KERNELS.items():
         kernels.add(op, "native", f"mocha_native.{target}")
+    for op, target in SMALL.items():
+        kernels.add(op, "native", f"mocha_native.{target}", priority=2)
     kernels.add("convolution", "native", "mocha_native.winograd:winograd", priority=1)
 
 

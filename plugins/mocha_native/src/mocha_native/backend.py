@@ -7,7 +7,6 @@ from typing import Any
 
 from mocha_cpu.backend import CPUBackend
 
-from mocha_core import checks
 from mocha_core.arrangement import Arrangement
 from mocha_core.layout import PLAIN, Layout
 from mocha_core.placement import Memory
@@ -17,16 +16,17 @@ from mocha_core.selection import Selector
 from mocha_core.storage import Storage
 from mocha_core.value import ITEMSIZE, Value
 from mocha_native import isa
+from mocha_native.channels_last import ChannelsLast
 from mocha_native.layout import Lanes
 from mocha_native.program import NativeProgram
-from mocha_native.threads import default_threads, one_blas_thread
+from mocha_native.threads import checked_threads, default_threads, one_blas_thread
 
 
 class NativeBackend(CPUBackend):
     """Runs many iterations in one call from Python. Results do not depend on the number of threads.
 
     Args:
-        threads: how many run a program, at least 1; None: as many as OMP_NUM_THREADS says, else one for each physical
+        threads: how many run a program, 1 to 1024; None: as many as OMP_NUM_THREADS says, else one for each physical
             core. In a process that was forked, and in a build without OpenMP, it is one.
         fuse: replace several steps by one where a registered fusion can; without, results differ in rounding only.
         winograd: compute convolutions by Winograd's algorithms where they are faster; their rounding errors are larger,
@@ -34,7 +34,7 @@ class NativeBackend(CPUBackend):
 
     Raises:
         BackendError: MOCHA_NATIVE_ISA names an instruction set that is not there.
-        ConfigurationError: `threads` is not an integer of at least 1.
+        ConfigurationError: `threads` is not such an integer.
     """
 
     name = "native"
@@ -43,17 +43,26 @@ class NativeBackend(CPUBackend):
 
     def __init__(self, threads: int | None = None, fuse: bool = True, winograd: bool = True) -> None:
         super().__init__()
-        self.threads: int = default_threads() if threads is None else checks.integer("System", "threads", threads)
+        self.threads: int = default_threads() if threads is None else checked_threads(threads)
         self.fuses = fuse
         self.winograd = winograd
         self.isa = isa.chosen()
-        #: The layout of blobs by dtype: one for each, as layouts are compared by identity.
-        self.lanes = {dtype: Lanes(self.isa.lane_bytes // ITEMSIZE[dtype]) for dtype in ("float32", "float64")}
+        widths = {dtype: self.isa.lane_bytes // ITEMSIZE[dtype] for dtype in ("float32", "float64")}
+        #: The layouts of blobs by dtype: one for each, as layouts are compared by identity.
+        self.lanes = {dtype: Lanes(width) for dtype, width in widths.items()}
+        self.channels_last = {dtype: ChannelsLast(width) for dtype, width in widths.items()}
+
+    def few(self, x: Value) -> bool:
+        """Whether so many lanes would be empty that kernels want something else in vectors than the batch."""
+        return x.shape[0] <= self.lanes[x.dtype].width // 2
 
     def blob_layout(self, x: Value) -> Layout:
-        """In which layout kernels want a blob: in lanes, where its batch fills more than half of them."""
-        lanes = self.lanes.get(x.dtype)
-        return lanes if lanes is not None and x.shape[0] > lanes.width // 2 else PLAIN
+        """In which layout kernels want a blob: in lanes, where its batch fills enough of them."""
+        return self.lanes[x.dtype] if x.dtype in self.lanes and not self.few(x) else PLAIN
+
+    def small_layout(self, x: Value) -> ChannelsLast | None:
+        """In which layout kernels of images and the like want a blob whose batch is small; None: it is not."""
+        return self.channels_last[x.dtype] if x.dtype in self.lanes and self.few(x) and len(x.shape) > 2 else None
 
     def fuse(self, plan: Plan, selector: Selector) -> list[Step]:
         return super().fuse(plan, selector) if self.fuses else list(plan.steps)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf, prod
 from typing import TYPE_CHECKING
 
 from mocha_core.kernel import Runnable
 from mocha_core.layout import PLAIN, Layouts
+from mocha_core.update import UpdateOp
 from mocha_core.value import ITEMSIZE, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series, floating
+from mocha_native.sgd import numbers
 
 if TYPE_CHECKING:
     from mocha_core.plan import Call
@@ -53,19 +55,43 @@ class InnerProduct(NativeKernel):
     def bottom_masked(
         self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Array | None, floor: float
     ) -> Runnable:
+        return self.parts(ins, outs, add, mask, floor, {}, None)
+
+    def parts(
+        self,
+        ins: Buffers,
+        outs: Buffers,
+        add: Sequence[bool],
+        mask: Array | None,
+        floor: float,
+        updates: Mapping[int, tuple[UpdateOp, Buffers]],
+        before: Array | None,
+    ) -> Runnable:
+        """As `bottom_masked`, with updates of w (1) or b (2) or both in place of their gradients.
+
+        Args:
+            updates: the rule, and parameter, velocity, learning rate, momentum and status.
+            before: takes what the status is before any update.
+        """
         (dy, x, w), (dx, dw, db, panels) = ins[:3], outs
         sizes = [*self.sizes, self.lanes, panels.shape[1]]
-        parts: list[Compiled] = []
+        series: list[Compiled] = []
+        if updates:
+            status = next(iter(updates.values()))[1][-1]
+            series.append(self.bind("sgd_status", [status, before], serial=True, meets=dx is None))
         if dx is not None:
-            parts.append(
-                self.bind("inner_product_data", [dy, w, dx, panels, mask], [*sizes, add[0]], [floor], meets=False)
-            )
-        if dw is not None:
-            parts.append(self.bind("inner_product_weight", [dy, x, dw, panels], [*sizes, add[1]], meets=False))
-        if db is not None:
-            parts.append(self.bind("inner_product_bias", [dy, None, db], [*sizes, add[2]], meets=False))
-        parts[-1].meets = True
-        return Series(*parts) if len(parts) > 1 else parts[0]
+            # w is updated when nobody reads the old one any more.
+            buffers, meets = [dy, w, dx, panels, mask], bool(updates)
+            series.append(self.bind("inner_product_data", buffers, [*sizes, add[0]], [floor], meets=meets))
+        for index, name, gradient in ((1, "inner_product_weight", dw), (2, "inner_product_bias", db)):
+            if index in updates:
+                rule, (parameter, *operands) = updates[index]
+                buffers, more = [dy, x, parameter, panels, *operands, before], [False, rule.fault]
+                series.append(self.bind(name, buffers, [*sizes, *more], numbers(rule), meets=False))
+            elif gradient is not None:
+                series.append(self.bind(name, [dy, x, gradient, panels], [*sizes, add[index]], meets=False))
+        series[-1].meets = True
+        return Series(*series) if len(series) > 1 else series[0]
 
 
 inner_product = floating(InnerProduct)

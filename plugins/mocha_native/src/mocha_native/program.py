@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mocha_core.errors import ConfigurationError, DataError, StateError
-from mocha_core.plan import Half, Section
+from mocha_core.plan import Section
 from mocha_core.program import BoundStep, Program, Schedule, Stop, updates
 from mocha_core.structural import Gather
 from mocha_native._native import ffi, lib
@@ -82,7 +82,7 @@ class StepTime(NamedTuple):
 
     layer: str
     op: str
-    half: Half
+    section: Section
     kernel: str
     seconds: float
 
@@ -123,7 +123,7 @@ class NativeProgram(Program):
                     tape.advance(tape.run(self.backend.threads, seconds))
         rows = zip(tape.owners, tape.runs, seconds / n, strict=True)
         return [
-            StepTime(b.step.call.layer, b.step.call.op.name, b.step.half, getattr(run, "name", "Python"), float(s))
+            StepTime(b.step.call.layer, b.step.call.op.name, b.step.section, getattr(run, "name", "Python"), float(s))
             for b, run, s in rows
         ]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mocha_layers_std.regularizers import L1Regu, L2Regu, NoRegu
 
 from mocha_core.kernel import Runnable
-from mocha_native.compiled import Buffers, NativeKernel
+from mocha_core.value import Spec
+from mocha_native.compiled import Buffers, NativeKernel, Series
 
 if TYPE_CHECKING:
     from mocha_core.plan import Call
@@ -18,15 +19,29 @@ if TYPE_CHECKING:
 class SGD(NativeKernel):
     """The standard regularizers' gradients are part of the pass."""
 
+    forward_workspace = (Spec((1,), "int32"),)
+
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        op, regularizer = self.op, self.op.regularizer
-        decay = 2 * op.regu_coef * regularizer.coefficient if type(regularizer) is L2Regu else 0.0
-        sparsity = op.regu_coef * regularizer.coefficient if type(regularizer) is L1Regu else 0.0
-        return self.bind("sgd_forward", ins, [ins[0].size, op.fault], [op.multiplier, decay, sparsity])
+        before = outs[-1]
+        status = self.bind("sgd_status", [ins[-1], before], serial=True)
+        update = self.bind("sgd_forward", [*ins, before], [ins[0].size, self.op.fault], numbers(self.op))
+        return Series(status, update)
+
+
+def is_known(op: Any) -> bool:
+    """Whether an update is one that is compiled: without constraint, and with no regularizer of others."""
+    known = op.constraint is None and type(op.regularizer) in (type(None), NoRegu, L1Regu, L2Regu)
+    return op.name == "sgd" and known
+
+
+def numbers(op: Any) -> list[float]:
+    """The learning rate's multiplier, decay and sparsity."""
+    regularizer = op.regularizer
+    decay = 2 * op.regu_coef * regularizer.coefficient if type(regularizer) is L2Regu else 0.0
+    sparsity = op.regu_coef * regularizer.coefficient if type(regularizer) is L1Regu else 0.0
+    return [op.multiplier, decay, sparsity]
 
 
 def sgd(backend: NativeBackend, call: Call) -> SGD | None:
-    """Declines constraints, and regularizers of others."""
-    op: Any = call.op
-    known = op.constraint is None and type(op.regularizer) in (type(None), NoRegu, L1Regu, L2Regu)
-    return SGD(backend, call) if known else None
+    """Declines what is not known."""
+    return SGD(backend, call) if is_known(call.op) else None

@@ -11,13 +11,33 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from mocha_core import checks
+from mocha_core.errors import ConfigurationError
+
+#: OpenMP ends the process if the system gives it no more.
+MOST = 1024
 CPUS = Path("/sys/devices/system/cpu")
 
 
 def default_threads() -> int:
     """What OMP_NUM_THREADS says, else the number of physical cores that this process may use."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) > 0 else physical_cores()
+    return min(int(first), MOST) if first.isdecimal() and int(first) > 0 else physical_cores()
+
+
+def checked_threads(threads: object) -> int:
+    """What the user said.
+
+    Raises:
+        ConfigurationError: it is not an integer from 1 to `MOST`.
+    """
+    number = checks.integer("System", "threads", threads)
+    if number > MOST:
+        raise ConfigurationError(
+            f"System: expected at most {MOST} threads, received {number}. More than there are cores gain nothing: "
+            f"this machine has {physical_cores()}."
+        )
+    return number
 
 
 def physical_cores() -> int:

@@ -1,0 +1,130 @@
+"""Few images with their channels last: vectors hold channels, as there are not enough images to fill them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mocha_core.backend import Backend
+from mocha_core.kernel import Runnable
+from mocha_core.value import Spec
+from mocha_native.compiled import Array, NativeKernel
+from mocha_native.layout import CompiledLayout, Conversion
+
+if TYPE_CHECKING:
+    from mocha_core.plan import Call
+    from mocha_native.backend import NativeBackend
+
+
+class ChannelsLast(CompiledLayout):
+    """(N, C, ...) lies as (N, ..., C), padded to whole vectors.
+
+    Padding channels are zeros when they are packed. Element-wise kernels compute with them as well, and whatever
+    comes out must not reach other channels.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.name = f"channels last, {width} lanes"
+
+    def padded(self, channels: int) -> int:
+        """So many channels, and the padding."""
+        return -(-channels // self.width) * self.width
+
+    def physical(self, spec: Spec) -> Spec:
+        rows, channels, *rest = spec.shape
+        return Spec((rows, *rest, self.padded(channels)), spec.dtype)
+
+    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+        channels = plain.shape[1]
+        value = np.moveaxis(plain, 1, -1)
+        if add:
+            packed[..., :channels] += value
+        else:
+            packed[..., :channels] = value
+            packed[..., channels:] = 0
+
+    def unpack(self, backend: Backend, packed: Array, plain: Array, *, add: bool) -> None:
+        value = np.moveaxis(packed[..., : plain.shape[1]], -1, 1)
+        plain[...] = plain + value if add else value
+
+    def packing(self, kernel: Conversion, plain: Array, packed: Array, gradient: bool, add: bool) -> Runnable:
+        return kernel.bind("channels_last_pack", [plain, packed], self.sizes(plain, add))
+
+    def unpacking(self, kernel: Conversion, packed: Array, plain: Array, add: bool) -> Runnable:
+        return kernel.bind("channels_last_unpack", [packed, plain], self.sizes(plain, add))
+
+    def sizes(self, plain: Array, add: bool) -> list[int]:
+        """As C wants them."""
+        rows, channels, *rest = plain.shape
+        return [rows, channels, prod(rest), self.padded(channels), add]
+
+
+class PackedFilters(CompiledLayout):
+    """Filters (F, C / groups, kh, kw) in the order in which csrc/kernels/channels_last_convolution.h reads them.
+
+    For each group its blocks of filters, one after the other; in each, (kh, kw, C / groups, filters of the block). A
+    block has `block` filters, the last one as many whole vectors as it needs. Mirrored, they are filters from the
+    channels of y to those of x: exchanged, and reversed.
+    """
+
+    def __init__(self, width: int, block: int, groups: int, mirrored: bool) -> None:
+        self.width, self.block, self.groups, self.mirrored = width, block, groups, mirrored
+        self.name = f"{'mirrored ' if mirrored else ''}filters of {groups} groups in blocks of {block}"
+
+    def physical(self, spec: Spec) -> Spec:
+        outputs, inputs, taps = self.sizes(spec.shape)
+        return Spec((self.groups, -(-outputs // self.width) * self.width * inputs * taps), spec.dtype)
+
+    def sizes(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Outputs and inputs of each packed group, and taps of a filter."""
+        filters, channels, height, width = shape
+        ends = (filters // self.groups, channels)
+        outputs, inputs = ends[::-1] if self.mirrored else ends
+        return outputs, inputs, height * width
+
+    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+        outputs, inputs, taps = self.sizes(plain.shape)
+        wide = -(-outputs // self.width) * self.width
+        grouped = plain.reshape(self.groups, -1, plain.shape[1], taps)
+        ordered = np.zeros((self.groups, taps, inputs, wide), plain.dtype)
+        if self.mirrored:
+            ordered[..., :outputs] = grouped[..., ::-1].transpose(0, 3, 1, 2)
+        else:
+            ordered[..., :outputs] = grouped.transpose(0, 3, 2, 1)
+        blocks = [ordered[..., at : at + self.block] for at in range(0, wide, self.block)]
+        value = np.concatenate([block.reshape(self.groups, -1) for block in blocks], axis=1)
+        packed[...] = packed + value if add else value
+
+    def packing(self, kernel: Conversion, plain: Array, packed: Array, gradient: bool, add: bool) -> Runnable:
+        sizes = [self.groups, *self.sizes(plain.shape), self.mirrored]
+        return kernel.bind("channels_last_filters", [plain, packed], sizes)
+
+
+#: The layout of these attributes: kernels that share filters share their packed form.
+packed_filters = cache(PackedFilters)
+
+
+class SmallKernel(NativeKernel):
+    """A kernel for blobs with their channels last."""
+
+    def __init__(self, backend: NativeBackend, call: Call, layout: ChannelsLast) -> None:
+        super().__init__(backend, call)
+        self.layout = layout
+
+    def padded(self, channels: int) -> int:
+        return self.layout.padded(channels)
+
+
+def small(kernel: type[SmallKernel]) -> Callable[[NativeBackend, Call], SmallKernel | None]:
+    """What makes a kernel where the first input has its channels last, and declines elsewhere."""
+
+    def build(backend: NativeBackend, call: Call) -> SmallKernel | None:
+        layout = backend.small_layout(call.ins[0])
+        return None if layout is None else kernel(backend, call, layout)
+
+    return build
