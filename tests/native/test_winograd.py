@@ -128,7 +128,7 @@ def test_rectified_and_masked(isa, always, floor, rng):
         ]
         operands = [top, x, filters[1], None, None]
         use.run(use.kernel.bottom_masked(operands, [*found, *workspace], [add] * 3, x, floor))
-        found[0] = use.plain(found[0], dx.shape, lanes)
+        found[0] = use.plain(found[0], dx, lanes)
         assert_near(found, [np.where(problem.x > floor, dx, 0), dw, db], "float64", float(add))
 
 

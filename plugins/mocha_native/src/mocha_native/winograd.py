@@ -1,4 +1,4 @@
-"""Convolutions by Winograd's algorithms, see csrc/kernels/winograd.h."""
+"""Convolutions by Winograd's algorithms, see csrc/kernels/winograd.h and winograd_weights.h."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHUNK = 96
 #: Elements between the filters at one point and those at the next: else all points would lie in the same set of L1.
 GAP = 16
 #: What both transforms cost for a channel's or an output's data at one point, in multiplications of a product.
-TRANSFORM = 16
+TRANSFORM = 15
 
 
 class Filters(CompiledLayout):
@@ -108,9 +108,9 @@ class Winograd(NativeKernel):
         """Scratch of all threads for backward to the filters: outputs' and channels' data, sums for each pair of them
         and for the bias."""
         constants, lanes = self.backend.isa.constants, self.x[-1]
-        outputs = round_up(self.y[1], constants["winograd_pair_rows"])
-        channels = round_up(self.x[1], constants["winograd_pair_columns"])
-        at_point = ((outputs + channels) * WEIGHTS_GROUP + 2) * lanes + outputs * channels
+        rows, columns = constants["winograd_pair_rows"], constants["winograd_pair_columns"]
+        outputs, channels = round_up(self.y[1], rows), round_up(self.x[1], columns)
+        at_point = ((outputs + channels) * WEIGHTS_GROUP + 2) * lanes + outputs * channels + rows * columns
         return Spec((self.points**2 * at_point + outputs * lanes,), self.dtype)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
