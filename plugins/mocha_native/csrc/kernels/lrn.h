@@ -30,67 +30,76 @@ enum { PLANES, ROWS, COLUMNS, WITHIN, WINDOW, ADDED, ROOM };
 
 #endif
 
-/* What all rows of a piece have in common. Rows in `room` are `width` vectors long. */
+/* What all rows of a piece have in common. Rows in memory of the thread's own are `width` vectors long. */
 typedef struct {
     int64_t rows, line; /* and how far they are apart */
     int64_t width; /* vectors of a row */
     int64_t kernel;
     int within;
     REAL shift, scale, power;
-    REAL *line_sums; /* down; and as many zeros before and after them as a window has elsewhere */
-    REAL *base, *factor; /* a row of each */
+    REAL *down; /* sums down; and as many zeros before and after them as a window has elsewhere */
     REAL *squares, *others, *direct; /* rings */
 } TYPED(piece);
 
-/* out = the sum over the window around each element of a row: over the ring and, within a plane, across from `front`
-   elements before it. */
-ALWAYS_INLINE void TYPED(window_sums)(const TYPED(piece) *p, const int64_t kernel, const REAL *ring, int64_t front,
-                                      REAL *out) {
-    REAL *down = p->within ? p->line_sums + (kernel - 1) * LANES : out;
+/* Sums down a ring. */
+ALWAYS_INLINE void TYPED(sum_down)(const TYPED(piece) *p, const int64_t kernel, const REAL *ring) {
     for (int64_t c = 0; c < p->width; c++) {
         VEC sum = TYPED(load)(ring + c * LANES);
         for (int64_t k = 1; k < kernel; k++) sum += TYPED(load)(ring + (k * p->width + c) * LANES);
-        TYPED(store)(down + c * LANES, sum);
-    }
-    for (int64_t c = 0; p->within && c < p->width; c++) {
-        const REAL *from = down + (c - front) * LANES;
-        VEC sum = TYPED(load)(from);
-        for (int64_t k = 1; k < kernel; k++) sum += TYPED(load)(from + k * LANES);
-        TYPED(store)(out + c * LANES, sum);
+        TYPED(store)(p->down + c * LANES, sum);
     }
 }
 
-static void TYPED(window_row)(const TYPED(piece) *p, const REAL *ring, int64_t front, REAL *out) {
-    if (p->kernel == 3) {
-        TYPED(window_sums)(p, 3, ring, front, out);
-    } else if (p->kernel == 5) {
-        TYPED(window_sums)(p, 5, ring, front, out);
-    } else {
-        TYPED(window_sums)(p, p->kernel, ring, front, out);
-    }
+/* Over the window around a column, of which `front` are before it. */
+ALWAYS_INLINE VEC TYPED(window_sum)(const TYPED(piece) *p, const int64_t kernel, int64_t front, int64_t column) {
+    if (!p->within) return TYPED(load)(p->down + column * LANES);
+    const REAL *from = p->down + (column - front) * LANES;
+    VEC sum = TYPED(load)(from);
+    for (int64_t k = 1; k < kernel; k++) sum += TYPED(load)(from + k * LANES);
+    return sum;
 }
 
-/* base, from the sums that it holds, and factor = base**-power. */
-static void TYPED(factor_row)(const TYPED(piece) *p) {
-    REAL *base = p->base, *factor = p->factor;
-    const int64_t n = p->width * LANES;
-    for (int64_t i = 0; i < n; i++) base[i] = p->shift + p->scale * base[i];
-    if (p->power == (REAL)0.75) {
-        for (int64_t i = 0; i < n; i++) {
-            const REAL root = SQRT(base[i]);
-            factor[i] = 1 / (root * SQRT(root));
-        }
-    } else if (p->power == (REAL)0.5) {
-        for (int64_t i = 0; i < n; i++) factor[i] = 1 / SQRT(base[i]);
-    } else if (p->power == (REAL)1) {
-        for (int64_t i = 0; i < n; i++) factor[i] = 1 / base[i];
-    } else {
-        for (int64_t i = 0; i < n; i++) factor[i] = POW(base[i], -p->power);
+/* base**-power, and 1 / base. */
+typedef struct {
+    VEC factor, inverse;
+} TYPED(powers);
+
+/* Of any base, and any power. */
+static TYPED(powers) TYPED(powers_of)(VEC base, REAL power) {
+    TYPED(powers) out = {(VEC){0}, 1 / base};
+    for (int i = 0; i < LANES; i++) out.factor[i] = POW(base[i], -power);
+    return out;
+}
+
+/* Of a base that is no extreme, with a power of 3/4 or 1/2: of base**(-1/4) by Newton's method. The guess divides the
+   exponent by -4; its error of at most 3.2 % falls to the square of that in every step. Faster than roots and a
+   division. */
+ALWAYS_INLINE TYPED(powers) TYPED(roots_of)(VEC base, const int quarters) {
+    enum { STEPS = REAL_BYTES == 4 ? 3 : 4 };
+    const INT guess = (INT)((1.25 * EXP_BIAS - 0.06032) * (double)((INT)1 << EXP_SHIFT));
+    const VEC part = base * (REAL)0.25;
+    VEC root = (VEC)(guess - ((IVEC)base >> 2));
+#pragma GCC unroll 4
+    for (int i = 0; i < STEPS; i++) {
+        const VEC square = root * root;
+        root += root * ((REAL)0.25 - part * (square * square));
     }
+    const VEC square = root * root;
+    const TYPED(powers) out = {quarters == 3 ? square * root : square, square * square};
+    return out;
+}
+
+/* Whether base is not too far from 1 for that; NaN is. */
+ALWAYS_INLINE IVEC TYPED(is_usual)(VEC base) { return (base > (REAL)1e-30) & (base < (REAL)1e30); }
+
+static inline int TYPED(all)(IVEC where) {
+    INT all = -1;
+    for (int i = 0; i < LANES; i++) all &= where[i];
+    return all != 0;
 }
 
 /* A row's squares into their place in the ring; zeros where there is no such row. */
-static void TYPED(square_row)(const TYPED(piece) *p, const REAL *x, int64_t row) {
+ALWAYS_INLINE void TYPED(square_row)(const TYPED(piece) *p, const REAL *x, int64_t row) {
     REAL *out = p->squares + row % p->kernel * p->width * LANES;
     for (int64_t c = 0; c < p->width; c++) {
         const VEC v = row < p->rows ? TYPED(load)(x + row * p->line + c * LANES) : (VEC){0};
@@ -98,52 +107,97 @@ static void TYPED(square_row)(const TYPED(piece) *p, const REAL *x, int64_t row)
     }
 }
 
-static void TYPED(lrn_forward_piece)(const TYPED(piece) *p, const REAL *x, REAL *y) {
-    const int64_t front = (p->kernel - 1) / 2, back = p->kernel - 1 - front;
+/* A row of y or, where there is dy, of what the mirrored windows are made of: `direct` and x * direct / base. Returns
+   whether every base was usual: else, with roots, it has to be done again without. */
+ALWAYS_INLINE int TYPED(normalize_row)(const TYPED(piece) *p, const int64_t kernel, const int quarters, const REAL *dy,
+                                       const REAL *x, REAL *y, REAL *direct, REAL *others) {
+    const int64_t front = (kernel - 1) / 2;
+    IVEC usual = (IVEC){0} - 1;
+    for (int64_t c = 0; c < p->width * LANES; c += LANES) {
+        const VEC base = p->shift + p->scale * TYPED(window_sum)(p, kernel, front, c / LANES);
+        usual &= TYPED(is_usual)(base);
+        const TYPED(powers) of = quarters ? TYPED(roots_of)(base, quarters) : TYPED(powers_of)(base, p->power);
+        const VEC in = TYPED(load)(x + c);
+        if (dy) {
+            const VEC v = TYPED(load)(dy + c) * of.factor;
+            TYPED(store)(direct + c, v);
+            TYPED(store)(others + c, in * v * of.inverse);
+        } else {
+            TYPED(store)(y + c, in * of.factor);
+        }
+    }
+    return TYPED(all)(usual);
+}
+
+ALWAYS_INLINE void TYPED(forward_piece)(const TYPED(piece) *p, const int64_t kernel, const int quarters, const REAL *x,
+                                        REAL *y) {
+    const int64_t back = kernel / 2;
     for (int64_t row = -back; row < p->rows; row++) {
         TYPED(square_row)(p, x, row + back);
         if (row < 0) continue;
-        TYPED(window_row)(p, p->squares, front, p->base);
-        TYPED(factor_row)(p);
-        for (int64_t c = 0; c < p->width; c++) {
-            const int64_t at = row * p->line + c * LANES;
-            TYPED(store)(y + at, TYPED(load)(x + at) * TYPED(load)(p->factor + c * LANES));
+        const int64_t at = row * p->line;
+        TYPED(sum_down)(p, kernel, p->squares);
+        if (!TYPED(normalize_row)(p, kernel, quarters, NULL, x + at, y + at, NULL, NULL) && quarters)
+            TYPED(normalize_row)(p, kernel, 0, NULL, x + at, y + at, NULL, NULL);
+    }
+}
+
+ALWAYS_INLINE void TYPED(backward_piece)(const TYPED(piece) *p, const int64_t kernel, const int quarters, const REAL *dy,
+                                         const REAL *x, int add, REAL *dx) {
+    const int64_t front = (kernel - 1) / 2, back = kernel / 2;
+    for (int64_t last = -back; last < p->rows + front; last++) {
+        TYPED(square_row)(p, x, last + back);
+        if (last < 0) continue;
+        const int64_t row = last - front, at = last * p->line, place = last % kernel * p->width * LANES;
+        REAL *direct = p->direct + place, *others = p->others + place;
+        if (last < p->rows) {
+            TYPED(sum_down)(p, kernel, p->squares);
+            if (!TYPED(normalize_row)(p, kernel, quarters, dy + at, x + at, NULL, direct, others) && quarters)
+                TYPED(normalize_row)(p, kernel, 0, dy + at, x + at, NULL, direct, others);
+        } else {
+            memset(others, 0, (size_t)(p->width * LANES) * sizeof *others);
+        }
+        if (row < 0) continue;
+        TYPED(sum_down)(p, kernel, p->others);
+        direct = p->direct + row % kernel * p->width * LANES;
+        for (int64_t c = 0; c < p->width * LANES; c += LANES) {
+            REAL *out = dx + row * p->line + c;
+            const VEC in = TYPED(load)(x + row * p->line + c), sum = TYPED(window_sum)(p, kernel, back, c / LANES);
+            const VEC v = TYPED(load)(direct + c) - 2 * p->power * p->scale * in * sum;
+            TYPED(store)(out, add ? v + TYPED(load)(out) : v);
         }
     }
 }
 
-static void TYPED(lrn_backward_piece)(const TYPED(piece) *p, const REAL *dy, const REAL *x, int add, REAL *dx) {
-    const int64_t front = (p->kernel - 1) / 2, back = p->kernel - 1 - front;
-    for (int64_t last = -back; last < p->rows + front; last++) {
-        const int64_t row = last - front, place = last % p->kernel * p->width;
-        TYPED(square_row)(p, x, last + back);
-        if (last < 0) continue;
-        if (last < p->rows) {
-            TYPED(window_row)(p, p->squares, front, p->base);
-            TYPED(factor_row)(p);
-        }
-        for (int64_t c = 0; c < p->width; c++) {
-            const int64_t at = last * p->line + c * LANES;
-            VEC direct = (VEC){0}, term = (VEC){0};
-            if (last < p->rows) {
-                direct = TYPED(load)(dy + at) * TYPED(load)(p->factor + c * LANES);
-                term = TYPED(load)(x + at) * direct / TYPED(load)(p->base + c * LANES);
-            }
-            TYPED(store)(p->direct + (place + c) * LANES, direct);
-            TYPED(store)(p->others + (place + c) * LANES, term);
-        }
-        if (row < 0) continue;
-        TYPED(window_row)(p, p->others, back, p->base);
-        const REAL *direct = p->direct + row % p->kernel * p->width * LANES;
-        for (int64_t c = 0; c < p->width; c++) {
-            const int64_t at = row * p->line + c * LANES;
-            const VEC indirect = TYPED(load)(x + at) * TYPED(load)(p->base + c * LANES);
-            VEC v = TYPED(load)(direct + c * LANES) - 2 * p->power * p->scale * indirect;
-            if (add) v += TYPED(load)(dx + at);
-            TYPED(store)(dx + at, v);
-        }
-    }
+/* The usual sizes and powers are literal arguments. The piece is a copy whose address nobody else has: what is written to
+   rows cannot change it. */
+#define SIZES(K, POWER) \
+    if (POWER) { \
+        if (p->kernel == 3) return K(3, POWER); \
+        if (p->kernel == 5) return K(5, POWER); \
+    } \
+    return K(p->kernel, POWER);
+#define POWERS(K) \
+    if (p->power == (REAL)0.75) { SIZES(K, 3) } \
+    if (p->power == (REAL)0.5) { SIZES(K, 2) } \
+    SIZES(K, 0)
+#define FORWARD(KERNEL_SIZE, QUARTERS) TYPED(forward_piece)(p, KERNEL_SIZE, QUARTERS, x, y)
+#define BACKWARD(KERNEL_SIZE, QUARTERS) TYPED(backward_piece)(p, KERNEL_SIZE, QUARTERS, dy, x, add, dx)
+
+static void TYPED(lrn_forward_piece)(const TYPED(piece) *piece, const REAL *x, REAL *y) {
+    const TYPED(piece) copy = *piece, *p = &copy;
+    POWERS(FORWARD)
 }
+
+static void TYPED(lrn_backward_piece)(const TYPED(piece) *piece, const REAL *dy, const REAL *x, int add, REAL *dx) {
+    const TYPED(piece) copy = *piece, *p = &copy;
+    POWERS(BACKWARD)
+}
+
+#undef SIZES
+#undef POWERS
+#undef FORWARD
+#undef BACKWARD
 
 /* `dy` is NULL in forward; `out` is y or dx. */
 ALWAYS_INLINE void TYPED(lrn)(const mocha_args *args, const REAL *dy, const REAL *x, REAL *out, REAL *room,
@@ -156,16 +210,15 @@ ALWAYS_INLINE void TYPED(lrn)(const mocha_args *args, const REAL *dy, const REAL
     p.squares = room + team->rank * sizes[ROOM];
     p.others = p.squares + ring;
     p.direct = p.others + ring;
-    p.base = p.direct + ring;
-    p.factor = p.base + most * LANES;
-    p.line_sums = p.factor + most * LANES;
-    memset(p.line_sums, 0, (size_t)((most + 2 * (p.kernel - 1)) * LANES) * sizeof *room);
+    REAL *sums = p.direct + ring;
+    p.down = sums + (p.kernel - 1) * LANES;
+    memset(sums, 0, (size_t)((most + 2 * (p.kernel - 1)) * LANES) * sizeof *sums);
     int64_t i, last;
     mocha_share(sizes[PLANES] * pieces, 1, team, &i, &last);
     for (; i < last; i++) {
         const int64_t column = i % pieces * most, at = (i / pieces * p.rows * columns + column) * LANES;
         p.width = mocha_min(most, columns - column);
-        memset(p.squares, 0, (size_t)(3 * ring) * sizeof *room);
+        memset(p.squares, 0, (size_t)(3 * ring) * sizeof *p.squares);
         if (dy) {
             TYPED(lrn_backward_piece)(&p, dy + at, x + at, sizes[ADDED] != 0, out + at);
         } else {

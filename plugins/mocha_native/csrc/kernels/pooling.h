@@ -259,8 +259,8 @@ ALWAYS_INLINE void TYPED(put)(const TYPED(unpooled) *p, int64_t at, VEC dx) {
 }
 
 /* Elements [first, last) of a row, whatever windows they have. */
-ALWAYS_INLINE void TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, int64_t row, int64_t first, int64_t last) {
-    const mocha_axis down = p->down, across = p->across;
+ALWAYS_INLINE void TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, mocha_axis down, mocha_axis across,
+                                     int64_t row, int64_t first, int64_t last) {
     const mocha_span rows = mocha_windows_of(down, row);
     for (int64_t column = first; column < last; column++) {
         const mocha_span columns = mocha_windows_of(across, column);
@@ -281,33 +281,25 @@ ALWAYS_INLINE void TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, i
     }
 }
 
-static void TYPED(max_elements)(const TYPED(unpooled) *p, int64_t row, int64_t first, int64_t last) {
-    TYPED(unpool_any)(MAX, p, row, first, last);
-}
-
-static void TYPED(mean_elements)(const TYPED(unpooled) *p, int64_t row, int64_t first, int64_t last) {
-    TYPED(unpool_any)(MEAN, p, row, first, last);
-}
-
 /* A row of elements by groups of `stride`, those that have a window as its first ones. In a whole group all of them are
    inside, as are all windows that have any of them. */
 ALWAYS_INLINE void TYPED(unpool_row)(const int mode, const TYPED(unpooled) *p, int64_t row, const int kernel,
                                      const int stride) {
-    void (*const any)(const TYPED(unpooled) *, int64_t, int64_t, int64_t) =
-        mode == MAX ? TYPED(max_elements) : TYPED(mean_elements);
     enum { MOST = 4 };
     const int overlap = (kernel + stride - 1) / stride;
-    const mocha_axis down = p->down, across = p->across;
+    /* With literal strides, which are quick to divide by. */
+    const mocha_axis down = {p->down.size, p->down.count, kernel, stride, p->down.pad, p->down.padded};
+    const mocha_axis across = {p->across.size, p->across.count, kernel, stride, p->across.pad, p->across.padded};
     const mocha_span rows = mocha_windows_of(down, row);
     const int64_t begin = (across.pad + stride - 1) / stride, first = begin < overlap - 1 ? overlap - 1 : begin;
     int64_t last = mocha_min((across.size + across.pad) / stride, across.count);
     /* The last windows of a mean may have other divisors. */
     if (mode == MEAN) last = mocha_min(last, (across.padded - kernel) / stride + 1);
     if (last <= first) {
-        any(p, row, 0, across.size);
+        TYPED(unpool_any)(mode, p, down, across, row, 0, across.size);
         return;
     }
-    any(p, row, 0, first * stride - across.pad);
+    TYPED(unpool_any)(mode, p, down, across, row, 0, first * stride - across.pad);
     for (int64_t group = first; group < last; group++) {
         VEC dx[MOST];
 #pragma GCC unroll 4
@@ -330,7 +322,7 @@ ALWAYS_INLINE void TYPED(unpool_row)(const int mode, const TYPED(unpooled) *p, i
 #pragma GCC unroll 4
         for (int i = 0; i < stride; i++) TYPED(put)(p, row * across.size + group * stride - across.pad + i, dx[i]);
     }
-    any(p, row, last * stride - across.pad, across.size);
+    TYPED(unpool_any)(mode, p, down, across, row, last * stride - across.pad, across.size);
 }
 
 ALWAYS_INLINE void TYPED(unpool_plane)(const int mode, const TYPED(unpooled) *p) {
@@ -342,7 +334,7 @@ ALWAYS_INLINE void TYPED(unpool_plane)(const int mode, const TYPED(unpooled) *p)
     COMMON_WINDOWS(ROWS)
 #undef ROWS
     for (int64_t row = 0; row < p->down.size; row++)
-        (mode == MAX ? TYPED(max_elements) : TYPED(mean_elements))(p, row, 0, p->across.size);
+        TYPED(unpool_any)(mode, p, p->down, p->across, row, 0, p->across.size);
 }
 
 ALWAYS_INLINE void TYPED(pooling_backward)(const int mode, const mocha_args *args, const mocha_team *team) {

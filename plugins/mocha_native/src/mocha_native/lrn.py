@@ -32,8 +32,8 @@ class LRN(NativeKernel):
         else:
             self.sizes = [blocks, channels, height * width, False, op.kernel]
             most = min(height * width, backend.isa.constants["lrn_piece"])
-        # Three rings, two rows, and the sums down.
-        room = (3 * op.kernel * most + 2 * most + most + 2 * (op.kernel - 1)) * lanes.width
+        # Three rings, and the sums down.
+        room = (3 * op.kernel * most + most + 2 * (op.kernel - 1)) * lanes.width
         self.forward_workspace = self.backward_workspace = (Spec((backend.threads, room), self.dtype),)
         axes = 2 if self.within else 1
         self.numbers = [op.shift, op.scale / op.kernel**axes, op.power]
