@@ -8,7 +8,7 @@ from mocha_native.backend import NativeBackend
 from nets import assert_same, data, parameters, perceptron
 
 import mocha_core as mocha
-from mocha_core import constraints, layers, neurons, regularizers, solvers
+from mocha_core import layers, neurons, regularizers, solvers
 from mocha_core.errors import NonFiniteError, StateError
 from mocha_core.testing.tolerances import assert_close
 
@@ -61,11 +61,13 @@ def test_regularizers_and_learning_rates_of_parameters():
     check(body, {"h": 2, "y": 2}, regu_coef=0.1)
 
 
-def test_a_constrained_parameter_is_updated_by_itself():
+class OwnRegu(regularizers.L2Regu):
+    """What a user wrote has no compiled kernel."""
+
+
+def test_an_update_that_is_not_compiled_stays_by_itself():
     body = [
-        layers.InnerProductLayer(
-            name="y", output_dim=10, weight_cons=constraints.L2Cons(1.0), bottoms=["data"], tops=["y"]
-        ),
+        layers.InnerProductLayer(name="y", output_dim=10, weight_regu=OwnRegu(0.1), bottoms=["data"], tops=["y"]),
         layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"]),
     ]
     check(body, {"y": 1})
