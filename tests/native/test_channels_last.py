@@ -31,8 +31,9 @@ def rng(request):
 
 def check(op, inputs, dtype, rng, tolerance=1.0):
     """Both halves, gradients written and added, are those of the reference, and the same bytes for all threads."""
-    most = NativeBackend().lanes[dtype].width // 2
-    inputs = [np.asarray(inputs[0][:most], dtype), *(np.asarray(a, dtype) for a in inputs[1:])]
+    while not NativeBackend().few(Value("x", inputs[0].shape, dtype)):
+        inputs[0] = inputs[0][:-1]
+    inputs = [np.asarray(inputs[0], dtype), *(np.asarray(a, dtype) for a in inputs[1:])]
     wide = [a.astype(np.float64) for a in inputs]
     y = op.forward(np, *wide)
     y = y if isinstance(y, tuple) else (y,)
@@ -51,15 +52,13 @@ def check(op, inputs, dtype, rng, tolerance=1.0):
 
 #: x, filters, kernel (width, height), stride, pad, groups.
 CONVOLUTIONS = [
-    ((1, 1, 28, 28), 20, (5, 5), (1, 1), (0, 0), 1),
+    ((1, 1, 9, 28), 20, (5, 5), (1, 1), (0, 0), 1),
     ((1, 3, 11, 9), 33, (5, 3), (2, 1), (2, 1), 1),
-    ((2, 5, 7, 17), 3, (3, 3), (1, 1), (1, 1), 1),
-    ((1, 20, 12, 12), 50, (5, 5), (1, 1), (0, 0), 1),
+    ((3, 20, 7, 17), 50, (3, 3), (1, 1), (1, 1), 1),
     ((2, 16, 4, 31), 16, (1, 1), (1, 1), (0, 0), 1),
     ((1, 33, 9, 5), 20, (1, 1), (3, 2), (0, 0), 1),
     ((1, 6, 8, 7), 9, (2, 3), (2, 2), (3, 4), 3),
     ((2, 34, 5, 6), 40, (3, 2), (1, 2), (1, 0), 2),
-    ((1, 4, 6, 5), 8, (2, 2), (1, 1), (1, 1), 4),
     ((1, 66, 3, 3), 1, (3, 3), (1, 1), (0, 0), 1),
     ((1, 7, 10, 10), 5, (2, 2), (5, 4), (0, 0), 1),
 ]  # fmt: skip
