@@ -31,16 +31,18 @@ def rng(request):
 
 def check(op, inputs, dtype, rng, tolerance=1.0):
     """Both halves, gradients written and added, are those of the reference, and the same bytes for all threads."""
-    most = NativeBackend().lanes[dtype].width // 2
-    inputs = [np.asarray(inputs[0][:most], dtype), *(np.asarray(a, dtype) for a in inputs[1:])]
+    backends = [NativeBackend(threads=n) for n in (1, 2, 3)]
+    while not backends[0].few(Value("x", inputs[0].shape, dtype)):
+        inputs[0] = inputs[0][:-1]
+    inputs = [np.asarray(inputs[0], dtype), *(np.asarray(a, dtype) for a in inputs[1:])]
     wide = [a.astype(np.float64) for a in inputs]
     y = op.forward(np, *wide)
     y = y if isinstance(y, tuple) else (y,)
     top = rng.standard_normal(y[0].shape).astype(dtype)
     dx = op.backward(np, [top.astype(np.float64), *[None] * (len(y) - 1)], wide, y, [True] * len(wide))
     results = []
-    for threads in (1, 2, 3):
-        use = KernelUse(NativeBackend(threads=threads), op, *inputs)
+    for backend in backends:
+        use = KernelUse(backend, op, *inputs)
         assert isinstance(use.kernel, SmallKernel)
         results.append([*use.forward(), *use.backward(top), *use.backward(top, add=True)])
     for others in results[1:]:
@@ -51,15 +53,13 @@ def check(op, inputs, dtype, rng, tolerance=1.0):
 
 #: x, filters, kernel (width, height), stride, pad, groups.
 CONVOLUTIONS = [
-    ((1, 1, 28, 28), 20, (5, 5), (1, 1), (0, 0), 1),
+    ((1, 1, 9, 28), 20, (5, 5), (1, 1), (0, 0), 1),
     ((1, 3, 11, 9), 33, (5, 3), (2, 1), (2, 1), 1),
-    ((2, 5, 7, 17), 3, (3, 3), (1, 1), (1, 1), 1),
-    ((1, 20, 12, 12), 50, (5, 5), (1, 1), (0, 0), 1),
-    ((2, 16, 4, 31), 16, (1, 1), (1, 1), (0, 0), 1),
-    ((1, 33, 9, 5), 20, (1, 1), (3, 2), (0, 0), 1),
+    ((3, 20, 7, 17), 50, (3, 3), (1, 1), (1, 1), 1),
+    ((1, 16, 4, 31), 16, (1, 1), (1, 1), (0, 0), 1),
+    ((2, 33, 9, 5), 20, (1, 1), (3, 2), (0, 0), 1),
     ((1, 6, 8, 7), 9, (2, 3), (2, 2), (3, 4), 3),
     ((2, 34, 5, 6), 40, (3, 2), (1, 2), (1, 0), 2),
-    ((1, 4, 6, 5), 8, (2, 2), (1, 1), (1, 1), 4),
     ((1, 66, 3, 3), 1, (3, 3), (1, 1), (0, 0), 1),
     ((1, 7, 10, 10), 5, (2, 2), (5, 4), (0, 0), 1),
 ]  # fmt: skip
@@ -79,8 +79,7 @@ POOLINGS = [
     ((1, 20, 24, 24), (2, 2), (2, 2), (0, 0)),
     ((2, 33, 9, 7), (3, 3), (2, 2), (0, 0)),
     ((1, 1, 5, 8), (3, 2), (1, 2), (2, 1)),
-    ((1, 5, 6, 6), (4, 3), (3, 5), (1, 2)),
-    ((2, 3, 7, 3), (3, 7), (1, 1), (0, 0)),
+    ((2, 5, 6, 6), (4, 3), (3, 5), (1, 2)),
 ]
 
 
@@ -108,9 +107,7 @@ def test_maxima_of_what_is_not_finite(isa, rng):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", [LRNAcrossChannel, LRNWithinChannel])
-@pytest.mark.parametrize(
-    "case", [((1, 33, 5, 7), 3, 0.75), ((2, 5, 3, 4), 4, 1.3), ((1, 1, 6, 2), 7, 0.5), ((2, 20, 3, 3), 2, 1.0)], ids=str
-)
+@pytest.mark.parametrize("case", [((1, 33, 5, 7), 3, 0.75), ((2, 5, 3, 4), 4, 1.3), ((1, 1, 6, 2), 7, 0.5)], ids=str)
 def test_lrn(isa, dtype, kind, case, rng):
     shape, kernel, power = case
     check(kind(kernel, 0.7, 1.1, power), [rng.standard_normal(shape)], dtype, rng)

@@ -100,13 +100,16 @@ static inline __attribute__((always_inline)) void TYPED(pack_filters)(const moch
         const int64_t g = i / depth, tap = i % depth / inputs, c = i % inputs;
         REAL *w = (REAL *)args->buffers[0] + g * outputs * depth + c * input + (s[4] ? taps - 1 - tap : tap);
         REAL *packed = (REAL *)args->buffers[1] + g * lanes * depth;
-        for (int64_t f = 0; f < (back ? outputs : lanes); f++) {
-            const int64_t before = f / block * block, width = mocha_min(block, lanes - before);
-            REAL *p = packed + before * depth + i % depth * width + f - before;
-            if (back) {
-                w[f * output] = *p + (s[5] ? w[f * output] : 0);
+        for (int64_t before = 0; before < lanes; before += block) {
+            const int64_t width = mocha_min(block, lanes - before), some = mocha_min(width, outputs - before);
+            REAL *p = packed + before * depth + i % depth * width, *plain = w + before * output;
+            if (!back) {
+                for (int64_t f = 0; f < some; f++) p[f] = plain[f * output];
+                for (int64_t f = some; f < width; f++) p[f] = 0;
+            } else if (s[5]) {
+                for (int64_t f = 0; f < some; f++) plain[f * output] += p[f];
             } else {
-                *p = f < outputs ? w[f * output] : 0;
+                for (int64_t f = 0; f < some; f++) plain[f * output] = p[f];
             }
         }
     }
