@@ -49,6 +49,10 @@ class Remote:
         #: What the last command took, in seconds by the clock and of the processors.
         self.clock = self.cpu = 0.0
 
+    @property
+    def label(self) -> str:
+        return f"{self.entry.title}, {self.threads} thread(s)"
+
     def ask(self, *command: Any) -> Any:
         """Let it run until it has answered.
 

@@ -148,9 +148,10 @@ static const TYPED(tile_variant) TYPED(tile_variants_6)[] = {TILE_VARIANTS(TILE_
 static const TYPED(tile_variant) *const TYPED(tile_variants)[] = {
     TYPED(tile_variants_4), TYPED(tile_variants_5), TYPED(tile_variants_6)};
 
-/* The first variant that fits a tile of which `left` and `right` pixels are padding. */
+/* The first variant that fits a tile of which `left` and `right` pixels are padding; less than none are none. */
 static TYPED(tile_function) TYPED(find_tile)(int64_t block, int64_t width, int64_t stride, int64_t left, int64_t right) {
     const TYPED(tile_variant) *v = TYPED(tile_variants)[block - MIN_BLOCK];
+    left = left < 0 ? 0 : left, right = right < 0 ? 0 : right;
     while (v->width && !(v->width == width && v->stride == stride && v->left <= left && v->right <= right)) v++;
     return v->function;
 }

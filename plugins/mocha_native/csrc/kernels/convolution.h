@@ -82,7 +82,8 @@ static void TYPED(correlate_strip)(const TYPED(correlation) *k, int64_t image, i
     const int64_t wide = (tiles * TILE_COLUMNS - 1) * columns->stride + columns->taps;
     const int64_t map = rows->in * columns->in * LANES, y_map = rows->y_size * columns->y_size * LANES;
     const int64_t high = bottom > top ? bottom - top : 0;
-    TYPED(copy_strip)(k, k->x + (image * k->groups + group) * k->channels * map, top, bottom, left, wide);
+    const REAL *x = k->x + (image * k->groups + group) * k->channels * map;
+    if (rows->taps && columns->taps) TYPED(copy_strip)(k, x, top, bottom, left, wide);
 
     TYPED(tile) t = {0};
     t.x_row = wide * LANES, t.x_channel = high * wide * LANES;

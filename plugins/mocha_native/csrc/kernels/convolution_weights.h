@@ -28,7 +28,7 @@
 #define MAX_FILTERS 8
 #define MAX_CHANNELS 4
 #define MAX_TAPS 7
-#define DY_BYTES (24 << 10)
+#define DY_BYTES (16 << 10)
 #define KERNELS(K) K(convolution_weights) K(convolution_bias)
 /* At least how many vectors of sums a tile needs for each tap of a filter, and how many bytes of them shall be in L2. */
 #define CONSTANTS(C) C(convolution_weights_tile, 24) C(convolution_weights_bytes, 288 << 10)
@@ -176,22 +176,38 @@ static void TYPED(weights_chunk)(const TYPED(weights) *k, const TYPED(weight_var
     }
 }
 
+/* Of n vectors one after the other, each becomes the sum of its lanes: halves are added until there is but one. */
+static void TYPED(add_lanes)(int64_t n, REAL *vectors) {
+#define ADD_HALVES(HALF) \
+    if (HALF < LANES) { \
+        typedef REAL half __attribute__((vector_size(HALF * sizeof(REAL)), aligned(sizeof(REAL)), may_alias)); \
+        for (int64_t i = 0; i < n; i++) \
+            *(half *)(vectors + i * HALF) = \
+                *(const half *)(vectors + 2 * i * HALF) + *(const half *)(vectors + (2 * i + 1) * HALF); \
+    }
+    ADD_HALVES(8)
+    ADD_HALVES(4)
+    ADD_HALVES(2)
+#undef ADD_HALVES
+    for (int64_t i = 0; i < n; i++) vectors[i] = vectors[2 * i] + vectors[2 * i + 1];
+}
+
 /* The sums of a pass become, or are added to, gradients. */
 static void TYPED(weights_finish)(const TYPED(weights) *k, const TYPED(weight_variant) *v, int64_t group, int64_t channel,
                                   int64_t channel_end, int64_t block, int64_t block_end) {
     const int64_t taps = k->taps_high * k->taps_wide;
-    const REAL *sums = k->sums;
+    REAL *sums = k->sums;
     for (int64_t b = block; b < block_end; b++) {
         for (int64_t c = channel; c < channel_end; c += v->channels) {
+            const REAL *total = sums;
+            TYPED(add_lanes)(v->filters * v->channels * taps, sums);
+            sums += v->filters * v->channels * taps * LANES;
             for (int64_t piece = 0; piece < taps; piece += v->taps) {
-                for (int64_t i = 0; i < v->filters * v->channels; i++, sums += v->taps * LANES) {
+                for (int64_t i = 0; i < v->filters * v->channels; i++, total += v->taps) {
                     const int64_t filter = b * v->filters + i / v->channels, from = c + i % v->channels;
                     if (filter >= k->filters || from >= channel_end) continue;
                     REAL *dw = k->dw + ((group * k->filters + filter) * k->channels + from) * taps + piece;
-                    for (int64_t tap = 0; tap < v->taps; tap++) {
-                        const REAL sum = TYPED(sum)(TYPED(load)(sums + tap * LANES));
-                        dw[tap] = k->add ? dw[tap] + sum : sum;
-                    }
+                    for (int64_t tap = 0; tap < v->taps; tap++) dw[tap] = k->add ? dw[tap] + total[tap] : total[tap];
                 }
             }
         }
@@ -214,6 +230,7 @@ KERNEL(convolution_weights) {
     const int64_t channel_blocks = (k.channels + v->channels - 1) / v->channels;
     int64_t deep = 1;
     while (deep < channel_blocks && (deep + 1) * (deep + 1) * v->channels <= units * v->filters) deep++;
+    /* All threads shall have something to do. */
     while (deep > 1 && k.groups * ((channel_blocks + deep - 1) / deep) * blocks < 4 * team->size) deep = (deep + 1) / 2;
     const int64_t chunks = (channel_blocks + deep - 1) / deep, some = units / deep;
     deep = (channel_blocks + chunks - 1) / chunks;

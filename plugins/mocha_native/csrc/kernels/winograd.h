@@ -24,6 +24,8 @@
 #else
 #define PRODUCT_COLUMNS 2
 #endif
+/* Channels whose data stay in L1 while the outputs pass; longer sums are sums of such parts, and so more exact. */
+#define PRODUCT_DEPTH 128
 /* The same where both factors are data and the sums are over tiles of the image. */
 #define PAIR_ROWS 4
 #if LANE_BYTES >= 64
@@ -36,6 +38,8 @@
 #define PAIR_BLOCK (4 * PAIR_ROWS)
 /* Neighbouring tiles whose columns are transformed together. */
 #define RUN 8
+/* Rows of packed filters that are written in turns: each a line of the cache at a time. */
+#define FILTER_BLOCK 16
 
 #define KERNELS(K) K(winograd_forward) K(winograd_weights) K(winograd_pack)
 #define CONSTANTS(C) C(winograd_pair_rows, PAIR_ROWS) C(winograd_pair_columns, PAIR_COLUMNS)
@@ -139,14 +143,15 @@ INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t p
     }
 }
 
-/* M outputs of V tiles: sums over the channels; `stride` elements from a row of data, or sums, to the next. */
+/* M outputs of V tiles: sums over `depth` channels of filters, which have `channels` of them, become or are added to
+   `sums`; `stride` elements from a row of data, or sums, to the next. */
 #define PRODUCT(M, V) \
-    static void TYPED(winograd_##M##x##V)(int64_t channels, const REAL *filters, const REAL *data, int64_t stride, \
-                                          REAL *sums) { \
+    static void TYPED(winograd_##M##x##V)(int64_t depth, int64_t channels, const REAL *filters, const REAL *data, \
+                                          int64_t stride, REAL *sums, int add) { \
         VEC sum[M][V]; \
         for (int m = 0; m < M; m++) \
             for (int v = 0; v < V; v++) sum[m][v] = (VEC){0}; \
-        for (int64_t c = 0; c < channels; c++, data += stride) { \
+        for (int64_t c = 0; c < depth; c++, data += stride) { \
             VEC d[V]; \
             UNROLL for (int v = 0; v < V; v++) d[v] = TYPED(load)(data + v * LANES); \
             UNROLL for (int m = 0; m < M; m++) { \
@@ -155,7 +160,10 @@ INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t p
             } \
         } \
         for (int m = 0; m < M; m++) \
-            for (int v = 0; v < V; v++) TYPED(store)(sums + m * stride + v * LANES, sum[m][v]); \
+            for (int v = 0; v < V; v++) { \
+                REAL *to = sums + m * stride + v * LANES; \
+                TYPED(store)(to, add ? TYPED(load)(to) + sum[m][v] : sum[m][v]); \
+            } \
     }
 
 WITH_ROWS(1)
@@ -166,7 +174,7 @@ WITH_ROWS(4)
 #endif
 #undef PRODUCT
 
-typedef void (*TYPED(winograd_tile))(int64_t, const REAL *, const REAL *, int64_t, REAL *);
+typedef void (*TYPED(winograd_tile))(int64_t, int64_t, const REAL *, const REAL *, int64_t, REAL *, int);
 
 static const TYPED(winograd_tile) TYPED(winograd_tiles)[PRODUCT_COLUMNS][PRODUCT_ROWS] = {
     ROW_NAMES(1), ROW_NAMES(2),
@@ -178,12 +186,14 @@ static const TYPED(winograd_tile) TYPED(winograd_tiles)[PRODUCT_COLUMNS][PRODUCT
 /* At one point: (outputs x channels) times (channels x tiles). */
 static void TYPED(winograd_product)(int64_t outputs, int64_t channels, int64_t tiles, const REAL *filters,
                                     const REAL *data, int64_t stride, REAL *sums) {
-    for (int64_t t = 0; t < tiles; t += PRODUCT_COLUMNS) {
-        const TYPED(winograd_tile) *by_rows = TYPED(winograd_tiles)[mocha_min(PRODUCT_COLUMNS, tiles - t) - 1];
-        for (int64_t o = 0; o < outputs; o += PRODUCT_ROWS)
-            by_rows[mocha_min(PRODUCT_ROWS, outputs - o) - 1](channels, filters + o * channels, data + t * LANES, stride,
-                                                              sums + o * stride + t * LANES);
-    }
+    for (int64_t c = 0; c < channels; c += PRODUCT_DEPTH)
+        for (int64_t t = 0; t < tiles; t += PRODUCT_COLUMNS) {
+            const TYPED(winograd_tile) *by_rows = TYPED(winograd_tiles)[mocha_min(PRODUCT_COLUMNS, tiles - t) - 1];
+            for (int64_t o = 0; o < outputs; o += PRODUCT_ROWS)
+                by_rows[mocha_min(PRODUCT_ROWS, outputs - o) - 1](
+                    mocha_min(PRODUCT_DEPTH, channels - c), channels, filters + o * channels + c,
+                    data + c * stride + t * LANES, stride, sums + o * stride + t * LANES, c > 0);
+        }
 }
 
 INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, const mocha_team *team) {
@@ -192,7 +202,7 @@ INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, c
     REAL *y = args->buffers[4];
     const int64_t *n = args->sizes;
     const winograd_shape s = shape_of(n);
-    const int64_t group = n[11], chunk = n[12], stride = group * LANES;
+    const int64_t group = n[11], chunk = n[12], filter_plane = n[14], stride = group * LANES;
     /* Planes one vector longer than whole rows: else those of all points would lie in the same set of L1. */
     const int64_t data_plane = s.channels * group + 1, sum_plane = chunk * group + 1;
     REAL *data = (REAL *)args->buffers[5] + team->rank * n[13], *sums = data + points * points * data_plane * LANES;
@@ -211,7 +221,7 @@ INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, c
         for (int64_t o = 0; o < s.outputs; o += chunk) {
             const int64_t some = mocha_min(chunk, s.outputs - o);
             for (int64_t p = 0; p < points * points; p++)
-                TYPED(winograd_product)(some, s.channels, stop - first, filters + (p * s.outputs + o) * s.channels,
+                TYPED(winograd_product)(some, s.channels, stop - first, filters + p * filter_plane + o * s.channels,
                                         data + p * data_plane * LANES, stride, sums + p * sum_plane * LANES);
             for (int64_t t = first; t < stop; t += run.count) {
                 run = next_run(&s, t, stop);
@@ -232,7 +242,7 @@ INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, c
 
 /* buffers: x, filters at all points, bias or NULL, mask or NULL, y, scratch; sizes: points each way, blocks, channels,
    height, width, outputs, rows, columns, padding above, padding to the left, whether it is added, tiles of a group,
-   outputs of a chunk, elements of each thread's scratch; numbers: floor of the results, floor of the mask. */
+   outputs of a chunk, elements of each thread's scratch, of the filters at each point; numbers: floor of the results, floor of the mask. */
 KERNEL(winograd_forward) {
     if (args->sizes[0] == 6) {
         TYPED(winograd_convolve)(6, args, team);
@@ -267,12 +277,12 @@ INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, REAL *to
 /* Filters (outputs, channels, size, size) to (points, outputs, channels), or for backward flipped, to (points,
    channels, outputs). Lanes are along the last axis; threads share the axis before it.
    buffers: filters, packed; sizes: points each way, outputs, channels, whether it is for backward, whether it is
-   added. */
+   added, elements at each point. */
 KERNEL(winograd_pack) {
     const REAL *filters = args->buffers[0];
     REAL *packed = args->buffers[1];
     const int64_t points = args->sizes[0], outputs = args->sizes[1], channels = args->sizes[2];
-    const int64_t area = (points - WINOGRAD_TILE + 1) * (points - WINOGRAD_TILE + 1), plane = outputs * channels;
+    const int64_t area = (points - WINOGRAD_TILE + 1) * (points - WINOGRAD_TILE + 1), plane = args->sizes[5];
     const int flip = args->sizes[3] != 0, add = args->sizes[4] != 0;
     const int64_t across = flip ? channels : outputs, along = flip ? outputs : channels;
     const int64_t across_step = flip ? area : channels * area, along_step = flip ? channels * area : area;
@@ -280,20 +290,21 @@ KERNEL(winograd_pack) {
     int64_t first, last;
     memset(taps, 0, sizeof taps);
     mocha_share(across, 1, team, &first, &last);
-    for (int64_t k = 0; k < along; k += LANES)
-        for (int64_t i = first; i < last; i++) {
-            const int64_t some = mocha_min(LANES, along - k);
-            const REAL *from = filters + i * across_step + k * along_step;
-            REAL *to = packed + i * along + k;
-            for (int64_t lane = 0; lane < some; lane++)
-                for (int64_t tap = 0; tap < area; tap++)
-                    taps[(flip ? area - 1 - tap : tap) * LANES + lane] = from[lane * along_step + tap];
-            if (points == 6) {
-                TYPED(winograd_filters)(6, taps, to, plane, some, add);
-            } else {
-                TYPED(winograd_filters)(8, taps, to, plane, some, add);
+    for (int64_t block = first; block < last; block += FILTER_BLOCK)
+        for (int64_t k = 0; k < along; k += LANES)
+            for (int64_t i = block; i < mocha_min(last, block + FILTER_BLOCK); i++) {
+                const int64_t some = mocha_min(LANES, along - k);
+                const REAL *from = filters + i * across_step + k * along_step;
+                REAL *to = packed + i * along + k;
+                for (int64_t lane = 0; lane < some; lane++)
+                    for (int64_t tap = 0; tap < area; tap++)
+                        taps[(flip ? area - 1 - tap : tap) * LANES + lane] = from[lane * along_step + tap];
+                if (points == 6) {
+                    TYPED(winograd_filters)(6, taps, to, plane, some, add);
+                } else {
+                    TYPED(winograd_filters)(8, taps, to, plane, some, add);
+                }
             }
-        }
 }
 
 /* Gradients of one output's results, of a run's tiles, at all points. What is not in the image is zero. */
