@@ -13,7 +13,6 @@ PLUGINS := layers_std cpu native solvers_std hdf5 datasets
 # What needs no compiler.
 TREE := -e . $(patsubst %,-e plugins/mocha_%,$(filter-out native,$(PLUGINS)))
 NATIVE := plugins/mocha_native
-THREADS = $$(test -e $(VENV)/native || echo --threads 1)
 PYPROJECTS := pyproject.toml $(PLUGINS:%=plugins/mocha_%/pyproject.toml)
 FASHION ?= /usr/share/datasets/fashion-mnist
 ITERATIONS ?= 1500
@@ -31,14 +30,14 @@ PYENV_VERSIONS = $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-3]
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
-# On NumPy one thread: LeNet is so small that a second one gains little there, and on a busy machine it costs much.
+# One thread: 1,500 iterations take five seconds of it, and on a busy machine a second one costs more than it gains.
 mnist: $(VENV)/native data/mnist/test.txt
-	$(BIN)/python examples/mnist/lenet.py --iterations $(ITERATIONS) $(THREADS)
+	$(BIN)/python examples/mnist/lenet.py --iterations $(ITERATIONS) --threads 1
 	$(BIN)/python examples/learning_curve.py snapshots/mnist learning-curve.png
 
 fashion-mnist: $(VENV)/native data/fashion-mnist/test.txt
 	$(BIN)/python examples/mnist/lenet.py --data data/fashion-mnist --snapshots snapshots/fashion-mnist \
-		--iterations 4688 $(THREADS)
+		--iterations 4688 --threads 1
 	$(BIN)/python examples/learning_curve.py snapshots/fashion-mnist learning-curve.png
 
 data/mnist/test.txt: | $(VENV)/mocha
