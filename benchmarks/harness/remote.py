@@ -66,8 +66,10 @@ class Remote:
             self.process.stdin.flush()
             patience = threading.Timer(PATIENCE, self.process.kill)
             patience.start()
-            line = self.process.stdout.readline()
-            patience.cancel()
+            try:
+                line = self.process.stdout.readline()
+            finally:
+                patience.cancel()
         if not line:
             raise WorkerError(f"the process ended with status {self.process.wait()}")
         self._signal(True)
@@ -83,7 +85,9 @@ class Remote:
             self.stopped = stop
 
     def end(self) -> None:
-        self._signal(False)
-        with suppress(BrokenPipeError):
-            self.process.stdin.close()
+        """At once, whatever it does: it has nothing to save."""
+        self.process.kill()
         self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(BrokenPipeError):
+                pipe.close()
