@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from harness.measure import Results
 from harness.tables import table
 
@@ -30,9 +32,11 @@ class Ratio:
     low: float
     high: float
     against: str
+    doubtful: bool
+    """Whether more than a fifth of the turns behind it were disturbed."""
 
     def __str__(self) -> str:
-        return f"{self.value:.2f}x ({self.low:.2f} to {self.high:.2f})"
+        return f"{'? ' * self.doubtful}{self.value:.2f}x ({self.low:.2f} to {self.high:.2f})"
 
 
 def torch_ratio(results: Results, workload: str, threads: int, suffix: str = "") -> Ratio | None:
@@ -45,14 +49,13 @@ def torch_ratio(results: Results, workload: str, threads: int, suffix: str = "")
 
 def ratio(results: Results, slow: tuple[str, str, int], fast: tuple[str, str, int]) -> Ratio | None:
     """Of the medians; its spread is that of the ratios within a round."""
-    import numpy as np
-
     if slow not in results.times or fast not in results.times:
         return None
     a, b = results.times[slow], results.times[fast]
     low, high = np.percentile(np.divide(a.seconds, b.seconds), [10, 90])
     title = next(entry.title for entry in results.entries if entry.name == slow[1])
-    return Ratio(a.median / b.median, float(low), float(high), f"{title}, {slow[2]} thread(s)")
+    doubtful = 5 * max(a.disturbed, b.disturbed) > len(a.seconds)
+    return Ratio(a.median / b.median, float(low), float(high), f"{title}, {slow[2]} thread(s)", doubtful)
 
 
 def show(results: Results) -> str:
@@ -71,4 +74,6 @@ def show(results: Results) -> str:
         for what, found, asked, aimed in rows
         if found
     ]
-    return table(["Mocha native", "times as fast", "as", "asked", "aimed"], shown)
+    note = "\n\n? More than a fifth of the turns behind this were disturbed by other processes: measure again."
+    doubtful = any(row[1].doubtful for row in shown)
+    return table(["Mocha native", "times as fast", "as", "asked", "aimed"], shown) + note * doubtful

@@ -33,6 +33,10 @@ class Results:
     entries: list[Entry] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
 
+    def leave_out(self, workload: Workload, remote: Remote, why: str) -> None:
+        self.left_out.append(f"{workload.name}: {remote.label}: {why}")
+        say(self.left_out[-1])
+
     def median(self, workload: str, entry: str, threads: int) -> float | None:
         times = self.times.get((workload, entry, threads))
         return times.median if times else None
@@ -71,35 +75,31 @@ def measure(
         for workload in workloads:
             ready = prepare(results, remotes, workload)
             for remote, times in zip(ready, compete(ready, workload.name, rounds, seconds, gate, say)):
-                results.times[workload.name, remote.entry.name, remote.threads] = times
-            for remote in ready:
-                remote.ask("close", workload.name)
+                if times.error:
+                    results.leave_out(workload, remote, times.error)
+                else:
+                    results.times[workload.name, remote.entry.name, remote.threads] = times
+                    remote.ask("close", workload.name)
 
 
 def prepare(results: Results, remotes: Sequence[Remote], workload: Workload) -> list[Remote]:
-    """Those that do the workload, after their first results were compared.
-
-    Raises:
-        SystemExit: two of them compute different things.
-    """
+    """Those that do the workload, with results that are the first one's: nobody is timed with another net."""
     ready, expected = [], None
     for remote in remotes:
-        who = f"{remote.entry.title}, {remote.threads} thread(s)"
         if not remote.entry.enters(workload):
             continue
-        say(f"{workload.name}: {who} gets ready")
+        say(f"{workload.name}: {remote.label} gets ready")
         try:
             found = remote.ask("open", workload.name, CHECKS)
         except WorkerError as error:
-            results.left_out.append(f"{workload.name}: {who}: {error}")
+            results.leave_out(workload, remote, str(error))
             continue
         expected = expected or found
-        if not close(found, expected):
-            raise SystemExit(
-                f"{workload.title}: {who} finds {found}, and {ready[0].entry.title} finds {expected}, for the same "
-                "weights and data. They do not compute the same net."
-            )
-        ready.append(remote)
+        if close(found, expected):
+            ready.append(remote)
+        else:
+            why = f"computes something else: {found}, where {ready[0].label} finds {expected}"
+            results.leave_out(workload, remote, why)
     return ready
 
 

@@ -49,6 +49,10 @@ class Remote:
         #: What the last command took, in seconds by the clock and of the processors.
         self.clock = self.cpu = 0.0
 
+    @property
+    def label(self) -> str:
+        return f"{self.entry.title}, {self.threads} thread(s)"
+
     def ask(self, *command: Any) -> Any:
         """Let it run until it has answered.
 
@@ -62,8 +66,10 @@ class Remote:
             self.process.stdin.flush()
             patience = threading.Timer(PATIENCE, self.process.kill)
             patience.start()
-            line = self.process.stdout.readline()
-            patience.cancel()
+            try:
+                line = self.process.stdout.readline()
+            finally:
+                patience.cancel()
         if not line:
             raise WorkerError(f"the process ended with status {self.process.wait()}")
         self._signal(True)
@@ -79,7 +85,9 @@ class Remote:
             self.stopped = stop
 
     def end(self) -> None:
-        self._signal(False)
-        with suppress(BrokenPipeError):
-            self.process.stdin.close()
+        """At once, whatever it does: it has nothing to save."""
+        self.process.kill()
         self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(BrokenPipeError):
+                pipe.close()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.noise import Gate
-from harness.remote import Remote
+from harness.remote import Remote, WorkerError
 
 #: How often a turn is tried in one round before it is taken as it is.
 ATTEMPTS = 4
@@ -22,6 +22,8 @@ class Times:
 
     seconds: list[float] = field(default_factory=list)
     discarded: int = 0
+    error: str = ""
+    """Why the worker could not go on."""
     disturbed: int = 0
     """Turns that count although they were disturbed, as all attempts of their round were."""
 
@@ -68,12 +70,16 @@ def compete(
     gate: Gate,
     show: Callable[[str], Any] = print,
 ) -> list[Times]:
-    """The times of each worker. In every round each has a turn, in an order that changes."""
+    """The times of each worker. In every round each has a turn, in an order that changes; who fails has no more."""
     found = [Times() for _ in remotes]
     order, shuffle = list(range(len(remotes))), random.Random(0).shuffle
     for number in range(rounds):
         shuffle(order)
         for i in order:
-            found[i].add(take_turn(remotes[i], gate, "turn", workload, seconds))
+            if not found[i].error:
+                try:
+                    found[i].add(take_turn(remotes[i], gate, "turn", workload, seconds))
+                except WorkerError as error:
+                    found[i].error = str(error)
         show(f"{workload}: round {number + 1} of {rounds}")
     return found

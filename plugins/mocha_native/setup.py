@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # which is not there where pip b
 
 from objects import build, objects
 
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g", "-O1"]
 WAYS_OUT = (
     "Or do without: with mocha-cpu Mocha computes the same on NumPy, only slower (pip install mocha-core mocha-cpu)."
 )

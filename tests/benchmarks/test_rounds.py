@@ -6,6 +6,7 @@ import pytest
 from harness import goals
 from harness.contestants import CONTESTANTS
 from harness.measure import Results, close
+from harness.remote import WorkerError
 from harness.rounds import ATTEMPTS, Times, compete
 from harness.workloads import workload
 
@@ -49,6 +50,20 @@ def test_a_turn_that_is_always_disturbed_counts_and_is_said_to_be():
     assert (times.discarded, times.disturbed) == (ATTEMPTS - 1, 1)
 
 
+def test_who_fails_has_no_more_turns():
+    class Failing(FakeRemote):
+        def ask(self, *command):
+            if super().ask(*command) == 2:
+                raise WorkerError("out of memory")
+            return 1.0
+
+    failing, other = compete([Failing(), FakeRemote()], "W1", 4, 0.1, gate(), show=list)
+    assert failing.error == "out of memory"
+    assert len(failing.seconds) == 1
+    assert len(other.seconds) == 4
+    assert not other.error
+
+
 def test_ratio_is_to_the_best_pytorch():
     results = Results(peak=None, workloads=[workload("W1")], threads=[1, 2])
     results.entries = [CONTESTANTS[name] for name in ("native", "cpu", "torch", "torch-compile", "jax")]
@@ -57,7 +72,10 @@ def test_ratio_is_to_the_best_pytorch():
     ratio = goals.torch_ratio(results, "W1", 2)
     assert (ratio.value, ratio.against) == (3, "torch.compile, 2 thread(s)")
     assert goals.torch_ratio(results, "W1", 1) is None
+    assert not ratio.doubtful
     assert "| 3.00x (3.00 to 3.00) | torch.compile, 2 thread(s) | 2.0x | 3.0x |" in goals.show(results)
+    results.times["W1", "native", 2].disturbed = 1
+    assert "| ? 3.00x" in goals.show(results)
 
 
 def test_results_that_differ_are_another_net():

@@ -10,8 +10,8 @@ from mocha_layers_std.channel_pooling import MaxChannelPooling, MeanChannelPooli
 from mocha_layers_std.convolution import Convolution
 from mocha_layers_std.lrn import LRNAcrossChannel, LRNWithinChannel
 from mocha_layers_std.pooling import MaxPooling, MeanPooling
-from mocha_native.backend import NativeBackend, forward_only
-from mocha_native.channels_last import ChannelsLast, SmallKernel, packed_filters
+from mocha_native.backend import NativeBackend
+from mocha_native.channels_last import SmallKernel, packed_filters
 from mocha_native.layout import convert
 
 import mocha_core as mocha
@@ -29,35 +29,37 @@ def rng(request):
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
-def check(op, inputs, dtype, tolerance=1.0):
-    """The outputs are those of the reference, and the same bytes for 1, 2 and 3 threads."""
-    most = NativeBackend().few(dtype)
-    inputs = [np.asarray(inputs[0][:most], dtype), *(np.asarray(a, dtype) for a in inputs[1:])]
+def check(op, inputs, dtype, rng, tolerance=1.0):
+    """Both halves, gradients written and added, are those of the reference, and the same bytes for all threads."""
+    backends = [NativeBackend(threads=n) for n in (1, 2, 3)]
+    while not backends[0].few(Value("x", inputs[0].shape, dtype)):
+        inputs[0] = inputs[0][:-1]
+    inputs = [np.asarray(inputs[0], dtype), *(np.asarray(a, dtype) for a in inputs[1:])]
+    wide = [a.astype(np.float64) for a in inputs]
+    y = op.forward(np, *wide)
+    y = y if isinstance(y, tuple) else (y,)
+    top = rng.standard_normal(y[0].shape).astype(dtype)
+    dx = op.backward(np, [top.astype(np.float64), *[None] * (len(y) - 1)], wide, y, [True] * len(wide))
     results = []
-    for threads in (1, 2, 3):
-        with forward_only():
-            use = KernelUse(NativeBackend(threads=threads), op, *inputs)
+    for backend in backends:
+        use = KernelUse(backend, op, *inputs)
         assert isinstance(use.kernel, SmallKernel)
-        results.append(use.forward())
+        results.append([*use.forward(), *use.backward(top), *use.backward(top, add=True)])
     for others in results[1:]:
         assert [a.tobytes() for a in others] == [a.tobytes() for a in results[0]]
-    with np.errstate(all="ignore"):
-        expected = op.forward(np, *(a.astype(np.float64) for a in inputs))
-    for i, wanted in enumerate(expected if isinstance(expected, tuple) else (expected,)):
-        assert_close(f"output {i}", results[0][i], wanted, TOLERANCES[dtype] * tolerance)
+    for i, wanted in enumerate([*y, *dx, *(1 + g for g in dx)]):
+        assert_close(f"result {i}", results[0][i], wanted, TOLERANCES[dtype] * tolerance)
 
 
 #: x, filters, kernel (width, height), stride, pad, groups.
 CONVOLUTIONS = [
-    ((1, 1, 28, 28), 20, (5, 5), (1, 1), (0, 0), 1),
+    ((1, 1, 9, 28), 20, (5, 5), (1, 1), (0, 0), 1),
     ((1, 3, 11, 9), 33, (5, 3), (2, 1), (2, 1), 1),
-    ((2, 5, 7, 17), 3, (3, 3), (1, 1), (1, 1), 1),
-    ((1, 20, 12, 12), 50, (5, 5), (1, 1), (0, 0), 1),
-    ((2, 16, 4, 31), 16, (1, 1), (1, 1), (0, 0), 1),
-    ((1, 33, 9, 5), 20, (1, 1), (3, 2), (0, 0), 1),
+    ((3, 20, 7, 17), 50, (3, 3), (1, 1), (1, 1), 1),
+    ((1, 16, 4, 31), 16, (1, 1), (1, 1), (0, 0), 1),
+    ((2, 33, 9, 5), 20, (1, 1), (3, 2), (0, 0), 1),
     ((1, 6, 8, 7), 9, (2, 3), (2, 2), (3, 4), 3),
     ((2, 34, 5, 6), 40, (3, 2), (1, 2), (1, 0), 2),
-    ((1, 4, 6, 5), 8, (2, 2), (1, 1), (1, 1), 4),
     ((1, 66, 3, 3), 1, (3, 3), (1, 1), (0, 0), 1),
     ((1, 7, 10, 10), 5, (2, 2), (5, 4), (0, 0), 1),
 ]  # fmt: skip
@@ -69,7 +71,7 @@ def test_convolution(isa, dtype, case, rng):
     shape, filters, kernel, stride, pad, groups = case
     w = rng.standard_normal((filters, shape[1] // groups, *kernel[::-1]))
     x, b = rng.standard_normal(shape), rng.standard_normal(filters)
-    check(Convolution(kernel, stride, pad, groups), [x, w, b], dtype, 3)
+    check(Convolution(kernel, stride, pad, groups), [x, w, b], dtype, rng, 3)
 
 
 #: Shape, kernel, stride, pad, as above.
@@ -77,8 +79,7 @@ POOLINGS = [
     ((1, 20, 24, 24), (2, 2), (2, 2), (0, 0)),
     ((2, 33, 9, 7), (3, 3), (2, 2), (0, 0)),
     ((1, 1, 5, 8), (3, 2), (1, 2), (2, 1)),
-    ((1, 5, 6, 6), (4, 3), (3, 5), (1, 2)),
-    ((2, 3, 7, 3), (3, 7), (1, 1), (0, 0)),
+    ((2, 5, 6, 6), (4, 3), (3, 5), (1, 2)),
 ]
 
 
@@ -88,7 +89,7 @@ POOLINGS = [
 def test_pooling(isa, dtype, kind, case, rng):
     shape, *window = case
     x = np.round(rng.standard_normal(shape), 1)  # some elements are equal
-    check(kind(*window, *shape[2:]), [x], dtype)
+    check(kind(*window, *shape[2:]), [x], dtype, rng)
 
 
 def test_maxima_of_what_is_not_finite(isa, rng):
@@ -99,20 +100,17 @@ def test_maxima_of_what_is_not_finite(isa, rng):
         (MaxPooling((3, 2), (2, 1), (1, 1), 6, 6), np.full_like(x, -np.inf)),
         (MaxChannelPooling(2, 1, (1, 1), 3), x),
     ):
-        with forward_only():
-            found = KernelUse(NativeBackend(threads=2), op, array).forward()
+        found = KernelUse(NativeBackend(threads=2), op, array).forward()
         for y, wanted in zip(found, op.forward(np, array), strict=True):
             np.testing.assert_array_equal(y, wanted)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", [LRNAcrossChannel, LRNWithinChannel])
-@pytest.mark.parametrize(
-    "case", [((1, 33, 5, 7), 3, 0.75), ((2, 5, 3, 4), 4, 1.3), ((1, 1, 6, 2), 7, 0.5), ((2, 20, 3, 3), 2, 1.0)], ids=str
-)
+@pytest.mark.parametrize("case", [((1, 33, 5, 7), 3, 0.75), ((2, 5, 3, 4), 4, 1.3), ((1, 1, 6, 2), 7, 0.5)], ids=str)
 def test_lrn(isa, dtype, kind, case, rng):
     shape, kernel, power = case
-    check(kind(kernel, 0.7, 1.1, power), [rng.standard_normal(shape)], dtype)
+    check(kind(kernel, 0.7, 1.1, power), [rng.standard_normal(shape)], dtype, rng)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -122,7 +120,7 @@ def test_lrn(isa, dtype, kind, case, rng):
 )
 def test_channel_pooling(isa, dtype, kind, case, rng):
     shape, *window = case
-    check(kind(*window, shape[1]), [np.round(rng.standard_normal(shape), 1)], dtype)
+    check(kind(*window, shape[1]), [np.round(rng.standard_normal(shape), 1)], dtype, rng)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -144,10 +142,11 @@ def test_to_channels_last_and_back(isa, dtype, shape, rng):
 
 @pytest.mark.parametrize("shape", [(33, 3, 2, 5), (1, 1, 1, 1), (20, 16, 3, 3), (64, 5, 1, 2)], ids=str)
 @pytest.mark.parametrize("groups", [1, 4])
-def test_filters_packed_by_c_are_those_packed_by_numpy(isa, shape, groups, rng):
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_filters_packed_by_c_are_those_packed_by_numpy(isa, shape, groups, mirrored, rng):
     backend = NativeBackend(threads=2)
     block, width = backend.isa.constants["channels_last_block"], backend.lanes["float32"].width
-    layout = packed_filters(width, block * width, groups)
+    layout = packed_filters(width, block * width, groups, mirrored)
     plain = rng.standard_normal((shape[0] * groups, *shape[1:])).astype("float32")
     found, wanted = (np.full(layout.physical(Spec(plain.shape, "float32")).shape, 7, "float32") for _ in range(2))
     layout.pack(backend, plain, wanted, gradient=False, add=False)
@@ -207,13 +206,11 @@ def test_predictions_of_any_batch_agree_with_cpu(isa, rng):
         np.testing.assert_allclose(found["native"][n], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_layout_of_blobs_by_batch_and_use():
+def test_layout_of_blobs_by_batch():
     backend = NativeBackend(threads=1)
-    lanes, last = backend.lanes["float32"], backend.channels_last["float32"]
+    lanes = backend.lanes["float32"]
     images, rows = (lambda n: Value("x", (n, 3, 4, 4), "float32")), (lambda n: Value("x", (n, 3), "float32"))
-    assert backend.blob_layout(images(1)) is backend.blob_layout(images(100)) is backend.blob_layout(rows(100)) is lanes
-    with forward_only():
-        assert backend.blob_layout(images(1)) is last
-        assert backend.blob_layout(images(100)) is lanes
-    assert backend.blob_layout(rows(1)) is PLAIN
-    assert isinstance(last, ChannelsLast)
+    assert backend.blob_layout(images(100)) is backend.blob_layout(rows(100)) is lanes
+    assert backend.blob_layout(images(1)) is backend.blob_layout(rows(1)) is PLAIN
+    assert backend.small_layout(images(1)) is backend.channels_last["float32"]
+    assert backend.small_layout(images(100)) is backend.small_layout(rows(1)) is None

@@ -61,6 +61,18 @@ def test_regularizers_and_learning_rates_of_parameters():
     check(body, {"h": 2, "y": 2}, regu_coef=0.1)
 
 
+class OwnRegu(regularizers.L2Regu):
+    """What a user wrote has no compiled kernel."""
+
+
+def test_an_update_that_is_not_compiled_stays_by_itself():
+    body = [
+        layers.InnerProductLayer(name="y", output_dim=10, weight_regu=OwnRegu(0.1), bottoms=["data"], tops=["y"]),
+        layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"]),
+    ]
+    check(body, {"y": 1})
+
+
 def test_accumulated_gradients_are_updated_at_the_end():
     check(perceptron(), {}, accumulate=2)
 

@@ -252,6 +252,15 @@ def test_dropout(isa, dtype, shape, ratio, rng):
     assert_close("added", added, 1 + dx, TOLERANCES[dtype])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(16, 1), (8, 64), (37, 5), (19, 4, 33)], ids=str)
+def test_dropout_of_many_rows_drops_what_the_reference_does(isa, dtype, shape, rng):
+    op, x = Dropout(0.3, True, 2**64 - 3, 5), rng.standard_normal(shape).astype(dtype)
+    numbers = [np.asarray(12345, np.int64), np.asarray(1000, np.int64)]
+    (y,) = same_for_all_threads(lambda backend: KernelUse(backend, op, x, *numbers).forward()[:1])
+    assert_close("y", y, op.forward(np, x, *numbers), TOLERANCES[dtype])
+
+
 def test_dropout_makes_zeros_of_what_is_not_finite():
     op = Dropout(0.5, True, 1, 2)
     use = KernelUse(NativeBackend(threads=1), op, np.full((8, 8), np.nan), *[np.asarray(0, np.int64)] * 2)

@@ -70,10 +70,10 @@ def installed(entries: list[Entry]) -> list[Entry]:
     return [entry for entry in entries if find_spec(entry.package)]
 
 
-def chosen(names: str) -> list[Entry]:
-    """From "native,torch"; "" means all that are installed."""
+def chosen(names: str, quick: bool = False) -> list[Entry]:
+    """From "native,torch"; "" means all that are installed, but none that compiles for long where it must be quick."""
     if not names:
-        return installed(ALL)
+        return [entry for entry in installed(ALL) if not (quick and "compile" in entry.variant)]
     unknown = set(names.split(",")) - set(CONTESTANTS)
     if unknown:
         raise SystemExit(f"No contestant {', '.join(sorted(unknown))}. Choose of {', '.join(CONTESTANTS)}.")

@@ -18,7 +18,7 @@ DEFAULT = ("native", "cpu", "torch", "torch-channels-last", "jax")
 
 def run(options: Namespace) -> str:
     threads = max(options.threads)
-    entries = chosen(options.contestants)
+    entries = chosen(options.contestants, options.quick)
     if not options.contestants:
         entries = [entry for entry in entries if entry in map(CONTESTANTS.get, DEFAULT)]
     batches = BATCHES[::3] if options.quick else BATCHES

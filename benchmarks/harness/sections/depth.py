@@ -17,9 +17,7 @@ Training of a chain of inner products with 8 outputs and a rectifier, batches of
 
 
 def run(options: Namespace) -> str:
-    entries = [entry for entry in chosen(options.contestants) if "channels_last" not in entry.variant]
-    if options.quick:
-        entries = [entry for entry in entries if "compile" not in entry.variant]
+    entries = [entry for entry in chosen(options.contestants, options.quick) if "channels_last" not in entry.variant]
     names = [f"chain{depth}:train:{BATCH}" for depth in (SHALLOW, DEEP)]
     results = Results(Peak(max(options.threads)))
     measure(results, entries, options.threads, list(map(workload, names)), options.rounds, options.seconds)

@@ -40,7 +40,7 @@ def run(options: Namespace) -> str:
 
 
 def profile(case: Workload, turns: list[Turn], peak: float) -> str:
-    """A row for each layer and section of the program: kernels, milliseconds, its part of the iteration, and of the peak."""
+    """A row for each layer and section: kernels, milliseconds, its part of the iteration, and of the peak."""
     kernels, seconds = defaultdict(list), defaultdict(float)
     medians = np.median([[step[-1] for step in turn.answer["steps"]] for turn in turns], axis=0)
     for (layer, op, section, kernel, _), median in zip(turns[0].answer["steps"], medians):

@@ -30,7 +30,7 @@ def run(options: Namespace) -> str:
     workloads = [workload(name) for name in names]
     results = Results(Peak(max(options.threads)))
     settings = {"rounds": options.rounds, "seconds": options.seconds}
-    measure(results, chosen(options.contestants), options.threads, workloads, **settings)
+    measure(results, chosen(options.contestants, options.quick), options.threads, workloads, **settings)
     limited = [w for w in workloads if w.name in goals.AVX2]
     if limited and not options.contestants and options.preset.avx2:
         measure(results, installed(AVX2_ALL), [max(options.threads)], limited, **settings)

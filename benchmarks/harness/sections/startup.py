@@ -31,7 +31,11 @@ def run(options: Namespace) -> str:
     rows = [[name, f"{1e3 * (seconds - start):.0f}", *GOALS.get(name, ("", ""))] for name, seconds in imports.items()]
 
     threads = str(max(options.threads))
-    entries = [e for e in chosen(options.contestants) if e.module != "plain_numpy" and "channels_last" not in e.variant]
+    entries = [
+        e
+        for e in chosen(options.contestants, options.quick)
+        if e.module != "plain_numpy" and "channels_last" not in e.variant
+    ]
     commands = {e.name: [sys.executable, "-m", "harness.first", e.name, threads] for e in entries}
     first = in_turn(commands, options.rounds)
     titles = {e.name: f"{e.title}: LeNet's first iteration" for e in entries}

@@ -2,12 +2,19 @@
    reads what another one wrote, all threads meet. What depends on data (status, stop, time) is decided by the first
    thread, in `shared`, and the others read it after they have met. */
 
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <time.h>
+
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -39,7 +46,7 @@ const int32_t mocha_parallel = 1;
 const int32_t mocha_parallel = 0;
 #endif
 
-/* How often a thread looks before it lets others run: about as long as a short step takes. */
+/* How often a thread looks before it sleeps: for some 50 us, longer than it takes to be woken. */
 #define LOOKS 2000
 
 static inline void relax(void) {
@@ -48,24 +55,44 @@ static inline void relax(void) {
 #endif
 }
 
-/* A barrier of OpenMP spins for so long that threads which share a core with others wait for whole time slices. */
+/* Until the round is over. On a machine with other things to do a thread that sleeps is woken at once; one that went on
+   looking, or yielded, would wait for whole time slices of the others. */
+static void sleep_through(mocha_meeting *here, int round) {
+#ifdef __linux__
+    atomic_fetch_add_explicit(&here->asleep, 1, memory_order_seq_cst);
+    while (atomic_load_explicit(&here->round, memory_order_seq_cst) == round) {
+        syscall(SYS_futex, &here->round, FUTEX_WAIT_PRIVATE, round, NULL, NULL, 0);
+    }
+    atomic_fetch_sub_explicit(&here->asleep, 1, memory_order_relaxed);
+#else
+    while (atomic_load_explicit(&here->round, memory_order_acquire) == round) sched_yield();
+#endif
+}
+
+static void wake_others(mocha_meeting *here) {
+#ifdef __linux__
+    if (atomic_load_explicit(&here->asleep, memory_order_seq_cst)) {
+        syscall(SYS_futex, &here->round, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    }
+#endif
+}
+
+/* OpenMP's own barriers look for so long that a thread takes the core from the one it waits for. */
 void mocha_meet(const mocha_team *team) {
     if (team->size == 1) return;
     mocha_meeting *here = team->meeting;
     const int round = atomic_load_explicit(&here->round, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&here->arrived, 1, memory_order_acq_rel) + 1 == team->size) {
         atomic_store_explicit(&here->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&here->round, round + 1, memory_order_release);
+        atomic_store_explicit(&here->round, round + 1, memory_order_seq_cst);
+        wake_others(here);
         return;
     }
-    for (int looks = 0; atomic_load_explicit(&here->round, memory_order_acquire) == round;) {
-        if (looks < LOOKS) {
-            looks++;
-            relax();
-        } else {
-            sched_yield();
-        }
+    for (int looks = 0; looks < LOOKS; looks++) {
+        if (atomic_load_explicit(&here->round, memory_order_acquire) != round) return;
+        relax();
     }
+    sleep_through(here, round);
 }
 
 static double now(void) {

@@ -1,5 +1,7 @@
-/* The sums over the lanes of LANES vectors, as one vector. Half of the lanes of two vectors are added to their other
-   half, and the results interleaved in one vector; then the same with the vectors so made, until one is left. */
+/* The sums over the lanes of LANES vectors, as one vector. Of two neighbouring vectors, the elements at even and at odd
+   places are added, which makes one vector of half sums of both; then the same with the vectors so made, until one is
+   left. Processors shuffle within pieces of 16 bytes fastest: first the places are those in a piece, until each has
+   whole sums, then those of pieces. */
 
 #ifndef MOCHA_LANE_SUMS_H
 #define MOCHA_LANE_SUMS_H
@@ -12,29 +14,45 @@
 #endif
 #endif
 
+/* Elements of a piece; of every piece of two vectors, each second element from `first` on; every second piece. */
+#define PIECE_LANES (16 / REAL_BYTES)
+#if LANE_BYTES == 64
+#define IN_PIECES(first) PLACES(0, first), PLACES(1, first), PLACES(2, first), PLACES(3, first)
+#define EVEN_PIECES PIECE_AT(0), PIECE_AT(2), PIECE_AT(4), PIECE_AT(6)
+#define ODD_PIECES PIECE_AT(1), PIECE_AT(3), PIECE_AT(5), PIECE_AT(7)
+#elif LANE_BYTES == 32
+#define IN_PIECES(first) PLACES(0, first), PLACES(1, first)
+#define EVEN_PIECES PIECE_AT(0), PIECE_AT(2)
+#define ODD_PIECES PIECE_AT(1), PIECE_AT(3)
+#else
+#define IN_PIECES(first) PLACES(0, first)
+#define EVEN_PIECES PIECE_AT(0)
+#define ODD_PIECES PIECE_AT(1)
 #endif
 
-#undef INTERLEAVED_LOW
-#undef INTERLEAVED_HIGH
-#if LANE_BYTES / REAL_BYTES == 2
-#define INTERLEAVED_LOW 0, 2
-#define INTERLEAVED_HIGH 1, 3
-#elif LANE_BYTES / REAL_BYTES == 4
-#define INTERLEAVED_LOW 0, 4, 1, 5
-#define INTERLEAVED_HIGH 2, 6, 3, 7
-#elif LANE_BYTES / REAL_BYTES == 8
-#define INTERLEAVED_LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define INTERLEAVED_HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#else
-#define INTERLEAVED_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define INTERLEAVED_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #endif
+
+#undef PLACES
+#undef PIECE_AT
+#if REAL_BYTES == 4
+#define PLACES(p, first) 4 * (p) + first, 4 * (p) + first + 2, LANES + 4 * (p) + first, LANES + 4 * (p) + first + 2
+#define PIECE_AT(p) 4 * (p), 4 * (p) + 1, 4 * (p) + 2, 4 * (p) + 3
+#else
+#define PLACES(p, first) 2 * (p) + first, LANES + 2 * (p) + first
+#define PIECE_AT(p) 2 * (p), 2 * (p) + 1
+#endif
+
+static inline __attribute__((always_inline)) VEC TYPED(half_sums)(const int n, VEC a, VEC b) {
+    if (n >= LANES / PIECE_LANES) return SHUFFLE(a, b, IN_PIECES(0)) + SHUFFLE(a, b, IN_PIECES(1));
+    return SHUFFLE(a, b, EVEN_PIECES) + SHUFFLE(a, b, ODD_PIECES);
+}
 
 static inline __attribute__((always_inline)) VEC TYPED(lane_sums)(VEC *v) {
-#pragma GCC unroll 8
-    for (int n = LANES / 2; n > 0; n /= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < n; i++)
-            v[i] = SHUFFLE(v[i], v[i + n], INTERLEAVED_LOW) + SHUFFLE(v[i], v[i + n], INTERLEAVED_HIGH);
-    return v[0];
+#define SUMS_2(i) TYPED(half_sums)(LANES / 2, v[i], v[i + 1])
+#define SUMS_4(i) TYPED(half_sums)(LANES / 4, SUMS_2(i), SUMS_2(i + 2))
+#define SUMS_8(i) TYPED(half_sums)(LANES / 8, SUMS_4(i), SUMS_4(i + 4))
+    if (LANES == 2) return SUMS_2(0);
+    if (LANES == 4) return SUMS_4(0);
+    if (LANES == 8) return SUMS_8(0);
+    return TYPED(half_sums)(LANES / 16, SUMS_8(0), SUMS_8(8));
 }

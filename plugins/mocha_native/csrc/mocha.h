@@ -12,6 +12,7 @@
 typedef struct {
     atomic_int arrived;
     atomic_int round;
+    atomic_int asleep;
 } mocha_meeting;
 
 /* As one of its threads sees it. */

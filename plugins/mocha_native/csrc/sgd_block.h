@@ -1,5 +1,9 @@
 /* The update of stochastic gradient descent with momentum for a block of a parameter, for REAL. */
 
+#ifndef SGD_BLOCK
+#define SGD_BLOCK 1024 /* elements, at most */
+#endif
+
 /* The larger is the penalty's gradient: L2's is decay * w, L1's sparsity * sign(w). */
 typedef struct {
     REAL rate, momentum, decay, sparsity;
@@ -21,8 +25,9 @@ static inline __attribute__((always_inline)) VEC TYPED(sgd_velocity)(TYPED(sgd_r
 }
 
 /* New values of a row of n elements. What is returned is 0 where they are finite, and else NaN. */
-static inline __attribute__((always_inline)) VEC TYPED(sgd_row)(TYPED(sgd_rule) rule, int64_t n, const REAL *w, const REAL *g,
-                                                                const REAL *velocity, REAL *new_w, REAL *new_velocity) {
+static inline __attribute__((always_inline)) VEC TYPED(sgd_row)(TYPED(sgd_rule) rule, int64_t n, const REAL *w,
+                                                                const REAL *g, const REAL *velocity, REAL *new_w,
+                                                                REAL *new_velocity) {
     VEC poison = (VEC){0};
     for (int64_t i = 0; i < n; i += LANES) {
         const int64_t some = n - i;
@@ -36,18 +41,22 @@ static inline __attribute__((always_inline)) VEC TYPED(sgd_row)(TYPED(sgd_rule) 
     return poison;
 }
 
-/* Updates (rows, columns) elements of w, whose rows are `row` apart, by gradients whose rows, in whole vectors, are
-   `g_row` apart; these are at most `most`, a literal. Where a new value is not finite and `checked`, it writes nothing
-   and returns 0. */
-static inline __attribute__((always_inline)) int TYPED(sgd_block)(TYPED(sgd_rule) rule, const int64_t most, int64_t rows,
-                                                                  int64_t columns, int64_t row, REAL *w, REAL *velocity,
-                                                                  const REAL *g, int64_t g_row, int checked) {
-    _Alignas(64) REAL new_w[most], new_velocity[most];
+/* Updates (rows, columns) elements of w, whose rows are `row` apart, by gradients whose rows are `g_row` apart: whole
+   vectors, and at most SGD_BLOCK in all. Where a new value is not finite and `checked`, it writes nothing and returns
+   0. Rows are often as long as g_row, which is a literal. */
+static inline __attribute__((always_inline)) int TYPED(sgd_block)(TYPED(sgd_rule) rule, int64_t rows, int64_t columns,
+                                                                  int64_t row, REAL *w, REAL *velocity, const REAL *g,
+                                                                  const int64_t g_row, int checked) {
+    _Alignas(64) REAL new_w[SGD_BLOCK], new_velocity[SGD_BLOCK];
     VEC poison = (VEC){0};
     for (int64_t i = 0; i < rows; i++) {
         const int64_t at = i * row, here = i * g_row;
-        poison += columns == g_row ? TYPED(sgd_row)(rule, g_row, w + at, g + here, velocity + at, new_w + here, new_velocity + here)
-                                   : TYPED(sgd_row)(rule, columns, w + at, g + here, velocity + at, new_w + here, new_velocity + here);
+        REAL *to_w = new_w + here, *to_velocity = new_velocity + here;
+        if (columns == g_row) {
+            poison += TYPED(sgd_row)(rule, g_row, w + at, g + here, velocity + at, to_w, to_velocity);
+        } else {
+            poison += TYPED(sgd_row)(rule, columns, w + at, g + here, velocity + at, to_w, to_velocity);
+        }
     }
     if (checked && !(TYPED(sum)(poison) == 0)) return 0;
     for (int64_t i = 0; i < rows; i++)

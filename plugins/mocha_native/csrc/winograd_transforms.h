@@ -11,7 +11,7 @@
 #define WINOGRAD_TILE 4
 #define MOST_POINTS 8
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 
 /* What tap j counts for at point i; weights(filter)[i] is the sum over the taps. */
 static const double winograd_weights_6[6][5] = {{1. / 4, 0, 0},

@@ -12,7 +12,16 @@
          for every row u of the filters, for every element k of its run
            the tile's sums in registers += (element k of each pixel's run, broadcast) * (a vector of filters' elements)
 
-   Threads share the (block, image, row) triples; each output is computed in the same order whoever does it. */
+   Threads share the (block, image, row) triples; each output is computed in the same order whoever does it.
+
+   The gradient of x is a convolution of dy, with the strides' zeros between its pixels, with the mirrored filters. The
+   gradient of w has output channels in its vectors, too:
+
+     for every block of output channels, for every row u of the filters, for every tile of elements k of its run
+       for every image, for every pixel of the output
+         the tile's sums in registers += (elements k of the pixel's run, broadcast) * (a vector of dy)
+
+   Threads share the (block, u, tile) triples. */
 
 #ifndef MOCHA_CHANNELS_LAST_CONVOLUTION_H
 #define MOCHA_CHANNELS_LAST_CONVOLUTION_H
@@ -33,105 +42,157 @@
 #define TILES_6(X, V) X(1, V) X(2, V) X(3, V) X(4, V) X(5, V) X(6, V)
 #define TILES_12(X, V) X(7, V) X(8, V) X(9, V) X(10, V) X(11, V) X(12, V)
 
-#define KERNELS(K) K(image_rows) K(channels_last_filters) K(channels_last_convolution)
+#define KERNELS(K) \
+    K(image_rows) K(channels_last_filters) K(channels_last_filters_back) K(channels_last_convolution) \
+    K(channels_last_filter_gradient) K(channels_last_bias_gradient)
 #define CONSTANTS(C) C(channels_last_block, BLOCK_VECTORS)
 
 #endif
 
-/* buffers: x, rows; sizes: images, channels, height, width, groups, rows and columns of the result, padding rows and
-   columns before the image, channels of x with their padding, or 0 if x is plain. */
+/* buffers: x, rows; sizes: images, channels, height, width, groups, rows and columns of the result, rows and columns
+   before the image, channels of x with their padding, or 0 if x is plain, room for a pixel's channels of a group, how
+   far apart rows and columns of x shall be. What is not of x is zero; what is outside the result is left out. */
 KERNEL(image_rows) {
     const REAL *x = args->buffers[0];
     const int64_t *s = args->sizes, channels = s[1], height = s[2], width = s[3], groups = s[4];
-    const int64_t high = s[5], wide = s[6], above = s[7], left = s[8], padded = s[9], run = channels / groups;
-    const int64_t some = mocha_min(width, wide - left), vectors = (run + LANES - 1) / LANES * LANES;
+    const int64_t high = s[5], wide = s[6], above = s[7], left = s[8], padded = s[9], room = s[10], sh = s[11], sw = s[12];
+    const int64_t run = channels / groups, vectors = (run + LANES - 1) / LANES * LANES;
+    const int64_t begin = left < 0 ? (-left + sw - 1) / sw : 0, end = mocha_min(width, (wide - left + sw - 1) / sw);
     int64_t first, last;
     mocha_share(s[0] * groups * high, 1, team, &first, &last);
     for (int64_t r = first; r < last; r++) {
-        const int64_t n = r / (groups * high), g = r / high % groups, row = r % high - above;
-        REAL *to = (REAL *)args->buffers[1] + r * wide * run;
-        if (row < 0 || row >= height || some <= 0) {
-            memset(to, 0, (size_t)(wide * run) * sizeof *to);
-            continue;
-        }
-        memset(to, 0, (size_t)(left * run) * sizeof *to);
-        to += left * run;
+        const int64_t n = r / (groups * high), g = r / high % groups, at = r % high - above, row = at / sh;
+        REAL *to = (REAL *)args->buffers[1] + r * wide * room;
+        memset(to, 0, (size_t)(wide * room) * sizeof *to);
+        if (at < 0 || at % sh || row >= height) continue;
         if (padded == 0) {
             for (int64_t c = 0; c < run; c++) {
                 const REAL *from = x + ((n * channels + g * run + c) * height + row) * width;
-                for (int64_t j = 0; j < some; j++) to[j * run + c] = from[j];
+                for (int64_t j = begin; j < end; j++) to[(left + j * sw) * room + c] = from[j];
             }
-        } else {
-            const REAL *from = x + ((n * height + row) * width) * padded + g * run;
-            for (int64_t j = 0; j < some; j++) {
-                /* Whole vectors while they end inside the row: what is too much of them, the next pixels overwrite. */
-                if (j * run + vectors <= some * run) {
-                    for (int64_t c = 0; c < run; c += LANES)
-                        TYPED(store)(to + j * run + c, TYPED(load)(from + j * padded + c));
-                } else {
-                    memcpy(to + j * run, from + j * padded, (size_t)run * sizeof *to);
-                }
+            continue;
+        }
+        const REAL *from = x + (n * height + row) * width * padded + g * run;
+        for (int64_t j = begin; j < end; j++) {
+            REAL *pixel = to + (left + j * sw) * room;
+            /* Whole vectors while what is too much of them lies in pixels that are written later. */
+            if (room == run && sw == 1 && j * run + vectors <= end * run) {
+                for (int64_t c = 0; c < run; c += LANES) TYPED(store)(pixel + c, TYPED(load)(from + j * padded + c));
+            } else {
+                memcpy(pixel, from + j * padded, (size_t)run * sizeof *pixel);
             }
         }
-        memset(to + some * run, 0, (size_t)((wide - left - some) * run) * sizeof *to);
     }
 }
 
-/* Filters (groups, filters of a group, channels, kh, kw) to (groups, blocks, kh, kw, channels, lanes of the block),
-   padded with zeros. buffers: filters, packed; sizes: groups, filters of a group, channels, kh, kw. */
-KERNEL(channels_last_filters) {
-    const REAL *w = args->buffers[0];
-    const int64_t *s = args->sizes, filters = s[1], channels = s[2], taps = s[3] * s[4], depth = channels * taps;
-    const int64_t wide = (filters + LANES - 1) / LANES * LANES, block = BLOCK_VECTORS * LANES;
+/* Between filters (groups, outputs, inputs, taps) and packed ones (groups, blocks, taps, inputs, lanes of the block),
+   where outputs are padded with zeros to whole vectors; mirrored, outputs and inputs are exchanged and taps reversed.
+   buffers: filters, packed; sizes: groups, outputs and inputs as packed, taps, whether they are mirrored, whether the
+   filters are added to. */
+static inline __attribute__((always_inline)) void TYPED(pack_filters)(const mocha_args *args, const mocha_team *team,
+                                                                      const int back) {
+    const int64_t *s = args->sizes, outputs = s[1], inputs = s[2], taps = s[3], depth = inputs * taps;
+    const int64_t output = s[4] ? taps : depth, input = s[4] ? outputs * taps : taps;
+    const int64_t lanes = (outputs + LANES - 1) / LANES * LANES, block = BLOCK_VECTORS * LANES;
     int64_t first, last;
     mocha_share(s[0] * depth, 1, team, &first, &last);
     for (int64_t i = first; i < last; i++) {
-        const int64_t g = i / depth, tap = i % depth / channels, c = i % channels;
-        const REAL *from = w + g * filters * depth + c * taps + tap;
-        REAL *to = (REAL *)args->buffers[1] + g * wide * depth;
-        for (int64_t f = 0; f < wide; f++) {
-            const int64_t before = f / block * block, width = mocha_min(block, wide - before);
-            to[before * depth + i % depth * width + f - before] = f < filters ? from[f * depth] : 0;
+        const int64_t g = i / depth, tap = i % depth / inputs, c = i % inputs;
+        REAL *w = (REAL *)args->buffers[0] + g * outputs * depth + c * input + (s[4] ? taps - 1 - tap : tap);
+        REAL *packed = (REAL *)args->buffers[1] + g * lanes * depth;
+        for (int64_t before = 0; before < lanes; before += block) {
+            const int64_t width = mocha_min(block, lanes - before), some = mocha_min(width, outputs - before);
+            REAL *p = packed + before * depth + i % depth * width, *plain = w + before * output;
+            if (!back) {
+                for (int64_t f = 0; f < some; f++) p[f] = plain[f * output];
+                for (int64_t f = some; f < width; f++) p[f] = 0;
+            } else if (s[5]) {
+                for (int64_t f = 0; f < some; f++) plain[f * output] += p[f];
+            } else {
+                for (int64_t f = 0; f < some; f++) plain[f * output] = p[f];
+            }
         }
     }
 }
 
+KERNEL(channels_last_filters) { TYPED(pack_filters)(args, team, 0); }
+
+KERNEL(channels_last_filters_back) { TYPED(pack_filters)(args, team, 1); }
+
 /* What all tiles of a convolution have in common: elements between neighbouring pixels and rows of the image, and
-   between pixels of the output; rows and elements of a row of a filter; the floor of ReLU. */
+   between pixels of the output; rows and elements of a row of a filter; whether it is added; the floor of ReLU. */
 typedef struct {
-    int64_t pixel, row, top_pixel, rows, run;
+    int64_t pixel, row, top_pixel, rows, run, add;
     REAL floor;
 } TYPED(small_shape);
 
-/* A tile of P pixels and V vectors; of the last block of a group, `count` channels are stored. */
+/* And those of a gradient of filters: elements between neighbouring pixels, rows and images of the image, and between
+   pixels and images of dy; how many images, rows and pixels of a row there are. */
+typedef struct {
+    int64_t pixel, row, image, top_pixel, top_image, images, height, width;
+} TYPED(small_gradient);
+
+#define SUMS(P, V) \
+    VEC sum[P][V]; \
+    for (int p = 0; p < P; p++) \
+        for (int v = 0; v < V; v++) sum[p][v] = (VEC){0}
+
+/* The sums += P factors, which are `step` apart, times V vectors. */
+#define MULTIPLY(P, V, FACTORS, STEP, VECTORS) \
+    do { \
+        VEC f[V]; \
+        _Pragma("GCC unroll 2") for (int v = 0; v < V; v++) f[v] = TYPED(load)(VECTORS + v * LANES); \
+        _Pragma("GCC unroll 14") for (int p = 0; p < P; p++) { \
+            const VEC factor = TYPED(splat)((FACTORS)[p * STEP]); \
+            _Pragma("GCC unroll 2") for (int v = 0; v < V; v++) sum[p][v] += factor * f[v]; \
+        } \
+    } while (0)
+
+/* Tiles of P pixels, or elements of a filter's row, and V vectors. Of the output `count` channels are stored, and the
+   bias, or NULL, has `filters`. */
 #define TILE_NAME(P, V) TYPED(small_tile_##P##_##V)
+#define GRADIENT_NAME(P, V) TYPED(small_gradient_##P##_##V)
 #define TILE(P, V) \
     static void TILE_NAME(P, V)(const TYPED(small_shape) *s, const REAL *x, const REAL *w, const REAL *bias, REAL *y, \
-                                int64_t count) { \
+                                int64_t filters, int64_t count) { \
         const int64_t pixel = s->pixel, run = s->run; \
-        VEC sum[P][V]; \
-        for (int v = 0; v < V; v++) { \
-            const VEC b = TYPED(load_some)(bias + v * LANES, count - v * LANES); \
-            for (int p = 0; p < P; p++) sum[p][v] = b; \
-        } \
+        SUMS(P, V); \
         for (int64_t u = 0; u < s->rows; u++) { \
             const REAL *in = x + u * s->row; \
             for (int64_t k = 0; k < run; k++) { \
-                VEC f[V]; \
-                _Pragma("GCC unroll 2") for (int v = 0; v < V; v++) f[v] = TYPED(load)(w + v * LANES); \
-                _Pragma("GCC unroll 14") for (int p = 0; p < P; p++) { \
-                    const VEC factor = TYPED(splat)(in[p * pixel + k]); \
-                    _Pragma("GCC unroll 2") for (int v = 0; v < V; v++) sum[p][v] += factor * f[v]; \
-                } \
+                MULTIPLY(P, V, in + k, pixel, w); \
                 w += V * LANES; \
             } \
         } \
         const VEC floor = TYPED(splat)(s->floor); \
-        for (int p = 0; p < P; p++) \
-            for (int v = 0; v < V; v++) { \
-                const VEC result = TYPED(choose)(sum[p][v] <= floor, floor, sum[p][v]); \
-                TYPED(store_some)(y + p * s->top_pixel + v * LANES, result, count - v * LANES); \
+        for (int v = 0; v < V; v++) { \
+            const int64_t some = count - v * LANES; \
+            const VEC b = bias ? TYPED(load_some)(bias + v * LANES, filters - v * LANES) : (VEC){0}; \
+            for (int p = 0; p < P; p++) { \
+                REAL *to = y + p * s->top_pixel + v * LANES; \
+                VEC result = sum[p][v] + b; \
+                result = TYPED(choose)(result <= floor, floor, result); \
+                if (s->add) result += TYPED(load_some)(to, some); \
+                TYPED(store_some)(to, result, some); \
             } \
+        } \
+    } \
+    static void GRADIENT_NAME(P, V)(const TYPED(small_gradient) *s, const REAL *x, const REAL *dy, REAL *dw) { \
+        const int64_t pixel = s->pixel, top_pixel = s->top_pixel; \
+        SUMS(P, V); \
+        for (int64_t n = 0; n < s->images; n++) { \
+            const REAL *top = dy + n * s->top_image; \
+            for (int64_t i = 0; i < s->height; i++) { \
+                const REAL *in = x + n * s->image + i * s->row; \
+                for (int64_t j = 0; j < s->width; j++) { \
+                    MULTIPLY(P, V, in, 1, top); \
+                    in += pixel; \
+                    top += top_pixel; \
+                } \
+            } \
+        } \
+        for (int p = 0; p < P; p++) \
+            for (int v = 0; v < V; v++) TYPED(store)(dw + (p * V + v) * LANES, sum[p][v]); \
     }
 TILES_1(TILE)
 TILES_2(TILE)
@@ -139,17 +200,23 @@ TILES_2(TILE)
 
 #define TILE(P, V) TILE_NAME(P, V),
 static void (*const TYPED(small_tiles)[BLOCK_VECTORS][PIXELS_1])(const TYPED(small_shape) *, const REAL *, const REAL *,
-                                                                  const REAL *, REAL *, int64_t) = {
+                                                                  const REAL *, REAL *, int64_t, int64_t) = {
+    {TILES_1(TILE)}, {TILES_2(TILE)}};
+#undef TILE
+#define TILE(P, V) GRADIENT_NAME(P, V),
+static void (*const TYPED(small_gradients)[BLOCK_VECTORS][PIXELS_1])(const TYPED(small_gradient) *, const REAL *,
+                                                                      const REAL *, REAL *) = {
     {TILES_1(TILE)}, {TILES_2(TILE)}};
 #undef TILE
 
-/* buffers: rows of the image, packed filters, bias, y; sizes: images, groups, rows and columns of the image, channels
-   and filters of a group, kh, kw, sh, sw, height and width of y, its channels with their padding; numbers: floor. */
+/* buffers: rows of the image, packed filters, bias or NULL, y; sizes: images, groups, rows and columns of the image,
+   channels and filters of a group, kh, kw, sh, sw, height and width of y, its channels with their padding, whether it
+   is added; numbers: floor. */
 KERNEL(channels_last_convolution) {
     const REAL *x = args->buffers[0], *w = args->buffers[1], *bias = args->buffers[2];
     const int64_t *z = args->sizes, images = z[0], groups = z[1], high = z[2], wide = z[3], channels = z[4];
     const int64_t filters = z[5], height = z[10], width = z[11], depth = z[6] * z[7] * channels;
-    const TYPED(small_shape) shape = {z[9] * channels, wide * channels, z[12], z[6], z[7] * channels,
+    const TYPED(small_shape) shape = {z[9] * channels, wide * channels, z[12], z[6], z[7] * channels, z[13],
                                       (REAL)args->numbers[0]};
     const int64_t block = BLOCK_VECTORS * LANES, lanes = (filters + LANES - 1) / LANES * LANES;
     const int64_t blocks = (filters + block - 1) / block;
@@ -163,8 +230,48 @@ KERNEL(channels_last_convolution) {
         const int64_t most = vectors == 1 ? PIXELS_1 : PIXELS_2, tiles = (width + most - 1) / most;
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t j = width * t / tiles, pixels = width * (t + 1) / tiles - j;
-            TYPED(small_tiles)[vectors - 1][pixels - 1](&shape, in + j * shape.pixel, w + (g * lanes + f) * depth,
-                                                        bias + g * filters + f, out + j * shape.top_pixel, filters - f);
+            /* Behind the last group's channels is padding; behind another's, the next group's. */
+            TYPED(small_tiles)[vectors - 1][pixels - 1](
+                &shape, in + j * shape.pixel, w + (g * lanes + f) * depth, bias ? bias + g * filters + f : NULL,
+                out + j * shape.top_pixel, filters - f, groups == 1 ? block : filters - f);
         }
+    }
+}
+
+/* buffers: rows of the image, dy, packed gradient of the filters; sizes: images, groups, rows and columns of the image,
+   channels and filters of a group, kh, kw, sh, sw, height and width of y, room for a pixel's channels of a group of dy,
+   which is (images, groups, height, width, room). */
+KERNEL(channels_last_filter_gradient) {
+    const REAL *x = args->buffers[0], *dy = args->buffers[1];
+    const int64_t *z = args->sizes, images = z[0], groups = z[1], high = z[2], wide = z[3], channels = z[4];
+    const int64_t filters = z[5], run = z[7] * channels, depth = z[6] * run, top_image = z[10] * z[11] * z[12];
+    const TYPED(small_gradient) shape = {z[9] * channels, z[8] * wide * channels, groups * high * wide * channels,
+                                         z[12], groups * top_image, images, z[10], z[11]};
+    const int64_t block = BLOCK_VECTORS * LANES, lanes = (filters + LANES - 1) / LANES * LANES;
+    const int64_t blocks = (filters + block - 1) / block, tiles = (run + PIXELS_2 - 1) / PIXELS_2;
+    int64_t first, last;
+    mocha_share(groups * blocks * z[6] * tiles, 1, team, &first, &last);
+    for (int64_t r = first; r < last; r++) {
+        const int64_t t = r % tiles, u = r / tiles % z[6], part = r / (tiles * z[6]);
+        const int64_t g = part / blocks, f = part % blocks * block, vectors = mocha_min(block, lanes - f) / LANES;
+        const int64_t k = run * t / tiles, elements = run * (t + 1) / tiles - k;
+        REAL *dw = (REAL *)args->buffers[2] + (g * lanes + f) * depth + (u * run + k) * vectors * LANES;
+        TYPED(small_gradients)[vectors - 1][elements - 1](&shape, x + (g * high + u) * wide * channels + k,
+                                                          dy + g * top_image + f, dw);
+    }
+}
+
+/* buffers: dy, db; sizes: pixels of all images, channels, channels with their padding, whether it is added. */
+KERNEL(channels_last_bias_gradient) {
+    const REAL *dy = args->buffers[0];
+    REAL *db = args->buffers[1];
+    const int64_t *s = args->sizes;
+    int64_t first, last;
+    mocha_share(s[1], LANES, team, &first, &last);
+    for (int64_t c = first; c < last; c += LANES) {
+        VEC sum = (VEC){0};
+        for (int64_t p = 0; p < s[0]; p++) sum += TYPED(load)(dy + p * s[2] + c);
+        if (s[3]) sum += TYPED(load_some)(db + c, last - c);
+        TYPED(store_some)(db + c, sum, last - c);
     }
 }

@@ -2,9 +2,10 @@
 
    All three products are one: C(m, c) = sum over r of A(m, r) * B(r, c), where the columns c lie in vectors:
 
-     for every panel of columns, PANEL_VECTORS vectors wide
-       for every chunk of rows r
-         for every tile of rows m: sums in registers over all r of the chunk, then into C
+     for every group of panels, each at most PANEL_VECTORS vectors wide
+       for every chunk of rows r: the group's part of B stays in the second-level cache
+         for every tile of rows m, for every panel of the group
+           sums in registers over all r of the chunk, then into C
 
             A(m, r), broadcast   B(r, c)       C(m, c)     vectors of C
      y      w(m, r)              x(c, r)       y(c, m)     samples
@@ -12,8 +13,8 @@
      dw     dy(r, m)             x(r, c)       dw(m, c)    features
 
    Blobs with lanes, (blocks, features, lanes), are B and C of y and dx as they are. For dw, x is plain: its rows are
-   copied into a panel of the thread's own, padded with zeros to whole vectors. Threads share the (panel, tile) pairs; an
-   element of C is computed in the same order whoever does it.
+   copied into room of the thread's own, padded with zeros to whole vectors. Threads share the (group, tile) pairs; an
+   element of C is computed in the same order whoever does it. Where w is updated by dw, that happens tile by tile.
 
    A batch that would leave most lanes empty is plain. Then y has lanes along the sum, and dx is
 
@@ -69,8 +70,9 @@ static inline int64_t TYPED(place)(TYPED(matrix) m, int64_t row, int64_t vector)
 }
 
 /* The sums of a tile over the first `depth` terms. */
-static inline __attribute__((always_inline)) void TYPED(tile_of)(const int M, const int V, int64_t depth, TYPED(factors) a,
-                                                                 TYPED(matrix) b, TYPED(matrix) sums) {
+static inline __attribute__((always_inline)) void TYPED(tile_of)(const int M, const int V, int64_t depth,
+                                                                 TYPED(factors) a, TYPED(matrix) b,
+                                                                 TYPED(matrix) sums) {
     VEC sum[TILE_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++)
@@ -114,7 +116,8 @@ typedef void (*TYPED(tile))(int64_t, TYPED(factors), TYPED(matrix), TYPED(matrix
 
 #if PANEL_VECTORS == 4
 TILES_12(1) TILES_12(2) TILES_8(3) TILES_6(4)
-static const TYPED(tile) TYPED(tiles)[PANEL_VECTORS][TILE_ROWS] = {{NAMES_12(1)}, {NAMES_12(2)}, {NAMES_8(3)}, {NAMES_6(4)}};
+static const TYPED(tile) TYPED(tiles)[PANEL_VECTORS][TILE_ROWS] = {
+    {NAMES_12(1)}, {NAMES_12(2)}, {NAMES_8(3)}, {NAMES_6(4)}};
 #else
 TILES_12(1) TILES_6(2)
 static const TYPED(tile) TYPED(tiles)[PANEL_VECTORS][TILE_ROWS] = {{NAMES_12(1)}, {NAMES_6(2)}};
@@ -141,7 +144,7 @@ static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, 
     const VEC zero = (VEC){0};
     if (f->velocity) {
         const int64_t at = TYPED(place)(c, m, v);
-        if (!TYPED(sgd_block)(f->rule, TILE_ROWS * WIDE, rows, columns, c.row, c.at + at, f->velocity + at, sums, WIDE,
+        if (!TYPED(sgd_block)(f->rule, rows, columns, c.row, c.at + at, f->velocity + at, sums, WIDE,
                               f->fault != 0))
             __atomic_store_n(f->status, f->fault, __ATOMIC_RELAXED);
         return;
@@ -178,9 +181,10 @@ static void TYPED(pack)(TYPED(matrix) b, int64_t first, int64_t last, int64_t be
         memcpy(panel, b.at + TYPED(place)(b, r, begin), (size_t)columns * sizeof *panel);
 }
 
-/* C = A B, finished. Where B has to be packed, `packed` is room of this thread's own, else NULL. */
-static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(factors) a, TYPED(matrix) b, TYPED(matrix) c,
-                           const TYPED(finish) *f, REAL *packed, const mocha_team *team) {
+/* C = A B, finished. Where B has to be packed, `packed` is room of this thread's own for a chunk of a group, else
+   NULL. */
+static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(factors) a, TYPED(matrix) b,
+                           TYPED(matrix) c, const TYPED(finish) *f, REAL *packed, const mocha_team *team) {
     _Alignas(64) REAL room[TILE_ROWS * PANEL_VECTORS * LANE_BYTES / sizeof(REAL)];
     const TYPED(matrix) sums = {room, PANEL_VECTORS * LANES, LANES};
     /* Whether whole tiles are written where they belong, and that is all. */
@@ -190,7 +194,9 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
     const int64_t widest = (vectors + panels - 1) / panels, tall = tile_rows[widest - 1];
     const int64_t tiles = (rows + tall - 1) / tall;
     const int64_t most = GROUP_BYTES / (widest * LANE_BYTES) / LANES * LANES, chunks = (depth + most - 1) / most;
-    const int64_t chunk = ((depth + chunks - 1) / chunks + LANES - 1) / LANES * LANES, group = mocha_min(panels, most / chunk);
+    const int64_t chunk = ((depth + chunks - 1) / chunks + LANES - 1) / LANES * LANES;
+    /* Where tiles are few, packing is a part of the work that threads should share. */
+    const int64_t group = mocha_min(mocha_min(panels, most / chunk), tiles);
     int64_t next, end;
     mocha_share((panels + group - 1) / group * tiles, 1, team, &next, &end);
     while (next < end) {
@@ -239,9 +245,9 @@ KERNEL(inner_product_lanes) {
 }
 
 /* `count` outputs of each of `rows` samples, both at most as many as a tile of sums has. */
-static inline __attribute__((always_inline)) void TYPED(dots)(const int rows, const int count, int64_t depth, const REAL *x,
-                                                              const REAL *w, const REAL *b, REAL floor, REAL *y,
-                                                              int64_t y_row) {
+static inline __attribute__((always_inline)) void TYPED(dots)(const int rows, const int count, int64_t depth,
+                                                              const REAL *x, const REAL *w, const REAL *b, REAL floor,
+                                                              REAL *y, int64_t y_row) {
     VEC sum[DOT_OUTPUTS][FEW_ROWS];
 #pragma GCC unroll 8
     for (int o = 0; o < count; o++)
@@ -374,7 +380,7 @@ KERNEL(inner_product_bias) {
         }
         if (!velocity) {
             for (int64_t o = 0; o < n; o++) db[piece + o] = sums[o] + (args->sizes[5] ? db[piece + o] : 0);
-        } else if (!TYPED(sgd_block)(rule, PIECE, 1, n, 0, db + piece, velocity + piece, sums, PIECE, fault != 0)) {
+        } else if (!TYPED(sgd_block)(rule, 1, n, 0, db + piece, velocity + piece, sums, PIECE, fault != 0)) {
             __atomic_store_n(status, fault, __ATOMIC_RELAXED);
         }
     }

@@ -1,7 +1,7 @@
 /* Pooling: y is the maximum or the mean of windows that slide over the planes of x.
 
-   A plane has a vector at each position: LANES samples, or in a plain blob LANES of its planes, which are brought
-   there and back, through memory of the thread's own.
+   A plane has a vector at each position: LANES samples. Pooling of channels is that of planes whose rows are the channels,
+   and whose columns are the positions.
 
      for every plane
        for every row of windows                    forward
@@ -60,9 +60,8 @@ static inline int mocha_is_window(mocha_axis down, mocha_axis across, int64_t ke
     return down.kernel == kernel && across.kernel == kernel && down.stride == stride && across.stride == stride;
 }
 
-/* The sizes of a kernel: planes of vectors; of a plain blob its planes, else 0; both axes; log2 of how many places share
-   a word; whether dx is added; elements of each thread's room. */
-enum { PLANES, PLAIN_PLANES, DOWN, ACROSS = DOWN + AXIS_SIZES, SHARING = ACROSS + AXIS_SIZES, ADDED, ROOM };
+/* The sizes of a kernel: planes; both axes; log2 of how many places share a word; whether dx is added. */
+enum { PLANES, DOWN, ACROSS = DOWN + AXIS_SIZES, SHARING = ACROSS + AXIS_SIZES, ADDED };
 
 static inline mocha_axis mocha_axis_of(const int64_t *sizes) {
     const mocha_axis axis = {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]};
@@ -80,8 +79,6 @@ enum { MAX, MEAN };
 #define CONSTANTS(C) C(byte_places, 1 << PLACE_BITS) C(places_sharing, 2)
 
 #endif
-
-#include "transpose.h"
 
 /* The places of a plane: a word for 2**sharing windows of a row. */
 typedef struct {
@@ -223,23 +220,18 @@ ALWAYS_INLINE void TYPED(pooling_forward)(const int mode, const mocha_args *args
     const int64_t *sizes = args->sizes;
     TYPED(pooled) p = {.down = mocha_axis_of(sizes + DOWN), .across = mocha_axis_of(sizes + ACROSS),
                        .floor = (REAL)args->numbers[0]};
-    const int64_t bottom = p.down.size * p.across.size, top = p.down.count * p.across.count, plain = sizes[PLAIN_PLANES];
-    REAL *room = (REAL *)args->buffers[3] + team->rank * sizes[ROOM];
+    const int64_t bottom = p.down.size * p.across.size, top = p.down.count * p.across.count;
     int64_t plane, last;
     mocha_share(sizes[PLANES], 1, team, &plane, &last);
     for (; plane < last; plane++) {
-        const REAL *x = (const REAL *)args->buffers[0] + plane * bottom * LANES;
-        REAL *y = (REAL *)args->buffers[1] + plane * top * LANES;
-        p.x = plain ? room : x;
-        p.y = plain ? room + bottom * LANES : y;
+        p.x = (const REAL *)args->buffers[0] + plane * bottom * LANES;
+        p.y = (REAL *)args->buffers[1] + plane * top * LANES;
         p.places = TYPED(places_of)(args->buffers[2], plane, p.down, p.across, sizes[SHARING]);
-        if (plain) TYPED(interleave)(x, plain - plane * LANES, bottom, bottom, 0, 0, room);
         TYPED(pool_plane)(mode, &p);
-        if (plain) TYPED(deinterleave)(p.y, top, plain - plane * LANES, top, 0, y);
     }
 }
 
-/* buffers: x, y, places or NULL, room; sizes: see above; numbers: what y is at least. */
+/* buffers: x, y, places or NULL; sizes: see above; numbers: what y is at least. */
 KERNEL(max_pooling_forward) { TYPED(pooling_forward)(MAX, args, team); }
 
 KERNEL(mean_pooling_forward) { TYPED(pooling_forward)(MEAN, args, team); }
@@ -267,8 +259,8 @@ ALWAYS_INLINE void TYPED(put)(const TYPED(unpooled) *p, int64_t at, VEC dx) {
 }
 
 /* Elements [first, last) of a row, whatever windows they have. */
-ALWAYS_INLINE void TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, int64_t row, int64_t first, int64_t last) {
-    const mocha_axis down = p->down, across = p->across;
+ALWAYS_INLINE void TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, mocha_axis down, mocha_axis across,
+                                     int64_t row, int64_t first, int64_t last) {
     const mocha_span rows = mocha_windows_of(down, row);
     for (int64_t column = first; column < last; column++) {
         const mocha_span columns = mocha_windows_of(across, column);
@@ -289,33 +281,25 @@ ALWAYS_INLINE void TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, i
     }
 }
 
-static void TYPED(max_elements)(const TYPED(unpooled) *p, int64_t row, int64_t first, int64_t last) {
-    TYPED(unpool_any)(MAX, p, row, first, last);
-}
-
-static void TYPED(mean_elements)(const TYPED(unpooled) *p, int64_t row, int64_t first, int64_t last) {
-    TYPED(unpool_any)(MEAN, p, row, first, last);
-}
-
 /* A row of elements by groups of `stride`, those that have a window as its first ones. In a whole group all of them are
    inside, as are all windows that have any of them. */
 ALWAYS_INLINE void TYPED(unpool_row)(const int mode, const TYPED(unpooled) *p, int64_t row, const int kernel,
                                      const int stride) {
-    void (*const any)(const TYPED(unpooled) *, int64_t, int64_t, int64_t) =
-        mode == MAX ? TYPED(max_elements) : TYPED(mean_elements);
     enum { MOST = 4 };
     const int overlap = (kernel + stride - 1) / stride;
-    const mocha_axis down = p->down, across = p->across;
+    /* With literal strides, which are quick to divide by. */
+    const mocha_axis down = {p->down.size, p->down.count, kernel, stride, p->down.pad, p->down.padded};
+    const mocha_axis across = {p->across.size, p->across.count, kernel, stride, p->across.pad, p->across.padded};
     const mocha_span rows = mocha_windows_of(down, row);
     const int64_t begin = (across.pad + stride - 1) / stride, first = begin < overlap - 1 ? overlap - 1 : begin;
     int64_t last = mocha_min((across.size + across.pad) / stride, across.count);
     /* The last windows of a mean may have other divisors. */
     if (mode == MEAN) last = mocha_min(last, (across.padded - kernel) / stride + 1);
     if (last <= first) {
-        any(p, row, 0, across.size);
+        TYPED(unpool_any)(mode, p, down, across, row, 0, across.size);
         return;
     }
-    any(p, row, 0, first * stride - across.pad);
+    TYPED(unpool_any)(mode, p, down, across, row, 0, first * stride - across.pad);
     for (int64_t group = first; group < last; group++) {
         VEC dx[MOST];
 #pragma GCC unroll 4
@@ -338,7 +322,7 @@ ALWAYS_INLINE void TYPED(unpool_row)(const int mode, const TYPED(unpooled) *p, i
 #pragma GCC unroll 4
         for (int i = 0; i < stride; i++) TYPED(put)(p, row * across.size + group * stride - across.pad + i, dx[i]);
     }
-    any(p, row, last * stride - across.pad, across.size);
+    TYPED(unpool_any)(mode, p, down, across, row, last * stride - across.pad, across.size);
 }
 
 ALWAYS_INLINE void TYPED(unpool_plane)(const int mode, const TYPED(unpooled) *p) {
@@ -350,7 +334,7 @@ ALWAYS_INLINE void TYPED(unpool_plane)(const int mode, const TYPED(unpooled) *p)
     COMMON_WINDOWS(ROWS)
 #undef ROWS
     for (int64_t row = 0; row < p->down.size; row++)
-        (mode == MAX ? TYPED(max_elements) : TYPED(mean_elements))(p, row, 0, p->across.size);
+        TYPED(unpool_any)(mode, p, p->down, p->across, row, 0, p->across.size);
 }
 
 ALWAYS_INLINE void TYPED(pooling_backward)(const int mode, const mocha_args *args, const mocha_team *team) {
@@ -358,28 +342,22 @@ ALWAYS_INLINE void TYPED(pooling_backward)(const int mode, const mocha_args *arg
     const REAL *masks[2] = {args->buffers[2], args->buffers[3]};
     TYPED(unpooled) p = {.down = mocha_axis_of(sizes + DOWN), .across = mocha_axis_of(sizes + ACROSS),
                          .floor = (REAL)args->numbers[0]};
-    const int64_t bottom = p.down.size * p.across.size, top = p.down.count * p.across.count, plain = sizes[PLAIN_PLANES];
-    const int add = sizes[ADDED] != 0;
-    REAL *room = (REAL *)args->buffers[5] + team->rank * sizes[ROOM];
+    const int64_t bottom = p.down.size * p.across.size, top = p.down.count * p.across.count;
     int64_t plane, last;
+    p.add = sizes[ADDED] != 0;
     mocha_share(sizes[PLANES], 1, team, &plane, &last);
     for (; plane < last; plane++) {
-        const REAL *dy = (const REAL *)args->buffers[0] + plane * top * LANES;
-        REAL *dx = (REAL *)args->buffers[4] + plane * bottom * LANES;
-        p.add = add && !plain;
-        p.dy = plain ? room + bottom * LANES : dy;
-        p.dx = plain ? room : dx;
+        p.dy = (const REAL *)args->buffers[0] + plane * top * LANES;
+        p.dx = (REAL *)args->buffers[4] + plane * bottom * LANES;
         p.top = masks[0] ? masks[0] + plane * top * LANES : NULL;
         p.bottom = masks[1] ? masks[1] + plane * bottom * LANES : NULL;
         p.places = TYPED(places_of)(args->buffers[1], plane, p.down, p.across, sizes[SHARING]);
-        if (plain) TYPED(interleave)(dy, plain - plane * LANES, top, top, 0, 0, room + bottom * LANES);
         TYPED(unpool_plane)(mode, &p);
-        if (plain) TYPED(deinterleave)(p.dx, bottom, plain - plane * LANES, bottom, add, dx);
     }
 }
 
-/* buffers: dy, places, then masks of dy and of dx or NULL, neither for a plain blob, dx, room; sizes: see above;
-   numbers: above which masks let pass. */
+/* buffers: dy, places, then masks of dy and of dx or NULL, dx; sizes: see above; numbers: above what
+   masks let pass. */
 KERNEL(max_pooling_backward) { TYPED(pooling_backward)(MAX, args, team); }
 
 /* As of a maximum, without places. */

@@ -6,7 +6,6 @@
 #ifndef MOCHA_SGD_H
 #define MOCHA_SGD_H
 
-#define UPDATE_BLOCK 1024
 #define KERNELS(K) K(sgd_status) K(sgd_forward)
 
 #endif
@@ -19,8 +18,8 @@ KERNEL(sgd_status) {
     *(int32_t *)args->buffers[1] = *(const int32_t *)args->buffers[0];
 }
 
-/* buffers: w, g, velocity, learning rate, momentum, status, and the status before; sizes: elements, fault (0: no check);
-   numbers: the learning rate's multiplier, decay, sparsity. */
+/* buffers: w, g, velocity, learning rate, momentum, status, and the status before; sizes: elements, fault (0: no
+   check); numbers: the learning rate's multiplier, decay, sparsity. */
 KERNEL(sgd_forward) {
     if (*(const int32_t *)args->buffers[6] != 0) return;
     REAL *w = args->buffers[0], *velocity = args->buffers[2];
@@ -28,10 +27,10 @@ KERNEL(sgd_forward) {
     const TYPED(sgd_rule) rule = TYPED(sgd_rule_of)(args->buffers[3], args->buffers[4], args->numbers);
     const int32_t fault = (int32_t)args->sizes[1];
     int64_t first, last;
-    mocha_share(args->sizes[0], UPDATE_BLOCK, team, &first, &last);
-    for (int64_t at = first; at < last; at += UPDATE_BLOCK) {
-        const int64_t n = mocha_min(UPDATE_BLOCK, last - at);
-        if (!TYPED(sgd_block)(rule, UPDATE_BLOCK, 1, n, 0, w + at, velocity + at, g + at, UPDATE_BLOCK, fault != 0))
+    mocha_share(args->sizes[0], SGD_BLOCK, team, &first, &last);
+    for (int64_t at = first; at < last; at += SGD_BLOCK) {
+        const int64_t n = mocha_min(SGD_BLOCK, last - at);
+        if (!TYPED(sgd_block)(rule, 1, n, 0, w + at, velocity + at, g + at, SGD_BLOCK, fault != 0))
             __atomic_store_n((int32_t *)args->buffers[5], fault, __ATOMIC_RELAXED);
     }
 }

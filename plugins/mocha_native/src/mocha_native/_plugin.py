@@ -18,6 +18,8 @@ KERNELS = {
     "exponential": "neurons:neuron",
     "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
+    "lrn_across_channel": "lrn:across_channel",
+    "lrn_within_channel": "lrn:within_channel",
     "max_channel_pooling": "pooling:max_channel_pooling",
     "max_pooling": "pooling:max_pooling",
     "mean_channel_pooling": "pooling:mean_channel_pooling",
@@ -42,7 +44,7 @@ KERNELS = {
     "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
 }
-#: Those for few images; they decline where the others of their ops accept.
+#: Those for few images, asked before the others of their ops.
 SMALL = {
     "convolution": "channels_last_convolution:convolution",
     "lrn_across_channel": "channels_last_lrn:lrn",
@@ -67,14 +69,16 @@ FUSIONS = [
 
 @hookimpl
 def mocha_register_backends(backends: Registry) -> None:
-    # After cpu, until convolutions are compiled, too: whoever wants it names it.
-    backends.add("native", "mocha_native.backend:NativeBackend", priority=-1, available="mocha_native.isa:unavailable")
+    # Before cpu: the same results, sooner.
+    backends.add("native", "mocha_native.backend:NativeBackend", priority=1, available="mocha_native.isa:unavailable")
 
 
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
-    for op, target in (*KERNELS.items(), *SMALL.items()):
+    for op, target in KERNELS.items():
         kernels.add(op, "native", f"mocha_native.{target}")
+    for op, target in SMALL.items():
+        kernels.add(op, "native", f"mocha_native.{target}", priority=2)
     kernels.add("convolution", "native", "mocha_native.winograd:winograd", priority=1)
 
 

@@ -53,8 +53,12 @@ class NativeBackend(CPUBackend):
         self.channels_last = {dtype: ChannelsLast(width) for dtype, width in widths.items()}
 
     def few(self, x: Value) -> bool:
-        """Whether so many lanes would be empty that kernels want something else in vectors than the batch."""
-        return x.shape[0] <= self.lanes[x.dtype].width // 2
+        """Whether so many lanes would be empty that kernels are faster with something else in vectors than the batch.
+
+        Measured: images in lanes have Winograd's algorithms, and are then faster from half-empty vectors on already.
+        """
+        eighths = 4 if len(x.shape) < 3 else 3 if self.winograd else 5
+        return x.shape[0] <= max(1, self.lanes[x.dtype].width * eighths // 8)
 
     def blob_layout(self, x: Value) -> Layout:
         """In which layout kernels want a blob: in lanes, where its batch fills enough of them."""

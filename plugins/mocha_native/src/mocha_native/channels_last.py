@@ -68,30 +68,40 @@ class PackedFilters(CompiledLayout):
     """Filters (F, C / groups, kh, kw) in the order in which csrc/kernels/channels_last_convolution.h reads them.
 
     For each group its blocks of filters, one after the other; in each, (kh, kw, C / groups, filters of the block). A
-    block has `block` filters, the last one as many whole vectors as it needs.
+    block has `block` filters, the last one as many whole vectors as it needs. Mirrored, they are filters from the
+    channels of y to those of x: exchanged, and reversed.
     """
 
-    def __init__(self, width: int, block: int, groups: int) -> None:
-        self.width, self.block, self.groups = width, block, groups
-        self.name = f"filters of {groups} groups in blocks of {block}"
+    def __init__(self, width: int, block: int, groups: int, mirrored: bool) -> None:
+        self.width, self.block, self.groups, self.mirrored = width, block, groups, mirrored
+        self.name = f"{'mirrored ' if mirrored else ''}filters of {groups} groups in blocks of {block}"
 
     def physical(self, spec: Spec) -> Spec:
-        vectors = -(-spec.shape[0] // self.groups // self.width)
-        return Spec((self.groups, vectors * self.width * prod(spec.shape[1:])), spec.dtype)
+        outputs, inputs, taps = self.sizes(spec.shape)
+        return Spec((self.groups, -(-outputs // self.width) * self.width * inputs * taps), spec.dtype)
+
+    def sizes(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Outputs and inputs of each packed group, and taps of a filter."""
+        filters, channels, height, width = shape
+        ends = (filters // self.groups, channels)
+        outputs, inputs = ends[::-1] if self.mirrored else ends
+        return outputs, inputs, height * width
 
     def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
-        filters = len(plain) // self.groups
-        wide = -(-filters // self.width) * self.width
-        grouped = plain.reshape(self.groups, filters, *plain.shape[1:])
-        ordered = np.zeros((self.groups, *plain.shape[2:], plain.shape[1], wide), plain.dtype)
-        ordered[..., :filters] = np.moveaxis(grouped, (1, 2), (-1, -2))
+        outputs, inputs, taps = self.sizes(plain.shape)
+        wide = -(-outputs // self.width) * self.width
+        grouped = plain.reshape(self.groups, -1, plain.shape[1], taps)
+        ordered = np.zeros((self.groups, taps, inputs, wide), plain.dtype)
+        if self.mirrored:
+            ordered[..., :outputs] = grouped[..., ::-1].transpose(0, 3, 1, 2)
+        else:
+            ordered[..., :outputs] = grouped.transpose(0, 3, 2, 1)
         blocks = [ordered[..., at : at + self.block] for at in range(0, wide, self.block)]
         value = np.concatenate([block.reshape(self.groups, -1) for block in blocks], axis=1)
         packed[...] = packed + value if add else value
 
     def packing(self, kernel: Conversion, plain: Array, packed: Array, gradient: bool, add: bool) -> Runnable:
-        filters, *rest = plain.shape
-        sizes = [self.groups, filters // self.groups, *rest]
+        sizes = [self.groups, *self.sizes(plain.shape), self.mirrored]
         return kernel.bind("channels_last_filters", [plain, packed], sizes)
 
 

@@ -30,5 +30,9 @@ class SmallChannelPooling(SmallKernel):
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bind(f"channels_last_{self.op.name}", [ins[0], *outs], self.sizes)
 
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        winners = ins[4:5]
+        return self.bind(f"channels_last_{self.op.name}_backward", [ins[0], outs[0], *winners], [*self.sizes, add[0]])
+
 
 channel_pooling = small(SmallChannelPooling)

@@ -34,5 +34,10 @@ class SmallPooling(SmallKernel):
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
         return self.bind(f"channels_last_{self.op.name}", [ins[0], *outs], self.sizes, [floor])
 
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        # Of a maximum, ins is (dy, its gradient of winners, x, y, winners).
+        winners = ins[4:5]
+        return self.bind(f"channels_last_{self.op.name}_backward", [ins[0], outs[0], *winners], [*self.sizes, add[0]])
+
 
 pooling = small(SmallPooling)

@@ -153,4 +153,4 @@ def address(array: Array, kind: str = "void *") -> Any:
             f"A compiled kernel was bound to an array of shape {array.shape} and strides {array.strides}: expected one "
             "that is C-ordered and aligned. Place buffers with backend.empty, and view them by reshape."
         )
-    return ffi.cast(kind, array.ctypes.data)
+    return ffi.cast(kind, array.__array_interface__["data"][0])  # sooner there than array.ctypes.data

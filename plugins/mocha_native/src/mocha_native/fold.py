@@ -14,12 +14,13 @@ from mocha_core.kernel import Runnable
 from mocha_core.layout import PLAIN, Layouts
 from mocha_core.op import Op
 from mocha_core.plan import Call, Half, Step, forward_step
-from mocha_core.update import UpdateOp
+from mocha_core.plugins import registries
+from mocha_core.selection import Selector
 from mocha_core.value import Spec
 from mocha_native.compiled import Array, Buffers, NativeKernel
-from mocha_native.inner_product import InnerProduct, inner_product
+from mocha_native.inner_product import InnerProduct
 from mocha_native.rectified import MaskedBackward
-from mocha_native.sgd import is_known
+from mocha_native.sgd import SGD
 
 if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
@@ -41,8 +42,8 @@ class UpdatingBackward(Op):
     floor: float
     wanted: tuple[int, ...]
     """Of which inputs of the inner product gradients are written."""
-    rules: tuple[tuple[int, UpdateOp], ...]
-    """Which inputs are updated, and how."""
+    rules: tuple[tuple[int, Call], ...]
+    """Which inputs are updated, and by which update."""
 
     @property
     def first(self) -> int:
@@ -63,7 +64,7 @@ def fold_update(graph: Graph, root: Step) -> Rewritten | None:
     parameter, gradient, *operands = root.ins
     writer = graph.maker(gradient)
     op = None if writer is None else _as_updating(writer)
-    if writer is None or op is None or not isinstance(root.call.op, UpdateOp):
+    if writer is None or op is None or gradient is None:
         return None
     written = [(out, added) for out, added in zip(writer.outs, writer.add, strict=True) if out is not None]
     place = [out for out, _ in written].index(gradient)
@@ -76,7 +77,7 @@ def fold_update(graph: Graph, root: Step) -> Rewritten | None:
     elif writer.half is Half.BACKWARD:
         ins = ins[:3]
     wanted = tuple(i for i in op.wanted if i != index)
-    op = replace(op, wanted=wanted, rules=(*op.rules, (index, root.call.op)))
+    op = replace(op, wanted=wanted, rules=(*op.rules, (index, root.call)))
     given = tuple(v for v in (*ins, parameter, *operands) if v is not None)
     results = (*(out for out, _ in written), *root.writes)
     call = Call(op, given, results, op.inner.layer)
@@ -120,7 +121,7 @@ class UpdatingBackwardKernel(NativeKernel):
         updates = {}
         for number, (index, rule) in enumerate(op.rules):
             at = op.first + OPERANDS * number
-            updates[index] = (rule, ins[at : at + OPERANDS])
+            updates[index] = (rule.op, ins[at : at + OPERANDS])
         mask = ins[3] if op.masked else None
         return self.inner.parts(ins[:3], [*gradients, outs[-2]], adds, mask, op.floor, updates, outs[-1])
 
@@ -131,12 +132,13 @@ class UpdatingBackwardKernel(NativeKernel):
 
 
 def updating_backward(backend: NativeBackend, call: Call) -> UpdatingBackwardKernel | None:
-    """Declines what `sgd` declines, and batches whose gradients come in several parts."""
+    """Declines where either is not compiled, and batches whose gradients come in several parts."""
     op = call.op
     assert isinstance(op, UpdatingBackward)
-    inner = inner_product(backend, op.inner)
+    selector = Selector(backend, registries())
+    inner = selector.choose(op.inner)
     whole = call.ins[0].shape[0] <= backend.isa.constants["inner_product_rows"]
-    able = isinstance(inner, InnerProduct) and whole and all(is_known(rule) for _, rule in op.rules)
-    if op.masked and inner is not None and not inner.masks_bottom:
+    if not isinstance(inner, InnerProduct) or not whole or (op.masked and not inner.masks_bottom):
         return None
-    return UpdatingBackwardKernel(backend, call, inner) if able else None  # type: ignore[arg-type]
+    able = all(isinstance(selector.choose(rule), SGD) for _, rule in op.rules)
+    return UpdatingBackwardKernel(backend, call, inner) if able else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from math import inf, prod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from mocha_core.backend import Backend
 from mocha_core.kernel import Runnable
-from mocha_core.layout import PLAIN, Layout, Layouts
+from mocha_core.layout import Layout, Layouts
 from mocha_core.value import ITEMSIZE, Spec
 from mocha_native.compiled import Array, Buffers, NativeKernel, floating
 from mocha_native.layout import Lanes
@@ -33,31 +33,28 @@ class Axis(NamedTuple):
 
 
 class Places(Layout):
-    """Winners as numbers in their windows, row by row, of the vectors that C goes through; 2**sharing neighbours in a row
-    share a word, each with 8 bits.
+    """Winners in lanes, as numbers in their windows, row by row.
+
+    2**sharing neighbours in a row share a word, each with 8 bits.
 
     Outside, a winner is its index in the image; of `channels`, which are the rows of the image, its row.
     """
 
-    def __init__(
-        self, down: Axis, across: Axis, channels: bool, vectors: Lanes, planes: bool, sharing: int, dtype: str
-    ) -> None:
-        self.across, self.channels, self.vectors, self.planes, self.dtype = across, channels, vectors, planes, dtype
+    def __init__(self, down: Axis, across: Axis, channels: bool, width: int, sharing: int, dtype: str) -> None:
+        self.across, self.channels, self.lanes, self.dtype = across, channels, Lanes(width), dtype
         self.windows = down.number, across.number
         self.words = -(-across.number >> sharing)
         self.shifts = 8 * np.arange(1 << sharing)
         rows, self.columns = (np.arange(axis.number) * axis.stride - axis.pad for axis in (down, across))
         self.rows = rows[:, np.newaxis]
-        self.name = f"places in {down.kernel} x {across.kernel} by {vectors}"
+        self.name = f"places in {down.kernel} x {across.kernel} by {self.lanes}"
 
     def blob(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the words that become vectors along its first axis: samples, or `planes`."""
-        planes = prod(shape) // prod(self.windows)
-        words = self.windows[0], self.words
-        return (planes, *words) if self.planes else (shape[0], planes // shape[0], *words)
+        """The shape of a plain blob of the words."""
+        return (shape[0], prod(shape[1:]) // prod(self.windows), self.windows[0], self.words)
 
     def physical(self, spec: Spec) -> Spec:
-        return self.vectors.physical(Spec(self.blob(spec.shape), self.dtype))
+        return self.lanes.physical(Spec(self.blob(spec.shape), self.dtype))
 
     def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         index = plain.reshape(-1, *self.windows)
@@ -65,11 +62,11 @@ class Places(Layout):
         place = np.zeros((*index.shape[:2], self.words * len(self.shifts)), self.dtype)
         place[..., : self.windows[1]] = (row - self.rows) * self.across.kernel + column - self.columns
         word = (place.reshape(*index.shape[:2], self.words, -1) << self.shifts).sum(-1).astype(self.dtype)
-        self.vectors.pack(backend, word.reshape(self.blob(plain.shape)), packed, gradient=gradient, add=add)
+        self.lanes.pack(backend, word.reshape(self.blob(plain.shape)), packed, gradient=gradient, add=add)
 
     def unpack(self, backend: Backend, packed: Array, plain: Array, *, add: bool) -> None:
         word = np.empty(self.blob(plain.shape), self.dtype)
-        self.vectors.unpack(backend, packed, word, add=False)
+        self.lanes.unpack(backend, packed, word, add=False)
         shared = word.reshape(-1, self.windows[0], self.words, 1) >> self.shifts
         place = (shared & 0xFF if len(self.shifts) > 1 else shared).reshape(*shared.shape[:2], -1)
         u, v = np.divmod(place[..., : self.windows[1]], self.across.kernel)
@@ -79,41 +76,28 @@ class Places(Layout):
 
 
 #: Layouts are compared by identity: those of one pooling are one.
-places = lru_cache(maxsize=None)(Places)
+places = cache(Places)
 
 
 class Pooling(NativeKernel):
-    """Of a blob in lanes, each vector of a plane is pooled as it is; of a plain one, the planes become lanes."""
+    """Windows that slide over planes; of a maximum, the winners' places are kept."""
 
-    rectifies = True
+    rectifies = masks_bottom = masks_top = True
     #: The function in C, and whether it has winners.
     function: ClassVar[str]
     has_places: ClassVar[bool]
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         super().__init__(backend, call)
-        x = call.ins[0]
-        layout = backend.blob_layout(x)
-        vectors, plain = backend.lanes[self.dtype], layout is PLAIN
-        self.down, self.across, channels = self.axes(x.shape, call.outs[0].shape)
-        bottom, top = self.down.size * self.across.size, self.down.number * self.across.number
-        planes = prod(vectors.physical(x.spec).shape[:-1]) // bottom
-        if plain:
-            self.plain_planes = x.spec.size // bottom
-            planes = -(-self.plain_planes // vectors.width)
-        self.masks_bottom = self.masks_top = not plain
-        self.room = (bottom + top) * vectors.width if plain else 0
-        if plain:
-            self.forward_workspace = self.backward_workspace = (Spec((backend.threads, self.room), self.dtype),)
-        constants = backend.isa.constants
-        small = self.down.kernel * self.across.kernel <= constants["byte_places"]
-        sharing = constants["places_sharing"] if small else 0
-        outs: tuple[Layout, ...] = (layout,)
+        x, lanes, constants = call.ins[0], backend.lanes[self.dtype], backend.isa.constants
+        down, across, channels = self.axes(x.shape, call.outs[0].shape)
+        planes = prod(lanes.physical(x.spec).shape[:-1]) // (down.size * across.size)
+        sharing = constants["places_sharing"] if down.kernel * across.kernel <= constants["byte_places"] else 0
+        outs: tuple[Layout, ...] = (lanes,)
         if self.has_places:
-            word = f"int{8 * ITEMSIZE[self.dtype]}"
-            outs = layout, places(self.down, self.across, channels, vectors, plain, sharing, word)
-        self.layouts = Layouts(ins=(layout,), outs=outs)
-        self.sizes = [planes, self.plain_planes if plain else 0, *self.down, *self.across, sharing]
+            outs = lanes, places(down, across, channels, lanes.width, sharing, f"int{8 * ITEMSIZE[self.dtype]}")
+        self.layouts = Layouts(ins=(lanes,), outs=outs)
+        self.sizes = [planes, *down, *across, sharing]
 
     def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis, bool]:
         """The windows down and across, whose sizes the op has as (width, height); and whether down are channels."""
@@ -126,9 +110,7 @@ class Pooling(NativeKernel):
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
         winners = outs[1] if self.has_places else None
-        room = outs[-1] if self.room else None
-        sizes = [*self.sizes, False, self.room]
-        return self.bind(f"{self.function}_forward", [ins[0], outs[0], winners, room], sizes, [floor])
+        return self.bind(f"{self.function}_forward", [ins[0], outs[0], winners], self.sizes, [floor])
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bound(ins, outs, add)
@@ -149,9 +131,8 @@ class Pooling(NativeKernel):
         floor: float = 0.0,
     ) -> Runnable:
         dy, winners = ins[0], ins[-1] if self.has_places else None
-        dx, room = outs[0], outs[-1] if self.room else None
-        sizes = [*self.sizes, add[0], self.room]
-        return self.bind(f"{self.function}_backward", [dy, winners, top, bottom, dx, room], sizes, [floor])
+        sizes = [*self.sizes, add[0]]
+        return self.bind(f"{self.function}_backward", [dy, winners, top, bottom, outs[0]], sizes, [floor])
 
 
 class MaxPooling(Pooling):

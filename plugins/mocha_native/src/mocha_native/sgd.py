@@ -28,12 +28,6 @@ class SGD(NativeKernel):
         return Series(status, update)
 
 
-def is_known(op: Any) -> bool:
-    """Whether an update is one that is compiled: without constraint, and with no regularizer of others."""
-    known = op.constraint is None and type(op.regularizer) in (type(None), NoRegu, L1Regu, L2Regu)
-    return op.name == "sgd" and known
-
-
 def numbers(op: Any) -> list[float]:
     """The learning rate's multiplier, decay and sparsity."""
     regularizer = op.regularizer
@@ -43,5 +37,7 @@ def numbers(op: Any) -> list[float]:
 
 
 def sgd(backend: NativeBackend, call: Call) -> SGD | None:
-    """Declines what is not known."""
-    return SGD(backend, call) if is_known(call.op) else None
+    """Declines constraints, and regularizers of others."""
+    op: Any = call.op
+    known = op.constraint is None and type(op.regularizer) in (type(None), NoRegu, L1Regu, L2Regu)
+    return SGD(backend, call) if known else None

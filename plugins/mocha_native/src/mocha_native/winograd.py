@@ -1,4 +1,4 @@
-"""Convolutions by Winograd's algorithms, see csrc/kernels/winograd.h."""
+"""Convolutions by Winograd's algorithms, see csrc/kernels/winograd.h and winograd_weights.h."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ POINTS = {3: (0, 1, -1, 2, -2), 5: (0, 1, -1, 2, -2, 1 / 2, -1 / 2)}
 GROUP, WEIGHTS_GROUP = 4, 16
 #: Outputs whose products are kept before they are transformed.
 CHUNK = 96
+#: Elements between the filters at one point and those at the next: else all points would lie in the same set of L1.
+GAP = 16
 #: What both transforms cost for a channel's or an output's data at one point, in multiplications of a product.
-TRANSFORM = 20
-#: How much faster direct convolution has to be in theory to be faster.
-DIRECT = 1.25
+TRANSFORM = 15
 
 
 class Filters(CompiledLayout):
-    """Filters at all points of the algorithm: (points, outputs, channels); backward, flipped and transposed, (points,
-    channels, outputs)."""
+    """Filters at all points of the algorithm: (points, outputs * channels and a gap); backward, flipped and transposed,
+    (points, channels * outputs and a gap)."""
 
     def __init__(self, size: int, backward: bool) -> None:
         self.points, self.backward = size + TILE - 1, backward
@@ -45,17 +45,18 @@ class Filters(CompiledLayout):
         self.weights = weights(size)
 
     def physical(self, spec: Spec) -> Spec:
-        outputs, channels = spec.shape[:2]
-        rest = (channels, outputs) if self.backward else (outputs, channels)
-        return Spec((self.points**2, *rest), spec.dtype)
+        return Spec((self.points**2, spec.shape[0] * spec.shape[1] + GAP), spec.dtype)
 
     def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         filters = plain[:, :, ::-1, ::-1].swapaxes(0, 1) if self.backward else plain
-        value = np.einsum("iu,ocuv,jv->ijoc", self.weights, filters, self.weights).reshape(packed.shape)
-        packed[...] = packed + value if add else value
+        value = np.einsum("iu,ocuv,jv->ijoc", self.weights, filters, self.weights)
+        there = packed[:, :-GAP]
+        there[...] = value.reshape(there.shape) + (there if add else 0)
 
     def packing(self, kernel: Conversion, plain: Array, packed: Array, gradient: bool, add: bool) -> Runnable:
-        return kernel.bind("winograd_pack", [plain, packed], [self.points, *plain.shape[:2], self.backward, add])
+        return kernel.bind(
+            "winograd_pack", [plain, packed], [self.points, *plain.shape[:2], self.backward, add, packed.shape[1]]
+        )
 
 
 def weights(size: int) -> Array:
@@ -67,6 +68,7 @@ def weights(size: int) -> Array:
 
 
 def distances(points: Sequence[float], point: float) -> float:
+    """The product of a point's distances from the others."""
     return float(np.prod([point - other for other in points if other != point]))
 
 
@@ -106,9 +108,9 @@ class Winograd(NativeKernel):
         """Scratch of all threads for backward to the filters: outputs' and channels' data, sums for each pair of them
         and for the bias."""
         constants, lanes = self.backend.isa.constants, self.x[-1]
-        outputs = round_up(self.y[1], constants["winograd_pair_rows"])
-        channels = round_up(self.x[1], constants["winograd_pair_columns"])
-        at_point = ((outputs + channels) * WEIGHTS_GROUP + 2) * lanes + outputs * channels
+        rows, columns = constants["winograd_pair_rows"], constants["winograd_pair_columns"]
+        outputs, channels = round_up(self.y[1], rows), round_up(self.x[1], columns)
+        at_point = ((outputs + channels) * WEIGHTS_GROUP + 2) * lanes + outputs * channels + rows * columns
         return Spec((self.points**2 * at_point + outputs * lanes,), self.dtype)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
@@ -141,7 +143,7 @@ class Winograd(NativeKernel):
     def convolve(self, buffers: Buffers, pad: tuple[int, int], add: bool, floor: float, mask_floor: float) -> Compiled:
         """Of the first buffer with the second, into the fifth."""
         x, y, scratch = buffers[0], buffers[4], buffers[5]
-        sizes = [*self.geometry(x, y, pad), add, GROUP, min(y.shape[1], CHUNK), scratch[0].size]
+        sizes = [*self.geometry(x, y, pad), add, GROUP, min(y.shape[1], CHUNK), scratch[0].size, buffers[1].shape[1]]
         return self.bind("winograd_forward", buffers, sizes, [floor, mask_floor])
 
     def geometry(self, x: Array, y: Array, pad: tuple[int, int]) -> list[int]:
@@ -150,6 +152,7 @@ class Winograd(NativeKernel):
 
 
 def round_up(n: int, grain: int) -> int:
+    """The least multiple of `grain` that is not below `n`."""
     return -(-n // grain) * grain
 
 
@@ -167,4 +170,4 @@ def pays(call: Call) -> bool:
     (outputs, channels, size, _), (rows, columns) = call.ins[1].shape, call.outs[0].shape[2:]
     tiles, points = -(-rows // TILE) * -(-columns // TILE), (size + TILE - 1) ** 2
     fast = tiles * points * (outputs * channels + TRANSFORM * (outputs + channels))
-    return fast * DIRECT < rows * columns * size**2 * outputs * channels
+    return fast < rows * columns * size**2 * outputs * channels

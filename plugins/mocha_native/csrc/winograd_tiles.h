@@ -1,0 +1,125 @@
+/* Tiles of blobs with lanes, and their transforms in both directions, for REAL. A tile is an element of a matrix for
+   each of points * points pairs of points; these matrices are `plane` vectors apart. */
+
+#include "winograd_transforms.h"
+
+#ifndef MOCHA_WINOGRAD_TILES_H
+#define MOCHA_WINOGRAD_TILES_H
+
+/* Neighbouring tiles whose columns are transformed together. */
+#define RUN 8
+
+/* x is (blocks, channels, height, width), y (blocks, outputs, rows, columns). */
+typedef struct {
+    int64_t blocks, channels, height, width, outputs, rows, columns, pad_rows, pad_columns;
+    int64_t tile_rows, tile_columns; /* that cover an image of y */
+} winograd_shape;
+
+/* From the sizes that all kernels begin with. */
+static inline winograd_shape shape_of(const int64_t *n) {
+    const winograd_shape s = {n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9],
+                              (n[6] + WINOGRAD_TILE - 1) / WINOGRAD_TILE, (n[7] + WINOGRAD_TILE - 1) / WINOGRAD_TILE};
+    return s;
+}
+
+/* Neighbouring tiles of a row: `count` from `tile` on. */
+typedef struct {
+    int64_t block, row, column, count;
+} winograd_run;
+
+static inline winograd_run next_run(const winograd_shape *s, int64_t tile, int64_t last) {
+    const int64_t row = tile / s->tile_columns, column = tile % s->tile_columns;
+    const int64_t count = mocha_min(mocha_min(last - tile, s->tile_columns - column), RUN);
+    const winograd_run run = {row / s->tile_rows, row % s->tile_rows, column, count};
+    return run;
+}
+
+#endif
+
+/* Data of one channel of a run at all points, `plane` vectors apart: columns first, which neighbours share. */
+INLINE void TYPED(winograd_spread)(const int points, const winograd_shape *s, winograd_run run, const REAL *x, REAL *to,
+                                   int64_t plane) {
+    VEC lines[MOST_POINTS][RUN * WINOGRAD_TILE + MOST_POINTS - WINOGRAD_TILE];
+    const int64_t top = run.row * WINOGRAD_TILE - s->pad_rows, left = run.column * WINOGRAD_TILE - s->pad_columns;
+    const int64_t wide = run.count * WINOGRAD_TILE + points - WINOGRAD_TILE, stride = s->width * LANES;
+    const int inside = top >= 0 && top + points <= s->height;
+    for (int64_t j = 0; j < wide; j++) {
+        VEC d[MOST_POINTS], t[MOST_POINTS];
+        const REAL *from = x + top * stride + (left + j) * LANES;
+        if (left + j < 0 || left + j >= s->width) {
+            UNROLL for (int i = 0; i < points; i++) lines[i][j] = (VEC){0};
+            continue;
+        }
+        if (inside) {
+            UNROLL for (int i = 0; i < points; i++) d[i] = TYPED(load)(from + i * stride);
+        } else {
+            UNROLL for (int i = 0; i < points; i++)
+                d[i] = top + i >= 0 && top + i < s->height ? TYPED(load)(from + i * stride) : (VEC){0};
+        }
+        TYPED(winograd_data)(points, d, t);
+        UNROLL for (int i = 0; i < points; i++) lines[i][j] = t[i];
+    }
+    for (int64_t tile = 0; tile < run.count; tile++, to += LANES) {
+        UNROLL for (int i = 0; i < points; i++) {
+            VEC t[MOST_POINTS];
+            TYPED(winograd_data)(points, lines[i] + tile * WINOGRAD_TILE, t);
+            UNROLL for (int j = 0; j < points; j++) TYPED(store)(to + (i * points + j) * plane * LANES, t[j]);
+        }
+    }
+}
+
+/* What becomes of a result. */
+typedef struct {
+    REAL bias, floor;
+    const REAL *mask;
+    REAL mask_floor;
+    int add;
+} TYPED(winograd_end);
+
+/* Results of a tile from its products at all points, `plane` vectors apart, as far as they are in the image. */
+INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_t rows, int64_t columns,
+                                   int64_t stride, REAL *y, const TYPED(winograd_end) *end) {
+    VEC lines[WINOGRAD_TILE][MOST_POINTS];
+    UNROLL for (int j = 0; j < points; j++) {
+        VEC d[MOST_POINTS], t[WINOGRAD_TILE];
+        UNROLL for (int i = 0; i < points; i++) d[i] = TYPED(load)(from + (i * points + j) * plane * LANES);
+        TYPED(winograd_inverse)(points, d, t);
+        UNROLL for (int i = 0; i < WINOGRAD_TILE; i++) lines[i][j] = t[i];
+    }
+    UNROLL for (int i = 0; i < WINOGRAD_TILE; i++) {
+        VEC t[WINOGRAD_TILE];
+        TYPED(winograd_inverse)(points, lines[i], t);
+        UNROLL for (int j = 0; j < WINOGRAD_TILE; j++) {
+            const int64_t at = (i * stride + j) * LANES;
+            if (i >= rows || j >= columns) continue;
+            VEC v = t[j] + end->bias;
+            v = TYPED(choose)(v <= end->floor, TYPED(splat)(end->floor), v);
+            if (end->mask) v = TYPED(choose)(TYPED(load)(end->mask + at) > end->mask_floor, v, (VEC){0});
+            if (end->add) v += TYPED(load)(y + at);
+            TYPED(store)(y + at, v);
+        }
+    }
+}
+
+/* Gradients of one output's results, of a run's tiles, at all points. What is not in the image is zero. */
+INLINE void TYPED(winograd_spread_top)(const int points, const winograd_shape *s, winograd_run run, const REAL *dy,
+                                       REAL *to, int64_t plane) {
+    const int64_t row = run.row * WINOGRAD_TILE, rows = s->rows - row, stride = s->columns * LANES;
+    for (int64_t tile = 0; tile < run.count; tile++, to += LANES) {
+        VEC lines[MOST_POINTS][WINOGRAD_TILE];
+        const int64_t column = (run.column + tile) * WINOGRAD_TILE, columns = s->columns - column;
+        const REAL *from = dy + row * stride + column * LANES;
+        UNROLL for (int j = 0; j < WINOGRAD_TILE; j++) {
+            VEC d[WINOGRAD_TILE], t[MOST_POINTS];
+            UNROLL for (int i = 0; i < WINOGRAD_TILE; i++)
+                d[i] = i < rows && j < columns ? TYPED(load)(from + i * stride + j * LANES) : (VEC){0};
+            TYPED(winograd_lift)(points, d, t);
+            UNROLL for (int i = 0; i < points; i++) lines[i][j] = t[i];
+        }
+        UNROLL for (int i = 0; i < points; i++) {
+            VEC t[MOST_POINTS];
+            TYPED(winograd_lift)(points, lines[i], t);
+            UNROLL for (int j = 0; j < points; j++) TYPED(store)(to + (i * points + j) * plane * LANES, t[j]);
+        }
+    }
+}
