@@ -21,6 +21,7 @@ from mocha_core.coffee_break import CoffeeBreak
 from mocha_core.errors import ConfigurationError
 from mocha_core.formats import Format
 from mocha_core.layer import Layer, Neuron
+from mocha_core.layout import Convert
 from mocha_core.op import Op
 from mocha_core.parameter import Constraint, Initializer, Regularizer
 from mocha_core.plugins import GROUP, plugin_manager, registries
@@ -46,6 +47,7 @@ BASES: dict[str, type] = {
 GROUPS = ("layers", "solvers")
 #: Ops of the core, which nobody registers.
 STRUCTURAL = {op.name for op in vars(structural).values() if isinstance(getattr(op, "name", None), str)}
+STRUCTURAL |= {Convert.name}
 
 #: Prints, after loading the plugins, their states, and what each registered.
 STATES = """

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mocha_core.layer import DataLayer, Layer
+from mocha_core.op import Op
 from mocha_core.plugins import registries
 from mocha_core.solver import Solver
 from mocha_core.testing import FormatTests, LayerTests, OpTests, PluginTests, SolverTests, standard_layers
@@ -47,7 +48,8 @@ def test_every_layer(suites):
 
 def test_every_op(suites):
     tested = {case.op.name for suite in of(suites, OpTests) for case in suite.cases.values()}
-    assert set(registered("ops")) <= tested
+    # Ops that only fusions make have no reference; the tests of their plugin compare them with what they replace.
+    assert {name for name, entry in registered("ops").items() if entry.load().forward is not Op.forward} <= tested
 
 
 def test_every_kernel_is_for_an_op_that_is_tested():

@@ -17,6 +17,7 @@ class TestCPU(PluginTests):
 
 class TestNative(PluginTests):
     distribution = "mocha-native"
+    prefix = "native."
 
 
 class TestHDF5(PluginTests):

@@ -74,6 +74,14 @@ def mocha_register_backends(backends: Registry) -> None:
 
 
 @hookimpl
+def mocha_register_ops(ops: Registry) -> None:
+    # Made by fusions only.
+    ops.add("native.masked_backward", "mocha_native.rectified:MaskedBackward")
+    ops.add("native.then_relu", "mocha_native.rectified:ThenReLU")
+    ops.add("native.updating_backward", "mocha_native.fold:UpdatingBackward")
+
+
+@hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
     for op, target in KERNELS.items():
         kernels.add(op, "native", f"mocha_native.{target}")
