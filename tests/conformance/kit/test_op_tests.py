@@ -147,6 +147,37 @@ def test_a_kernel_that_hides_nan():
         check_nan_in_kernel(case, ReferenceBackend(), NaNHidingKernel(), "float32")
 
 
+class Padded(Scale):
+    """Multiplies a zero as well, before the first element of x."""
+
+    def forward(self, xp, x, w):
+        return xp.concat([xp.zeros_like(x[:1]), x[1:]]) * w
+
+
+class PaddingKernel(ScaleKernel):
+    """Leaves that out, and makes `there` of it."""
+
+    there = 0.0
+
+    def forward(self, ins, outs, add):
+        def run():
+            np.multiply(ins[0], ins[1], out=outs[0])
+            outs[0][0] = self.there
+
+        return run
+
+
+class PoisonedKernel(PaddingKernel):
+    there = np.nan
+
+
+def test_a_kernel_that_leaves_out_what_is_multiplied_by_padding():
+    case = OpCase(Padded(), INPUTS)
+    check_nan_in_kernel(case, ReferenceBackend(), PaddingKernel(), "float32")
+    with pytest.raises(AssertionError, match="that are not NaN there"):
+        check_nan_in_kernel(case, ReferenceBackend(), PoisonedKernel(), "float32")
+
+
 class Restless(ScaleKernel):
     count = 0
 
