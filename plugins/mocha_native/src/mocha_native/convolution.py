@@ -84,10 +84,12 @@ class Convolution(NativeKernel):
         self.blocks = -(-x.shape[0] // lanes.width)
         self.groups, self.channels, self.filters = groups, channels, filters
         self.image, self.taps, self.result = x.shape[2:], w.shape[2:], y.shape[2:]
-        self.stride, self.pad = self.op.stride[::-1], self.op.pad[::-1]
+        # Where there is one result, its stride means nothing, and may be larger than any image.
+        self.stride = tuple(s if n > 1 else 1 for s, n in zip(self.op.stride[::-1], self.result))
+        self.pad = self.op.pad[::-1]
         self.block, self.image_block = self.best_block(filters), self.best_block(channels)
-        forward = packed_filters(groups, self.block, self.op.stride, False)
-        backward = packed_filters(groups, self.image_block, self.op.stride, True)
+        forward = packed_filters(groups, self.block, self.stride[::-1], False)
+        backward = packed_filters(groups, self.image_block, self.stride[::-1], True)
         self.layouts = Layouts(
             ins=(lanes, forward, PLAIN),
             outs=(lanes,),
