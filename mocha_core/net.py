@@ -315,17 +315,23 @@ class Net:
                 f"{self.label}: expected a blob with a row for each sample, but '{output}' has shape {value.shape}. "
                 "Read it from net.blobs after net.forward()."
             )
+
+        def predicted(start: int) -> NDArray[Any]:
+            for name, part in rows.batch(start, batch).items():
+                program.write(program.plan.inputs[name], part)
+            valid = min(batch, rows.count - start)
+            program.iterate(1, {"valid_rows": np.asarray([valid])})
+            self._last = program
+            self.raise_fault(program)
+            return program.read(value, output)[:valid]
+
+        if rows.count == batch:
+            return predicted(0)
         spec = Spec((rows.count, *value.shape[1:]), value.dtype)
         with taking(f"{self.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
             result = np.empty(*spec)
         for start in range(0, rows.count, batch):
-            valid = min(batch, rows.count - start)
-            for name, part in rows.batch(start, batch).items():
-                program.write(program.plan.inputs[name], part)
-            program.iterate(1, {"valid_rows": np.asarray([valid])})
-            self._last = program
-            self.raise_fault(program)
-            result[start : start + valid] = program.read(value, output)[:valid]
+            result[start : start + batch] = predicted(start)
         return result
 
     def schedule(self, program: Program, n: int, iteration: int, wrap: bool = True) -> dict[str, NDArray[Any]]:
@@ -342,9 +348,7 @@ class Net:
             "objective_gradient": np.full(n, 1.0 / k),
         }
         for name, feed in resident.items():
-            size = feed.layer.batch_size
-            starts = feed.cursor + index * size
-            schedule[f"{name}.rows"] = np.stack([feed.rows_from(int(s), size, wrap) for s in starts])
+            schedule[f"{name}.rows"] = feed.rows_from(feed.cursor, n * batch, wrap).reshape(n, batch)
         return schedule
 
     def raise_fault(self, program: Program) -> None:

@@ -33,7 +33,7 @@ class Rows:
         """
         if not self.named and len(inputs) == 1:
             self.arrays = {next(iter(inputs)): self.arrays[""]}
-        if set(self.arrays) != set(inputs):
+        if self.arrays.keys() != inputs.keys():
             given = ", ".join(self.arrays) if self.named else "one array"
             raise ShapeError(f"{self.owner}: expected a dict of arrays for {', '.join(inputs)}, received {given}.")
         for name, array in self.arrays.items():
@@ -46,6 +46,7 @@ class Rows:
                 )
 
     def batch(self, start: int, size: int) -> dict[str, NDArray[Any]]:
-        """A minibatch by blob name; behind the last row, that row is repeated."""
-        chosen = np.minimum(np.arange(start, start + size), self.count - 1)
+        """A minibatch by blob name, not copied where it is complete; behind the last row, that row is repeated."""
+        whole = start + size <= self.count
+        chosen = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), self.count - 1)
         return {name: array[chosen] for name, array in self.arrays.items()}

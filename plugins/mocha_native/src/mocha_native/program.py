@@ -102,7 +102,9 @@ class NativeProgram(Program):
         self._tapes = {section: Tape(threads, [], steps, []) for section, steps in sections.items()}
         forward_and_backward = [b for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
         self._tape = Tape(threads, sections[Section.CLEAR], forward_and_backward, sections[Section.UPDATE])
-        self._in_python = any(any(tape.in_python) for tape in (self._tape, *self._tapes.values()))
+        python = not all(isinstance(bound.run, Compiled) for bound in self.bound)
+        #: Entered around every run: the backend's, where there are steps in Python.
+        self._running: AbstractContextManager[Any] = self.backend.running() if python else nullcontext()
         beginning = self._tape.beginning
         beginning.minibatches = self.plan.minibatches
         if "status" in self.cells:
@@ -130,7 +132,7 @@ class NativeProgram(Program):
         if schedule is not None:
             self._iterate(n, schedule, None, seconds)
         else:
-            with self.running():
+            with self._running:
                 self.pack()
                 for _ in range(n):
                     tape.advance(tape.run(seconds))
@@ -158,7 +160,7 @@ class NativeProgram(Program):
         if stop is not None:
             run.stop = address(stop, "int32_t[]")
         try:
-            with self.running():
+            with self._running:
                 self.pack()
                 self.storage.version += bool(self.changes)
                 if n > 0:
@@ -169,10 +171,6 @@ class NativeProgram(Program):
         finally:
             self.done = run.done
         return self.done
-
-    def running(self) -> AbstractContextManager[Any]:
-        """The backend's, where there are steps in Python."""
-        return self.backend.running() if self._in_python else nullcontext()
 
     def _column(self, name: str, column: NDArray[Any], count: int) -> tuple[Array, Array]:
         """A cell, and its values side by side as C reads them."""
