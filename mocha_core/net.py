@@ -204,8 +204,7 @@ class Net:
         self._check_usable()
         program = self._programs.get(key)
         if program is None:
-            program = self.system.backend.compile(self.record(key), self.system.storage)
-            self._programs[key] = program
+            program = self._programs[key] = self.system.backend.compile(self.record(key), self.system.storage)
             if len(self._programs) > self.MAX_PROGRAMS:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)
@@ -258,8 +257,7 @@ class Net:
         """
         program.done = 0
         k = program.plan.minibatches
-        schedule = self.schedule(program, n * k, iteration)
-        schedule |= {name: np.repeat(column, k) for name, column in cells.items()}
+        schedule = self.schedule(program, n * k, iteration) | {name: np.repeat(c, k) for name, c in cells.items()}
         self._last, self._finished = program, None
         self.feeds.begin(wrap=True)
         try:
@@ -319,11 +317,10 @@ class Net:
         def predicted(start: int) -> NDArray[Any]:
             for name, part in rows.batch(start, batch).items():
                 program.write(program.plan.inputs[name], part)
-            valid = min(batch, rows.count - start)
-            program.iterate(1, {"valid_rows": np.asarray([valid])})
+            program.iterate(1, {"valid_rows": np.asarray([min(batch, rows.count - start)])})
             self._last = program
             self.raise_fault(program)
-            return program.read(value, output)[:valid]
+            return program.read(value, output)
 
         if rows.count == batch:
             return predicted(0)
@@ -331,7 +328,7 @@ class Net:
         with taking(f"{self.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
             result = np.empty(*spec)
         for start in range(0, rows.count, batch):
-            result[start : start + batch] = predicted(start)
+            result[start : start + batch] = predicted(start)[: rows.count - start]
         return result
 
     def schedule(self, program: Program, n: int, iteration: int, wrap: bool = True) -> dict[str, NDArray[Any]]:

@@ -22,8 +22,7 @@ class Rows:
         self.owner = owner
         self.named = isinstance(data, Mapping)
         self.arrays = {k: checks.numbers(owner, v) for k, v in (data.items() if self.named else [("", data)])}
-        first = next(iter(self.arrays.values()), np.zeros(0))
-        self.count = len(first) if first.ndim else 0
+        self.count = next((len(array) for array in self.arrays.values() if array.ndim), 0)
 
     def check(self, inputs: Mapping[str, Value]) -> None:
         """Match the arrays with a program's inputs.

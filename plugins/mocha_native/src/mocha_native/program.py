@@ -52,9 +52,7 @@ class Tape:
         self.beginning.iterations = self.beginning.minibatches = 1
         self.beginning.threads, self.beginning.seconds = threads, SECONDS
         #: From this step on, something may be updated and something else not yet.
-        self.first_update = next(
-            (i for i in range(bounds[1], bounds[2]) if updates(self.owners[i])), bounds[2]
-        )
+        self.first_update = next((i for i in range(bounds[1], bounds[2]) if updates(self.owners[i])), bounds[2])
         self.updates = self.first_update < len(self.runs)
 
     def run(self, seconds: NDArray[np.float64] | None = None) -> Any:
@@ -117,9 +115,6 @@ class NativeProgram(Program):
             b.step.call.ins[1]: b.step.call.ins[0].shape[0] for b in self.bound if isinstance(b.step.call.op, Gather)
         }
 
-    def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
-        return self._iterate(n, schedule, stop)
-
     def profile(self, n: int, schedule: Schedule | None = None) -> list[StepTime]:
         """What each kernel takes, in a mean of n iterations that are really run: they update parameters.
 
@@ -130,7 +125,7 @@ class NativeProgram(Program):
         tape = self._tape if schedule is not None else self._tapes[Section.FORWARD]
         seconds = np.zeros(len(tape.runs))
         if schedule is not None:
-            self._iterate(n, schedule, None, seconds)
+            self.iterate(n, schedule, None, seconds)
         else:
             with self._running:
                 self.pack()
@@ -142,8 +137,8 @@ class NativeProgram(Program):
             for b, run, s in rows
         ]
 
-    def _iterate(
-        self, n: int, schedule: Schedule, stop: Stop | None, seconds: NDArray[np.float64] | None = None
+    def iterate(
+        self, n: int, schedule: Schedule, stop: Stop | None = None, seconds: NDArray[np.float64] | None = None
     ) -> int:
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
