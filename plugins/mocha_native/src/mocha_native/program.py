@@ -143,7 +143,8 @@ class NativeProgram(Program):
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
         tape, k = self._tape, self.plan.minibatches
-        self.objectives = np.zeros(n * k)
+        # Held here, too: where another thread runs the program meanwhile, which it should not, C still writes to them.
+        objectives = self.objectives = np.zeros(n * k)
         self.done, self.half_updated = 0, False
         columns = [self._column(name, column, n * k) for name, column in schedule.items() if name in self.cells]
         run = tape.run(seconds)
@@ -151,7 +152,7 @@ class NativeProgram(Program):
         run.columns = c_columns = ffi.new("mocha_column[]", len(columns))
         for column, (cell, values) in zip(c_columns, columns, strict=True):
             column.cell, column.values, column.bytes = address(cell), address(values), cell.nbytes
-        run.objectives = address(self.objectives, "double[]")
+        run.objectives = address(objectives, "double[]")
         if stop is not None:
             run.stop = address(stop, "int32_t[]")
         try:
