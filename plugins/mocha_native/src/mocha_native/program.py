@@ -101,7 +101,7 @@ class NativeProgram(Program):
         forward_and_backward = [b for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
         self._tape = Tape(threads, sections[Section.CLEAR], forward_and_backward, sections[Section.UPDATE])
         python = not all(isinstance(bound.run, Compiled) for bound in self.bound)
-        #: Entered around every run: the backend's, where there are steps in Python.
+        #: Entered around every run: where there are steps in Python, the backend's, which several threads may share.
         self._running: AbstractContextManager[Any] = self.backend.running() if python else nullcontext()
         beginning = self._tape.beginning
         beginning.minibatches = self.plan.minibatches
@@ -140,6 +140,7 @@ class NativeProgram(Program):
     def iterate(
         self, n: int, schedule: Schedule, stop: Stop | None = None, seconds: NDArray[np.float64] | None = None
     ) -> int:
+        """As `Program.iterate`; what each step takes is added to `seconds`."""
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
         tape, k = self._tape, self.plan.minibatches
