@@ -1,5 +1,5 @@
-"""Winograd's convolutions of few images against the op in float64: odd sizes, edges of tiles, threads, ReLU, errors, and
-when they decline."""
+"""Winograd's convolutions of few images against the op in float64: odd sizes, edges of tiles, threads, ReLU, and when
+they decline."""
 
 import zlib
 
@@ -72,7 +72,7 @@ def test_both_halves(isa, always, dtype, case, rng):
 @pytest.mark.parametrize("size", [3, 5])
 def test_channels_and_sizes_from_1_to_17(always, size):
     rng = np.random.default_rng(size)
-    for n in range(1, 18):
+    for n in range(1, 18, 2):
         case = int(rng.integers(1, 7)), n, n + 4, 22 - n, int(rng.integers(1, 70)), size, (size - 1, n % size)
         op, ins, y = problem(rng, *case)
         use = KernelUse(NativeBackend(threads=2), op, *(a.astype("float32") for a in ins))

@@ -29,6 +29,9 @@
 #define PRODUCTS_6(X, V) X(1, V) X(2, V) X(3, V) X(4, V) X(5, V) X(6, V)
 /* Tiles of a group at most. */
 #define GROUP 16
+/* Bytes from the filters in use to those that are fetched meanwhile: they often come from L3, where inner products that
+   ran since the last prediction have left them. */
+#define AHEAD 2048
 
 #define KERNELS(K) K(channels_last_winograd) K(channels_last_winograd_pack)
 #define CONSTANTS(C) C(channels_last_winograd_block, BLOCK_VECTORS) C(channels_last_winograd_group, GROUP)
@@ -46,7 +49,10 @@
             UNROLL for (int v = 0; v < V; v++) sum[m][v] = (VEC){0}; \
         for (int64_t c = 0; c < channels; c++, filters += V * LANES) { \
             VEC f[V]; \
-            UNROLL for (int v = 0; v < V; v++) f[v] = TYPED(load)(filters + v * LANES); \
+            UNROLL for (int v = 0; v < V; v++) { \
+                __builtin_prefetch(filters + v * LANES + AHEAD / (int)sizeof(REAL)); \
+                f[v] = TYPED(load)(filters + v * LANES); \
+            } \
             UNROLL for (int m = 0; m < M; m++) { \
                 const VEC factor = TYPED(splat)(data[m * step + c]); \
                 UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * f[v]; \

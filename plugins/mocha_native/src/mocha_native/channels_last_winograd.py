@@ -11,7 +11,7 @@ import numpy as np
 from mocha_core.backend import Backend
 from mocha_core.kernel import Runnable
 from mocha_core.layout import Layouts
-from mocha_core.value import Spec
+from mocha_core.value import ITEMSIZE, Spec
 from mocha_native.channels_last import ChannelsLast
 from mocha_native.channels_last_convolution import SmallConvolution
 from mocha_native.compiled import Array, Buffers
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 #: What both transforms cost for a vector of channels or of outputs at one point, in multiplications of a product.
 TRANSFORM = 8
-#: What reading a vector of filters costs, in such multiplications.
-READ = 2
+#: What reading a vector of filters costs, in such multiplications: from a cache, and from memory.
+READ, READ_FAR = 2, 10
+#: Bytes of filters at all points that caches hold from one prediction to the next.
+NEAR = 16 << 20
 
 
 class SmallFilters(CompiledLayout):
@@ -103,5 +105,7 @@ def pays(call: Call, layout: ChannelsLast) -> bool:
     """Whether products at the points, transforms, and reading more filters take less time than direct convolution."""
     (outputs, channels, size, _), pixels = call.ins[1].shape, call.outs[0].spec.size // call.outs[0].shape[1]
     vectors, top_vectors = (layout.padded(n) // layout.width for n in (channels, outputs))
-    products = (tiles(call) + READ) * channels * top_vectors + TRANSFORM * tiles(call) * (vectors + top_vectors)
-    return (size + TILE - 1) ** 2 * products < pixels * size**2 * channels * top_vectors
+    points = (size + TILE - 1) ** 2
+    read = READ if points * channels * layout.padded(outputs) * ITEMSIZE[call.ins[0].dtype] <= NEAR else READ_FAR
+    products = (tiles(call) + read) * channels * top_vectors + TRANSFORM * tiles(call) * (vectors + top_vectors)
+    return points * products < pixels * size**2 * channels * top_vectors
