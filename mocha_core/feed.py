@@ -112,14 +112,12 @@ class Feed:
 
         With `wrap` it runs on into the next epoch; without, the epoch's last row fills it up.
         """
-        n = self.source.rows
-        rows = np.arange(start, start + batch)
+        n, end = self.source.rows, start + batch
         if not wrap:
-            rows = np.minimum(rows, start - start % n + n - 1)
-        epochs, positions = np.divmod(rows, n)
-        cuts = np.flatnonzero(np.diff(epochs)) + 1
-        parts = zip(np.split(epochs, cuts), np.split(positions, cuts), strict=True)
-        return np.concatenate([self._order(int(epoch[0]))[part] for epoch, part in parts])
+            end = min(end, start - start % n + n)
+        epochs = range(start // n, -(-end // n))
+        rows = np.concatenate([self._order(e)[max(start - e * n, 0) : end - e * n] for e in epochs])
+        return rows if len(rows) == batch else rows[np.minimum(np.arange(batch), len(rows) - 1)]
 
     def batches_to_epoch(self, batch: int) -> int:
         """How many minibatches of `batch` rows it takes until the epoch changes."""

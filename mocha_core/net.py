@@ -204,8 +204,7 @@ class Net:
         self._check_usable()
         program = self._programs.get(key)
         if program is None:
-            program = self.system.backend.compile(self.record(key), self.system.storage)
-            self._programs[key] = program
+            program = self._programs[key] = self.system.backend.compile(self.record(key), self.system.storage)
             if len(self._programs) > self.MAX_PROGRAMS:
                 self._programs.popitem(last=False)
         self._programs.move_to_end(key)
@@ -258,8 +257,7 @@ class Net:
         """
         program.done = 0
         k = program.plan.minibatches
-        schedule = self.schedule(program, n * k, iteration)
-        schedule |= {name: np.repeat(column, k) for name, column in cells.items()}
+        schedule = self.schedule(program, n * k, iteration) | {name: np.repeat(c, k) for name, c in cells.items()}
         self._last, self._finished = program, None
         self.feeds.begin(wrap=True)
         try:
@@ -315,17 +313,22 @@ class Net:
                 f"{self.label}: expected a blob with a row for each sample, but '{output}' has shape {value.shape}. "
                 "Read it from net.blobs after net.forward()."
             )
+
+        def predicted(start: int) -> NDArray[Any]:
+            for name, part in rows.batch(start, batch).items():
+                program.write(program.plan.inputs[name], part)
+            program.iterate(1, {"valid_rows": np.asarray([min(batch, rows.count - start)])})
+            self._last = program
+            self.raise_fault(program)
+            return program.read(value, output)
+
+        if rows.count == batch:
+            return predicted(0)
         spec = Spec((rows.count, *value.shape[1:]), value.dtype)
         with taking(f"{self.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
             result = np.empty(*spec)
         for start in range(0, rows.count, batch):
-            valid = min(batch, rows.count - start)
-            for name, part in rows.batch(start, batch).items():
-                program.write(program.plan.inputs[name], part)
-            program.iterate(1, {"valid_rows": np.asarray([valid])})
-            self._last = program
-            self.raise_fault(program)
-            result[start : start + valid] = program.read(value, output)[:valid]
+            result[start : start + batch] = predicted(start)[: rows.count - start]
         return result
 
     def schedule(self, program: Program, n: int, iteration: int, wrap: bool = True) -> dict[str, NDArray[Any]]:
@@ -342,9 +345,7 @@ class Net:
             "objective_gradient": np.full(n, 1.0 / k),
         }
         for name, feed in resident.items():
-            size = feed.layer.batch_size
-            starts = feed.cursor + index * size
-            schedule[f"{name}.rows"] = np.stack([feed.rows_from(int(s), size, wrap) for s in starts])
+            schedule[f"{name}.rows"] = feed.rows_from(feed.cursor, n * batch, wrap).reshape(n, batch)
         return schedule
 
     def raise_fault(self, program: Program) -> None:

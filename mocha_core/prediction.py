@@ -22,8 +22,7 @@ class Rows:
         self.owner = owner
         self.named = isinstance(data, Mapping)
         self.arrays = {k: checks.numbers(owner, v) for k, v in (data.items() if self.named else [("", data)])}
-        first = next(iter(self.arrays.values()), np.zeros(0))
-        self.count = len(first) if first.ndim else 0
+        self.count = next((len(array) for array in self.arrays.values() if array.ndim), 0)
 
     def check(self, inputs: Mapping[str, Value]) -> None:
         """Match the arrays with a program's inputs.
@@ -33,7 +32,7 @@ class Rows:
         """
         if not self.named and len(inputs) == 1:
             self.arrays = {next(iter(inputs)): self.arrays[""]}
-        if set(self.arrays) != set(inputs):
+        if self.arrays.keys() != inputs.keys():
             given = ", ".join(self.arrays) if self.named else "one array"
             raise ShapeError(f"{self.owner}: expected a dict of arrays for {', '.join(inputs)}, received {given}.")
         for name, array in self.arrays.items():
@@ -46,6 +45,7 @@ class Rows:
                 )
 
     def batch(self, start: int, size: int) -> dict[str, NDArray[Any]]:
-        """A minibatch by blob name; behind the last row, that row is repeated."""
-        chosen = np.minimum(np.arange(start, start + size), self.count - 1)
+        """A minibatch by blob name, not copied where it is complete; behind the last row, that row is repeated."""
+        whole = start + size <= self.count
+        chosen = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), self.count - 1)
         return {name: array[chosen] for name, array in self.arrays.items()}

@@ -104,6 +104,16 @@ def test_without_wrapping_the_last_row_fills_the_batch_up():
     assert consume(f, 3, wrap=False)[0] == [[0, 1, 2], [3, 4, 5], [6, 7, 7]]
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 7])
+def test_many_minibatches_at_once_are_those_one_by_one(n):
+    f = feed(n, 3, shuffle=True)
+    for start in range(2 * n):
+        together = f.rows_from(start, 12).reshape(4, 3)
+        assert together.tolist() == [f.rows_from(start + i, 3).tolist() for i in range(0, 12, 3)]
+        epoch = [f.source.order(start // n)[min(start % n + i, n - 1)] for i in range(12)]
+        assert f.rows_from(start, 12, wrap=False).tolist() == epoch
+
+
 @pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_seeking_resumes_exactly(prefetch, shuffle):

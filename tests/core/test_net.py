@@ -255,6 +255,18 @@ def test_predict_takes_any_number_of_rows(net):
     assert net.feeds["data"].cursor == 0
 
 
+@pytest.mark.parametrize("name", ["data", "pool1", "scores"])
+def test_a_prediction_is_nobody_elses(net, name):
+    images = IMAGES[:4].copy()
+    first = net.predict(images, name)
+    kept = first.copy()
+    net.predict(images + 1, name)
+    np.testing.assert_array_equal(first, kept)
+    first[...] = 0
+    np.testing.assert_array_equal(images, IMAGES[:4])
+    np.testing.assert_array_equal(net.predict(images, name), kept)
+
+
 def test_predict_says_what_it_wants(net, system):
     with pytest.raises(UnknownNameError, match=r"Net 'net' has no blob 'score'"):
         net.predict(IMAGES, "score")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -123,6 +124,24 @@ def test_eight_nets_in_eight_python_threads():
         worker.join()
     for i, result in enumerate(results):
         assert result == serial[i % len(works)], i
+
+
+def test_a_run_keeps_what_it_writes_to_while_another_thread_misuses_its_program():
+    with mocha.System(NativeBackend(threads=1)) as system:
+        program = mocha.Net("net", system, [data(), *perceptron()]).training_program(solvers.SGD(parameters()))
+        stop = np.zeros(1, np.int32)
+        worker = threading.Thread(target=program.iterate, args=(10**7, {}, stop))
+        worker.start()
+        while worker.is_alive() and len(program.objectives) != 10**7:
+            time.sleep(0.001)
+        objectives = weakref.ref(program.objectives)
+        program.iterate(1, {})
+        assert len(program.objectives) == 1
+        assert worker.is_alive()
+        assert objectives() is not None
+        stop[0] = 1
+        worker.join()
+        assert objectives() is None
 
 
 def test_systems_of_different_threads_at_once():

@@ -36,16 +36,17 @@ static inline winograd_run next_run(const winograd_shape *s, int64_t tile, int64
 
 #endif
 
-/* Data of one channel of a run at all points, `plane` vectors apart: columns first, which neighbours share. */
-INLINE void TYPED(winograd_spread)(const int points, const winograd_shape *s, winograd_run run, const REAL *x, REAL *to,
-                                   int64_t plane) {
+/* Data of one vector of each pixel of a run at all points, `plane` vectors apart: columns first, which neighbours share.
+   Pixels of x are `pixel` elements apart, tiles of the result `step`. */
+INLINE void TYPED(winograd_spread)(const int points, const winograd_shape *s, winograd_run run, const REAL *x,
+                                   int64_t pixel, REAL *to, int64_t plane, int64_t step) {
     VEC lines[MOST_POINTS][RUN * WINOGRAD_TILE + MOST_POINTS - WINOGRAD_TILE];
     const int64_t top = run.row * WINOGRAD_TILE - s->pad_rows, left = run.column * WINOGRAD_TILE - s->pad_columns;
-    const int64_t wide = run.count * WINOGRAD_TILE + points - WINOGRAD_TILE, stride = s->width * LANES;
+    const int64_t wide = run.count * WINOGRAD_TILE + points - WINOGRAD_TILE, stride = s->width * pixel;
     const int inside = top >= 0 && top + points <= s->height;
     for (int64_t j = 0; j < wide; j++) {
         VEC d[MOST_POINTS], t[MOST_POINTS];
-        const REAL *from = x + top * stride + (left + j) * LANES;
+        const REAL *from = x + top * stride + (left + j) * pixel;
         if (left + j < 0 || left + j >= s->width) {
             UNROLL for (int i = 0; i < points; i++) lines[i][j] = (VEC){0};
             continue;
@@ -59,7 +60,7 @@ INLINE void TYPED(winograd_spread)(const int points, const winograd_shape *s, wi
         TYPED(winograd_data)(points, d, t);
         UNROLL for (int i = 0; i < points; i++) lines[i][j] = t[i];
     }
-    for (int64_t tile = 0; tile < run.count; tile++, to += LANES) {
+    for (int64_t tile = 0; tile < run.count; tile++, to += step) {
         UNROLL for (int i = 0; i < points; i++) {
             VEC t[MOST_POINTS];
             TYPED(winograd_data)(points, lines[i] + tile * WINOGRAD_TILE, t);
@@ -70,15 +71,17 @@ INLINE void TYPED(winograd_spread)(const int points, const winograd_shape *s, wi
 
 /* What becomes of a result. */
 typedef struct {
-    REAL bias, floor;
+    VEC bias;
+    REAL floor;
     const REAL *mask;
     REAL mask_floor;
     int add;
 } TYPED(winograd_end);
 
-/* Results of a tile from its products at all points, `plane` vectors apart, as far as they are in the image. */
+/* Results of a tile from its products at all points, `plane` vectors apart, as far as they are in the image, whose
+   rows are `stride` pixels, and pixels `pixel` elements apart. */
 INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_t rows, int64_t columns,
-                                   int64_t stride, REAL *y, const TYPED(winograd_end) *end) {
+                                   int64_t stride, int64_t pixel, REAL *y, const TYPED(winograd_end) *end) {
     VEC lines[WINOGRAD_TILE][MOST_POINTS];
     UNROLL for (int j = 0; j < points; j++) {
         VEC d[MOST_POINTS], t[WINOGRAD_TILE];
@@ -90,7 +93,7 @@ INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t p
         VEC t[WINOGRAD_TILE];
         TYPED(winograd_inverse)(points, lines[i], t);
         UNROLL for (int j = 0; j < WINOGRAD_TILE; j++) {
-            const int64_t at = (i * stride + j) * LANES;
+            const int64_t at = (i * stride + j) * pixel;
             if (i >= rows || j >= columns) continue;
             VEC v = t[j] + end->bias;
             v = TYPED(choose)(v <= end->floor, TYPED(splat)(end->floor), v);

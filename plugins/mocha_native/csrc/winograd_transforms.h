@@ -79,3 +79,26 @@ INLINE void TYPED(winograd_lift)(const int points, const VEC *d, VEC *out) {
     }
     out[points - 1] = d[3];
 }
+
+/* LANES filters, [tap][filter], at all points, `plane` elements apart. */
+INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, REAL *to, int64_t plane, int64_t count,
+                                    int add) {
+    const int size = points - WINOGRAD_TILE + 1;
+    VEC lines[MOST_POINTS][MOST_POINTS];
+    for (int i = 0; i < points; i++) {
+        const double *weight = points == 6 ? winograd_weights_6[i] : winograd_weights_8[i];
+        UNROLL for (int v = 0; v < size; v++) {
+            VEC sum = (VEC){0};
+            UNROLL for (int u = 0; u < size; u++) sum += (REAL)weight[u] * TYPED(load)(taps + (u * size + v) * LANES);
+            lines[i][v] = sum;
+        }
+    }
+    for (int i = 0; i < points; i++)
+        for (int j = 0; j < points; j++) {
+            const double *weight = points == 6 ? winograd_weights_6[j] : winograd_weights_8[j];
+            VEC sum = (VEC){0};
+            UNROLL for (int v = 0; v < size; v++) sum += (REAL)weight[v] * lines[i][v];
+            if (add) sum += TYPED(load_some)(to + (i * points + j) * plane, count);
+            TYPED(store_some)(to + (i * points + j) * plane, sum, count);
+        }
+}

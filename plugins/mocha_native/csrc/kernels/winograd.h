@@ -102,7 +102,7 @@ INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, c
     /* Planes one vector longer than whole rows: else those of all points would lie in the same set of L1. */
     const int64_t data_plane = s.channels * group + 1, sum_plane = chunk * group + 1;
     REAL *data = (REAL *)args->buffers[5] + team->rank * n[13], *sums = data + points * points * data_plane * LANES;
-    TYPED(winograd_end) end = {0, (REAL)args->numbers[0], NULL, (REAL)args->numbers[1], n[10] != 0};
+    TYPED(winograd_end) end = {{0}, (REAL)args->numbers[0], NULL, (REAL)args->numbers[1], n[10] != 0};
     int64_t begin, last;
     mocha_share(s.blocks * s.tile_rows * s.tile_columns, 1, team, &begin, &last);
     for (int64_t first = begin; first < last; first += group) {
@@ -112,7 +112,7 @@ INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, c
             run = next_run(&s, t, stop);
             for (int64_t c = 0; c < s.channels; c++)
                 TYPED(winograd_spread)(points, &s, run, x + (run.block * s.channels + c) * s.height * s.width * LANES,
-                                       data + c * stride + (t - first) * LANES, data_plane);
+                                       LANES, data + c * stride + (t - first) * LANES, data_plane, LANES);
         }
         for (int64_t o = 0; o < s.outputs; o += chunk) {
             const int64_t some = mocha_min(chunk, s.outputs - o);
@@ -122,13 +122,14 @@ INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, c
             for (int64_t t = first; t < stop; t += run.count) {
                 run = next_run(&s, t, stop);
                 for (int64_t i = o; i < o + some; i++) {
-                    end.bias = bias ? bias[i] : 0;
+                    end.bias = TYPED(splat)(bias ? bias[i] : 0);
                     for (int64_t k = 0; k < run.count; k++) {
                         const int64_t row = run.row * WINOGRAD_TILE, column = (run.column + k) * WINOGRAD_TILE;
                         const int64_t at = ((run.block * s.outputs + i) * s.rows + row) * s.columns + column;
                         end.mask = mask ? mask + at * LANES : NULL;
                         TYPED(winograd_gather)(points, sums + (i - o) * stride + (t - first + k) * LANES, sum_plane,
-                                               s.rows - row, s.columns - column, s.columns, y + at * LANES, &end);
+                                               s.rows - row, s.columns - column, s.columns, LANES, y + at * LANES,
+                                               &end);
                     }
                 }
             }
@@ -146,29 +147,6 @@ KERNEL(winograd_forward) {
     } else {
         TYPED(winograd_convolve)(8, args, team);
     }
-}
-
-/* LANES filters, [tap][filter], at all points, `plane` elements apart. */
-INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, REAL *to, int64_t plane, int64_t count,
-                                    int add) {
-    const int size = points - WINOGRAD_TILE + 1;
-    VEC lines[MOST_POINTS][MOST_POINTS];
-    for (int i = 0; i < points; i++) {
-        const double *weight = points == 6 ? winograd_weights_6[i] : winograd_weights_8[i];
-        UNROLL for (int v = 0; v < size; v++) {
-            VEC sum = (VEC){0};
-            UNROLL for (int u = 0; u < size; u++) sum += (REAL)weight[u] * TYPED(load)(taps + (u * size + v) * LANES);
-            lines[i][v] = sum;
-        }
-    }
-    for (int i = 0; i < points; i++)
-        for (int j = 0; j < points; j++) {
-            const double *weight = points == 6 ? winograd_weights_6[j] : winograd_weights_8[j];
-            VEC sum = (VEC){0};
-            UNROLL for (int v = 0; v < size; v++) sum += (REAL)weight[v] * lines[i][v];
-            if (add) sum += TYPED(load_some)(to + (i * points + j) * plane, count);
-            TYPED(store_some)(to + (i * points + j) * plane, sum, count);
-        }
 }
 
 /* Filters (outputs, channels, size, size) to (points, outputs, channels), or for backward flipped, to (points,

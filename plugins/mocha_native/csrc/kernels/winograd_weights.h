@@ -79,8 +79,8 @@ INLINE void TYPED(spread)(const int points, const TYPED(correlation) *k, int64_t
             TYPED(winograd_spread_top)(points, s, run, dy + o * s->rows * s->columns * LANES,
                                        k->top + o * k->stride + (t - first) * LANES, k->top_plane);
         for (int64_t c = channel; c < mocha_min(channels, s->channels) && k->dw; c++)
-            TYPED(winograd_spread)(points, s, run, x + c * s->height * s->width * LANES,
-                                   k->data + c * k->stride + (t - first) * LANES, k->data_plane);
+            TYPED(winograd_spread)(points, s, run, x + c * s->height * s->width * LANES, LANES,
+                                   k->data + c * k->stride + (t - first) * LANES, k->data_plane, LANES);
     }
 }
 

