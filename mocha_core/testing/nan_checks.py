@@ -62,7 +62,8 @@ def depends(case: OpCase, i: int, where: tuple[int, ...], n: int, dtype: str) ->
     there = float(case.inputs[i][where])
     cases = [case, *(changed(case, i, where, there + by) for by in (FAR, -FAR))]
     before, up, down = (np.asarray(one.forward(one.arrays(dtype))[n]) for one in cases)
-    return (up != before) | (down != before)
+    changes: NDArray[np.bool_] = (up != before) | (down != before)
+    return changes
 
 
 def places(case: OpCase) -> Iterator[tuple[int, tuple[int, ...]]]:
