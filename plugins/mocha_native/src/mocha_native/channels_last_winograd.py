@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: What both transforms cost for a vector of channels or of outputs at one point, in multiplications of a product.
 TRANSFORM = 8
-#: What reading a vector of filters costs, in such multiplications: from a cache, and from memory.
+#: What reading a vector of filters costs, in such multiplications: from a cache; and from memory, a vector of 64 bytes.
 READ, READ_FAR = 2, 10
 #: Bytes of filters at all points that caches hold from one prediction to the next.
 NEAR = 16 << 20
@@ -105,7 +105,8 @@ def pays(call: Call, layout: ChannelsLast) -> bool:
     """Whether products at the points, transforms, and reading more filters take less time than direct convolution."""
     (outputs, channels, size, _), pixels = call.ins[1].shape, call.outs[0].spec.size // call.outs[0].shape[1]
     vectors, top_vectors = (layout.padded(n) // layout.width for n in (channels, outputs))
-    points = (size + TILE - 1) ** 2
-    read = READ if points * channels * layout.padded(outputs) * ITEMSIZE[call.ins[0].dtype] <= NEAR else READ_FAR
+    points, itemsize = (size + TILE - 1) ** 2, ITEMSIZE[call.ins[0].dtype]
+    near = points * channels * layout.padded(outputs) * itemsize <= NEAR
+    read = READ if near else READ_FAR * layout.width * itemsize / 64
     products = (tiles(call) + read) * channels * top_vectors + TRANSFORM * tiles(call) * (vectors + top_vectors)
     return points * products < pixels * size**2 * channels * top_vectors
