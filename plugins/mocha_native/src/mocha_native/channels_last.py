@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
 
 
+#: What it costs to move an element, in multiply-adds.
+ELEMENT = 16
+
+
 class ChannelsLast(CompiledLayout):
     """(N, C, ...) lies as (N, ..., C), padded to whole vectors.
 
@@ -53,10 +57,12 @@ class ChannelsLast(CompiledLayout):
         plain[...] = plain + value if add else value
 
     def packing(self, kernel: Conversion, plain: Array, packed: Array, gradient: bool, add: bool) -> Runnable:
-        return kernel.bind("channels_last_pack", [plain, packed], self.sizes(plain, add))
+        brief = kernel.brief(ELEMENT * plain.size)
+        return kernel.bind("channels_last_pack", [plain, packed], self.sizes(plain, add), serial=brief)
 
     def unpacking(self, kernel: Conversion, packed: Array, plain: Array, add: bool) -> Runnable:
-        return kernel.bind("channels_last_unpack", [packed, plain], self.sizes(plain, add))
+        brief = kernel.brief(ELEMENT * plain.size)
+        return kernel.bind("channels_last_unpack", [packed, plain], self.sizes(plain, add), serial=brief)
 
     def sizes(self, plain: Array, add: bool) -> list[int]:
         """As C wants them."""

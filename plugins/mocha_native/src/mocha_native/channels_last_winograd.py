@@ -79,11 +79,13 @@ class SmallWinograd(SmallConvolution):
             backward_ins=old.backward_ins,
         )
         self.forward_workspace = (Spec((backend.threads, scratch), self.dtype),)
+        self.multiplications = points**2 * tiles(call) * room * top_room
         self.sizes = [points, images, channels, *size, outputs, *top_size, ph, pw, room, top_room, scratch]
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
         (x, w, b), (y, scratch) = ins, outs
-        return self.bind("channels_last_winograd", [x, w, b, y, scratch], self.sizes, [floor])
+        brief = self.brief(self.multiplications)
+        return self.bind("channels_last_winograd", [x, w, b, y, scratch], self.sizes, [floor], brief)
 
 
 def tiles(call: Call) -> int:
