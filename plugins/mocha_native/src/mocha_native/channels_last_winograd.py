@@ -79,7 +79,7 @@ class SmallWinograd(SmallConvolution):
             backward_ins=old.backward_ins,
         )
         self.forward_workspace = (Spec((backend.threads, scratch), self.dtype),)
-        self.multiplications = points**2 * tiles(call) * room * top_room
+        self.multiplications = points**2 * tiles(call) * channels * top_room
         self.sizes = [points, images, channels, *size, outputs, *top_size, ph, pw, room, top_room, scratch]
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
