@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
 
 
-#: What it costs to move an element, in multiply-adds.
-ELEMENT = 16
-
-
 class ChannelsLast(CompiledLayout):
     """(N, C, ...) lies as (N, ..., C), padded to whole vectors.
 
@@ -57,12 +53,10 @@ class ChannelsLast(CompiledLayout):
         plain[...] = plain + value if add else value
 
     def packing(self, kernel: Conversion, plain: Array, packed: Array, gradient: bool, add: bool) -> Runnable:
-        brief = kernel.brief(ELEMENT * plain.size)
-        return kernel.bind("channels_last_pack", [plain, packed], self.sizes(plain, add), serial=brief)
+        return kernel.bind("channels_last_pack", [plain, packed], self.sizes(plain, add))
 
     def unpacking(self, kernel: Conversion, packed: Array, plain: Array, add: bool) -> Runnable:
-        brief = kernel.brief(ELEMENT * plain.size)
-        return kernel.bind("channels_last_unpack", [packed, plain], self.sizes(plain, add), serial=brief)
+        return kernel.bind("channels_last_unpack", [packed, plain], self.sizes(plain, add))
 
     def sizes(self, plain: Array, add: bool) -> list[int]:
         """As C wants them."""

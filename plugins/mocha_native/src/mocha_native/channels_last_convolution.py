@@ -25,7 +25,6 @@ class SmallConvolution(SmallKernel):
 
     Attributes:
         rows, convolution: what C wants to know for forward.
-        multiplications: of elements, in forward.
         top_rows, transposed: the same for the gradient of x, which is a convolution of dy.
         as_it_is: whether x lies like its rows already.
     """
@@ -44,7 +43,6 @@ class SmallConvolution(SmallKernel):
         depth = 1 if self.plain else self.padded(channels)
         self.as_it_is = channels == depth and groups == 1 and (ph, pw) == (0, 0) and read == tuple(size)
         self.rows = [images, channels, *size, groups, *read, ph, pw, 0 if self.plain else depth, inputs, 1, 1]
-        self.multiplications = images * prod(top_size) * self.padded(filters) * inputs * kh * kw
         self.convolution = [images, groups, *read, inputs, outputs, kh, kw, sh, sw, *top_size, self.padded(filters)]
         before = (kh - 1 - ph, kw - 1 - pw)
         top = [images, filters, *top_size, groups]
@@ -73,13 +71,13 @@ class SmallConvolution(SmallKernel):
         return self.rectified(ins, outs, add, -inf)
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
-        (x, w, b), y, brief = ins, outs[0], self.brief(self.multiplications)
+        (x, w, b), y = ins, outs[0]
         if self.as_it_is:
-            return self.bind("channels_last_convolution", [x, w, b, y], self.convolution, [floor], brief)
+            return self.bind("channels_last_convolution", [x, w, b, y], self.convolution, [floor])
         rows = outs[1]
         return Series(
-            self.bind("image_rows", [x, rows], self.rows, serial=brief),
-            self.bind("channels_last_convolution", [rows, w, b, y], self.convolution, [floor], brief),
+            self.bind("image_rows", [x, rows], self.rows),
+            self.bind("channels_last_convolution", [rows, w, b, y], self.convolution, [floor]),
         )
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
 
 
-#: What an element costs, in multiply-adds.
-ELEMENT = 60
-
-
 class SmallLRN(SmallKernel):
     """Within channels, or across them: then the workspace holds lines of channels for each thread."""
 
@@ -39,7 +35,7 @@ class SmallLRN(SmallKernel):
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         name = "channels_last_lrn_across" if self.across else "channels_last_lrn_within"
-        return self.bind(name, [ins[0], *outs], self.sizes, self.numbers, self.brief(ELEMENT * ins[0].size))
+        return self.bind(name, [ins[0], *outs], self.sizes, self.numbers)
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         (dy, x), (dx, *workspace), sizes = ins[:2], outs, [*self.sizes, add[0]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, prod
+from math import inf
 from typing import TYPE_CHECKING
 
 from mocha_core.kernel import Runnable
@@ -14,10 +14,6 @@ from mocha_native.compiled import Buffers
 if TYPE_CHECKING:
     from mocha_core.plan import Call
     from mocha_native.backend import NativeBackend
-
-
-#: What an element of a window costs, in multiply-adds.
-VISIT = 8
 
 
 class SmallPooling(SmallKernel):
@@ -31,14 +27,12 @@ class SmallPooling(SmallKernel):
         windows = [*op.kernel[::-1], *op.stride[::-1], *op.pad[::-1], *call.outs[0].shape[2:]]
         self.sizes = [images, channels, height, width, self.padded(channels), *windows]
         self.layouts = Layouts(ins=(layout,), outs=(layout,))
-        self.visits = images * prod(call.outs[0].shape[2:]) * prod(op.kernel) * self.padded(channels)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.rectified(ins, outs, add, -inf)
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
-        brief = self.brief(VISIT * self.visits)
-        return self.bind(f"channels_last_{self.op.name}", [ins[0], *outs], self.sizes, [floor], brief)
+        return self.bind(f"channels_last_{self.op.name}", [ins[0], *outs], self.sizes, [floor])
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         # Of a maximum, ins is (dy, its gradient of winners, x, y, winners).

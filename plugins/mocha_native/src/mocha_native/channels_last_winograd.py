@@ -79,13 +79,11 @@ class SmallWinograd(SmallConvolution):
             backward_ins=old.backward_ins,
         )
         self.forward_workspace = (Spec((backend.threads, scratch), self.dtype),)
-        self.multiplications = points**2 * tiles(call) * channels * top_room
         self.sizes = [points, images, channels, *size, outputs, *top_size, ph, pw, room, top_room, scratch]
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
         (x, w, b), (y, scratch) = ins, outs
-        brief = self.brief(self.multiplications)
-        return self.bind("channels_last_winograd", [x, w, b, y, scratch], self.sizes, [floor], brief)
+        return self.bind("channels_last_winograd", [x, w, b, y, scratch], self.sizes, [floor])
 
 
 def tiles(call: Call) -> int:

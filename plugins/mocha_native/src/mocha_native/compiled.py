@@ -92,10 +92,6 @@ def step_array(steps: Sequence[Compiled | None]) -> Any:
     return array
 
 
-#: Multiply-adds of vectors that one thread does while others would still get the operands from its core's cache.
-WORTH_SHARING = 30_000
-
-
 class NativeKernel(Kernel):
     """A kernel for one of the two floating dtypes, that of the first input."""
 
@@ -123,10 +119,6 @@ class NativeKernel(Kernel):
     ) -> Compiled:
         """The C kernel `name` for the dtype; csrc says which operands it takes."""
         return Compiled(self.backend, f"{name}_{self.dtype}", buffers, sizes, numbers, serial, meets)
-
-    def brief(self, multiplications: int) -> bool:
-        """Whether a step that takes as long as so many multiply-adds of elements is done sooner by one thread alone."""
-        return multiplications < WORTH_SHARING * self.backend.lanes[self.dtype].width
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
         """As `forward`; then y = max(floor, y)."""

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
 
 
-#: What a weight costs that comes from memory to be used for few rows, in multiply-adds.
-STREAMED = 4
-
-
 class InnerProduct(NativeKernel):
     """Blobs have lanes, except x where the gradient of w is computed: there lanes lie along the features."""
 
@@ -51,8 +47,7 @@ class InnerProduct(NativeKernel):
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
         rows, *more = self.sizes
         name, first = ("inner_product_lanes", len(ins[0])) if self.lanes else ("inner_product_dots", rows)
-        brief = not self.lanes and self.brief(STREAMED * prod(self.sizes))
-        return self.bind(name, [*ins, outs[0]], [first, *more], [floor], brief)
+        return self.bind(name, [*ins, outs[0]], [first, *more], [floor])
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bottom_masked(ins, outs, add, None, 0.0)
