@@ -9,6 +9,7 @@ from mocha_layers_std.accuracy import Accuracy
 from mocha_layers_std.dropout import Dropout
 from mocha_layers_std.element_wise import OPS
 from mocha_layers_std.inner_product import InnerProduct
+from mocha_layers_std.multinomial_logistic_loss import MultinomialLogisticLoss
 from mocha_layers_std.neurons.exponential import ExponentialOp
 from mocha_layers_std.neurons.lrelu import LReLUOp
 from mocha_layers_std.neurons.relu import ReLUOp
@@ -194,20 +195,25 @@ def cells(valid, *more):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 2), (5, 10), (7, 3, 4), (70, 10)], ids=str)
 @pytest.mark.parametrize("part", [False, True])
-def test_softmax_loss(isa, dtype, shape, part, rng):
+def test_losses_of_classes(isa, dtype, shape, part, rng):
     labels = rng.integers(0, shape[1], (shape[0], *shape[2:])).astype(np.int32)
     valid = (shape[0] + 1) // 2 if part else shape[0]
     check(SoftmaxLoss(5, shape[1]), [rng.standard_normal(shape), labels, *cells(valid)], [np.asarray(1.5)], dtype)
+    probability = rng.random(shape)
+    probability[0, labels[0]] = 0  # counts as very small
+    loss = MultinomialLogisticLoss(5, shape[1])
+    check(loss, [probability, labels, *cells(valid)], [np.asarray(1.5)], dtype)
 
 
 @pytest.mark.parametrize("label", [-1, 3, 2**31 - 1, -(2**31)])
 def test_labels_out_of_range_are_reported_and_read_nothing(label):
     x, labels = np.zeros((4, 3)), np.array([0, 1, label, 2], np.int32)
     for valid, fault in ((4, 5), (2, 0)):
-        use = KernelUse(NativeBackend(threads=2), SoftmaxLoss(5, 3), x, labels, *cells(valid))
-        *_, status = use.forward()
-        assert status == fault
-        use.backward(np.asarray(1.0))
+        for loss in (SoftmaxLoss(5, 3), MultinomialLogisticLoss(5, 3)):
+            use = KernelUse(NativeBackend(threads=2), loss, x, labels, *cells(valid))
+            *_, status = use.forward()
+            assert status == fault
+            use.backward(np.asarray(1.0))
         use = KernelUse(NativeBackend(threads=2), Accuracy(5, 3), x, labels, *cells(valid, np.zeros(2)))
         status, total = use.forward()
         assert (status, total[1]) == (fault, valid)

@@ -33,6 +33,7 @@ KERNELS = {
     "native.masked_backward": "rectified:masked_backward",
     "native.then_relu": "rectified:then_relu",
     "native.updating_backward": "fold:updating_backward",
+    "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
     "multiply": "element_wise:element_wise",
     "power": "power:power",
     "relu": "neurons:neuron",

@@ -1,4 +1,4 @@
-"""Softmax loss and square loss."""
+"""Softmax loss, multinomial logistic loss and square loss."""
 
 from __future__ import annotations
 
@@ -33,6 +33,19 @@ class SoftmaxLoss(NativeKernel):
         return self.bind("softmax_loss_backward", buffers, [*sizes(self.call.ins[0]), add[0]])
 
 
+class MultinomialLogisticLoss(NativeKernel):
+    """Of given probabilities."""
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        operands = [*sizes(self.call.ins[0]), self.op.fault]
+        return self.bind("multinomial_logistic_loss_forward", [*ins, outs[0]], operands, serial=True)
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        dy, probability, labels, valid_rows = ins[0], *ins[2:5]
+        buffers = [dy, probability, labels, valid_rows, outs[0]]
+        return self.bind("multinomial_logistic_loss_backward", buffers, [*sizes(self.call.ins[0]), add[0]])
+
+
 class SquareLoss(NativeKernel):
     """loss = 1 / (2 n) * sum of (prediction - label)**2 over the first n rows."""
 
@@ -51,5 +64,6 @@ class SquareLoss(NativeKernel):
         )
 
 
+multinomial_logistic_loss = floating(MultinomialLogisticLoss)
 softmax_loss = floating(SoftmaxLoss)
 square_loss = floating(SquareLoss)
