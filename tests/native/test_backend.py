@@ -13,6 +13,7 @@ from mocha_native.backend import NativeBackend
 from mocha_native.isa import VARIABLE
 
 from mocha_core.errors import BackendError
+from mocha_core.plugins import registries
 from mocha_core.system import System
 from mocha_core.testing import BackendTests
 
@@ -70,3 +71,8 @@ def test_default_threads(monkeypatch, given, expected):
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     threads = NativeBackend().threads
     assert threads == expected or (expected is None and 1 <= threads <= os.cpu_count())
+
+
+def test_every_standard_op_has_a_kernel_in_c():
+    served = {entry.name.removesuffix("/native") for entry in registries().kernels if entry.name.endswith("/native")}
+    assert {entry.name for entry in registries().ops if entry.plugin == "mocha-layers-std"} <= served
