@@ -1,8 +1,6 @@
 """Kernels for few images, which vectorise over channels: against the ops' own functions in float64, for odd numbers of
 channels, sizes, strides, padding and groups, in every instruction set, with 1, 2 and 3 threads."""
 
-import zlib
-
 import numpy as np
 import pytest
 from kernel_use import KernelUse
@@ -22,11 +20,6 @@ from mocha_core.testing.tolerances import TOLERANCES, assert_close
 from mocha_core.value import Spec, Value
 
 DTYPES = ["float32", "float64"]
-
-
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 def check(op, inputs, dtype, rng, tolerance=1.0):

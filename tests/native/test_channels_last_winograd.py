@@ -1,8 +1,6 @@
 """Winograd's convolutions of few images against the op in float64: odd sizes, edges of tiles, threads, ReLU, and when
 they decline."""
 
-import zlib
-
 import mocha_native.channels_last_winograd as module
 import numpy as np
 import pytest
@@ -34,11 +32,6 @@ CASES = [  # images, channels, height, width, outputs, size, pad (width, height)
 def always(monkeypatch):
     """Also where it does not pay."""
     monkeypatch.setattr(module, "pays", lambda call, layout: True)
-
-
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 def problem(rng, images, channels, height, width, outputs, size, pad):

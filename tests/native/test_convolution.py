@@ -1,7 +1,5 @@
 """Direct convolution of blobs in lanes, against the op's own functions in float64."""
 
-import zlib
-
 import numpy as np
 import pytest
 from kernel_use import KernelUse
@@ -63,11 +61,6 @@ SPLIT = [
     "1x1 and stride", "3x3", "5x5 and stride", "one of everything", "stride beyond the kernel", "groups of one channel",
     "groups, stride and pad", "several strips", "many filters",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 def made(case, rng, dtype):

@@ -1,7 +1,5 @@
 """Kernels on random shapes, odd sizes and odd addresses, against NumPy in float64 and for 1, 2 and 3 threads."""
 
-import zlib
-
 import numpy as np
 import pytest
 from kernel_use import KernelUse
@@ -27,11 +25,6 @@ from mocha_core.structural import CheckFinite, Fill, Gather, Labels, Objective
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
 
 DTYPES = ["float32", "float64"]
-
-
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 def same_for_all_threads(work):

@@ -1,7 +1,5 @@
 """LRN against the reference in float64: both modes, windows and powers, and what is not finite."""
 
-import zlib
-
 import numpy as np
 import pytest
 from instruction_sets import HERE
@@ -11,21 +9,12 @@ from mocha_native.backend import NativeBackend
 
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
 
+pytestmark = pytest.mark.usefixtures("lanes_for_all")
+
 DTYPES = ["float32", "float64"]
 KINDS = [LRNWithinChannel, LRNAcrossChannel]
 #: In lanes, plain, and both with one row and one column.
 SHAPES = [(17, 5, 6, 7), (16, 9, 8, 4), (2, 5, 6, 7), (1, 19, 5, 5), (3, 4, 1, 9), (20, 2, 9, 1), (1, 2, 23, 31)]
-
-
-@pytest.fixture(autouse=True)
-def lanes_for_all(monkeypatch):
-    """There are other kernels for few images; these here are tested with any batch."""
-    monkeypatch.setattr(NativeBackend, "small_layout", lambda self, x: None)
-
-
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 def results(backend, op, x, dy):

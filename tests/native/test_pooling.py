@@ -1,6 +1,5 @@
 """Pooling of images and of channels against the reference in float64: all windows, ties, what is not finite."""
 
-import zlib
 from itertools import product
 
 import numpy as np
@@ -12,6 +11,8 @@ from mocha_layers_std.pooling import MaxPooling, MeanPooling
 from mocha_native.backend import NativeBackend
 
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
+
+pytestmark = pytest.mark.usefixtures("lanes_for_all")
 
 DTYPES = ["float32", "float64"]
 KINDS = [MaxPooling, MeanPooling]
@@ -35,17 +36,6 @@ CASES = [
     ((2, 11, 7, 5), (3, 3), (2, 2), (1, 0)),
     ((1, 2, 13, 12), (12, 13), (1, 1), (0, 0)),
 ]
-
-
-@pytest.fixture(autouse=True)
-def lanes_for_all(monkeypatch):
-    """There are other kernels for few images; these here are tested with any batch."""
-    monkeypatch.setattr(NativeBackend, "small_layout", lambda self, x: None)
-
-
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 def results(backend, op, x, dy):

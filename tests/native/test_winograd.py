@@ -2,7 +2,6 @@
 declines."""
 
 import itertools
-import zlib
 
 import mocha_native.winograd as winograd
 import numpy as np
@@ -39,11 +38,6 @@ CASES = [  # batch, channels, height, width, outputs, size, pad (width, height)
 def always(monkeypatch):
     """Also where it does not pay."""
     monkeypatch.setattr(winograd, "pays", lambda call: True)
-
-
-@pytest.fixture
-def rng(request):
-    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 class Problem:

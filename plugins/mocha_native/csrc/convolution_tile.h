@@ -19,8 +19,6 @@
 #endif
 #define MIN_BLOCK 4
 #define MAX_BLOCK 6
-#define UNROLL _Pragma("GCC unroll 16")
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* V(block, width, stride, left, right): at least so many of the pixels that the tile meets are padding at its sides.
    Those that leave out more come first. */

@@ -19,6 +19,9 @@
 /* Elements in a thread's share of element-wise work: whole cache lines and whole vectors. */
 #define GRAIN 64
 #define UNUSED(x) ((void)(x))
+/* For functions that get literals, and for loops whose bounds are such: what depends on them is known when compiled. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
 
 #include "float32.h"
 #include "lanes.h"

@@ -42,12 +42,12 @@
 #define PIECE_AT(p) 2 * (p), 2 * (p) + 1
 #endif
 
-static inline __attribute__((always_inline)) VEC TYPED(half_sums)(const int n, VEC a, VEC b) {
+ALWAYS_INLINE VEC TYPED(half_sums)(const int n, VEC a, VEC b) {
     if (n >= LANES / PIECE_LANES) return SHUFFLE(a, b, IN_PIECES(0)) + SHUFFLE(a, b, IN_PIECES(1));
     return SHUFFLE(a, b, EVEN_PIECES) + SHUFFLE(a, b, ODD_PIECES);
 }
 
-static inline __attribute__((always_inline)) VEC TYPED(lane_sums)(VEC *v) {
+ALWAYS_INLINE VEC TYPED(lane_sums)(VEC *v) {
 #define SUMS_2(i) TYPED(half_sums)(LANES / 2, v[i], v[i + 1])
 #define SUMS_4(i) TYPED(half_sums)(LANES / 4, SUMS_2(i), SUMS_2(i + 2))
 #define SUMS_8(i) TYPED(half_sums)(LANES / 8, SUMS_4(i), SUMS_4(i + 4))

@@ -15,7 +15,7 @@ static TYPED(sgd_rule) TYPED(sgd_rule_of)(const REAL *rate, const REAL *momentum
 }
 
 /* The new velocity of a vector of w. */
-static inline __attribute__((always_inline)) VEC TYPED(sgd_velocity)(TYPED(sgd_rule) rule, VEC w, VEC g, VEC velocity) {
+ALWAYS_INLINE VEC TYPED(sgd_velocity)(TYPED(sgd_rule) rule, VEC w, VEC g, VEC velocity) {
     VEC gradient = g + rule.decay * w;
     if (rule.sparsity != 0) {
         const VEC sign = TYPED(choose)(w > 0, TYPED(splat)(1), TYPED(choose)(w < 0, TYPED(splat)(-1), w));
@@ -25,7 +25,7 @@ static inline __attribute__((always_inline)) VEC TYPED(sgd_velocity)(TYPED(sgd_r
 }
 
 /* New values of a row of n elements. What is returned is 0 where they are finite, and else NaN. */
-static inline __attribute__((always_inline)) VEC TYPED(sgd_row)(TYPED(sgd_rule) rule, int64_t n, const REAL *w,
+ALWAYS_INLINE VEC TYPED(sgd_row)(TYPED(sgd_rule) rule, int64_t n, const REAL *w,
                                                                 const REAL *g, const REAL *velocity, REAL *new_w,
                                                                 REAL *new_velocity) {
     VEC poison = (VEC){0};
@@ -44,7 +44,7 @@ static inline __attribute__((always_inline)) VEC TYPED(sgd_row)(TYPED(sgd_rule) 
 /* Updates (rows, columns) elements of w, whose rows are `row` apart, by gradients whose rows are `g_row` apart: whole
    vectors, and at most SGD_BLOCK in all. Where a new value is not finite and `checked`, it writes nothing and returns
    0. Rows are often as long as g_row, which is a literal. */
-static inline __attribute__((always_inline)) int TYPED(sgd_block)(TYPED(sgd_rule) rule, int64_t rows, int64_t columns,
+ALWAYS_INLINE int TYPED(sgd_block)(TYPED(sgd_rule) rule, int64_t rows, int64_t columns,
                                                                   int64_t row, REAL *w, REAL *velocity, const REAL *g,
                                                                   const int64_t g_row, int checked) {
     _Alignas(64) REAL new_w[SGD_BLOCK], new_velocity[SGD_BLOCK];

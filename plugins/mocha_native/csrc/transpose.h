@@ -28,7 +28,7 @@
 #endif
 
 /* In place. */
-static inline __attribute__((always_inline)) void TYPED(transpose)(VEC rows[]) {
+ALWAYS_INLINE void TYPED(transpose)(VEC rows[]) {
 #if !__has_builtin(__builtin_shufflevector)
     for (int i = 0; i < LANES; i++)
         for (int k = 0; k < i; k++) {

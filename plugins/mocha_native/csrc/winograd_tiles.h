@@ -38,7 +38,7 @@ static inline winograd_run next_run(const winograd_shape *s, int64_t tile, int64
 
 /* Data of one vector of each pixel of a run at all points, `plane` vectors apart: columns first, which neighbours share.
    Pixels of x are `pixel` elements apart, tiles of the result `step`. */
-INLINE void TYPED(winograd_spread)(const int points, const winograd_shape *s, winograd_run run, const REAL *x,
+ALWAYS_INLINE void TYPED(winograd_spread)(const int points, const winograd_shape *s, winograd_run run, const REAL *x,
                                    int64_t pixel, REAL *to, int64_t plane, int64_t step) {
     VEC lines[MOST_POINTS][RUN * WINOGRAD_TILE + MOST_POINTS - WINOGRAD_TILE];
     const int64_t top = run.row * WINOGRAD_TILE - s->pad_rows, left = run.column * WINOGRAD_TILE - s->pad_columns;
@@ -80,7 +80,7 @@ typedef struct {
 
 /* Results of a tile from its products at all points, `plane` vectors apart, as far as they are in the image, whose
    rows are `stride` pixels, and pixels `pixel` elements apart. */
-INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_t rows, int64_t columns,
+ALWAYS_INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_t rows, int64_t columns,
                                    int64_t stride, int64_t pixel, REAL *y, const TYPED(winograd_end) *end) {
     VEC lines[WINOGRAD_TILE][MOST_POINTS];
     UNROLL for (int j = 0; j < points; j++) {
@@ -105,7 +105,7 @@ INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t p
 }
 
 /* Gradients of one output's results, of a run's tiles, at all points. What is not in the image is zero. */
-INLINE void TYPED(winograd_spread_top)(const int points, const winograd_shape *s, winograd_run run, const REAL *dy,
+ALWAYS_INLINE void TYPED(winograd_spread_top)(const int points, const winograd_shape *s, winograd_run run, const REAL *dy,
                                        REAL *to, int64_t plane) {
     const int64_t row = run.row * WINOGRAD_TILE, rows = s->rows - row, stride = s->columns * LANES;
     for (int64_t tile = 0; tile < run.count; tile++, to += LANES) {

@@ -10,8 +10,6 @@
 /* Results of a row of a tile; the scheme of 6 points is F(4, 3), that of 8 is F(4, 5). */
 #define WINOGRAD_TILE 4
 #define MOST_POINTS 8
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 
 /* What tap j counts for at point i; weights(filter)[i] is the sum over the taps. */
 static const double winograd_weights_6[6][5] = {{1. / 4, 0, 0},
@@ -32,7 +30,7 @@ static const double winograd_weights_8[8][5] = {{-1, 0, 0, 0, 0},
 #endif
 
 /* `points` elements to as many. */
-INLINE void TYPED(winograd_data)(const int points, const VEC *d, VEC *out) {
+ALWAYS_INLINE void TYPED(winograd_data)(const int points, const VEC *d, VEC *out) {
     VEC even[3], odd[3];
     if (points == 6) {
         even[0] = d[4] - 4 * d[2], odd[0] = d[3] - 4 * d[1];
@@ -53,7 +51,7 @@ INLINE void TYPED(winograd_data)(const int points, const VEC *d, VEC *out) {
 }
 
 /* Products at `points` points to the results of a row. */
-INLINE void TYPED(winograd_inverse)(const int points, const VEC *d, VEC *out) {
+ALWAYS_INLINE void TYPED(winograd_inverse)(const int points, const VEC *d, VEC *out) {
     const VEC p1 = d[1] + d[2], q1 = d[1] - d[2], p2 = d[3] + d[4], q2 = d[3] - d[4];
     out[0] = d[0] + p1 + p2;
     out[1] = q1 + 2 * q2;
@@ -69,7 +67,7 @@ INLINE void TYPED(winograd_inverse)(const int points, const VEC *d, VEC *out) {
 }
 
 /* The transpose of `winograd_inverse`: gradients of a row's results to those of the products. */
-INLINE void TYPED(winograd_lift)(const int points, const VEC *d, VEC *out) {
+ALWAYS_INLINE void TYPED(winograd_lift)(const int points, const VEC *d, VEC *out) {
     VEC even[3] = {d[0] + d[2], d[0] + 4 * d[2], d[0] + (REAL)0.25 * d[2]};
     VEC odd[3] = {d[1] + d[3], 2 * d[1] + 8 * d[3], (REAL)0.5 * d[1] + (REAL)0.125 * d[3]};
     out[0] = d[0];
@@ -81,7 +79,7 @@ INLINE void TYPED(winograd_lift)(const int points, const VEC *d, VEC *out) {
 }
 
 /* LANES filters, [tap][filter], at all points, `plane` elements apart. */
-INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, REAL *to, int64_t plane, int64_t count,
+ALWAYS_INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, REAL *to, int64_t plane, int64_t count,
                                     int add) {
     const int size = points - WINOGRAD_TILE + 1;
     VEC lines[MOST_POINTS][MOST_POINTS];

@@ -89,7 +89,7 @@ KERNEL(image_rows) {
    where outputs are padded with zeros to whole vectors; mirrored, outputs and inputs are exchanged and taps reversed.
    buffers: filters, packed; sizes: groups, outputs and inputs as packed, taps, whether they are mirrored, whether the
    filters are added to. */
-static inline __attribute__((always_inline)) void TYPED(pack_filters)(const mocha_args *args, const mocha_team *team,
+ALWAYS_INLINE void TYPED(pack_filters)(const mocha_args *args, const mocha_team *team,
                                                                       const int back) {
     const int64_t *s = args->sizes, outputs = s[1], inputs = s[2], taps = s[3], depth = inputs * taps;
     const int64_t output = s[4] ? taps : depth, input = s[4] ? outputs * taps : taps;

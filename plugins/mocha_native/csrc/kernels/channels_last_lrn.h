@@ -50,7 +50,7 @@ typedef struct {
 } TYPED(square);
 
 /* The sum of x or, `squared`, of x**2 over the window. */
-static inline __attribute__((always_inline)) VEC TYPED(within)(const REAL *x, const TYPED(square) *s, int64_t i, int64_t j,
+ALWAYS_INLINE VEC TYPED(within)(const REAL *x, const TYPED(square) *s, int64_t i, int64_t j,
                                                                const int squared) {
     const int64_t top = i < s->front ? 0 : i - s->front, bottom = mocha_min(s->height, i - s->front + s->kernel);
     const int64_t left = j < s->front ? 0 : j - s->front, right = mocha_min(s->width, j - s->front + s->kernel);

@@ -71,7 +71,7 @@ static void (*const TYPED(products)[BLOCK_VECTORS][PRODUCT_ROWS])(int64_t, const
                                                                               {PRODUCTS(PRODUCT, 2)}};
 #undef PRODUCT
 
-INLINE void TYPED(small_winograd)(const int points, const mocha_args *args, const mocha_team *team) {
+ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *args, const mocha_team *team) {
     const REAL *x = args->buffers[0], *filters = args->buffers[1], *bias = args->buffers[2];
     REAL *y = args->buffers[3];
     const int64_t *n = args->sizes, room = n[10], top_room = n[11];

@@ -16,8 +16,6 @@
 #ifndef MOCHA_CONVOLUTION_WEIGHTS_H
 #define MOCHA_CONVOLUTION_WEIGHTS_H
 
-#define UNROLL _Pragma("GCC unroll 16")
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* V(taps in a piece, filters, channels): sums, pixels of x and one of dy have to fit into the registers. */
 #if LANE_BYTES >= 64 || defined(__aarch64__)

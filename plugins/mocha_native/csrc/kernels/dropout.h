@@ -33,7 +33,7 @@ static void philox(uint32_t words[4][COUNTERS], uint32_t stream, uint32_t iterat
 
 /* Counters are for `lanes` neighbouring rows from `row` on and as many groups of features as there is room for, from
    feature f on. Of `features`, element (feature f + i, lane) is at (f + i) * lanes + lane in x, y and mask. */
-static inline __attribute__((always_inline)) void TYPED(drop)(const mocha_args *args, const int lanes, uint32_t row,
+ALWAYS_INLINE void TYPED(drop)(const mocha_args *args, const int lanes, uint32_t row,
                                                               int64_t f, int64_t features, const REAL *x, REAL *y,
                                                               int8_t *mask) {
     const REAL factor = (REAL)args->numbers[0];

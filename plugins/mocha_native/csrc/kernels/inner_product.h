@@ -70,7 +70,7 @@ static inline int64_t TYPED(place)(TYPED(matrix) m, int64_t row, int64_t vector)
 }
 
 /* The sums of a tile over the first `depth` terms. */
-static inline __attribute__((always_inline)) void TYPED(tile_of)(const int M, const int V, int64_t depth,
+ALWAYS_INLINE void TYPED(tile_of)(const int M, const int V, int64_t depth,
                                                                  TYPED(factors) a, TYPED(matrix) b,
                                                                  TYPED(matrix) sums) {
     VEC sum[TILE_ROWS][PANEL_VECTORS];
@@ -245,7 +245,7 @@ KERNEL(inner_product_lanes) {
 }
 
 /* `count` outputs of each of `rows` samples, both at most as many as a tile of sums has. */
-static inline __attribute__((always_inline)) void TYPED(dots)(const int rows, const int count, int64_t depth,
+ALWAYS_INLINE void TYPED(dots)(const int rows, const int count, int64_t depth,
                                                               const REAL *x, const REAL *w, const REAL *b, REAL floor,
                                                               REAL *y, int64_t y_row) {
     VEC sum[DOT_OUTPUTS][FEW_ROWS];

@@ -18,7 +18,6 @@
 #ifndef MOCHA_LRN_H
 #define MOCHA_LRN_H
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 /* Vectors; those of a piece of all rows of a ring fit into L1. */
 #define PIECE 16
 /* Planes, their rows, vectors of a row; whether a window is as wide as high; rows of a window; whether dx is added;

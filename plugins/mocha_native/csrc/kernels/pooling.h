@@ -16,7 +16,6 @@
 #ifndef MOCHA_POOLING_H
 #define MOCHA_POOLING_H
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* Windows along one axis: `size` elements after `pad` more, `count` windows. A mean is divided by what its window has of
    `padded` elements. */

@@ -92,7 +92,7 @@ static void TYPED(winograd_product)(int64_t outputs, int64_t channels, int64_t t
         }
 }
 
-INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, const mocha_team *team) {
+ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, const mocha_team *team) {
     const REAL *x = args->buffers[0], *filters = args->buffers[1], *bias = args->buffers[2];
     const REAL *mask = args->buffers[3];
     REAL *y = args->buffers[4];

@@ -44,7 +44,7 @@ typedef struct {
     int add_weights, add_bias;
 } TYPED(correlation);
 
-INLINE TYPED(correlation) TYPED(correlation_of)(const int points, const mocha_args *args) {
+ALWAYS_INLINE TYPED(correlation) TYPED(correlation_of)(const int points, const mocha_args *args) {
     const int64_t *n = args->sizes, units = points * points;
     TYPED(correlation) k = {.shape = shape_of(n), .group = n[12], .stride = n[12] * LANES};
     k.high = (k.shape.outputs + PAIR_ROWS - 1) / PAIR_ROWS;
@@ -67,7 +67,7 @@ static void TYPED(clear_rows)(int64_t units, REAL *data, int64_t plane, int64_t 
 }
 
 /* Tiles [first, last) of channels [channel, channels) and outputs [output, outputs). */
-INLINE void TYPED(spread)(const int points, const TYPED(correlation) *k, int64_t first, int64_t last, int64_t channel,
+ALWAYS_INLINE void TYPED(spread)(const int points, const TYPED(correlation) *k, int64_t first, int64_t last, int64_t channel,
                           int64_t channels, int64_t output, int64_t outputs) {
     const winograd_shape *s = &k->shape;
     winograd_run run;
@@ -117,7 +117,7 @@ static void TYPED(pair)(const TYPED(correlation) *k, int64_t point, int64_t bloc
 }
 
 /* LANES filters' gradients, [tap][filter], from those at all points, `plane` elements apart: transposed weights. */
-INLINE void TYPED(winograd_taps)(const int points, const REAL *from, int64_t plane, REAL *taps) {
+ALWAYS_INLINE void TYPED(winograd_taps)(const int points, const REAL *from, int64_t plane, REAL *taps) {
     const int size = points - WINOGRAD_TILE + 1;
     VEC lines[MOST_POINTS][MOST_POINTS];
     UNROLL for (int j = 0; j < points; j++)
@@ -138,7 +138,7 @@ INLINE void TYPED(winograd_taps)(const int points, const REAL *from, int64_t pla
 }
 
 /* Filters' gradients from pairs [first, last), whose number is one of whole vectors. */
-INLINE void TYPED(finish)(const int points, const TYPED(correlation) *k, int64_t first, int64_t last) {
+ALWAYS_INLINE void TYPED(finish)(const int points, const TYPED(correlation) *k, int64_t first, int64_t last) {
     const int64_t area = (points - WINOGRAD_TILE + 1) * (points - WINOGRAD_TILE + 1);
     _Alignas(64) REAL taps[25 * LANE_BYTES / sizeof(REAL)];
     for (int64_t i = first; i < last; i += LANES) {
@@ -155,7 +155,7 @@ INLINE void TYPED(finish)(const int points, const TYPED(correlation) *k, int64_t
     }
 }
 
-INLINE void TYPED(correlate)(const int points, const mocha_args *args, const mocha_team *team) {
+ALWAYS_INLINE void TYPED(correlate)(const int points, const mocha_args *args, const mocha_team *team) {
     const TYPED(correlation) k = TYPED(correlation_of)(points, args);
     const winograd_shape *s = &k.shape;
     const int64_t tiles = s->blocks * s->tile_rows * s->tile_columns, units = points * points;

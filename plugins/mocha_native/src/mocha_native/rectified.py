@@ -8,6 +8,7 @@ the same for all.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mocha_layers_std.neurons.relu import ReLUOp
@@ -103,8 +104,7 @@ def _masked(
     ins = tuple(v for v in (relu.ins[2], *operands) if v is not None)
     outs = tuple(v for v in gradients if v is not None)
     call = Call(MaskedBackward(step.call, floor, before, there, wanted), ins, outs, step.call.layer)
-    made = forward_step(call, step.section)
-    return Step(call, made.half, made.ins, made.outs, tuple(add[i] for i in wanted), step.section)
+    return replace(forward_step(call, step.section), add=tuple(add[i] for i in wanted))
 
 
 class ThenReLUKernel(NativeKernel):
