@@ -107,11 +107,13 @@ def test_a_wrong_label_ends_the_run_before_its_update(threads):
 
 
 @pytest.mark.parametrize("threads", THREADS)
-def test_what_is_not_finite_ends_the_run(threads):
-    system, net, solver = opened(threads, max_iter=1000)
+def test_what_is_not_finite_ends_the_run(isa, threads):
+    """The gradients are finite, and times the learning rate they are not."""
+    loss = layers.SoftmaxLossLayer(name="loss", weight=1e10, bottoms=["y", "label"])
+    system, net, solver = opened(threads, *perceptron()[:-1], loss, max_iter=1000)
     with system:
-        solver.parameters = mocha.SolverParameters(max_iter=1000, lr_policy=1e30)
-        with pytest.raises(NonFiniteError, match=r"the update of parameter '..weight' is not finite in iteration 1"):
+        solver.parameters = mocha.SolverParameters(max_iter=1000, lr_policy=1e35)
+        with pytest.raises(NonFiniteError, match=r"the update of parameter '\w.\w+' is not finite in iteration 0"):
             solver.solve(net)
         assert all(np.isfinite(p.numpy()).all() for group in net.parameters.values() for p in group.values())
 
