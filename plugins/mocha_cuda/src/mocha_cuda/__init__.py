@@ -1,0 +1,1 @@
+"""Mocha on NVIDIA GPUs."""

@@ -1,0 +1,30 @@
+"""What this distribution registers. Imports nothing but the core's marker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mocha_core import hookimpl
+
+if TYPE_CHECKING:
+    from mocha_core.registry import Candidates, Registry
+
+KERNELS = {
+    "exponential": "neurons:neuron",
+    "lrelu": "neurons:neuron",
+    "relu": "neurons:neuron",
+    "sigmoid": "neurons:neuron",
+    "tanh": "neurons:neuron",
+}
+
+
+@hookimpl
+def mocha_register_backends(backends: Registry) -> None:
+    # Before all others where there is a GPU.
+    backends.add("cuda", "mocha_cuda.backend:CUDABackend", priority=2, available="mocha_cuda.requirements:unavailable")
+
+
+@hookimpl
+def mocha_register_kernels(kernels: Candidates) -> None:
+    for op, target in KERNELS.items():
+        kernels.add(op, "cuda", f"mocha_cuda.{target}")

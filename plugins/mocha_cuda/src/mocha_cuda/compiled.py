@@ -1,0 +1,111 @@
+"""`CUDAKernel`: what the kernels of this plugin have in common; `Launch`: one of their CUDA kernels, bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from mocha_core.kernel import Kernel, Runnable
+
+if TYPE_CHECKING:
+    from mocha_core.plan import Call
+    from mocha_cuda.backend import CUDABackend
+
+#: As `mocha_core.kernel.Buffers`; a kernel knows which of them are there.
+Buffers = Sequence[Any]
+#: Threads of a block, as csrc/mocha.cuh has it.
+THREADS = 256
+#: Blocks for each multiprocessor, of kernels whose threads stride over elements.
+BLOCKS = 16
+#: Elements that the kernels' ints can count.
+MOST = 2**31
+
+
+class Launch:
+    """A kernel and its operands. Called in a running device, it puts the kernel into the stream."""
+
+    def __init__(
+        self, backend: CUDABackend, family: str, name: str, dtype: str, blocks: int, operands: Buffers
+    ) -> None:
+        self.name = name
+        self._device = backend.device
+        self._kernel = self._device.kernel(family, name, dtype)
+        self._grid = (max(1, blocks),)
+        self._arguments = tuple(map(_argument, operands))
+
+    def __call__(self) -> None:
+        self._device.launch(self._kernel, self._grid, THREADS, self._arguments)
+
+
+def _argument(operand: Any) -> Any:
+    """Python's numbers as what kernels take: ints and doubles."""
+    if isinstance(operand, bool | int):
+        return np.int32(operand)
+    return np.float64(operand) if isinstance(operand, float) else operand
+
+
+class Series:
+    """Several launches, one after the other."""
+
+    def __init__(self, *parts: Callable[[], None]) -> None:
+        self.parts = parts
+
+    def __call__(self) -> None:
+        for part in self.parts:
+            part()
+
+
+class CUDAKernel(Kernel):
+    """A kernel whose steps can be captured in a graph, unless it says otherwise (`splits`).
+
+    Attributes:
+        family: the file in csrc/ with its CUDA kernels.
+        rectifies: `rectified` is there: forward, then a ReLU of the first output.
+        masks_bottom, masks_top: `bottom_masked`, `top_masked` are there: backward with a ReLU's after or before it.
+    """
+
+    family: str
+    rectifies = False
+    masks_bottom = False
+    masks_top = False
+
+    def __init__(self, backend: CUDABackend, call: Call) -> None:
+        self.backend = backend
+        self.call = call
+        self.op: Any = call.op
+        #: Of the numbers it computes with.
+        self.dtype = call.ins[0].dtype
+
+    def bind(self, name: str, *operands: Any, threads: int = 0, blocks: int = 0) -> Launch:
+        """A kernel of the family for so many threads, which may be fewer as they stride, or exactly so many blocks."""
+        blocks = blocks or min(-(-threads // THREADS), BLOCKS * self.backend.device.multiprocessors)
+        return Launch(self.backend, self.family, name, self.dtype, blocks, operands)
+
+    def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
+        """As `forward`, with a ReLU of the first output."""
+        raise NotImplementedError
+
+    def bottom_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Any, floor: float) -> Runnable:
+        """As `backward`; the first gradient counts where `mask`, the output of the ReLU below, is above `floor`."""
+        raise NotImplementedError
+
+    def top_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Any, floor: float) -> Runnable:
+        """As `backward`; `dy` counts where `mask`, the output of the ReLU above, is above `floor`."""
+        raise NotImplementedError
+
+
+Made = TypeVar("Made", bound=CUDAKernel)
+
+
+def served(kernel: Callable[[CUDABackend, Call], Made]) -> Callable[[CUDABackend, Call], Made | None]:
+    """A builder that declines what kernels cannot compute: other dtypes, and more elements than ints can count."""
+
+    def build(backend: CUDABackend, call: Call) -> Made | None:
+        values = (*call.ins, *call.outs)
+        if call.ins[0].dtype not in ("float32", "float64") or any(value.spec.size >= MOST for value in values):
+            return None
+        return kernel(backend, call)
+
+    return build

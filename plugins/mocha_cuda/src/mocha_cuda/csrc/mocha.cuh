@@ -1,0 +1,33 @@
+/* What all kernels share. They are compiled once for each dtype: REAL is float or double.
+
+   Conventions. An array that may be absent is NULL. Sizes are ints below 2^31, and so is the number of all elements;
+   numbers come as doubles. Threads stride over elements (FOR_EACH), so any grid is right. Blocks have THREADS threads;
+   a barrier or a shuffle is reached by all of them. Nothing is summed by atomics: results do not depend on timing. */
+
+#pragma once
+
+#ifndef REAL
+#define REAL float
+#endif
+
+#define THREADS 256
+#define WARP 32
+#define KERNEL(name) extern "C" __global__ void __launch_bounds__(THREADS) name
+
+#define FOR_EACH(i, n) \
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += (long long)gridDim.x * blockDim.x)
+
+/* Overwrites, or adds. */
+static __device__ inline void give(REAL *out, REAL value, int add) { *out = add ? *out + value : value; }
+
+/* The sum over a block's threads, in a fixed order; all of them get it. */
+static __device__ inline REAL block_sum(REAL value) {
+    __shared__ REAL parts[THREADS / WARP];
+    for (int distance = WARP / 2; distance; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
+    __syncthreads(); /* the last sum has been read */
+    if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = value;
+    __syncthreads();
+    REAL total = 0;
+    for (int i = 0; i < THREADS / WARP; i++) total += parts[i];
+    return total;
+}

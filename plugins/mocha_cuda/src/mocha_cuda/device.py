@@ -1,0 +1,113 @@
+"""`Device`: the few things that Mocha asks of a GPU, through CuPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import cupy
+import numpy as np
+
+from mocha_core.array_api import Array
+from mocha_core.errors import BackendError
+from mocha_cuda import nvrtc
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: What a kernel is given, in order: arrays or None, then NumPy scalars.
+Arguments = Sequence[Any]
+NULL = np.uint64(0)
+
+
+class Device:
+    """One GPU, and the stream that everything of a backend runs on.
+
+    The stream is ordered after CuPy's default one and before it, so that arrays may be used outside of programs.
+
+    Raises:
+        BackendError: there is no such device.
+    """
+
+    xp = cupy
+
+    def __init__(self, number: int) -> None:
+        count = cupy.cuda.runtime.getDeviceCount()
+        if not 0 <= number < count:
+            raise BackendError(f"device={number}: expected 0 to {count - 1}, this machine has {count} CUDA devices.")
+        self.number = number
+        self._device = cupy.cuda.Device(number)
+        with self._device:
+            properties = cupy.cuda.runtime.getDeviceProperties(number)
+            self.stream = cupy.cuda.Stream()
+        #: Such as "NVIDIA H200".
+        self.name = properties["name"].decode()
+        #: 90 for sm_90.
+        self.architecture = 10 * properties["major"] + properties["minor"]
+        self.multiprocessors = int(properties["multiProcessorCount"])
+        self.driver = int(cupy.cuda.runtime.driverGetVersion())
+        self._modules: dict[tuple[str, str], Any] = {}
+        self.kernel = cache(self._kernel)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Entered around everything that this device has to do."""
+        with self._device, self.stream:
+            yield
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """An uninitialised array. Raises `MemoryError` where it does not fit."""
+        with self._device:
+            return cupy.empty(shape, dtype)
+
+    def to_numpy(self, array: Array) -> NDArray[Any]:
+        """A copy on the host; waits for everything before it."""
+        with self.running():
+            return np.asarray(cupy.asnumpy(array))
+
+    def copy_from_numpy(self, array: Array, source: NDArray[Any]) -> None:
+        """Overwrite an array, casting the dtype; `source` may change as soon as this returns."""
+        with self.running():
+            array.set(np.ascontiguousarray(source, array.dtype).reshape(array.shape))
+
+    def free_bytes(self) -> int:
+        """What the driver can still give, and what CuPy's pool holds unused."""
+        with self._device:
+            free, _ = cupy.cuda.runtime.memGetInfo()
+            return int(free + cupy.get_default_memory_pool().free_bytes())
+
+    def _kernel(self, family: str, name: str, dtype: str) -> Any:
+        """The kernel `name` of `csrc/<family>.cu`, compiled for this device."""
+        with self._device:
+            if (family, dtype) not in self._modules:
+                module = cupy.cuda.function.Module()
+                module.load(nvrtc.cubin(family, dtype, self.architecture))
+                self._modules[family, dtype] = module
+            return self._modules[family, dtype].get_function(name)
+
+    def launch(self, kernel: Any, grid: tuple[int, ...], block: int, arguments: Arguments) -> None:
+        """Put a kernel into the stream, which has to be the current one."""
+        kernel(grid, (block,), tuple(NULL if argument is None else argument for argument in arguments))
+
+    def record(self, run: Callable[[], None]) -> Callable[[], None]:
+        """What `run` puts into the stream, as a graph; called, it puts all of that into the stream at once."""
+        with self.running():
+            self.stream.begin_capture()
+            try:
+                run()
+            finally:
+                graph = self.stream.end_capture()
+            graph.upload(self.stream)
+        return lambda: graph.launch(self.stream)
+
+    def synchronize(self) -> None:
+        """Wait until the stream is empty."""
+        self.stream.synchronize()
+
+    def event(self) -> Any:
+        """A mark in the stream; its `synchronize()` waits until the stream has come there."""
+        event = cupy.cuda.Event(block=False, disable_timing=True)
+        event.record(self.stream)
+        return event

@@ -1,0 +1,103 @@
+"""NVRTC: compiles a kernel's source for one architecture. Needs neither a driver nor a device."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from mocha_core.errors import BackendError
+from mocha_cuda import libraries
+
+#: Where compiled kernels are kept.
+VARIABLE = "MOCHA_CUDA_CACHE"
+SOURCES = Path(__file__).parent / "csrc"
+REALS = {"float32": "float", "float64": "double"}
+
+
+def cache_folder() -> Path:
+    """Where what takes time to find is kept: compiled kernels, cuDNN's fastest plans."""
+    given = os.environ.get(VARIABLE)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given) if given else Path(home) / "mocha-cuda"
+
+
+def cubin(family: str, dtype: str, architecture: int) -> bytes:
+    """Machine code of the kernels in `csrc/<family>.cu` for a dtype and an architecture (90 is sm_90).
+
+    Compiled at the first use, and then kept in `cache_folder()`.
+
+    Raises:
+        BackendError: NVRTC is missing, or refuses the source; shows what it says.
+    """
+    options = [f"-arch=sm_{architecture}", "--std=c++17", f"-DREAL={REALS[dtype]}", f"-I{SOURCES}"]
+    headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.cuh")))
+    source = (SOURCES / f"{family}.cu").read_bytes()
+    key = hashlib.blake2b(b"\0".join([repr((version(), options)).encode(), headers, source]), digest_size=16)
+    kept = cache_folder() / f"{family}-{dtype}-sm_{architecture}-{key.hexdigest()}.cubin"
+    try:
+        return kept.read_bytes()
+    except OSError:
+        code, _ = compiled(family, source, options)
+        _keep(kept, code)
+        return code
+
+
+def _keep(path: Path, code: bytes) -> None:
+    """Best effort: where it cannot be written, it is compiled again the next time."""
+    temporary = path.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(code)
+        temporary.replace(path)
+
+
+def compiled(family: str, source: bytes, options: Iterable[str]) -> tuple[bytes, str]:
+    """Machine code, and what the compiler said: with the option -Xptxas=-v, registers and spills of each kernel."""
+    nvrtc = library()
+    program = ctypes.c_void_p()
+    _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, f"{family}.cu".encode(), 0, None, None))
+    try:
+        flags = [option.encode() for option in options]
+        status = nvrtc.nvrtcCompileProgram(program, len(flags), (ctypes.c_char_p * len(flags))(*flags))
+        log = _text(program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
+        if status:
+            raise BackendError(
+                f"Kernels '{family}.cu' were not compiled for {' '.join(flag.decode() for flag in flags)}. "
+                f"NVRTC {'.'.join(map(str, version()))} says: {log.strip() or status}"
+            )
+        return _text(program, "CUBIN"), log
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _text(program: ctypes.c_void_p, what: str) -> bytes:
+    size = ctypes.c_size_t()
+    _check(getattr(library(), f"nvrtcGet{what}Size")(program, ctypes.byref(size)))
+    text = ctypes.create_string_buffer(size.value)
+    _check(getattr(library(), f"nvrtcGet{what}")(program, text))
+    return text.raw
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The library, loaded at the first use."""
+    nvrtc = libraries.load("nvrtc", (13, 12))
+    nvrtc.nvrtcGetErrorString.restype = ctypes.c_char_p
+    return nvrtc
+
+
+def version() -> tuple[int, int]:
+    """The library's, such as (13, 0)."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _check(library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
+    return major.value, minor.value
+
+
+def _check(status: int) -> None:
+    if status:
+        raise BackendError(f"NVRTC failed: {library().nvrtcGetErrorString(status).decode()}.")

@@ -1,0 +1,24 @@
+"""Mocha's CUDA backend on the host, as a backend of its own; `pytest -p host_backend` registers it."""
+
+import pytest
+from host_device import HostDevice
+from mocha_cuda.backend import CUDABackend
+
+from mocha_core.plugins import registries
+
+
+class HostBackend(CUDABackend):
+    """Everything but CUDA's driver, cuDNN and cuBLASLt."""
+
+    name = "cuda-on-host"
+
+    def __init__(self, **options):
+        super().__init__(**{"precision": "float32", **options})
+
+    def open(self, number):
+        return HostDevice()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    registries().backends.add(HostBackend.name, f"{__name__}:HostBackend", priority=-1)

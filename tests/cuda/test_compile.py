@@ -1,0 +1,69 @@
+"""Every kernel compiles for every architecture, and none spills registers to memory."""
+
+import ctypes
+import re
+
+import pytest
+from mocha_cuda import nvrtc
+
+from mocha_core.errors import BackendError
+
+ARCHITECTURES = (75, 80, 90, 100, 120)
+FAMILIES = sorted(path.stem for path in nvrtc.SOURCES.glob("*.cu"))
+
+
+@pytest.fixture(autouse=True)
+def compiler():
+    try:
+        nvrtc.version()
+    except BackendError as error:
+        pytest.skip(f"kernels cannot be compiled: {error}")
+
+
+@pytest.mark.parametrize("dtype", nvrtc.REALS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compiles_without_spills(family, architecture, dtype):
+    options = [f"-arch=sm_{architecture}", "--std=c++17", f"-DREAL={nvrtc.REALS[dtype]}", f"-I{nvrtc.SOURCES}"]
+    source = (nvrtc.SOURCES / f"{family}.cu").read_bytes()
+    code, log = nvrtc.compiled(family, source, [*options, "--ptxas-options=-v", "-Werror", "all-warnings"])
+    assert code.startswith(b"\x7fELF")
+    spills = re.findall(r"(\d+) bytes spill", log)
+    assert spills
+    assert set(spills) == {"0"}, log
+
+
+def test_a_source_that_is_wrong_says_what_the_compiler_said():
+    with pytest.raises(BackendError, match=r"'bad\.cu'.*sm_90.*NVRTC \d+\.\d+ says: .*undefined_function"):
+        nvrtc.compiled("bad", b"__global__ void f() { undefined_function(); }", ["-arch=sm_90"])
+
+
+def test_machine_code_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv(nvrtc.VARIABLE, str(tmp_path / "cache"))
+    code = nvrtc.cubin("neurons", "float32", 90)
+    (kept,) = (tmp_path / "cache").iterdir()
+    assert kept.read_bytes() == code
+    kept.write_bytes(b"kept")
+    assert nvrtc.cubin("neurons", "float32", 90) == b"kept"
+    assert nvrtc.cubin("neurons", "float64", 90) != b"kept"
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(nvrtc.VARIABLE, str(tmp_path / "file" / "cache"))
+    assert nvrtc.cubin("neurons", "float32", 90).startswith(b"\x7fELF")
+
+
+def test_the_library_is_missing(monkeypatch):
+    def refused(name, mode):
+        raise OSError(f"{name}: cannot open")
+
+    monkeypatch.setattr(ctypes, "CDLL", refused)
+    nvrtc.library.cache_clear()
+    try:
+        with pytest.raises(
+            BackendError, match=r"'nvrtc' was not found \(.*libnvrtc\.so\.12: cannot open\).*mocha-cuda\[cuda13\]"
+        ):
+            nvrtc.cubin("neurons", "float32", 90)
+    finally:
+        nvrtc.library.cache_clear()
