@@ -17,8 +17,18 @@ import numpy as np
 from mocha_cuda.nvrtc import REALS, SOURCES
 
 HERE = Path(__file__).parent
-FLAGS = "-std=c++17 -O1 -shared -fPIC -Wall -Wextra -Werror -Wno-unused-function -Wno-unknown-pragmas".split()
-SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -g".split()
+FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-shared",
+    "-fPIC",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unused-function",
+    "-Wno-unknown-pragmas",
+]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"]
 
 
 class HostDevice:
