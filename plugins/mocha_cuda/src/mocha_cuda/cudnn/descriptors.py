@@ -85,9 +85,12 @@ class Descriptor:
         self._get(attribute, room, count, array)
         return list(array)[: count.value]
 
-    def parts(self, attribute: Attribute, kind: Kind) -> list[Descriptor]:
-        """The elements of an attribute that are descriptors of one kind."""
-        found = [Descriptor(self.library, kind) for _ in range(self.count(attribute))]
+    def parts(self, attribute: Attribute, kind: Kind, most: int = 0) -> list[Descriptor]:
+        """The elements of an attribute that are descriptors of one kind: at most so many, or all of them.
+
+        Some attributes do not say how many they have before there is room for them.
+        """
+        found = [Descriptor(self.library, kind) for _ in range(most or self.count(attribute))]
         array, count = (ctypes.c_void_p * len(found))(*(part.pointer.value for part in found)), ctypes.c_int64()
         self._get(attribute, len(found), count, array)
         return found[: count.value]

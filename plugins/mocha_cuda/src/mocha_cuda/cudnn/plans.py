@@ -8,13 +8,13 @@ from typing import Any
 
 from mocha_core.errors import BackendError
 from mocha_cuda.cudnn.constants import Attribute as A
-from mocha_cuda.cudnn.constants import HeuristicMode, Kind, NumericalNote
+from mocha_cuda.cudnn.constants import BehaviorNote, HeuristicMode, Kind, NumericalNote
 from mocha_cuda.cudnn.descriptors import Descriptor
 from mocha_cuda.cudnn.graph import Graph, Operand
 from mocha_cuda.cudnn.library import CuDNNError, Handle, Library
 from mocha_cuda.cudnn.problem import Problem
 
-#: As PyTorch does: these engines round operands to less than what precision="tf32" says, or sum in less.
+#: Engines that round operands to less than their dtype (TF32 is not called so), or sum in less than float32.
 COARSE = frozenset({NumericalNote.DOWN_CONVERT_INPUTS, NumericalNote.REDUCED_PRECISION_REDUCTION})
 #: Tensor cores round float32 to TF32. Winograd's algorithms and FFT compute in float32, but their errors are those of
 #: the largest value in a tile, and with large tiles more than the 1e-5 that "float32" promises.
@@ -26,6 +26,8 @@ INEXACT = COARSE | {
     NumericalNote.WINOGRAD_TILE_6x6,
     NumericalNote.WINOGRAD_TILE_13x13,
 }
+#: More than an engine has.
+MOST_KNOBS = 64
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,7 @@ class Wants:
         if self.deterministic and NumericalNote.NONDETERMINISTIC in notes:
             return False
         # Double's engines compute in double, tensor cores or not.
-        refused = {"float32": INEXACT if self.exact else COARSE, "float64": COARSE, "bfloat16": frozenset()}[dtype]
-        return not refused & notes
+        return not notes & (INEXACT if self.exact and dtype == "float32" else COARSE)
 
 
 class Target:
@@ -74,9 +75,9 @@ class Target:
         seen = set()
         for mode in (HeuristicMode.A, HeuristicMode.B, HeuristicMode.FALLBACK):
             for config in self._ranked(graph, mode):
-                (engine,) = config.parts(A.ENGINECFG_ENGINE, Kind.ENGINE)
+                (engine,) = config.parts(A.ENGINECFG_ENGINE, Kind.ENGINE, 1)
                 choice = _choice(config, engine)
-                if choice in seen or not wants.allows(_notes(engine), graph.problem.dtype):
+                if choice in seen or _compiled_late(engine) or not wants.allows(_notes(engine), graph.problem.dtype):
                     continue
                 seen.add(choice)
                 plan = self._plan(graph, config, choice)
@@ -168,10 +169,15 @@ def no_plan(problem: Problem, wants: Wants, library: Library) -> BackendError:
 
 
 def _choice(config: Descriptor, engine: Descriptor) -> Choice:
-    knobs = config.parts(A.ENGINECFG_KNOB_CHOICES, Kind.KNOB_CHOICE)
+    knobs = config.parts(A.ENGINECFG_KNOB_CHOICES, Kind.KNOB_CHOICE, MOST_KNOBS)
     pairs = [(*knob.get(A.KNOB_CHOICE_KNOB_TYPE), *knob.get(A.KNOB_CHOICE_KNOB_VALUE)) for knob in knobs]
     return Choice(*engine.get(A.ENGINE_GLOBAL_INDEX), tuple(sorted(pairs)))
 
 
 def _notes(engine: Descriptor) -> frozenset[int]:
     return frozenset(engine.get(A.ENGINE_NUMERICAL_NOTE))
+
+
+def _compiled_late(engine: Descriptor) -> bool:
+    """Whether making a plan compiles its kernel, which takes a third of a second in each process."""
+    return BehaviorNote.RUNTIME_COMPILATION in engine.get(A.ENGINE_BEHAVIOR_NOTE)
