@@ -72,6 +72,10 @@ class Device:
         with self.running():
             array.set(np.ascontiguousarray(source, array.dtype).reshape(array.shape))
 
+    def address(self, array: Array) -> int:
+        """Where an array begins, for kernels that are given tables of addresses."""
+        return int(array.data.ptr)
+
     def free_bytes(self) -> int:
         """What the driver can still give, and what CuPy's pool holds unused."""
         with self._device:
