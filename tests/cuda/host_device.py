@@ -88,9 +88,6 @@ class HostDevice:
     def synchronize(self):
         pass
 
-    def event(self):
-        return self
-
 
 class HostKernel:
     """One kernel of `csrc/<family>.cu`."""
