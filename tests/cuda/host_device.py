@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from host_convolutions import HostConvolutions
 from mocha_cuda.nvrtc import REALS, SOURCES
 
 HERE = Path(__file__).parent
@@ -41,6 +42,7 @@ class HostDevice:
         self.launches = []
         self._recording = None
         self.kernel = cache(HostKernel)
+        self.convolutions = HostConvolutions(self)
 
     @contextmanager
     def running(self):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mocha_core.registry import Candidates, Registry
 
 KERNELS = {
+    "convolution": "convolution:convolution",
     "exponential": "neurons:neuron",
     "lrelu": "neurons:neuron",
     "relu": "neurons:neuron",

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+from mocha_cuda.compiled import Series
 from mocha_cuda.cudnn import autotune
 from mocha_cuda.cudnn.graph import Graph, Operand, operands
 from mocha_cuda.cudnn.library import Handle, library
@@ -19,7 +21,7 @@ from mocha_cuda.nvrtc import cache_folder
 if TYPE_CHECKING:
     from mocha_cuda.device import Device
 
-#: Bytes of an element; bfloat16 is kept in integers of its size.
+#: Bytes of an element.
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2}
 #: A workspace begins at a multiple of so many bytes, as memory from CUDA does.
 WORKSPACE_ALIGNMENT = 256
@@ -51,19 +53,20 @@ class Convolutions:
         The first time takes a tenth of a second, to measure some of them.
 
         Raises:
-            BackendError: cuDNN has none.
+            NoPlanError: cuDNN has none.
         """
+        simple = replace(problem, add=False, relu=False)
         with self.device.running():
             graph = self.target.graph(problem)
-            plan = self._as_without_adding(graph, wants) if problem.add else self._best(graph, wants)
+            plan = self._best(graph, wants) if problem == simple else self._like(self.plan(simple, wants), graph, wants)
         if plan is None:
             raise no_plan(problem, wants, self.library)
-        return Convolution(self.handle, plan)
+        return Convolution(self.device, self.handle, plan)
 
-    def _as_without_adding(self, graph: Graph, wants: Wants) -> Plan | None:
-        """The same engine, where it can add."""
-        choice = self.plan(replace(graph.problem, add=False), wants).choice
-        return self.target.chosen(graph, choice, wants) or autotune.first(self.target.candidates(graph, wants))
+    def _like(self, simple: Convolution, graph: Graph, wants: Wants) -> Plan | None:
+        """The engine that is the fastest without adding and without a ReLU, where it can that, too."""
+        plan = self.target.chosen(graph, simple.choice, wants)
+        return plan or autotune.first(self.target.candidates(graph, wants))
 
     def _best(self, graph: Graph, wants: Wants) -> Plan | None:
         plans = self.target.candidates(graph, wants)
@@ -89,9 +92,9 @@ class Convolutions:
             workspace = self._scratch(max(map(workspace_bytes, plans)))
 
             def ready(plan: Plan) -> Callable[[], float]:
-                run = Convolution(self.handle, plan).bind(arrays, workspace)
-                run()  # loads the kernel, which a capturing stream would not
-                graph = self.device.record(lambda: [run() for _ in range(REPEATS)])
+                run = Convolution(self.device, self.handle, plan).bind(arrays, workspace)
+                run()  # what is loaded at the first use, is not while a graph is recorded
+                graph = self.device.record(Series(*[run] * REPEATS))
                 return lambda: self.device.milliseconds(graph)
 
             return autotune.fastest(plans, ready)
@@ -109,7 +112,8 @@ class Convolution:
         choice: the engine and its knobs.
     """
 
-    def __init__(self, handle: Handle, plan: Plan) -> None:
+    def __init__(self, device: Device, handle: Handle, plan: Plan) -> None:
+        self.device = device
         self.handle = handle
         self.plan = plan
         self.choice = plan.choice
@@ -121,18 +125,12 @@ class Convolution:
         return f"cuDNN engine {self.choice.engine}"
 
     def bind(self, arrays: Mapping[Operand, Any], workspace: Any) -> Callable[[], None]:
-        """What computes; arrays and a workspace of `workspace_bytes` lie on the device."""
-        addresses = {operand: array.data.ptr for operand, array in arrays.items()}
+        """What computes, for arrays and a workspace of `workspace_bytes` on the device, which the caller keeps alive."""
+        addresses = {operand: self.device.address(array) for operand, array in arrays.items()}
         place = None
         if self.workspace_bytes:
-            place = -(-workspace.data.ptr // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT
-        execute = self.plan.bind(self.handle, addresses, place)
-        kept_alive = (arrays, workspace)
-
-        def run(_: Any = kept_alive) -> None:
-            execute()
-
-        return run
+            place = -(-self.device.address(workspace) // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT
+        return self.plan.bind(self.handle, addresses, place)
 
 
 def workspace_bytes(plan: Plan) -> int:
@@ -142,7 +140,4 @@ def workspace_bytes(plan: Plan) -> int:
 
 def _bytes(problem: Problem, operand: Operand) -> int:
     shapes = {Operand.X: problem.x, Operand.W: problem.w, Operand.Y: problem.y, Operand.BIAS: problem.w[:1]}
-    size = BYTES[problem.result_dtype]  # as large as any
-    for n in shapes[operand]:
-        size *= n
-    return size
+    return prod(shapes[operand]) * BYTES[problem.dtype]

@@ -67,9 +67,7 @@ class Descriptor:
             elements = [part.pointer.value for part in elements]
         array = (C_TYPES.get(type, ctypes.c_int) * len(elements))(*elements)
         what = f"{self.kind.name}, {attribute.name}={value!r}"
-        self.library.call(
-            "cudnnBackendSetAttribute", self.pointer, attribute, type, len(elements), array, what=what
-        )
+        self.library.call("cudnnBackendSetAttribute", self.pointer, attribute, type, len(elements), array, what=what)
 
     def count(self, attribute: Attribute) -> int:
         """How many elements an attribute has."""

@@ -52,28 +52,24 @@ class Graph:
         self.library = library
         self.problem = problem
         self._last = max(Operand)
-        dtype, result = DATA_TYPES[problem.dtype], DATA_TYPES[problem.result_dtype]
-        #: Sums of bfloat16 are float32.
+        dtype = DATA_TYPES[problem.dtype]
+        #: bfloat16 is summed as float32.
         self.sums = DataType.DOUBLE if dtype is DataType.DOUBLE else DataType.FLOAT
-        direction = problem.direction
-        x, w, y = (
-            self._tensor(shape, result if direction is computed else dtype, operand)
-            for shape, operand, computed in (
-                (problem.x, Operand.X, Direction.BACKWARD_DATA),
-                (problem.w, Operand.W, Direction.BACKWARD_FILTER),
-                (problem.y, Operand.Y, Direction.FORWARD),
-            )
-        )
+        x = self._tensor(problem.x, dtype, Operand.X)
+        w = self._tensor(problem.w, dtype, Operand.W)
+        y = self._tensor(problem.y, dtype, Operand.Y)
         made = self._between(problem.y) if problem.bias or problem.relu else y
         operations = [self._convolution(x, w, made)]
         if problem.bias:
             biased = self._between(problem.y) if problem.relu else y
-            bias = self._tensor((1, problem.w[0], 1, 1), result, Operand.BIAS)
+            bias = self._tensor((1, problem.w[0], 1, 1), dtype, Operand.BIAS)
             operations.append(self._pointwise(PointwiseMode.ADD, made, biased, bias))
             made = biased
         if problem.relu:
             operations.append(self._pointwise(PointwiseMode.RELU_FWD, made, y))
-        self.descriptor = Descriptor(library, Kind.OPERATIONGRAPH, {A.OPERATIONGRAPH_OPS: operations} | (attributes or {}))
+        self.descriptor = Descriptor(
+            library, Kind.OPERATIONGRAPH, {A.OPERATIONGRAPH_OPS: operations} | (attributes or {})
+        )
 
     def _tensor(self, shape: Shape, dtype: DataType, number: int, virtual: bool = False) -> Descriptor:
         return Descriptor(

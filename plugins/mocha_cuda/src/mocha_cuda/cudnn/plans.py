@@ -11,7 +11,7 @@ from mocha_cuda.cudnn.constants import Attribute as A
 from mocha_cuda.cudnn.constants import BehaviorNote, HeuristicMode, Kind, NumericalNote
 from mocha_cuda.cudnn.descriptors import Descriptor
 from mocha_cuda.cudnn.graph import Graph, Operand
-from mocha_cuda.cudnn.library import CuDNNError, Handle, Library
+from mocha_cuda.cudnn.library import CuDNNError, Handle, Library, dotted
 from mocha_cuda.cudnn.problem import Problem
 
 #: Engines that round operands to less than their dtype (TF32 is not called so), or sum in less than float32.
@@ -113,9 +113,7 @@ class Target:
         """None where the engine turns out not to serve this problem on this device, which is told only now."""
         device = self._named(A.EXECUTION_PLAN_HANDLE, A.EXECUTION_PLAN_DEVICEPROP)
         try:
-            plan = Descriptor(
-                self.library, Kind.EXECUTION_PLAN, device | {A.EXECUTION_PLAN_ENGINE_CONFIG: config}
-            )
+            plan = Descriptor(self.library, Kind.EXECUTION_PLAN, device | {A.EXECUTION_PLAN_ENGINE_CONFIG: config})
             return Plan(graph, plan, choice)
         except CuDNNError:
             return None
@@ -160,12 +158,18 @@ class Plan:
         return execute
 
 
-def no_plan(problem: Problem, wants: Wants, library: Library) -> BackendError:
-    """The error where no engine will do."""
+class NoPlanError(BackendError):
+    """cuDNN has no engine that will do."""
+
+
+def no_plan(problem: Problem, wants: Wants, library: Library) -> NoPlanError:
+    """The error that says what was asked for."""
     asked = [name for name in ("exact", "deterministic") if getattr(wants, name)]
-    way_out = "Ask for less: System('cuda', precision='tf32', deterministic=False)." if asked else "Try a newer cuDNN."
     kind = f" that is {' and '.join(asked)}" if asked else ""
-    return BackendError(f"cuDNN has no plan{kind} for {problem}. {way_out}")
+    less = ", or ask for less: System('cuda', precision='tf32', deterministic=False)" if asked else ""
+    return NoPlanError(
+        f"cuDNN {dotted(library.version)} has no plan{kind} for this: {problem}. Try a newer cuDNN{less}."
+    )
 
 
 def _choice(config: Descriptor, engine: Descriptor) -> Choice:

@@ -35,9 +35,7 @@ class Problem:
     pad: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     dtype: str = "float32"
-    """Of the operands: float32, float64 or bfloat16."""
-    result: str = ""
-    """Of what is computed; empty: as the operands. A bias has the dtype of the result."""
+    """Of everything in memory: float32, float64 or bfloat16."""
     bias: bool = False
     """Forward: y + bias[k]."""
     relu: bool = False
@@ -47,14 +45,9 @@ class Problem:
     channels_last: bool = False
     """All of x, w and y lie in memory as (N, H, W, C) and the like."""
 
-    @property
-    def result_dtype(self) -> str:
-        return self.result or self.dtype
-
     def __str__(self) -> str:
         extras = "".join(f" + {name}" for name in ("bias", "relu") if getattr(self, name))
-        dtype = self.dtype if self.result_dtype == self.dtype else f"{self.dtype} to {self.result_dtype}"
         shapes = f"x {list(self.x)}, w {list(self.w)}, y {list(self.y)}, stride {self.stride}, pad {self.pad}"
         dilated = f", dilation {self.dilation}" if self.dilation != (1, 1) else ""
         last = ", channels last" if self.channels_last else ""
-        return f"{'adding ' if self.add else ''}{self.direction} convolution{extras} of {dtype}: {shapes}{dilated}{last}"
+        return f"{'adding ' if self.add else ''}{self.direction} convolution{extras} of {self.dtype}: {shapes}{dilated}{last}"
