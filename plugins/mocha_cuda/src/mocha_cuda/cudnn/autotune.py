@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from statistics import median
 
-from mocha_core.errors import BackendError
 from mocha_cuda.cudnn.plans import Plan
 
 #: 0: the plan that cuDNN takes to be the fastest, without measuring.
@@ -64,6 +63,6 @@ def fastest(plans: Iterable[Plan], ready: Callable[[Plan], Callable[[], float]])
         try:
             measure = ready(plan)
             times.append((median(measure() for _ in range(ROUNDS)), plan))
-        except BackendError:
-            continue  # it was promised to run, but does not
+        except RuntimeError:
+            continue  # it was promised to run, but cuDNN or CUDA finds that it does not
     return min(times, key=lambda pair: pair[0], default=(0.0, None))[1]

@@ -45,6 +45,8 @@ class Type(IntEnum):
     CONVOLUTION_MODE = 7
     HEUR_MODE = 8
     KNOB_TYPE = 9
+    NAN_PROPOGATION = 10
+    """So the headers spell it."""
     NUMERICAL_NOTE = 11
     POINTWISE_MODE = 14
     BACKEND_DESCRIPTOR = 15
@@ -58,6 +60,7 @@ class Attribute(IntEnum):
 
     POINTWISE_MODE = 0
     POINTWISE_MATH_PREC = 1
+    POINTWISE_NAN_PROPAGATION = 2
     CONVOLUTION_COMP_TYPE = 100
     CONVOLUTION_CONV_MODE = 101
     CONVOLUTION_DILATIONS = 102
@@ -140,8 +143,14 @@ class PointwiseMode(IntEnum):
     RELU_FWD = 100
 
 
+class NaN(IntEnum):
+    """What a comparison makes of one."""
+
+    PROPAGATE_NAN = 1
+
+
 class HeuristicMode(IntEnum):
-    """How cuDNN ranks engines: by decision trees (A), by a neural network (B); FALLBACK lists those that always work."""
+    """How cuDNN ranks engines: by decision trees (A), by a neural network (B); FALLBACK lists what always works."""
 
     B = 1
     FALLBACK = 2
@@ -184,6 +193,7 @@ HEADER_NAMES: dict[type[IntEnum], str] = {
     DataType: "CUDNN_DATA_{}",
     ConvolutionMode: "CUDNN_{}",
     PointwiseMode: "CUDNN_POINTWISE_{}",
+    NaN: "CUDNN_{}",
     HeuristicMode: "CUDNN_HEUR_MODE_{}",
     NumericalNote: "CUDNN_NUMERICAL_NOTE_{}",
     BehaviorNote: "CUDNN_BEHAVIOR_NOTE_{}",
@@ -194,6 +204,7 @@ HEADER_NAMES: dict[type[IntEnum], str] = {
 TYPES: dict[Attribute, Type] = {
     Attribute.POINTWISE_MODE: Type.POINTWISE_MODE,
     Attribute.POINTWISE_MATH_PREC: Type.DATA_TYPE,
+    Attribute.POINTWISE_NAN_PROPAGATION: Type.NAN_PROPOGATION,
     Attribute.CONVOLUTION_COMP_TYPE: Type.DATA_TYPE,
     Attribute.CONVOLUTION_CONV_MODE: Type.CONVOLUTION_MODE,
     Attribute.CONVOLUTION_DILATIONS: Type.INT64,

@@ -125,7 +125,7 @@ class Convolution:
         return f"cuDNN engine {self.choice.engine}"
 
     def bind(self, arrays: Mapping[Operand, Any], workspace: Any) -> Callable[[], None]:
-        """What computes, for arrays and a workspace of `workspace_bytes` on the device, which the caller keeps alive."""
+        """What computes, for arrays and a workspace of `workspace_bytes` on the device, kept alive by the caller."""
         addresses = {operand: self.device.address(array) for operand, array in arrays.items()}
         place = None
         if self.workspace_bytes:

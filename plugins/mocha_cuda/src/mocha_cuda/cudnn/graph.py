@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Any
 
 from mocha_cuda.cudnn.constants import Attribute as A
-from mocha_cuda.cudnn.constants import ConvolutionMode, DataType, Kind, PointwiseMode, Type
+from mocha_cuda.cudnn.constants import ConvolutionMode, DataType, Kind, NaN, PointwiseMode, Type
 from mocha_cuda.cudnn.descriptors import Descriptor
 from mocha_cuda.cudnn.library import Library
 from mocha_cuda.cudnn.problem import Direction, Problem, Shape
@@ -32,7 +32,7 @@ def operands(problem: Problem) -> tuple[Operand, ...]:
 
 def strides(shape: Shape, channels_last: bool = False) -> Shape:
     """Elements from one index to the next, of packed memory."""
-    n, c, h, w = shape
+    _, c, h, w = shape
     return (c * h * w, 1, w * c, c) if channels_last else (c * h * w, h * w, w, 1)
 
 
@@ -51,7 +51,7 @@ class Graph:
     def __init__(self, library: Library, problem: Problem, attributes: dict[A, Any] | None = None) -> None:
         self.library = library
         self.problem = problem
-        self._last = max(Operand)
+        self._last = int(max(Operand))
         dtype = DATA_TYPES[problem.dtype]
         #: bfloat16 is summed as float32.
         self.sums = DataType.DOUBLE if dtype is DataType.DOUBLE else DataType.FLOAT
@@ -119,6 +119,8 @@ class Graph:
         self, mode: PointwiseMode, x: Descriptor, y: Descriptor, bias: Descriptor | None = None
     ) -> Descriptor:
         attributes = {A.POINTWISE_MODE: mode, A.POINTWISE_MATH_PREC: self.sums}
+        if mode is PointwiseMode.RELU_FWD:
+            attributes[A.POINTWISE_NAN_PROPAGATION] = NaN.PROPAGATE_NAN
         pointwise = Descriptor(self.library, Kind.POINTWISE, attributes)
         operation = {
             A.OPERATION_POINTWISE_PW_DESCRIPTOR: pointwise,

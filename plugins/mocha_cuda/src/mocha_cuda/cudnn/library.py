@@ -23,8 +23,8 @@ FUNCTIONS: dict[str, list[Any]] = {
     "cudnnBackendFinalize": [c_void_p],
     "cudnnBackendExecute": [c_void_p, c_void_p, c_void_p],
 }
-#: Of cuDNN's last message, which may go over many lines.
-MESSAGE_BYTES = 4096
+#: Of cuDNN's messages since they were last asked for: warnings about engines it tried, a line each, and the error.
+MESSAGE_BYTES = 1 << 18
 
 
 class CuDNNError(BackendError):
@@ -80,7 +80,8 @@ class Library:
         reason = ctypes.create_string_buffer(MESSAGE_BYTES)
         self.functions.cudnnGetLastErrorString(reason, MESSAGE_BYTES)
         called = self.functions.cudnnGetErrorString(status).decode()
-        said = " ".join(reason.value.decode(errors="replace").split()) or "no reason"
+        lines = reason.value.decode(errors="replace").strip().splitlines() or ["no reason"]
+        said = lines[-1].strip().removesuffix(".")
         return f"cuDNN {dotted(self.version)}: {call} returned {called} ({status}): {said}."
 
 

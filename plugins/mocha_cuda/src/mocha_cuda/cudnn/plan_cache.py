@@ -70,10 +70,11 @@ class PlanCache:
         return {"format": FORMAT, **self.machine, "question": question}
 
 
-def _ignored(path: Path, reason: str) -> None:
+def _ignored(path: Path, reason: str) -> Choice | None:
     """Says that a file is not used."""
     warnings.warn(
-        f"'{path}' holds no plan of cuDNN ({reason}): it is ignored, and written again. Delete it if this is said again.",
+        f"'{path}' holds no plan of cuDNN ({reason}): it is ignored, and written again. Delete it if this comes back.",
         RuntimeWarning,
         stacklevel=3,
     )
+    return None

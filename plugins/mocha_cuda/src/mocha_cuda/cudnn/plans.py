@@ -71,7 +71,7 @@ class Target:
         return Graph(self.library, problem, self._named(A.OPERATIONGRAPH_HANDLE, None))
 
     def candidates(self, graph: Graph, wants: Wants) -> Iterator[Plan]:
-        """Plans that can be run, those first that cuDNN takes to be the fastest; made one by one, as they are asked for."""
+        """Runnable plans, those first that cuDNN takes to be the fastest; made one by one, as they are asked for."""
         seen = set()
         for mode in (HeuristicMode.A, HeuristicMode.B, HeuristicMode.FALLBACK):
             for config in self._ranked(graph, mode):
@@ -175,7 +175,8 @@ def no_plan(problem: Problem, wants: Wants, library: Library) -> NoPlanError:
 def _choice(config: Descriptor, engine: Descriptor) -> Choice:
     knobs = config.parts(A.ENGINECFG_KNOB_CHOICES, Kind.KNOB_CHOICE, MOST_KNOBS)
     pairs = [(*knob.get(A.KNOB_CHOICE_KNOB_TYPE), *knob.get(A.KNOB_CHOICE_KNOB_VALUE)) for knob in knobs]
-    return Choice(*engine.get(A.ENGINE_GLOBAL_INDEX), tuple(sorted(pairs)))
+    (number,) = engine.get(A.ENGINE_GLOBAL_INDEX)
+    return Choice(number, tuple(sorted(pairs)))
 
 
 def _notes(engine: Descriptor) -> frozenset[int]:

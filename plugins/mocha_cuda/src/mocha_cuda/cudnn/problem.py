@@ -21,7 +21,7 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One direction of y[n,k,p,q] = sum over c,u,v of w[k,c,u,v] * x[n, group + c, p * stride + u * dilation - pad, ...].
+    """One direction of y[n,k,p,q] = sum over c,u,v of w[k,c,u,v] * x[n, g+c, p*stride + u*dilation - pad, ...].
 
     x and its gradient (N, C, H, W), w and its gradient (K, C / groups, R, S), y and its gradient (N, K, P, Q); a
     bias (K,). Pairs are (vertical, horizontal).
@@ -50,4 +50,5 @@ class Problem:
         shapes = f"x {list(self.x)}, w {list(self.w)}, y {list(self.y)}, stride {self.stride}, pad {self.pad}"
         dilated = f", dilation {self.dilation}" if self.dilation != (1, 1) else ""
         last = ", channels last" if self.channels_last else ""
-        return f"{'adding ' if self.add else ''}{self.direction} convolution{extras} of {self.dtype}: {shapes}{dilated}{last}"
+        name = f"{'adding ' if self.add else ''}{self.direction} convolution{extras}"
+        return f"{name} of {self.dtype}: {shapes}{dilated}{last}"
