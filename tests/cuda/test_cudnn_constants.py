@@ -21,13 +21,25 @@ def header():
     return HEADERS[0].read_text()
 
 
+def enumerators(header):
+    """Their numbers; one without is the one before it plus one, as in C."""
+    numbers = {}
+    code = re.sub(r"/\*.*?\*/|CUDNN_DEPRECATED_ENUM", "", header, flags=re.DOTALL)
+    for body in re.findall(r"typedef enum \{(.*?)\}", code, flags=re.DOTALL):
+        number = -1
+        for item in filter(None, map(str.strip, body.split(","))):
+            name, _, value = map(str.strip, item.partition("="))
+            number = int(numbers.get(value, value)) if value else number + 1
+            numbers[name] = number
+    return numbers
+
+
 @pytest.mark.parametrize("names", constants.HEADER_NAMES, ids=lambda names: names.__name__)
 def test_numbers(names, header):
-    numbers = dict(re.findall(r"\b(CUDNN_\w+)\s+(?:CUDNN_DEPRECATED_ENUM\s+)?=\s*(\d+)\b", header))
-    expected = {constants.HEADER_NAMES[names].format(member.name): str(member.value) for member in names}
-    assert {name: numbers.get(name) for name in expected if name in numbers or name not in LATER} == {
-        name: number for name, number in expected.items() if name in numbers or name not in LATER
-    }
+    numbers = enumerators(header)
+    expected = {constants.HEADER_NAMES[names].format(member.name): member.value for member in names}
+    compared = {name for name in expected if name in numbers or name not in LATER}
+    assert {name: numbers.get(name) for name in compared} == {name: expected[name] for name in compared}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
