@@ -23,6 +23,8 @@ class FakeTarget:
     """cuDNN with four engines, which are ranked by their numbers."""
 
     def __init__(self, library, handle):
+        self.library = library
+        self.refusal = "it is a fake."
         self.engines = dict(WORKSPACES)
         self.cannot = set()
         self.measured = []
@@ -182,6 +184,7 @@ def test_there_is_none(made):
         found.plan(PROBLEM, Wants(exact=True, deterministic=True))
     assert "x [2, 3, 9, 9], w [4, 3, 3, 3], y [2, 4, 7, 7], stride (1, 1), pad (0, 0)" in str(e.value)
     assert "precision='tf32', deterministic=False" in str(e.value)
+    assert "What it refused last: it is a fake." in str(e.value)
 
 
 def test_a_workspace_begins_where_memory_from_cuda_does(made):

@@ -190,7 +190,6 @@ def convolution(backend: CUDABackend, call: Call) -> Convolution | None:
     try:
         return _direct(backend, call)
     except NoPlanError as error:
-        warnings.warn(
-            f"Layer '{call.layer}': {error} Until then, its reference runs, slowly.", RuntimeWarning, stacklevel=2
-        )
+        what = f"Layer '{call.layer}' runs as its reference, slowly"
+        warnings.warn(f"{what}: {error}", RuntimeWarning, stacklevel=2)
         return None

@@ -60,7 +60,7 @@ class Convolutions:
             graph = self.target.graph(problem)
             plan = self._best(graph, wants) if problem == simple else self._like(self.plan(simple, wants), graph, wants)
         if plan is None:
-            raise no_plan(problem, wants, self.library)
+            raise no_plan(problem, wants, self.target)
         return Convolution(self.device, self.handle, plan)
 
     def _like(self, simple: Convolution, graph: Graph, wants: Wants) -> Plan | None:

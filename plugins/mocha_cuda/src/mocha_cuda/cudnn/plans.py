@@ -56,19 +56,32 @@ class Wants:
 
 
 class Target:
-    """What plans are made for: the device of a handle, or one that is described, which need not be there."""
+    """What plans are made for: the device of a handle, or one that is described, which need not be there.
+
+    Attributes:
+        refusal: why the last engine or list of engines that cuDNN refused was, for errors.
+    """
 
     def __init__(self, library: Library, handle: Handle | None = None, description: str = "") -> None:
         self.library = library
         self.handle = handle
+        self.refusal = ""
         self._properties: Descriptor | None = None
         if handle is None:
             json = {A.DEVICEPROP_JSON_REPRESENTATION: description.encode()}
             self._properties = Descriptor(library, Kind.DEVICEPROP, json)
 
     def graph(self, problem: Problem) -> Graph:
-        """The graph of a problem."""
-        return Graph(self.library, problem, self._named(A.OPERATIONGRAPH_HANDLE, None))
+        """The graph of a problem.
+
+        Raises:
+            NoPlanError: cuDNN refuses it.
+        """
+        try:
+            return Graph(self.library, problem, self._named(A.OPERATIONGRAPH_HANDLE, None))
+        except CuDNNError as error:
+            self.refusal = str(error)
+            raise no_plan(problem, Wants(), self) from error
 
     def candidates(self, graph: Graph, wants: Wants) -> Iterator[Plan]:
         """Runnable plans, those first that cuDNN takes to be the fastest; made one by one, as they are asked for."""
@@ -97,7 +110,8 @@ class Target:
             ]
             config = {A.ENGINECFG_ENGINE: engine} | ({A.ENGINECFG_KNOB_CHOICES: knobs} if knobs else {})
             return self._plan(graph, Descriptor(self.library, Kind.ENGINECFG, config), choice)
-        except CuDNNError:
+        except CuDNNError as error:
+            self.refusal = str(error)
             return None
 
     def _ranked(self, graph: Graph, mode: HeuristicMode) -> list[Descriptor]:
@@ -106,7 +120,8 @@ class Target:
         try:
             heuristic = Descriptor(self.library, Kind.ENGINEHEUR, asked | self._named(None, A.ENGINEHEUR_DEVICEPROP))
             return heuristic.parts(A.ENGINEHEUR_RESULTS, Kind.ENGINECFG)
-        except CuDNNError:
+        except CuDNNError as error:
+            self.refusal = str(error)
             return []
 
     def _plan(self, graph: Graph, config: Descriptor, choice: Choice) -> Plan | None:
@@ -115,7 +130,8 @@ class Target:
         try:
             plan = Descriptor(self.library, Kind.EXECUTION_PLAN, device | {A.EXECUTION_PLAN_ENGINE_CONFIG: config})
             return Plan(graph, plan, choice)
-        except CuDNNError:
+        except CuDNNError as error:
+            self.refusal = str(error)
             return None
 
     def _named(self, by_handle: A | None, by_properties: A | None) -> dict[A, Any]:
@@ -162,13 +178,14 @@ class NoPlanError(BackendError):
     """cuDNN has no engine that will do."""
 
 
-def no_plan(problem: Problem, wants: Wants, library: Library) -> NoPlanError:
-    """The error that says what was asked for."""
+def no_plan(problem: Problem, wants: Wants, target: Target) -> NoPlanError:
+    """The error that says what was asked for, and the last reason that cuDNN had for refusing something."""
     asked = [name for name in ("exact", "deterministic") if getattr(wants, name)]
     kind = f" that is {' and '.join(asked)}" if asked else ""
     less = ", or ask for less: System('cuda', precision='tf32', deterministic=False)" if asked else ""
     return NoPlanError(
-        f"cuDNN {dotted(library.version)} has no plan{kind} for this: {problem}. Try a newer cuDNN{less}."
+        f"cuDNN {dotted(target.library.version)} has no plan{kind} for this: {problem}. Try a newer cuDNN{less}."
+        + (f" What it refused last: {target.refusal}" if target.refusal else "")
     )
 
 
