@@ -1,5 +1,6 @@
 """How the plan for a convolution is found: measured, kept, found again; with a stand-in for cuDNN."""
 
+import gc
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -55,8 +56,16 @@ class FakeTarget:
         )
 
 
+class FakeHandle:
+    def __init__(self, library):
+        self.stream = None
+
+    def use(self, stream):
+        self.stream = stream
+
+
 class FakeDevice:
-    name, driver, stream = "a device", 13000, SimpleNamespace(ptr=5)
+    name, driver, number, stream = "a device", 13000, 0, SimpleNamespace(ptr=5)
 
     def __init__(self):
         self.memory = 1 << 20
@@ -87,7 +96,8 @@ def made(monkeypatch, tmp_path):
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     monkeypatch.delenv(autotune.VARIABLE, raising=False)
     monkeypatch.setattr(convolutions, "library", lambda: SimpleNamespace(version=92801))
-    monkeypatch.setattr(convolutions, "Handle", lambda library: SimpleNamespace(use=lambda stream: None))
+    monkeypatch.setattr(convolutions, "Handle", FakeHandle)
+    monkeypatch.setattr(convolutions, "SPARE", {})
     monkeypatch.setattr(convolutions, "Target", FakeTarget)
 
     def make(memory=1 << 20):
@@ -185,6 +195,16 @@ def test_there_is_none(made):
     assert "x [2, 3, 9, 9], w [4, 3, 3, 3], y [2, 4, 7, 7], stride (1, 1), pad (0, 0)" in str(e.value)
     assert "precision='tf32', deterministic=False" in str(e.value)
     assert "What it refused last: it is a fake." in str(e.value)
+
+
+def test_a_handle_is_used_again_when_nobody_has_it(made):
+    first, second = made(), made()
+    handle = first.handle
+    assert handle.stream == 5
+    assert second.handle is not handle
+    del first
+    gc.collect()
+    assert made().handle is handle
 
 
 def test_a_workspace_begins_where_memory_from_cuda_does(made):

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,6 +55,10 @@ OTHERS = [
     pytest.param(convolution((16, 96, 27, 27), (256, 48, 5, 5), pad=(2, 2)), id="AlexNet-conv2-two-groups"),
     pytest.param(convolution((8, 6, 9, 7), (6, 1, 3, 2), stride=(2, 1), pad=(1, 0)), id="depthwise-uneven"),
     pytest.param(convolution((8, 64, 14, 14), (128, 64, 1, 1), stride=(2, 2)), id="one-by-one"),
+    pytest.param(replace(convolution((100, 32, 16, 16), (32, 32, 5, 5), pad=(2, 2)), channels_last=True), id="NHWC"),
+    pytest.param(
+        Problem(Direction.FORWARD, (8, 16, 20, 20), (32, 16, 3, 3), (8, 32, 16, 16), dilation=(2, 2)), id="dilated"
+    ),
 ]
 
 

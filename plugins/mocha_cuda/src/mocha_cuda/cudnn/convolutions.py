@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +28,8 @@ BYTES = {"float32": 4, "float64": 8, "bfloat16": 2}
 WORKSPACE_ALIGNMENT = 256
 #: Runs in a row that are measured together, as a graph: launching them one by one takes longer than most of them.
 REPEATS = 10
+#: Handles that nobody uses, by the number of their device.
+SPARE: dict[int, list[Handle]] = {}
 
 
 class Convolutions:
@@ -39,9 +42,12 @@ class Convolutions:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.library = library()
+        spare = SPARE.setdefault(device.number, [])
         with device.running():
-            self.handle = Handle(self.library)
+            self.handle = spare.pop() if spare else Handle(self.library)
             self.handle.use(device.stream.ptr)
+        # What was made with a handle may go after it: it is never destroyed, but used again.
+        weakref.finalize(self, spare.append, self.handle).atexit = False
         self.target = Target(self.library, self.handle)
         machine = {"cudnn": self.library.version, "device": device.name, "driver": device.driver}
         self.kept = PlanCache(cache_folder(), machine)

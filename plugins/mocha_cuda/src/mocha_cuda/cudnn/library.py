@@ -92,13 +92,10 @@ class Handle:
         self.library = library
         self.pointer = c_void_p()
         library.call("cudnnCreate", byref(self.pointer))
-        self._stream: int | None = None
 
     def use(self, stream: int) -> None:
         """Execute in a stream, given as its address, from now on."""
-        if stream != self._stream:
-            self.library.call("cudnnSetStream", self.pointer, stream)
-            self._stream = stream
+        self.library.call("cudnnSetStream", self.pointer, stream)
 
 
 def dotted(version: int) -> str:
