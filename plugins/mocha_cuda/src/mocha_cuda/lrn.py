@@ -45,7 +45,7 @@ class LRN(CUDAKernel):
     """Planes are cut into tiles, of which each block has one."""
 
     family = "lrn"
-    #: The kernels' name, also of the windows' place; the narrowest piece of a plane whose reads make full use of memory.
+    #: Where windows are, which names the kernels; the narrowest piece of a plane whose reads make full use of memory.
     mode: ClassVar[str]
     narrow: ClassVar[int]
 

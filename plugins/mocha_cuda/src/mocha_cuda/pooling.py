@@ -26,7 +26,14 @@ class Axis(NamedTuple):
     kernel: int
     stride: int
     pad: int
-    padded: int
+    part: float
+    last: float
+
+    @classmethod
+    def padded(cls, size: int, number: int, kernel: int, stride: int, pad: int) -> Axis:
+        """With windows clipped to the axis padded on both sides: that is the last one, if any."""
+        extent = min(kernel, size + 2 * pad - (number - 1) * stride)
+        return cls(size, number, kernel, stride, pad, 1 / kernel, 1 / extent)
 
 
 class Pooling(CUDAKernel):
@@ -54,7 +61,7 @@ class Pooling(CUDAKernel):
     def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis]:
         """The windows down and across, whose sizes the op has as (width, height)."""
         (kw, kh), (sw, sh), (pw, ph) = self.op.kernel, self.op.stride, self.op.pad
-        return Axis(x[2], y[2], kh, sh, ph, x[2] + 2 * ph), Axis(x[3], y[3], kw, sw, pw, x[3] + 2 * pw)
+        return Axis.padded(x[2], y[2], kh, sh, ph), Axis.padded(x[3], y[3], kw, sw, pw)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.rectified(ins, outs, add, -inf)
@@ -116,10 +123,9 @@ class OverChannels(Pooling):
 
     def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis]:
         kernel, stride, (front, _) = self.op.kernel, self.op.stride, self.op.pad
-        positions = prod(x[2:])
         # A mean is divided by the kernel, wherever its window is.
-        down = Axis(x[1], y[1], kernel, stride, front, y[1] * stride + kernel)
-        return down, Axis(positions, positions, 1, 1, 0, positions)
+        down = Axis(x[1], y[1], kernel, stride, front, 1 / kernel, 1 / kernel)
+        return down, Axis.padded(prod(x[2:]), prod(x[2:]), 1, 1, 0)
 
 
 class MaxChannelPooling(OverChannels, MaxPooling):

@@ -12,7 +12,7 @@
 
    Why so: backward needs base at all neighbours. Sums around each of them, read from caches, would be kernel**4 reads an
    element; base kept by forward, another pass through memory each way. A plane of 16 x 16 or 32 x 32 is never cut, so
-   everything is read and written once, in order; up to four elements a thread and eight blocks on a multiprocessor
+   everything is read and written once, in order; up to four elements a thread and five or more blocks on a multiprocessor
    keep enough reads under way while some wait at barriers. */
 
 #include "divide.cuh"

@@ -9,13 +9,14 @@
 #include "divide.cuh"
 #include "mocha.cuh"
 
-/* Windows along an axis of `size` elements; with padding, the first `padded` count for the divisor of a mean. */
+/* Windows along an axis of `size` elements. What a mean is divided by is the product of both axes' extents: `part` is
+   one over a window's, and `last` over that of the last window, the only one that may be clipped. */
 struct axis {
-    int size, number, kernel, stride, pad, padded;
+    int size, number, kernel, stride, pad;
+    REAL part, last;
 
     __device__ int start(int window) const { return window * stride - pad; }
-    /* Of how many elements a window takes the mean. */
-    __device__ int extent(int window) const { return min(kernel, padded - window * stride); }
+    __device__ REAL part_of(int window) const { return window == number - 1 ? last : part; }
     __device__ bool has(int place) const { return (unsigned)place < (unsigned)size; }
     __device__ bool has_window(int window) const { return (unsigned)window < (unsigned)number; }
 };
@@ -53,9 +54,9 @@ static __device__ inline void pool(const REAL *x, REAL *y, int *winners, int n, 
         const int v0 = KERNEL ? 0 : max(0, -left), v1 = KERNEL ? KERNEL : min(across.kernel, across.size - left);
         REAL result = nothing;
         int winner = channels ? max(0, top) : max(0, top) * across.size + max(0, left);
-#pragma unroll
+#pragma unroll(KERNEL ? KERNEL : 1)
         for (int u = u0; u < u1; u++) {
-#pragma unroll
+#pragma unroll(KERNEL ? KERNEL : 1)
             for (int v = v0; v < v1; v++) {
                 const int row = top + u, column = left + v, index = row * across.size + column;
                 const REAL element = !KERNEL || (down.has(row) && across.has(column)) ? image[index] : nothing;
@@ -70,7 +71,7 @@ static __device__ inline void pool(const REAL *x, REAL *y, int *winners, int n, 
         if (MAX) {
             if (winners) winners[i] = winner;
         } else {
-            result /= (REAL)(down.extent(at.row) * across.extent(at.column));
+            result *= down.part_of(at.row) * across.part_of(at.column);
         }
         y[i] = result <= floor ? floor : result;
     }
@@ -105,14 +106,14 @@ static __device__ inline void unpool(const REAL *dy, const int *winners, const R
             c1 = min(quotient(c, by_stride_across), across.number - 1);
         }
         REAL sums[CELL][CELL] = {};
-#pragma unroll
+#pragma unroll(MEETING)
         for (int a = 0; a < (KERNEL ? MEETING : r1 - r0 + 1); a++) {
-#pragma unroll
+#pragma unroll(MEETING)
             for (int b = 0; b < (KERNEL ? MEETING : c1 - c0 + 1); b++) {
                 const int r = r0 + a, c = c0 + b, o = (at.plane * down.number + r) * across.number + c;
                 if (KERNEL && !(down.has_window(r) && across.has_window(c))) continue;
                 REAL gradient = !top || top[o] > floor ? dy[o] : 0;
-                if (!MAX) gradient /= (REAL)(down.extent(r) * across.extent(c));
+                if (!MAX) gradient *= down.part_of(r) * across.part_of(c);
                 const int winner = MAX ? winners[o] : 0;
 #pragma unroll
                 for (int p = 0; p < CELL; p++) {
@@ -149,8 +150,9 @@ static __device__ inline void unpool(const REAL *dy, const int *winners, const R
     }
 }
 
-#define AXIS(a) int a##_size, int a##_number, int a##_kernel, int a##_stride, int a##_pad, int a##_padded
-#define GIVEN(a) axis{a##_size, a##_number, a##_kernel, a##_stride, a##_pad, a##_padded}
+#define AXIS(a) \
+    int a##_size, int a##_number, int a##_kernel, int a##_stride, int a##_pad, double a##_part, double a##_last
+#define GIVEN(a) axis{a##_size, a##_number, a##_kernel, a##_stride, a##_pad, (REAL)a##_part, (REAL)a##_last}
 
 /* Forward, n is the number of results. Backward, it is that of cells, which are `rows` x `columns` in each plane. */
 #define POOLING(kind, MAX, suffix, K, S) \
