@@ -73,13 +73,13 @@ static __device__ inline element element_of(const tiles &t, const corner &c, int
     return e;
 }
 
-/* Sum over `kernel` (or KERNEL, if not 0) elements `apart`, from `front` before element number `place` of `size`. */
-template <int KERNEL>
+/* Sum over `kernel` (or WINDOW, if not 0) elements `apart`, from `front` before element number `place` of `size`. */
+template <int WINDOW>
 static __device__ inline REAL window_sum(const REAL *element, int place, int size, int apart, int kernel, int front) {
     REAL sum = 0;
-    if (KERNEL) {
+    if (WINDOW) {
 #pragma unroll
-        for (int k = 0; k < KERNEL; k++) {
+        for (int k = 0; k < WINDOW; k++) {
             const int other = place + k - front;
             if (other >= 0 && other < size) sum += element[(k - front) * apart];
         }
@@ -91,20 +91,20 @@ static __device__ inline REAL window_sum(const REAL *element, int place, int siz
 }
 
 /* Sums of `terms` over the windows around a thread's elements; `room` is for sums down. */
-template <bool WITHIN, int KERNEL>
+template <bool WITHIN, int WINDOW>
 static __device__ inline void window_sums(const tiles &t, const element (&e)[SHARE], const REAL *terms, REAL *room,
                                           int kernel, int front, REAL (&sums)[SHARE]) {
     const int count = t.count();
     __syncthreads(); /* the terms have been written */
     FOR_SHARE(j, t) {
         if (e[j].at >= count) continue;
-        sums[j] = window_sum<KERNEL>(terms + e[j].at, e[j].row, t.rows, t.columns, kernel, front);
+        sums[j] = window_sum<WINDOW>(terms + e[j].at, e[j].row, t.rows, t.columns, kernel, front);
         if (WITHIN) room[e[j].at] = sums[j];
     }
     __syncthreads(); /* the terms have been read, and the sums down written */
     if constexpr (WITHIN) {
         FOR_SHARE(j, t) {
-            if (e[j].at < count) sums[j] = window_sum<KERNEL>(room + e[j].at, e[j].column, t.columns, 1, kernel, front);
+            if (e[j].at < count) sums[j] = window_sum<WINDOW>(room + e[j].at, e[j].column, t.columns, 1, kernel, front);
         }
     }
 }
@@ -117,11 +117,11 @@ static __device__ inline REAL factor_of(REAL base, REAL power) {
 }
 
 /* With dy, `out` is dx; without, y. */
-template <bool BACKWARD, bool WITHIN, int KERNEL>
+template <bool BACKWARD, bool WITHIN, int WINDOW>
 static __device__ inline void normalize(const REAL *dy, const REAL *x, REAL *out, const tiles &t, int any_kernel,
                                         REAL shift, REAL scale, REAL power, bool add) {
     __shared__ REAL terms[TILE], room[WITHIN ? TILE : 1];
-    const int kernel = KERNEL ? KERNEL : any_kernel, front = (kernel - 1) / 2;
+    const int kernel = WINDOW ? WINDOW : any_kernel, front = (kernel - 1) / 2;
     const corner c(t);
     element e[SHARE];
     REAL in[SHARE], direct[SHARE], sums[SHARE] = {};
@@ -131,7 +131,7 @@ static __device__ inline void normalize(const REAL *dy, const REAL *x, REAL *out
         direct[j] = BACKWARD && e[j].index >= 0 ? dy[e[j].index] : 0;
         terms[e[j].at] = in[j] * in[j];
     }
-    window_sums<WITHIN, KERNEL>(t, e, terms, room, kernel, front, sums);
+    window_sums<WITHIN, WINDOW>(t, e, terms, room, kernel, front, sums);
     FOR_SHARE(j, t) {
         const REAL base = shift + scale * sums[j], factor = factor_of(base, power);
         if (BACKWARD) {
@@ -142,7 +142,7 @@ static __device__ inline void normalize(const REAL *dy, const REAL *x, REAL *out
         }
     }
     if constexpr (BACKWARD) {
-        window_sums<WITHIN, KERNEL>(t, e, terms, room, kernel, kernel - 1 - front, sums);
+        window_sums<WITHIN, WINDOW>(t, e, terms, room, kernel, kernel - 1 - front, sums);
         FOR_SHARE(j, t) {
             if (e[j].is_result) give(out + e[j].index, direct[j] - 2 * power * scale * in[j] * sums[j], add);
         }

@@ -2,7 +2,7 @@
    are the positions, under windows one column wide.
 
    Forward, a thread makes one window's result. Backward, it makes the gradients of a cell of the image, and gathers them
-   from the windows that meet the cell: no atomics. Where the window is one of the common ones (KERNEL x KERNEL every
+   from the windows that meet the cell: no atomics. Where the window is one of the common ones (WINDOW x WINDOW every
    STRIDE, as literals; 0 is any) a cell has STRIDE x STRIDE elements, all of which the same few windows meet: 3 x 3 every
    2 reads four windows for four elements, where single elements would read nine. Otherwise a cell is an element. */
 
@@ -21,8 +21,8 @@ struct axis {
     __device__ bool has_window(int window) const { return (unsigned)window < (unsigned)number; }
 };
 
-template <int KERNEL, int STRIDE> static __device__ inline axis literal(axis a) {
-    if (KERNEL) a.kernel = KERNEL, a.stride = STRIDE;
+template <int WINDOW, int STRIDE> static __device__ inline axis literal(axis a) {
+    if (WINDOW) a.kernel = WINDOW, a.stride = STRIDE;
     return a;
 }
 
@@ -40,26 +40,26 @@ struct place {
 
 /* Padding, and what is beyond it, never wins, the first of equal elements does, a NaN always. `nothing` is the result of
    no elements: minus infinity, or 0. Nobody may want the winners. */
-template <bool MAX, int KERNEL, int STRIDE>
+template <bool MAX, int WINDOW, int STRIDE>
 static __device__ inline void pool(const REAL *x, REAL *y, int *winners, int n, axis any_down, axis any_across,
                                    bool channels, unsigned long long by_rows, unsigned long long by_columns,
                                    REAL nothing, REAL floor) {
-    const axis down = literal<KERNEL, STRIDE>(any_down), across = literal<KERNEL, STRIDE>(any_across);
+    const axis down = literal<WINDOW, STRIDE>(any_down), across = literal<WINDOW, STRIDE>(any_across);
     FOR_EACH(i, n) {
         const place at((int)i, down.number, across.number, by_rows, by_columns);
         const REAL *image = x + at.plane * down.size * across.size;
         const int top = down.start(at.row), left = across.start(at.column);
         /* Loops over literals are unrolled, and then it is tested what is inside; others end at the border. */
-        const int u0 = KERNEL ? 0 : max(0, -top), u1 = KERNEL ? KERNEL : min(down.kernel, down.size - top);
-        const int v0 = KERNEL ? 0 : max(0, -left), v1 = KERNEL ? KERNEL : min(across.kernel, across.size - left);
+        const int u0 = WINDOW ? 0 : max(0, -top), u1 = WINDOW ? WINDOW : min(down.kernel, down.size - top);
+        const int v0 = WINDOW ? 0 : max(0, -left), v1 = WINDOW ? WINDOW : min(across.kernel, across.size - left);
         REAL result = nothing;
         int winner = channels ? max(0, top) : max(0, top) * across.size + max(0, left);
-#pragma unroll(KERNEL ? KERNEL : 1)
+#pragma unroll(WINDOW ? WINDOW : 1)
         for (int u = u0; u < u1; u++) {
-#pragma unroll(KERNEL ? KERNEL : 1)
+#pragma unroll(WINDOW ? WINDOW : 1)
             for (int v = v0; v < v1; v++) {
                 const int row = top + u, column = left + v, index = row * across.size + column;
-                const REAL element = !KERNEL || (down.has(row) && across.has(column)) ? image[index] : nothing;
+                const REAL element = !WINDOW || (down.has(row) && across.has(column)) ? image[index] : nothing;
                 if (!MAX) {
                     result += element;
                 } else if (element > result || isnan(element)) {
@@ -83,22 +83,22 @@ struct alignas(2 * sizeof(REAL)) pair {
 };
 
 /* dy counts where `top`, if there is one, is above `floor`; dx where `bottom` is. */
-template <bool MAX, int KERNEL, int STRIDE>
+template <bool MAX, int WINDOW, int STRIDE>
 static __device__ inline void unpool(const REAL *dy, const int *winners, const REAL *top, const REAL *bottom, REAL *dx,
                                      int n, axis any_down, axis any_across, bool channels, int rows, int columns,
                                      unsigned long long by_rows, unsigned long long by_columns,
                                      unsigned long long by_stride_down, unsigned long long by_stride_across, REAL floor,
                                      bool add) {
-    constexpr int CELL = KERNEL ? STRIDE : 1, MEETING = KERNEL ? (KERNEL + STRIDE - 1) / STRIDE : 1;
-    const axis down = literal<KERNEL, STRIDE>(any_down), across = literal<KERNEL, STRIDE>(any_across);
+    constexpr int CELL = WINDOW ? STRIDE : 1, MEETING = WINDOW ? (WINDOW + STRIDE - 1) / STRIDE : 1;
+    const axis down = literal<WINDOW, STRIDE>(any_down), across = literal<WINDOW, STRIDE>(any_across);
     const bool in_pairs =
         CELL == 2 && across.size % 2 == 0 && across.pad % 2 == 0 && (unsigned long long)dx % sizeof(pair) == 0;
     FOR_EACH(i, n) {
         const place at((int)i, rows, columns, by_rows, by_columns);
-        const int row = KERNEL ? down.start(at.row) : at.row, column = KERNEL ? across.start(at.column) : at.column;
+        const int row = WINDOW ? down.start(at.row) : at.row, column = WINDOW ? across.start(at.column) : at.column;
         /* The first and the last window that meet the cell. */
         int r0 = at.row - MEETING + 1, r1 = at.row, c0 = at.column - MEETING + 1, c1 = at.column;
-        if (!KERNEL) {
+        if (!WINDOW) {
             const int r = row + down.pad, c = column + across.pad;
             r0 = r < down.kernel ? 0 : quotient(r - down.kernel, by_stride_down) + 1;
             c0 = c < across.kernel ? 0 : quotient(c - across.kernel, by_stride_across) + 1;
@@ -107,11 +107,11 @@ static __device__ inline void unpool(const REAL *dy, const int *winners, const R
         }
         REAL sums[CELL][CELL] = {};
 #pragma unroll(MEETING)
-        for (int a = 0; a < (KERNEL ? MEETING : r1 - r0 + 1); a++) {
+        for (int a = 0; a < (WINDOW ? MEETING : r1 - r0 + 1); a++) {
 #pragma unroll(MEETING)
-            for (int b = 0; b < (KERNEL ? MEETING : c1 - c0 + 1); b++) {
+            for (int b = 0; b < (WINDOW ? MEETING : c1 - c0 + 1); b++) {
                 const int r = r0 + a, c = c0 + b, o = (at.plane * down.number + r) * across.number + c;
-                if (KERNEL && !(down.has_window(r) && across.has_window(c))) continue;
+                if (WINDOW && !(down.has_window(r) && across.has_window(c))) continue;
                 REAL gradient = !top || top[o] > floor ? dy[o] : 0;
                 if (!MAX) gradient *= down.part_of(r) * across.part_of(c);
                 const int winner = MAX ? winners[o] : 0;
@@ -122,7 +122,7 @@ static __device__ inline void unpool(const REAL *dy, const int *winners, const R
                         const int index = channels ? row + p : (row + p) * across.size + column + q;
                         /* How far from the window's start, in literals. */
                         const int u = (MEETING - 1 - a) * STRIDE + p, v = (MEETING - 1 - b) * STRIDE + q;
-                        const bool meets = !KERNEL || (u < KERNEL && v < KERNEL);
+                        const bool meets = !WINDOW || (u < WINDOW && v < WINDOW);
                         if (meets && (!MAX || winner == index)) sums[p][q] += gradient;
                     }
                 }
