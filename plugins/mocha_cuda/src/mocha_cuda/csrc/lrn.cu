@@ -10,10 +10,10 @@
    made of lies in shared memory; a sum is taken down, and then across, anew for each element: nothing is subtracted
    again, as what is not finite would stay. x and `direct` stay in registers.
 
-   Why so: backward needs base at all neighbours. Sums around each of them, read from caches, would be kernel**4 reads an
-   element; base kept by forward, another pass through memory each way. A plane of 16 x 16 or 32 x 32 is never cut, so
-   everything is read and written once, in order; up to four elements a thread and five or more blocks on a multiprocessor
-   keep enough reads under way while some wait at barriers. */
+   Why so: backward needs base at all neighbours. Sums around each of them, read from caches, would be kernel**4 reads
+   an element; base kept by forward, another pass through memory each way. A plane of 16 x 16 or 32 x 32 is never cut,
+   so everything is read and written once, in order; up to four elements a thread and four or more blocks on a
+   multiprocessor keep enough reads under way while some wait at barriers. */
 
 #include "divide.cuh"
 #include "mocha.cuh"
@@ -154,7 +154,8 @@ static __device__ inline void normalize(const REAL *dy, const REAL *x, REAL *out
         int column_step, int down, int across, unsigned long long by_plane, unsigned long long by_columns
 #define GIVEN \
     tiles { \
-        n, height, width, planes, rows, columns, before, left, row_step, column_step, down, across, by_plane, by_columns \
+        n, height, width, planes, rows, columns, before, left, row_step, column_step, down, across, by_plane, \
+            by_columns \
     }
 
 #define LRN(mode, WITHIN, suffix, K) \

@@ -1,10 +1,11 @@
 /* Max and mean pooling, over images and over channels: those are images whose rows are the channels, and whose columns
    are the positions, under windows one column wide.
 
-   Forward, a thread makes one window's result. Backward, it makes the gradients of a cell of the image, and gathers them
-   from the windows that meet the cell: no atomics. Where the window is one of the common ones (WINDOW x WINDOW every
-   STRIDE, as literals; 0 is any) a cell has STRIDE x STRIDE elements, all of which the same few windows meet: 3 x 3 every
-   2 reads four windows for four elements, where single elements would read nine. Otherwise a cell is an element. */
+   Forward, a thread makes one window's result. Backward, it makes the gradients of a cell of the image, and gathers
+   them from the windows that meet the cell: no atomics. Where the window is one of the common ones (WINDOW x WINDOW
+   every STRIDE, as literals; 0 is any) a cell has STRIDE x STRIDE elements, all of which the same few windows meet:
+   3 x 3 every 2 reads four windows for four elements, where single elements would read nine. Otherwise a cell is an
+   element. */
 
 #include "divide.cuh"
 #include "mocha.cuh"
@@ -38,8 +39,8 @@ struct place {
     }
 };
 
-/* Padding, and what is beyond it, never wins, the first of equal elements does, a NaN always. `nothing` is the result of
-   no elements: minus infinity, or 0. Nobody may want the winners. */
+/* Padding, and what is beyond it, never wins, the first of equal elements does, a NaN always. `nothing` is the result
+   of no elements: minus infinity, or 0. `winners` is NULL where nobody reads them. */
 template <bool MAX, int WINDOW, int STRIDE>
 static __device__ inline void pool(const REAL *x, REAL *y, int *winners, int n, axis any_down, axis any_across,
                                    bool channels, unsigned long long by_rows, unsigned long long by_columns,
@@ -156,8 +157,8 @@ static __device__ inline void unpool(const REAL *dy, const int *winners, const R
 
 /* Forward, n is the number of results. Backward, it is that of cells, which are `rows` x `columns` in each plane. */
 #define POOLING(kind, MAX, suffix, K, S) \
-    KERNEL(kind##_forward##suffix)(const REAL *__restrict__ x, REAL *__restrict__ y, int *__restrict__ winners, int n, \
-                                   AXIS(down), AXIS(across), int channels, unsigned long long by_rows, \
+    KERNEL(kind##_forward##suffix)(const REAL *__restrict__ x, REAL *__restrict__ y, int *__restrict__ winners, \
+                                   int n, AXIS(down), AXIS(across), int channels, unsigned long long by_rows, \
                                    unsigned long long by_columns, double nothing, double floor) { \
         pool<MAX, K, S>(x, y, winners, n, GIVEN(down), GIVEN(across), channels, by_rows, by_columns, (REAL)nothing, \
                         (REAL)floor); \
