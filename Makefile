@@ -9,7 +9,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PLUGINS := layers_std cpu native solvers_std hdf5 datasets
+PLUGINS := layers_std cpu native cuda solvers_std hdf5 datasets
 # What needs no compiler.
 TREE := -e . $(patsubst %,-e plugins/mocha_%,$(filter-out native,$(PLUGINS)))
 NATIVE := plugins/mocha_native

@@ -55,6 +55,9 @@ class HostDevice:
     def copy_from_numpy(self, array, source):
         array[...] = source
 
+    def address(self, array):
+        return array.ctypes.data
+
     def free_bytes(self):
         return 1 << 30
 
@@ -84,9 +87,6 @@ class HostDevice:
 
     def synchronize(self):
         pass
-
-    def event(self):
-        return self
 
 
 class HostKernel:

@@ -6,11 +6,16 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from mocha_core import checks
+from mocha_core.arrangement import Arrangement
 from mocha_core.array_api import Array
 from mocha_core.backend import Backend
 from mocha_core.errors import ConfigurationError
+from mocha_core.placement import Memory
 from mocha_core.plan import Plan, Step
+from mocha_core.program import BoundStep, Program
 from mocha_core.selection import Selector
+from mocha_core.storage import Storage
+from mocha_cuda.program import CUDAProgram
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,3 +79,9 @@ class CUDABackend(Backend):
 
     def fuse(self, plan: Plan, selector: Selector) -> list[Step]:
         return super().fuse(plan, selector) if self.fuses else list(plan.steps)
+
+    def executor(
+        self, plan: Plan, bound: list[BoundStep], arrangement: Arrangement, memory: Memory, storage: Storage
+    ) -> Program:
+        """Steps captured as graphs."""
+        return CUDAProgram(self, plan, bound, arrangement, memory, storage)

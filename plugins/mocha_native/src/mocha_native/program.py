@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mocha_core.errors import ConfigurationError, DataError, StateError
+from mocha_core.errors import StateError
 from mocha_core.plan import Section
 from mocha_core.program import BoundStep, Program, Schedule, Stop, updates
-from mocha_core.structural import Gather
+from mocha_core.schedule import checked_columns
 from mocha_native._native import ffi, lib
-from mocha_native.compiled import Array, Compiled, address, step_array
+from mocha_native.compiled import Compiled, address, step_array
 
 if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
@@ -111,9 +111,6 @@ class NativeProgram(Program):
             beginning.objective32 = address(self.objective, "float[]")
         elif self.objective is not None:
             beginning.objective64 = address(self.objective, "double[]")
-        self._tables = {
-            b.step.call.ins[1]: b.step.call.ins[0].shape[0] for b in self.bound if isinstance(b.step.call.op, Gather)
-        }
 
     def profile(self, n: int, schedule: Schedule | None = None) -> list[StepTime]:
         """What each kernel takes, in a mean of n iterations that are really run: they update parameters.
@@ -147,7 +144,7 @@ class NativeProgram(Program):
         # Held here, too: where another thread runs the program meanwhile, which it should not, C still writes to them.
         objectives = self.objectives = np.zeros(n * k)
         self.done, self.half_updated = 0, False
-        columns = [self._column(name, column, n * k) for name, column in schedule.items() if name in self.cells]
+        columns = [(self.cells[name], values) for name, values in checked_columns(self, schedule, n * k).items()]
         run = tape.run(seconds)
         run.iterations, run.n_columns = n, len(columns)
         run.columns = c_columns = ffi.new("mocha_column[]", len(columns))
@@ -168,23 +165,6 @@ class NativeProgram(Program):
         finally:
             self.done = run.done
         return self.done
-
-    def _column(self, name: str, column: NDArray[Any], count: int) -> tuple[Array, Array]:
-        """A cell, and its values side by side as C reads them."""
-        cell = self.cells[name]
-        values = np.ascontiguousarray(np.asarray(column)[:count], cell.dtype)
-        if values.shape != (count, *cell.shape):
-            raise ConfigurationError(
-                f"{self.plan.title}: expected {count} values of shape {cell.shape} for the cell '{name}', received an "
-                f"array of shape {np.shape(column)}."
-            )
-        rows = self._tables.get(self.plan.cells[name])
-        if rows is not None and values.size and not (values.min() >= 0 and values.max() < rows):
-            raise DataError(
-                f"{self.plan.title}: the order of a source with {rows} rows, '{name}', goes from row {values.min()} to "
-                f"row {values.max()}. Mend its order(): expected numbers 0 to {rows - 1}."
-            )
-        return cell, values
 
     def execute(self, section: Section) -> None:
         tape = self._tapes[section]
