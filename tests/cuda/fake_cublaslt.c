@@ -43,6 +43,7 @@ int fake_alive;                     /* handles and descriptors */
 int fake_algorithms = 3;            /* how many a search finds; numbered from 100 */
 int fake_refused_algorithm = -1;    /* a result of this number has failed */
 int fake_refused_epilogue = -1;
+int fake_stopped_algorithm = -1;    /* a product by it fails */
 char fake_failing[64];              /* the function that fails */
 int fake_status;                    /* how */
 
@@ -163,6 +164,7 @@ cublasStatus_t cublasLtMatmul(
     cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algorithm,
     void *workspace, size_t workspace_bytes, cudaStream_t stream) {
     if (failing(__func__)) return failing(__func__);
+    if ((int)algorithm->data[0] == fake_stopped_algorithm) return 15;
     fake_product = (product){handle,          matmul,   (void *)a, a_layout, (void *)b,
                              b_layout,        (void *)c, c_layout, d,        d_layout,
                              workspace,       stream,   workspace_bytes,     algorithm->data[0],

@@ -12,7 +12,8 @@ from mocha_cuda.cublaslt.constants import Epilogue, LayoutAttribute, MatmulAttri
 from mocha_cuda.cublaslt.library import Library
 
 SOURCE = Path(__file__).with_suffix(".c")
-POINTERS = "handle matmul a a_layout b b_layout c c_layout d d_layout workspace stream".split()
+OPERANDS = [name for matrix in "abcd" for name in (matrix, f"{matrix}_layout")]
+POINTERS = ["handle", "matmul", *OPERANDS, "workspace", "stream"]
 DTYPES = {0: np.float32, 1: np.float64}
 
 
@@ -57,12 +58,13 @@ class FakeLibrary:
     def alive(self):
         return c_int.in_dll(self.shared, "fake_alive").value
 
-    def refuse(self, function="", status=15, epilogue=-1, algorithm=-1, algorithms=3):
+    def refuse(self, function="", status=15, epilogue=-1, algorithm=-1, algorithms=3, running=-1):
         (ctypes.c_char * 64).in_dll(self.shared, "fake_failing").value = function.encode()
         c_int.in_dll(self.shared, "fake_status").value = status
         c_int.in_dll(self.shared, "fake_refused_epilogue").value = epilogue
         c_int.in_dll(self.shared, "fake_refused_algorithm").value = algorithm
         c_int.in_dll(self.shared, "fake_algorithms").value = algorithms
+        c_int.in_dll(self.shared, "fake_stopped_algorithm").value = running
 
     def wanted(self):
         """The preferences of the last search."""
@@ -124,26 +126,29 @@ def vector(matmul, dtype, length):
     return elements(matmul[MatmulAttribute.BIAS_POINTER], dtype, length)
 
 
-class DeviceArray(np.ndarray):
-    """An array that says where it lies as CuPy's do."""
-
-    @property
-    def data(self):
-        return SimpleNamespace(ptr=self.ctypes.data)
-
-
 class FakeDevice:
     """What `Matmuls` asks of a device."""
 
     stream = SimpleNamespace(ptr=77)
 
-    def __init__(self):
+    def __init__(self, times=()):
         self.held = []
+        self._times = iter(times)
 
     running = staticmethod(nullcontext)
 
+    def record(self, run):
+        return run
+
+    def milliseconds(self, run):
+        run()
+        return next(self._times)
+
+    def address(self, array):
+        return array.ctypes.data
+
     def empty(self, shape, dtype):
-        array = np.empty(shape, dtype).view(DeviceArray)
+        array = np.empty(shape, dtype)
         array.view(np.uint8)[...] = 0xFF  # NaN
         self.held.append(array)
         return array

@@ -12,13 +12,7 @@ import numpy as np
 import pytest
 from fake_cublaslt import SOURCE, build
 from mocha_cuda.cublaslt import constants
-from mocha_cuda.cublaslt.constants import (
-    ComputeType,
-    DataType,
-    LayoutAttribute,
-    MatmulAttribute,
-    PreferenceAttribute,
-)
+from mocha_cuda.cublaslt.constants import ComputeType, DataType, LayoutAttribute, MatmulAttribute, PreferenceAttribute
 from mocha_cuda.cublaslt.library import SIGNATURES, CublasError, Descriptor, library
 from mocha_cuda.cublaslt.matmul import Epilogue, Matmul, Matrix, Product
 
@@ -57,7 +51,10 @@ def members():
 
 
 def test_constants_and_structures_are_those_of_the_header(includes, tmp_path):
-    structures = {"cublasLtMatmulAlgo_t": constants.Algorithm, "cublasLtMatmulHeuristicResult_t": constants.HeuristicResult}
+    structures = {
+        "cublasLtMatmulAlgo_t": constants.Algorithm,
+        "cublasLtMatmulHeuristicResult_t": constants.HeuristicResult,
+    }
     claims = [f"{name} == {value}" for name, value in members()]
     for name, structure in structures.items():
         claims.append(f"sizeof({name}) == {ctypes.sizeof(structure)}")
@@ -78,7 +75,9 @@ def test_attributes_have_the_types_of_the_header(includes):
     for kind in (MatmulAttribute, LayoutAttribute, PreferenceAttribute):
         prefix = re.match(r"`(\w+)_`", kind.__doc__)[1]
         for member in kind:
-            comment = re.search(rf"/\*\*((?:(?!\*/).)*?)\*/\s*{prefix}_{member.name} = {member.number},", header, re.S)[1]
+            comment = re.search(rf"/\*\*((?:(?!\*/).)*?)\*/\s*{prefix}_{member.name} = {member.number},", header, re.S)[
+                1
+            ]
             said = re.findall(r"\*\s+(?:\w+ \w+: )?((?:const )?void \*|u?int(?:32|64)_t)\b", comment)
             said += re.findall(r"((?:const )?void \*), default", comment)
             assert said, comment
@@ -123,7 +122,9 @@ def test_what_is_wrong_is_refused(lt):
     class Wrong(constants.Attribute):
         ROWS = 2, ctypes.c_uint8
 
-    with pytest.raises(CublasError, match=r"Wrong.ROWS: cublasLtMatrixLayoutSetAttribute .*STATUS_INVALID_VALUE \(7: .+\)"):
+    with pytest.raises(
+        CublasError, match=r"Wrong.ROWS: cublasLtMatrixLayoutSetAttribute .*STATUS_INVALID_VALUE \(7: .+\)"
+    ):
         layout.set(Wrong.ROWS, 5)
 
 

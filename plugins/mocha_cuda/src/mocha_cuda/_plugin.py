@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 KERNELS = {
     "exponential": "neurons:neuron",
+    "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
     "relu": "neurons:neuron",
     "sigmoid": "neurons:neuron",

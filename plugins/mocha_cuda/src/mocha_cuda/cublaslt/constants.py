@@ -31,7 +31,7 @@ class DataType(IntEnum):
 
 
 class ComputeType(IntEnum):
-    """`CUBLAS_COMPUTE_`: how products are multiplied and summed. The FAST ones round their inputs, and sum in float32."""
+    """`CUBLAS_COMPUTE_`: how products are multiplied and summed. The FAST ones round their inputs only."""
 
     _32F = 68
     _32F_FAST_16BF = 75

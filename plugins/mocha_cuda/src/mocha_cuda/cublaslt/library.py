@@ -88,10 +88,9 @@ class Library:
         if status != Status.SUCCESS:
             known = {member.value: f"CUBLAS_STATUS_{member.name}" for member in Status}.get(status, "an unknown status")
             meaning = (self._meaning(status) or b"").decode()
-            raise CublasError(
-                f"{what and f'{what}: '}{name} returned {known} ({status}: {meaning}); this is cuBLASLt {self.version}.",
-                status,
-            )
+            where = f"{what}: {name}" if what else name
+            text = f"{where} returned {known} ({status}: {meaning}); this is cuBLASLt {self.version}."
+            raise CublasError(text, status)
 
     def handle(self) -> Handle:
         """What products run with, on the device that is the current one."""
@@ -116,7 +115,7 @@ class Handle:
 
 
 class Descriptor(Handle):
-    """A layout (`cublasLtMatrixLayout`), a product (`cublasLtMatmulDesc`) or a preference (`cublasLtMatmulPreference`)."""
+    """Of a kind that has attributes: `cublasLtMatrixLayout`, `cublasLtMatmulDesc`, `cublasLtMatmulPreference`."""
 
     def set(self, attribute: Attribute, value: int) -> None:
         cell = attribute.c_type(value)

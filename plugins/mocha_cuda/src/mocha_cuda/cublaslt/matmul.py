@@ -2,7 +2,8 @@
 
 cuBLASLt's matrices are column-major, Mocha's row-major. A row-major matrix of shape (rows, columns) is, in the same
 memory, the column-major one of shape (columns, rows) that is its transpose. So D = A B is asked for as D' = B' A': the
-operands change places, each keeps whether it is transposed, and what the library says of D's rows holds for the columns.
+operands change places, each keeps whether it is transposed, and what the library says of D's rows holds for its columns
+here.
 """
 
 from __future__ import annotations
@@ -31,18 +32,13 @@ from mocha_cuda.cublaslt.library import CublasError, Descriptor, Handle, Library
 DATA_TYPES = {"float32": DataType.R_32F, "float64": DataType.R_64F, "bfloat16": DataType.R_16BF}
 ITEMSIZE = {"float32": 4, "float64": 8, "bfloat16": 2}
 #: How float32 is multiplied, by the backend's precision. What lies in memory stays float32.
-PRECISIONS = {
-    "tf32": ComputeType._32F_FAST_TF32,
-    "float32": ComputeType._32F,
-    "bf16": ComputeType._32F_FAST_16BF,
-}
+PRECISIONS = {"tf32": ComputeType._32F_FAST_TF32, "float32": ComputeType._32F, "bf16": ComputeType._32F_FAST_16BF}
 #: More would promise nothing: algorithms ask for 16 bytes, and this is the library's default.
 MOST_ALIGNMENT = 256
 
 
 class Epilogue(Enum):
-    """What is done with a product as it is stored, of row-major matrices: `vector` is over the columns of D, (n,), if not
-    said otherwise."""
+    """What is done with a row-major product as it is stored; `vector` is (n,) if not said otherwise."""
 
     NONE = Code.DEFAULT
     #: D + vector, in each row.
@@ -94,9 +90,9 @@ class Matrix:
         contiguous = columns == 1 or not array.size or array.strides[-1] == itemsize
         if dtype not in DATA_TYPES or not array.size or not contiguous or stride < columns:
             raise BackendError(
-                f"A matrix product received an array of shape {array.shape}, dtype {dtype} and strides {array.strides}: "
-                "expected (rows, columns) or (batch, rows, columns) of float32 or float64, not empty, with contiguous "
-                "rows that do not overlap."
+                f"A matrix product received an array of shape {array.shape}, dtype {dtype} and strides "
+                f"{array.strides}: expected (rows, columns) or (batch, rows, columns) of {' or '.join(DATA_TYPES)}, "
+                "not empty, with contiguous rows that do not overlap."
             )
         count = batch[0] if batch else 1
         return cls(address, dtype, rows, columns, stride, count, array.strides[0] // itemsize if count > 1 else 0)
@@ -219,7 +215,7 @@ class Matmul:
         return served
 
     def bound(self, result: HeuristicResult, workspace: int, workspace_bytes: int, stream: int) -> Bound:
-        """The product by an algorithm of `algorithms`, in a stream, with a workspace that nothing else uses meanwhile."""
+        """The product by one of `algorithms`, in a stream, with a workspace that nothing else uses meanwhile."""
         product = self._product
         a, b, d = (ctypes.c_void_p(matrix.address) for matrix in (product.b, product.a, product.d))
         operands = (

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from math import inf
+from statistics import median
+from typing import TYPE_CHECKING
 
+from mocha_cuda.compiled import Series
 from mocha_cuda.cublaslt.constants import HeuristicResult
 from mocha_cuda.cublaslt.library import CublasError, Library, library
 from mocha_cuda.cublaslt.matmul import Bound, Epilogue, Matmul, Matrix, Product, alignment, serves_not
@@ -17,24 +20,22 @@ if TYPE_CHECKING:
 
 #: What NVIDIA advises for Hopper. Allocated once: everything runs in one stream.
 WORKSPACE = 32 << 20
-#: How many algorithms are timed.
-CANDIDATES = 8
-
-#: Times what it is given, and says which was the fastest: the number of one that did not fail.
-Fastest = Callable[[Sequence[Callable[[], None]]], int]
+#: 0: the algorithm that the library takes to be the fastest, without measuring.
+VARIABLE = "MOCHA_CUDA_AUTOTUNE"
+#: Algorithms that are measured; how often, of which the median counts; and how many runs are measured together, as a
+#: graph, since launching them one by one takes longer than most of them.
+CANDIDATES, ROUNDS, REPEATS = 8, 5, 10
 
 
 class Matmuls:
     """Makes products that run in a device's stream, and can be captured.
 
-    Args:
-        device: its stream, and arrays on it.
-        fastest: chooses among algorithms. None: the first is taken, as the library thinks it is the fastest.
+    Raises:
+        BackendError: there is no cuBLASLt, or it does not work.
     """
 
-    def __init__(self, device: Device, fastest: Fastest | None = None, lt: Library | None = None) -> None:
+    def __init__(self, device: Device, lt: Library | None = None) -> None:
         self._device = device
-        self._fastest = fastest if os.environ.get("MOCHA_CUDA_AUTOTUNE") != "0" else None
         with device.running():
             self._handle = (lt or library()).handle()
         self._workspace = device.empty((WORKSPACE,), "uint8")
@@ -67,9 +68,10 @@ class Matmuls:
         Raises:
             BackendError: the arrays do not fit, or the library does not serve the product.
         """
-        matrices = (Matrix.of(array, _address(array)) for array in (a, b, d))
-        at = None if vector is None else _address(vector)
-        product = Product(*matrices, transpose_a, transpose_b, alpha, beta, epilogue, at, precision)
+        address = self._device.address
+        of_a, of_b, of_d = (Matrix.of(array, address(array)) for array in (a, b, d))
+        at = None if vector is None else address(vector)
+        product = Product(of_a, of_b, of_d, transpose_a, transpose_b, alpha, beta, epilogue, at, precision)
         try:
             matmul = Matmul(self._handle, product)
             return self._bound(matmul, self._choose(product, matmul, deterministic))
@@ -79,37 +81,46 @@ class Matmuls:
             raise
 
     def _bound(self, matmul: Matmul, result: HeuristicResult) -> Bound:
-        return matmul.bound(result, _address(self._workspace), WORKSPACE, self._device.stream.ptr)
+        return matmul.bound(result, self._device.address(self._workspace), WORKSPACE, self._device.stream.ptr)
 
     def _choose(self, product: Product, matmul: Matmul, deterministic: bool) -> HeuristicResult:
-        # What was fastest differs from run to run, and with it how results are rounded.
-        if self._fastest is None or deterministic:
+        if deterministic or os.environ.get(VARIABLE, "1").strip() == "0":
+            # What is measured may differ from one process to the next, and with it how results are rounded.
             return matmul.algorithms(WORKSPACE, deterministic, 1)[0]
         problem = _anywhere(product)
         if problem not in self._chosen:
-            self._chosen[problem] = self._timed(product, matmul.algorithms(WORKSPACE, deterministic, CANDIDATES))
+            self._chosen[problem] = self._fastest(product, matmul.algorithms(WORKSPACE, deterministic, CANDIDATES))
         return self._chosen[problem]
 
-    def _timed(self, product: Product, results: Sequence[HeuristicResult]) -> HeuristicResult:
-        """The fastest, on other memory: what is in the operands' may be needed. Without such memory, the first."""
-        assert self._fastest is not None
+    def _fastest(self, product: Product, results: Sequence[HeuristicResult]) -> HeuristicResult:
+        """By measurement, on other memory: what is in the operands' may be needed. Without such memory, the first."""
         if len(results) == 1:
             return results[0]
+        address = self._device.address
         try:
             scratch = [self._device.empty((_bytes(m),), "uint8") for m in (product.a, product.b, product.d)]
-            length = max(product.d.rows, product.d.columns)
-            vector = self._device.empty((length,), product.d.dtype)
+            vector = self._device.empty((max(product.d.rows, product.d.columns),), product.d.dtype)
         except MemoryError:
             return results[0]
-        a, b, d = (replace(m, address=_address(s)) for m, s in zip((product.a, product.b, product.d), scratch))
-        at = None if product.vector is None else _address(vector)
+        a, b, d = (replace(m, address=address(s)) for m, s in zip((product.a, product.b, product.d), scratch))
+        at = None if product.vector is None else address(vector)
         matmul = Matmul(self._handle, replace(product, a=a, b=b, d=d, vector=at))
         with self._device.running():
-            return results[self._fastest([self._bound(matmul, result) for result in results])]
+            times: list[float] = []
+            for result in results:
+                try:
+                    times.append(self._milliseconds(self._bound(matmul, result)))
+                except CublasError as error:
+                    times.append(inf)  # it was promised to run, but does not
+                    failure = error
+            if min(times) == inf:
+                raise failure
+            return results[times.index(min(times))]
 
-
-def _address(array: Any) -> int:
-    return int(array.data.ptr)
+    def _milliseconds(self, run: Callable[[], None]) -> float:
+        run()  # what is loaded at the first use, is not while a graph is recorded
+        graph = self._device.record(Series(*[run] * REPEATS))
+        return median(self._device.milliseconds(graph) for _ in range(ROUNDS))
 
 
 def _bytes(matrix: Matrix) -> int:
