@@ -49,6 +49,22 @@ def test_uploads_arrive_and_what_was_read_may_change(device, size):
         assert device.to_numpy(array).tolist() == (np.arange(size) + i * (i + 1) // 2).tolist()
 
 
+@pytest.mark.parametrize("size", [1, 5000, 100_000])
+def test_uploads_stop_at_a_fault(device, size):
+    status, array = device.empty((), "int32"), device.empty((size,), "float32")
+    for fault, written in ((0, 1), (3, 2), (0, 3)):
+        device.copy_from_numpy(status, np.int32(fault))
+        with device.guarded(status):
+            device.copy_from_numpy(array, np.full(size, written))
+    assert set(device.to_numpy(array)) == {3}
+    device.copy_from_numpy(status, np.int32(4))
+    with device.guarded(status):
+        device.copy_from_numpy(array, np.full(size, 4))
+    assert set(device.to_numpy(array)) == {3}
+    device.copy_from_numpy(array, np.full(size, 5))
+    assert set(device.to_numpy(array)) == {5}
+
+
 def test_a_graph_is_launched_as_often_as_asked_and_not_while_it_is_recorded(device):
     x, y = device.empty((3,), "float32"), device.empty((3,), "float32")
     device.copy_from_numpy(x, np.float32([1, 2, 3]))

@@ -46,7 +46,7 @@ class Device:
         with self._device:
             properties = cupy.cuda.runtime.getDeviceProperties(number)
             self.stream = cupy.cuda.Stream()
-            self._staging = Staging(self.stream)
+            self._staging = Staging(self)
         #: Such as "NVIDIA H200".
         self.name = properties["name"].decode()
         #: 90 for sm_90.
@@ -54,6 +54,7 @@ class Device:
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.driver = int(cupy.cuda.runtime.driverGetVersion())
         self._lock = RLock()
+        self._guard: Array | None = None
         self._modules: dict[tuple[str, str], Any] = {}
         self.kernel = cache(self._kernel)
 
@@ -76,7 +77,7 @@ class Device:
     def copy_from_numpy(self, array: Array, source: NDArray[Any]) -> None:
         """Overwrite an array, casting the dtype; `source` may change as soon as this returns."""
         with self.running():
-            self._staging.upload(array, source)
+            self._staging.upload(array, source, self._guard)
 
     def address(self, array: Array) -> int:
         """Where an array begins, for kernels that are given tables of addresses."""
@@ -88,6 +89,15 @@ class Device:
         from mocha_cuda.cublaslt.matmuls import Matmuls
 
         return Matmuls(self)
+
+    @contextmanager
+    def guarded(self, status: Array | None) -> Iterator[None]:
+        """Uploads in here do not overwrite what is there if a fault stands in the status cell when they arrive."""
+        self._guard = status
+        try:
+            yield
+        finally:
+            self._guard = None
 
     def free_bytes(self) -> int:
         """What the driver can still give, and what CuPy's pool holds unused."""
