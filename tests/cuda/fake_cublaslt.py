@@ -45,12 +45,16 @@ def build(folder, *flags):
 
 
 class FakeLibrary:
-    """Attributes: `lt`, for the binding; `products`, all that it was asked for, in order."""
+    """Attributes: `lt`, for the binding; `products`, all that it was asked for, in order.
 
-    def __init__(self, folder):
+    `submit` puts work into the stream with a number.
+    """
+
+    def __init__(self, folder, submit=lambda stream, work: work()):
         self.shared = build(folder)
         self.lt = Library(self.shared)
         self.products = []
+        self.submit = submit
         self._callback = ctypes.CFUNCTYPE(None)(self._multiply)
         c_void_p.in_dll(self.shared, "fake_multiply").value = ctypes.cast(self._callback, c_void_p).value
 
@@ -76,11 +80,12 @@ class FakeLibrary:
         call = Recorded()
         ctypes.pointer(call)[0] = Recorded.in_dll(self.shared, "fake_product")
         try:
-            self.products.append(self._product(call))
+            self.submit(call.stream, self._product(call))
         except Exception as error:
             self.products.append(error)
 
     def _product(self, call):
+        """Like the library, it looks at the descriptors now, and at the matrices when the stream comes to it."""
         matmul = Descriptor.from_address(call.matmul)
         a, b = (
             matrix(pointer, layout).swapaxes(-1, -2) if matmul[transposed] else matrix(pointer, layout)
@@ -90,18 +95,27 @@ class FakeLibrary:
             )
         )
         c, d = matrix(call.c, call.c_layout), matrix(call.d, call.d_layout)
-        result = call.alpha * (a @ b) + (call.beta * c if call.beta else 0)
         epilogue = Epilogue(matmul[MatmulAttribute.EPILOGUE])
-        if epilogue in (Epilogue.BIAS, Epilogue.RELU_BIAS):
-            result += vector(matmul, d.dtype, d.shape[1])[:, None]
-        if epilogue in (Epilogue.RELU, Epilogue.RELU_BIAS):
-            result = np.maximum(result, 0)
-        if epilogue is Epilogue.BGRADA:
-            vector(matmul, d.dtype, d.shape[1])[...] = a[0].sum(1)
-        if epilogue is Epilogue.BGRADB:
-            vector(matmul, d.dtype, d.shape[2])[...] = b[0].sum(0)
-        d[...] = result
-        return SimpleNamespace(call=call, compute=matmul[MatmulAttribute.COMPUTE_TYPE], epilogue=epilogue)
+        length = {Epilogue.BIAS: 1, Epilogue.RELU_BIAS: 1, Epilogue.BGRADA: 1, Epilogue.BGRADB: 2}.get(epilogue)
+        bias = None if length is None else elements(matmul[MatmulAttribute.BIAS_POINTER], d.dtype, d.shape[length])
+        self.products.append(
+            SimpleNamespace(call=call, compute=matmul[MatmulAttribute.COMPUTE_TYPE], epilogue=epilogue)
+        )
+
+        @np.errstate(all="ignore")  # what is measured is not numbers
+        def run():
+            result = call.alpha * (a @ b) + (call.beta * c if call.beta else 0)
+            if epilogue in (Epilogue.BIAS, Epilogue.RELU_BIAS):
+                result += bias[:, None]
+            if epilogue in (Epilogue.RELU, Epilogue.RELU_BIAS):
+                result = np.maximum(result, 0)
+            if epilogue is Epilogue.BGRADA:
+                bias[...] = a[0].sum(1)
+            if epilogue is Epilogue.BGRADB:
+                bias[...] = b[0].sum(0)
+            d[...] = result
+
+        return run
 
 
 def elements(address, dtype, count):
@@ -120,10 +134,6 @@ def matrix(address, layout):
     memory = elements(address, dtype, (batch - 1) * step + (columns - 1) * ld + rows)
     strides = tuple(np.dtype(dtype).itemsize * n for n in (step, 1, ld))
     return np.lib.stride_tricks.as_strided(memory, (batch, rows, columns), strides)
-
-
-def vector(matmul, dtype, length):
-    return elements(matmul[MatmulAttribute.BIAS_POINTER], dtype, length)
 
 
 class FakeDevice:

@@ -25,6 +25,7 @@ class HostMatmuls:
         vector=None,
         precision="float32",
         deterministic=False,
+        label="",
     ):
         if epilogue in self.refused:
             return None

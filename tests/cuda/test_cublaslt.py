@@ -277,6 +277,8 @@ def test_what_is_not_served(rng, fake, matmuls, status):
         BackendError, match=r"of m=\d+ n=\d+ k=\d+, float32 by 32F, NONE: cublasLtMatmulAlgoGet.* return"
     ):
         matmuls.bind(a, b, d, **options)
+    with pytest.raises(BackendError, match=r"^Layer 'ip': A"):
+        matmuls.bind(a, b, d, label="Layer 'ip'", **options)
     fake.refuse(algorithms=0)
     with pytest.raises(BackendError, match="CUBLAS_STATUS_NOT_SUPPORTED"):
         matmuls.bind(a, b, d, **options)

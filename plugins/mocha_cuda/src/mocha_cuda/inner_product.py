@@ -77,9 +77,8 @@ class InnerProduct(CUDAKernel):
     def product(self, a: Any, b: Any, d: Any, **options: Any) -> Any:
         """As `Matmuls.bind`."""
         backend = self.backend
-        return backend.device.matmuls.bind(
-            a, b, d, precision=backend.precision, deterministic=backend.deterministic, **options
-        )
+        options |= {"precision": backend.precision, "deterministic": backend.deterministic}
+        return backend.device.matmuls.bind(a, b, d, label=f"Layer '{self.call.layer}'", **options)
 
 
 inner_product = served(InnerProduct)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -124,6 +124,7 @@ class Product:
         a, b, d: (m, k), (k, n) and (m, n), or a and b transposed. Only d overlaps with nothing.
         vector: the address of what the epilogue reads or writes, contiguous and of d's dtype. None: it has none.
         precision: how float32 is multiplied, see `mocha_cuda.backend.CUDABackend`; float64 is always float64.
+        label: whose product it is, for errors.
     """
 
     a: Matrix
@@ -136,6 +137,7 @@ class Product:
     epilogue: Epilogue = Epilogue.NONE
     vector: int | None = None
     precision: str = "float32"
+    label: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         (m, k), (rows, n) = self.op(self.a, self.transpose_a), self.op(self.b, self.transpose_b)
@@ -162,7 +164,9 @@ class Product:
         a, b = ("AB"[i] + "'" * transposed for i, transposed in enumerate((self.transpose_a, self.transpose_b)))
         dtypes = f"{self.a.dtype} to {self.d.dtype}" if self.a.dtype != self.d.dtype else self.d.dtype
         batch = f"{self.d.batch} times " * (self.d.batch > 1)
-        return f"{batch}{a} {b} of m={m} n={n} k={k}, {dtypes} by {self.compute_type.name[1:]}, {self.epilogue.name}"
+        label = f"{self.label}: " * bool(self.label)
+        how = f"{dtypes} by {self.compute_type.name[1:]}, {self.epilogue.name}"
+        return f"{label}{batch}{a} {b} of m={m} n={n} k={k}, {how}"
 
 
 class Matmul:

@@ -55,12 +55,14 @@ class Matmuls:
         vector: Array | None = None,
         precision: str = "float32",
         deterministic: bool = False,
+        label: str = "",
     ) -> Bound | None:
         """d = alpha op(a) op(b) + beta d, with an epilogue, as `Product` has it: something to be called.
 
         Args:
             a, b, d: (m, k), (k, n) and (m, n) before transposes, or batches of these, as `Matrix.of` takes them.
             deterministic: the same bytes each time, in each process.
+            label: whose product it is, for errors.
 
         Returns:
             None: the library does not serve this epilogue here; ask without.
@@ -71,7 +73,7 @@ class Matmuls:
         address = self._device.address
         of_a, of_b, of_d = (Matrix.of(array, address(array)) for array in (a, b, d))
         at = None if vector is None else address(vector)
-        product = Product(of_a, of_b, of_d, transpose_a, transpose_b, alpha, beta, epilogue, at, precision)
+        product = Product(of_a, of_b, of_d, transpose_a, transpose_b, alpha, beta, epilogue, at, precision, label)
         try:
             matmul = Matmul(self._handle, product)
             return self._bound(matmul, self._choose(product, matmul, deterministic))
