@@ -121,7 +121,7 @@ class Product:
     """D = alpha op(A) op(B) + beta D, then an epilogue; for each matrix of a batch, or one with each of a batch's.
 
     Attributes:
-        a, b, d: (m, k), (k, n) and (m, n), or a and b transposed. Only d overlaps with nothing.
+        a, b, d: (m, k), (k, n) and (m, n), or a and b transposed. d does not overlap with a or b.
         vector: the address of what the epilogue reads or writes, contiguous and of d's dtype. None: it has none.
         precision: how float32 is multiplied, see `mocha_cuda.backend.CUDABackend`; float64 is always float64.
         label: whose product it is, for errors.
