@@ -27,8 +27,8 @@ WARP = 32
 class InnerProduct(CUDAKernel):
     """y = x w' + b; dx = dy w, dw = dy' x, and db sums dy's rows. x is (N, ...), w (outputs, features), y (N, outputs).
 
-    cuBLASLt's ReLU makes 0 of NaN, where the op's reference and the own kernels keep it. Training still finds an x that is
-    not finite: dw is NaN then, as 0 times NaN is. A prediction does not show it; with fuse=False it does.
+    cuBLASLt's ReLU makes 0 of NaN, where the op's reference and the own kernels keep it. Training still finds an x that
+    is not finite, since dw is NaN then, as 0 times NaN is. A prediction does not show it; with fuse=False it does.
     """
 
     family = "inner_product"
