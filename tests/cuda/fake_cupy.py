@@ -84,7 +84,6 @@ class Stream(Entered):
 class Event:
     def __init__(self, block=False, disable_timing=False):
         self.recorded = False
-        self.timing = not disable_timing
 
     def record(self, stream):
         self.recorded = True
@@ -145,10 +144,10 @@ runtime = SimpleNamespace(
 )
 cuda = SimpleNamespace(
     runtime=runtime,
-    get_elapsed_time=lambda start, end: 0.5 if start.timing and start.recorded and end.recorded else None,
     Device=Device,
     Stream=Stream,
     Event=Event,
+    get_elapsed_time=lambda start, end: 1.0,
     function=SimpleNamespace(Module=Module),
     alloc_pinned_memory=Pinned,
 )

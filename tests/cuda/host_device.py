@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from host_convolutions import HostConvolutions
+from host_matmuls import HostMatmuls
 from mocha_cuda.nvrtc import REALS, SOURCES
 
 HERE = Path(__file__).parent
@@ -40,6 +41,7 @@ class HostDevice:
 
     def __init__(self):
         self.launches = []
+        self.matmuls = HostMatmuls(self)
         self._recording = self._guard = None
         self.kernel = cache(HostKernel)
         self.convolutions = HostConvolutions(self)

@@ -19,6 +19,7 @@ from mocha_cuda.staging import Staging
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mocha_cuda.cublaslt.matmuls import Matmuls
     from mocha_cuda.cudnn.convolutions import Convolutions
 
 #: What a kernel is given, in order: arrays or None, then NumPy scalars.
@@ -83,6 +84,20 @@ class Device:
         """Where an array begins, for kernels that are given tables of addresses."""
         return int(array.data.ptr)
 
+    @cached_property
+    def matmuls(self) -> Matmuls:
+        """cuBLASLt, loaded at the first use."""
+        from mocha_cuda.cublaslt.matmuls import Matmuls
+
+        return Matmuls(self)
+
+    @cached_property
+    def convolutions(self) -> Convolutions:
+        """cuDNN, loaded at the first use."""
+        from mocha_cuda.cudnn.convolutions import Convolutions
+
+        return Convolutions(self)
+
     @contextmanager
     def guarded(self, status: Array | None) -> Iterator[None]:
         """Uploads in here do not overwrite what is there if a fault stands in the status cell when they arrive."""
@@ -130,13 +145,6 @@ class Device:
         end.record(self.stream)
         end.synchronize()
         return float(cupy.cuda.get_elapsed_time(start, end))
-
-    @cached_property
-    def convolutions(self) -> Convolutions:
-        """cuDNN, loaded at the first use."""
-        from mocha_cuda.cudnn.convolutions import Convolutions
-
-        return Convolutions(self)
 
     def synchronize(self) -> None:
         """Wait until the stream is empty."""
