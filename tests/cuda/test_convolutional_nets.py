@@ -39,7 +39,7 @@ def trained(backend, **more):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize(("precision", "iterations", "tolerance"), [("tf32", 20, 1e-4), ("bf16", 4, 0.02)])
+@pytest.mark.parametrize(("precision", "iterations", "tolerance"), [("tf32", 20, 1e-4), ("bf16", 4, 0.05)])
 def test_training_is_as_on_the_cpu(precision, iterations, tolerance, accumulate):
     found, kernels = trained(HostBackend(precision=precision), max_iter=iterations, accumulate=accumulate)
     expected, _ = trained("cpu", max_iter=iterations, accumulate=accumulate)
