@@ -39,7 +39,7 @@ class HostDevice:
 
     def __init__(self):
         self.launches = []
-        self._recording = None
+        self._recording = self._guard = None
         self.kernel = cache(HostKernel)
 
     @contextmanager
@@ -53,7 +53,16 @@ class HostDevice:
         return np.array(array)
 
     def copy_from_numpy(self, array, source):
-        array[...] = source
+        if self._guard is None or self._guard == 0:
+            array[...] = source
+
+    @contextmanager
+    def guarded(self, status):
+        self._guard = status
+        try:
+            yield
+        finally:
+            self._guard = None
 
     def address(self, array):
         return array.ctypes.data
@@ -87,9 +96,6 @@ class HostDevice:
 
     def synchronize(self):
         pass
-
-    def event(self):
-        return self
 
 
 class HostKernel:

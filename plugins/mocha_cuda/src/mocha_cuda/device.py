@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import cupy
@@ -13,6 +14,7 @@ import numpy as np
 from mocha_core.array_api import Array
 from mocha_core.errors import BackendError
 from mocha_cuda import nvrtc
+from mocha_cuda.staging import Staging
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,19 +44,22 @@ class Device:
         with self._device:
             properties = cupy.cuda.runtime.getDeviceProperties(number)
             self.stream = cupy.cuda.Stream()
+            self._staging = Staging(self)
         #: Such as "NVIDIA H200".
         self.name = properties["name"].decode()
         #: 90 for sm_90.
         self.architecture = 10 * properties["major"] + properties["minor"]
         self.multiprocessors = int(properties["multiProcessorCount"])
         self.driver = int(cupy.cuda.runtime.driverGetVersion())
+        self._lock = RLock()
+        self._guard: Array | None = None
         self._modules: dict[tuple[str, str], Any] = {}
         self.kernel = cache(self._kernel)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Entered around everything that this device has to do."""
-        with self._device, self.stream:
+        """Entered around everything that this device has to do; threads take turns, so that none records another's."""
+        with self._lock, self._device, self.stream:
             yield
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
@@ -70,11 +75,20 @@ class Device:
     def copy_from_numpy(self, array: Array, source: NDArray[Any]) -> None:
         """Overwrite an array, casting the dtype; `source` may change as soon as this returns."""
         with self.running():
-            array.set(np.ascontiguousarray(source, array.dtype).reshape(array.shape))
+            self._staging.upload(array, source, self._guard)
 
     def address(self, array: Array) -> int:
         """Where an array begins, for kernels that are given tables of addresses."""
         return int(array.data.ptr)
+
+    @contextmanager
+    def guarded(self, status: Array | None) -> Iterator[None]:
+        """Uploads in here do not overwrite what is there if a fault stands in the status cell when they arrive."""
+        self._guard = status
+        try:
+            yield
+        finally:
+            self._guard = None
 
     def free_bytes(self) -> int:
         """What the driver can still give, and what CuPy's pool holds unused."""
@@ -109,9 +123,3 @@ class Device:
     def synchronize(self) -> None:
         """Wait until the stream is empty."""
         self.stream.synchronize()
-
-    def event(self) -> Any:
-        """A mark in the stream; its `synchronize()` waits until the stream has come there."""
-        event = cupy.cuda.Event(block=False, disable_timing=True)
-        event.record(self.stream)
-        return event

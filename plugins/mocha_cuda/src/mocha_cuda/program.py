@@ -49,12 +49,13 @@ class CUDAProgram(Program):
         self._progress = self.backend.empty((2,), "int32")
         self._objectives = self.backend.empty((max(MOST, self.plan.minibatches),), "float64")
         self._table = self.backend.empty((max(1, len(self.cells)), 3), "uint64")
+        status = self.cells.get("status")
         minibatch = [
-            Run(self._between("begin_minibatch", self._table, len(self._table), self._progress)),
+            Run(self._between("begin_minibatch", self._table, len(self._table), status, self._progress)),
             *self._steps(Section.FORWARD, Section.BACKWARD),
-            Run(self._between("end_minibatch", self.objective, self._objectives, self._progress)),
+            Run(self._between("end_minibatch", self.objective, self._objectives, status, self._progress)),
         ]
-        end = Run(self._between("end_iteration", self.cells.get("status"), self._progress))
+        end = Run(self._between("end_iteration", status, self._progress))
         iteration = [*runs[Section.CLEAR], *minibatch * self.plan.minibatches, *runs[Section.UPDATE], end]
         self._tape = Tape(device, iteration)
         #: From this step on, something may be updated and something else not yet.
@@ -88,7 +89,8 @@ class CUDAProgram(Program):
                 copy(self._progress, np.zeros(2, np.int32))
                 start = perf_counter()
                 try:
-                    self._tape(count)
+                    with self.backend.device.guarded(self.cells.get("status")):
+                        self._tape(count)
                 except BaseException:
                     self.half_updated = self._tape.position >= self._first_update
                     raise

@@ -217,7 +217,8 @@ ALWAYS_INLINE void TYPED(lrn)(const mocha_args *args, const REAL *dy, const REAL
     for (; i < last; i++) {
         const int64_t column = i % pieces * most, at = (i / pieces * p.rows * columns + column) * LANES;
         p.width = mocha_min(most, columns - column);
-        memset(p.squares, 0, (size_t)(3 * ring) * sizeof *p.squares);
+        /* The rings that are read before all of their rows are written: squares and, in backward, others. */
+        memset(p.squares, 0, (size_t)((dy ? 2 : 1) * ring) * sizeof *p.squares);
         if (dy) {
             TYPED(lrn_backward_piece)(&p, dy + at, x + at, sizes[ADDED] != 0, out + at);
         } else {

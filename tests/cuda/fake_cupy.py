@@ -1,0 +1,169 @@
+"""As much of CuPy as mocha_cuda uses, on the host: streams do their work at once, or keep it while they are captured.
+
+Compiled modules are names: `mocha_cuda.nvrtc.cubin` has to be replaced by `cubin`.
+"""
+
+from contextlib import AbstractContextManager
+from types import SimpleNamespace
+
+import numpy as np
+from host_device import HostKernel
+
+
+class ndarray(np.ndarray):
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+class Entered(AbstractContextManager):
+    def __exit__(self, *_):
+        return None
+
+
+class Device(Entered):
+    def __init__(self, number):
+        self.number = number
+
+
+class Graph:
+    def __init__(self, work):
+        self.work = work
+
+    def upload(self, stream):
+        assert not stream.capturing
+
+    def launch(self, stream):
+        for work in self.work:
+            stream.do(work)
+
+
+class Stream(Entered):
+    by_ptr = {}
+    current = None
+
+    def __init__(self, non_blocking=False):
+        self.ptr = 1 + len(self.by_ptr)
+        self.by_ptr[self.ptr] = self
+        self.capturing = None
+        self._outer = []
+
+    def __enter__(self):
+        self._outer.append(Stream.current)
+        Stream.current = self
+        return self
+
+    def __exit__(self, *_):
+        Stream.current = self._outer.pop()
+
+    def do(self, work):
+        if self.capturing is None:
+            work()
+        else:
+            self.capturing.append(work)
+
+    def begin_capture(self):
+        assert self.capturing is None
+        self.capturing = []
+
+    def end_capture(self):
+        work, self.capturing = self.capturing, None
+        return Graph(work)
+
+    def wait_event(self, event):
+        assert event.recorded
+
+    def synchronize(self):
+        assert self.capturing is None
+
+
+class Event:
+    def __init__(self, block=False, disable_timing=False):
+        self.recorded = False
+
+    def record(self, stream):
+        self.recorded = True
+
+    def synchronize(self):
+        pass
+
+
+class Function:
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def __call__(self, grid, block, arguments):
+        expected = zip(arguments, self.kernel.signature, strict=True)
+        arguments = [None if e.endswith("*") and isinstance(a, np.uint64) and a == 0 else a for a, e in expected]
+        arguments = [a if a is None or isinstance(a, np.generic) else np.asarray(a) for a in arguments]
+        self.kernel.check(arguments)
+        (threads,) = block
+        Stream.current.do(lambda: self.kernel.run(grid, threads, arguments))
+
+
+class Module:
+    def load(self, code):
+        self.family, self.dtype, self.architecture = code.decode().split()
+
+    def get_function(self, name):
+        return Function(HostKernel(self.family, name, self.dtype))
+
+
+def cubin(family, dtype, architecture):
+    return f"{family} {dtype} {architecture}".encode()
+
+
+def copy(target, source, size, kind, ptr):
+    to, origin = (np.ctypeslib.as_array((np.ctypeslib.ctypes.c_ubyte * size).from_address(a)) for a in (target, source))
+    Stream.by_ptr[ptr].do(lambda: np.copyto(to, origin))
+
+
+def properties(number):
+    return {"name": b"fake", "major": 9, "minor": 0, "multiProcessorCount": 2}
+
+
+class Pinned(bytearray):
+    @property
+    def ptr(self):
+        return np.frombuffer(self, np.uint8).ctypes.data
+
+
+runtime = SimpleNamespace(
+    CUDARuntimeError=CUDARuntimeError,
+    getDeviceCount=lambda: 2,
+    getDeviceProperties=properties,
+    driverGetVersion=lambda: 13000,
+    memGetInfo=lambda: (1 << 30, 1 << 31),
+    memcpyAsync=copy,
+    memcpyHostToDevice=1,
+    memcpyDeviceToDevice=3,
+)
+cuda = SimpleNamespace(
+    runtime=runtime,
+    Device=Device,
+    Stream=Stream,
+    Event=Event,
+    function=SimpleNamespace(Module=Module),
+    alloc_pinned_memory=Pinned,
+)
+
+
+def empty(shape, dtype):
+    return np.empty(shape, dtype).view(ndarray)
+
+
+def asnumpy(array):
+    Stream.current.synchronize()
+    return np.array(array)
+
+
+def get_default_memory_pool():
+    return SimpleNamespace(free_bytes=lambda: 5)
+
+
+def __getattr__(name):
+    return getattr(np, name)

@@ -1,0 +1,108 @@
+"""The device through CuPy, of which there is as much on the host as it uses."""
+
+import importlib
+import sys
+
+import fake_cupy
+import numpy as np
+import pytest
+
+import mocha_core as mocha
+from mocha_core import layers, neurons, solvers
+from mocha_core.errors import BackendError
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy)
+    for name in ("device", "staging", "nvrtc"):
+        monkeypatch.delitem(sys.modules, f"mocha_cuda.{name}", raising=False)
+    monkeypatch.setattr(importlib.import_module("mocha_cuda.nvrtc"), "cubin", fake_cupy.cubin)
+    return fake_cupy
+
+
+@pytest.fixture
+def device(cupy):
+    from mocha_cuda.device import Device
+
+    return Device(0)
+
+
+def test_there_is_no_such_device(cupy):
+    with pytest.raises(BackendError, match=r"device=2: expected 0 to 1, this machine has 2 CUDA devices"):
+        mocha.System("cuda", device=2)
+
+
+def test_what_it_says_of_itself(device):
+    assert (device.name, device.architecture, device.multiprocessors) == ("fake", 90, 2)
+    assert device.free_bytes() == (1 << 30) + 5
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 100_000])
+def test_uploads_arrive_and_what_was_read_may_change(device, size):
+    arrays = [device.empty((size,), "float32") for _ in range(10)]
+    source = np.arange(size)
+    for i, array in enumerate(arrays):
+        device.copy_from_numpy(array, source)
+        source += i + 1
+    for i, array in enumerate(arrays):
+        assert device.to_numpy(array).tolist() == (np.arange(size) + i * (i + 1) // 2).tolist()
+
+
+@pytest.mark.parametrize("size", [1, 5000, 100_000])
+def test_uploads_stop_at_a_fault(device, size):
+    status, array = device.empty((), "int32"), device.empty((size,), "float32")
+    for fault, written in ((0, 1), (3, 2), (0, 3)):
+        device.copy_from_numpy(status, np.int32(fault))
+        with device.guarded(status):
+            device.copy_from_numpy(array, np.full(size, written))
+    assert set(device.to_numpy(array)) == {3}
+    device.copy_from_numpy(status, np.int32(4))
+    with device.guarded(status):
+        device.copy_from_numpy(array, np.full(size, 4))
+    assert set(device.to_numpy(array)) == {3}
+    device.copy_from_numpy(array, np.full(size, 5))
+    assert set(device.to_numpy(array)) == {5}
+
+
+def test_a_graph_is_launched_as_often_as_asked_and_not_while_it_is_recorded(device):
+    x, y = device.empty((3,), "float32"), device.empty((3,), "float32")
+    device.copy_from_numpy(x, np.float32([1, 2, 3]))
+    device.copy_from_numpy(y, np.zeros(3))
+    ones = device.empty((3,), "float32")
+    device.copy_from_numpy(ones, np.ones(3))
+    kernel = device.kernel("neurons", "relu_backward", "float32")
+    arguments = (ones, x, y, np.int32(3), np.float64(1.5), np.int32(1))
+    graph = device.record(lambda: device.launch(kernel, (1,), 256, arguments))
+    assert device.to_numpy(y).tolist() == [0, 0, 0]
+    with device.running():
+        graph()
+        graph()
+    assert device.to_numpy(y).tolist() == [0, 2, 2]
+
+
+def test_what_fails_while_a_graph_is_recorded_ends_the_recording(device):
+    def fail():
+        raise KeyError("from within")
+
+    with pytest.raises(KeyError, match="from within"):
+        device.record(fail)
+    assert device.record(lambda: None)
+
+
+def trained(backend, iterations=50):
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((200, 1, 6, 6)).astype("float32"), rng.integers(0, 5, 200)
+    data = layers.MemoryDataLayer(name="data", data=[x, labels], batch_size=20, tops=["x", "label"])
+    hidden = layers.InnerProductLayer(name="h", output_dim=8, neuron=neurons.Tanh(), bottoms=["x"], tops=["h"])
+    y = layers.InnerProductLayer(name="y", output_dim=5, bottoms=["h"], tops=["y"])
+    loss = layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"])
+    with mocha.System(backend, seed=1) as system:
+        net = mocha.Net("net", system, [data, hidden, y, loss])
+        solvers.SGD(mocha.SolverParameters(max_iter=iterations, momentum=0.9, lr_policy=0.05)).solve(net)
+        return [p.numpy() for group in net.parameters.values() for p in group.values()]
+
+
+def test_training_through_it_is_as_on_the_cpu(cupy):
+    for found, expected in zip(trained("cuda"), trained("cpu"), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)

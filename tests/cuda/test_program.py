@@ -1,0 +1,182 @@
+"""Programs as graphs, on the host: schedules, objectives, faults, stops, and steps in Python between graphs."""
+
+import numpy as np
+import pytest
+from host_backend import HostBackend
+from mocha_cuda import program as cuda_program
+from mocha_cuda.tape import UNROLLED, Run, Tape
+
+import mocha_core as mocha
+from mocha_core import layers, neurons, solvers
+from mocha_core.errors import ConfigurationError, DataError, NonFiniteError
+from mocha_core.source import Source
+from mocha_core.value import Spec
+
+
+def perceptron():
+    return [
+        layers.InnerProductLayer(name="h", output_dim=7, neuron=neurons.ReLU(), bottoms=["data"], tops=["h"]),
+        layers.DropoutLayer(name="drop", ratio=0.3, bottoms=["h"], tops=["d"]),
+        layers.InnerProductLayer(name="y", output_dim=10, bottoms=["d"], tops=["y"]),
+        layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"]),
+    ]
+
+
+def arrays(rows=40):
+    rng = np.random.default_rng(1)
+    return [rng.standard_normal((rows, 6)), rng.integers(0, 10, rows)]
+
+
+class Failing(Source):
+    """Its disk is gone at the fifth minibatch."""
+
+    prefetch = False
+    specs = (Spec((6,), "float64"), Spec((), "float64"))
+    rows, fetched = 40, 0
+
+    def fetch(self, rows, out):
+        self.fetched += 1
+        if self.fetched == 5:
+            raise OSError("the disk is gone")
+        for array, given in zip(out, arrays(), strict=True):
+            array[...] = given[rows]
+
+
+class FailingLayer(layers.MemoryDataLayer):
+    def open(self, *_, **__):
+        return Failing()
+
+
+@pytest.fixture(params=["resident", "streamed"])
+def backend(request):
+    made = HostBackend()
+    if request.param == "streamed":
+        made.resident_bytes = 0
+    return made
+
+
+def opened(backend, given=None, kind=layers.MemoryDataLayer, **more):
+    system = mocha.System(backend, seed=2)
+    source = kind(name="data", batch_size=8, data=given or arrays(), tops=["data", "label"])
+    net = mocha.Net("net", system, [source, *perceptron()])
+    return system, net, solvers.SGD(mocha.SolverParameters(lr_policy=0.05, **{"max_iter": 50, **more}))
+
+
+def trained(backend, **more):
+    system, net, solver = opened(backend, **more)
+    with system:
+        solver.solve(net)
+        return net.training_program(solver).objectives, [
+            p.numpy() for group in net.parameters.values() for p in group.values()
+        ]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("iterations", [1, 7, 3 * UNROLLED + 5])
+def test_training_is_as_on_the_cpu(backend, accumulate, iterations):
+    more = {"max_iter": iterations, "accumulate": accumulate, "momentum": 0.9}
+    objectives, parameters = trained(backend, **more)
+    expected_objectives, expected = trained("cpu", **more)
+    np.testing.assert_allclose(objectives, expected_objectives, rtol=1e-4)
+    for ours, theirs in zip(parameters, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_more_minibatches_than_the_tables_hold(backend, monkeypatch):
+    monkeypatch.setattr(cuda_program, "MOST", 4)
+    objectives, _ = trained(backend, max_iter=30)
+    np.testing.assert_allclose(objectives, trained("cpu", max_iter=30)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [0, 1000])
+def test_results_do_not_depend_on_how_often_the_host_looks(backend, monkeypatch, seconds):
+    monkeypatch.setattr(cuda_program, "SECONDS", seconds)
+    objectives, _ = trained(backend, max_iter=40)
+    np.testing.assert_allclose(objectives, trained("cpu", max_iter=40)[0], rtol=1e-4)
+
+
+def test_a_wrong_label_is_named_and_nothing_was_updated_by_it(backend):
+    """The host looks only later: what is on the device then is still the minibatch that had it."""
+    given = arrays()
+    given[1][29] = 11
+    system, net, solver = opened(backend, given, max_iter=60)
+    with system:
+        program = net.training_program(solver)
+        program._chunk = 32
+        with pytest.raises(DataError, match="label 11 in row 5"):
+            solver.solve(net)
+        assert solver.state.iteration == 3
+        assert program.done == 3
+        assert not net.half_updated
+        found = [p.numpy() for group in net.parameters.values() for p in group.values()]
+    _, expected = trained("cpu", max_iter=3)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_not_finite_ends_the_run(backend):
+    system, net, solver = opened(backend, max_iter=100)
+    with system:
+        solver.parameters = mocha.SolverParameters(max_iter=100, lr_policy=1e35)
+        with pytest.raises(NonFiniteError):
+            solver.solve(net)
+        assert all(np.isfinite(p.numpy()).all() for group in net.parameters.values() for p in group.values())
+
+
+def test_stop_ends_what_the_device_has_in_hand(backend):
+    system, net, solver = opened(backend, max_iter=50)
+    with system:
+        program = net.training_program(solver)
+        net.train(program, 50, 0, solver.schedule(0, 50), np.ones(1, np.int32))
+        assert program.done == 1
+        net.train(program, 49, 1, solver.schedule(1, 49), np.zeros(1, np.int32))
+        assert program.done == 49
+
+
+def test_a_schedule_that_is_too_short(backend):
+    system, net, solver = opened(backend)
+    with system:
+        program = net.training_program(solver)
+        with pytest.raises(ConfigurationError, match=r"expected 5 values of shape \(\) for the cell 'learning_rate'"):
+            program.iterate(5, {"learning_rate": np.ones(3)})
+
+
+def test_a_source_that_fails_in_the_middle_leaves_what_was_done():
+    backend = HostBackend()
+    backend.resident_bytes = 0
+    system, net, solver = opened(backend, kind=FailingLayer)
+    with system:
+        program = net.training_program(solver)
+        program._chunk = 32
+        with pytest.raises(DataError, match="the disk is gone"):
+            solver.solve(net)
+        assert program.done == 4
+        assert not net.half_updated
+        assert (program.objectives[:4] > 0).all()
+
+
+def test_kernels_say_which_steps_split_the_graph(backend):
+    system, net, solver = opened(backend)
+    with system:
+        uses = net.training_program(solver).kernels()
+        split = {use.op for use in uses if use.kernel.endswith("(splits the graph)")}
+        assert "relu" not in split
+        assert ("mocha.fetch" in split) == (backend.resident_bytes == 0)
+
+
+def test_the_first_run_is_step_by_step_and_the_others_are_graphs(backend):
+    calls = []
+    tape = Tape(backend.device, [Run(lambda i=i: calls.append(i), captured=i != 1) for i in range(4)])
+    for _ in range(3):
+        tape()
+    # Eagerly; recorded, and the Python step; the Python step. What is recorded here does nothing when launched.
+    assert calls == [0, 1, 2, 3, 0, 2, 3, 1, 1]
+    assert not tape.whole
+
+
+def test_a_whole_tape_is_unrolled(backend):
+    total = []
+    tape = Tape(backend.device, [Run(lambda: backend.device.submit(lambda: total.append(1)))])
+    tape(2 * UNROLLED + 4)
+    assert len(total) == 2 * UNROLLED + 4
+    assert tape.whole
