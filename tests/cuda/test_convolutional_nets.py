@@ -39,12 +39,13 @@ def trained(backend, **more):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize(("precision", "iterations", "tolerance"), [("tf32", 20, 1e-4), ("bf16", 4, 0.05)])
+@pytest.mark.parametrize(("precision", "iterations", "tolerance"), [("tf32", 20, 1e-5), ("bf16", 4, 0.02)])
 def test_training_is_as_on_the_cpu(precision, iterations, tolerance, accumulate):
+    """Of all parameters together: single ones depend on which side of a ReLU's edge rounding puts something."""
     found, kernels = trained(HostBackend(precision=precision), max_iter=iterations, accumulate=accumulate)
     expected, _ = trained("cpu", max_iter=iterations, accumulate=accumulate)
-    for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
+    ours, theirs = (np.concatenate([p.ravel() for p in parameters]) for parameters in (found, expected))
+    assert np.linalg.norm(ours - theirs) < tolerance * np.linalg.norm(theirs)
     used = [use.kernel for use in kernels if use.layer in "abcde" and use.op.endswith(("convolution", "then_relu"))]
     assert used
     assert all(kernel.startswith("convolution (on the host)") for kernel in used)
