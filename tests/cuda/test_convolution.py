@@ -4,65 +4,23 @@ import warnings
 
 import numpy as np
 import pytest
+from convolution_case import NAN, close
+from convolution_case import Case as OnBackend
 from host_backend import HostBackend
 from mocha_cuda.convolution import SLICE, convolution
 from mocha_cuda.cudnn.plans import NoPlanError, Wants
 from mocha_cuda.cudnn.problem import Direction
-from mocha_layers_std.convolution import Convolution
-
-from mocha_core.plan import Call
-from mocha_core.value import Value
 
 GEOMETRIES = [
     pytest.param(((2, 3, 8, 7), 4, (3, 3), (1, 1), (1, 1), 1), id="padded"),
     pytest.param(((3, 4, 9, 8), 6, (3, 2), (2, 1), (1, 0), 2), id="groups, strides"),
     pytest.param(((1, 1, 5, 5), 1, (5, 5), (9, 9), (0, 0), 1), id="one result"),
 ]
-NAN = float("nan")
 
 
-class Case:
-    """A convolution, its operands and its kernel."""
-
-    def __init__(self, rng, shape, filters, kernel, stride, pad, groups, dtype="float32", **options):
-        self.op = Convolution(kernel, stride, pad, groups)
-        shapes = {"x": shape, "w": (filters, shape[1] // groups, *kernel[::-1]), "b": (filters,)}
-        self.ins = tuple(Value(name, size, dtype) for name, size in shapes.items())
-        (spec,) = self.op.infer(*(value.spec for value in self.ins))
-        self.out = Value("y", *spec)
-        self.backend = HostBackend(**options)
-        self.call = Call(self.op, self.ins, (self.out,), "conv")
-        self.kernel = convolution(self.backend, self.call)
-        self.x, self.w, self.b = (rng.standard_normal(value.shape).astype(dtype) for value in self.ins)
-        self.dy = rng.standard_normal(self.out.shape).astype(dtype)
-
-    def blank(self, specs, fill=NAN):
-        return [np.full(shape, 0 if "int" in dtype else fill, dtype) for shape, dtype in specs]
-
-    def forward(self, bind="forward", *more):
-        (y,) = self.blank([self.out.spec])
-        workspace = self.blank(self.kernel.forward_workspace)
-        getattr(self.kernel, bind)([self.x, self.w, self.b], [y, *workspace], [False], *more)()
-        return y
-
-    def backward(self, wanted=(True, True, True), add=(False, False, False), begin=NAN):
-        outs = [
-            self.blank([value.spec], begin if added else NAN)[0] if want else None
-            for value, want, added in zip(self.ins, wanted, add)
-        ]
-        workspace = self.blank(self.kernel.backward_workspace)
-        ins = [self.dy, self.x, self.w, None, None]
-        self.kernel.backward(ins, [*outs, *workspace], list(add))()
-        return outs
-
-    def expected(self):
-        x, w, b, dy = (array.astype("float64") for array in (self.x, self.w, self.b, self.dy))
-        y = self.op.forward(np, x, w, b)
-        return y, self.op.backward(np, (dy,), (x, w, None), (None,), (True, True, True))
-
-
-def close(found, expected, tolerance=1e-5):
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+class Case(OnBackend):
+    def __init__(self, rng, *geometry, dtype="float32", **options):
+        super().__init__(rng, HostBackend(**options), *geometry, dtype)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
