@@ -28,7 +28,7 @@ def load(name: str, majors: Sequence[int]) -> ctypes.CDLL:
     files = [f"lib{name}.so.{major}" for major in majors]
     for file in files:
         with suppress(OSError):
-            return ctypes.CDLL(file, mode=ctypes.RTLD_GLOBAL | os.RTLD_NOLOAD)
+            return ctypes.CDLL(file, mode=ctypes.RTLD_GLOBAL | getattr(os, "RTLD_NOLOAD", 0))
     tried = []
     for candidate in _candidates(name, files):
         try:
