@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 KERNELS = {
     "exponential": "neurons:neuron",
     "lrelu": "neurons:neuron",
+    "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
     "relu": "neurons:neuron",
     "sigmoid": "neurons:neuron",
+    "softmax": "softmax:softmax",
+    "softmax_loss": "losses:softmax_loss",
+    "square_loss": "losses:square_loss",
     "tanh": "neurons:neuron",
 }
 
