@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from mocha_core.kernel import Kernel, Runnable
+from mocha_cuda.tables import Table
 
 if TYPE_CHECKING:
     from mocha_core.plan import Call
@@ -33,6 +34,7 @@ class Launch:
         self._device = backend.device
         self._kernel = self._device.kernel(family, name, dtype)
         self._grid = (max(1, blocks),)
+        self._operands = operands  # what tables point to stays alive
         self._arguments = tuple(map(_argument, operands))
 
     def __call__(self) -> None:
@@ -40,9 +42,11 @@ class Launch:
 
 
 def _argument(operand: Any) -> Any:
-    """Python's numbers as what kernels take: ints and doubles."""
+    """Python's numbers as what kernels take: ints and doubles; a table as its array."""
     if isinstance(operand, bool | int):
         return np.int32(operand)
+    if isinstance(operand, Table):
+        return operand.array
     return np.float64(operand) if isinstance(operand, float) else operand
 
 
