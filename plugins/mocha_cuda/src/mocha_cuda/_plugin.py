@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from mocha_core.registry import Candidates, Registry
 
 KERNELS = {
+    "accuracy": "accuracy:accuracy",
+    "dropout": "dropout:dropout",
     "exponential": "neurons:neuron",
     "lrelu": "neurons:neuron",
     "mocha.check_finite": "structural:check_finite",
