@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 KERNELS = {
     "accuracy": "accuracy:accuracy",
+    "add": "element_wise:element_wise",
+    "divide": "element_wise:element_wise",
     "dropout": "dropout:dropout",
     "exponential": "neurons:neuron",
     "lrelu": "neurons:neuron",
@@ -20,12 +22,15 @@ KERNELS = {
     "mocha.labels": "structural:labels",
     "mocha.objective": "structural:objective",
     "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
+    "multiply": "element_wise:element_wise",
+    "power": "power:power",
     "relu": "neurons:neuron",
     "sgd": "sgd:sgd",
     "sigmoid": "neurons:neuron",
     "softmax": "softmax:softmax",
     "softmax_loss": "losses:softmax_loss",
     "square_loss": "losses:square_loss",
+    "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
 }
 
