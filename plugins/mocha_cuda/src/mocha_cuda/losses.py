@@ -28,10 +28,9 @@ def blocks_to_sum(threads: int) -> int:
 
 
 class Loss(CUDAKernel):
-    """Summed by `threads` threads; a row has `each` parts of the divisor."""
+    """The mean over so many numbers as the rows that count times `each`."""
 
     family = "losses"
-    threads: int
     each: int
 
     def plan_sum(self, threads: int, each: int) -> None:

@@ -31,6 +31,7 @@ KERNELS = {
     "mocha.labels": "structural:labels",
     "mocha.objective": "structural:objective",
     "native.masked_backward": "rectified:masked_backward",
+    "native.softmax_loss_step": "loss_step:softmax_loss_step",
     "native.then_relu": "rectified:then_relu",
     "native.updating_backward": "fold:updating_backward",
     "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
@@ -65,6 +66,7 @@ FUSIONS = [
     ("mean_pooling", "forward", "rectified:rectify"),
     ("relu", "backward", "rectified:mask_bottom"),
     ("sgd", "forward", "fold:fold_update"),
+    ("softmax_loss", "backward", "loss_step:one_step"),
 ]
 
 
@@ -78,6 +80,7 @@ def mocha_register_backends(backends: Registry) -> None:
 def mocha_register_ops(ops: Registry) -> None:
     # Made by fusions only.
     ops.add("native.masked_backward", "mocha_native.rectified:MaskedBackward")
+    ops.add("native.softmax_loss_step", "mocha_native.loss_step:SoftmaxLossStep")
     ops.add("native.then_relu", "mocha_native.rectified:ThenReLU")
     ops.add("native.updating_backward", "mocha_native.fold:UpdatingBackward")
 

@@ -33,9 +33,9 @@ KERNEL(accuracy_forward)
     const int valid = counted(valid_rows, rows) * positions;
     int right = 0;
     FOR_EACH_GROUP(item, valid, lanes) {
-        const REAL *x = prediction + item_begin(min(item, valid - 1LL), classes, positions);
+        const REAL *x = prediction + item_begin(item, valid, classes, positions);
         struct place best = {x[0], 0};
-        for (int c = threadIdx.x % lanes; c < classes; c += lanes) best = larger(best, {x[(long long)c * positions], c});
+        for (int c = threadIdx.x % lanes; c < classes; c += lanes) best = larger(best, {x[c * positions], c});
         for (int distance = lanes / 2; distance; distance /= 2) {
             const REAL other = __shfl_xor_sync(0xffffffffu, best.x, distance);
             best = larger(best, {other, __shfl_xor_sync(0xffffffffu, best.at, distance)});

@@ -22,12 +22,11 @@ KERNEL(dropout)
 (const REAL *x, const long long *iteration, const long long *first_row, REAL *y, int rows, int features, unsigned key0,
  unsigned key1, unsigned stream, unsigned dropped, double factor, int add) {
     const int groups = features / 4 + (features % 4 != 0);
-    FOR_EACH(i, (long long)rows * groups) {
-        const unsigned row = (unsigned)(i / groups), group = (unsigned)(i % groups);
-        unsigned words[4] = {group, (unsigned)*first_row + row, stream, (unsigned)*iteration};
+    FOR_EACH(i, rows * groups) {
+        const int row = (int)i / groups, group = (int)i % groups;
+        unsigned words[4] = {(unsigned)group, (unsigned)*first_row + (unsigned)row, stream, (unsigned)*iteration};
         philox(words, key0, key1);
-        const long long begin = (long long)row * features + 4LL * group;
-        const int some = min(4, features - 4 * (int)group);
+        const int begin = row * features + 4 * group, some = min(4, features - 4 * group);
 #pragma unroll
         for (int j = 0; j < 4; j++)
             if (j < some) give(y + begin + j, words[j] > dropped ? x[begin + j] * (REAL)factor : 0, add);

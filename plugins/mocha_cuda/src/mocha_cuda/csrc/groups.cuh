@@ -12,9 +12,10 @@
          first_##item += (long long)gridDim.x * (THREADS / (lanes)), item += (long long)gridDim.x * (THREADS / (lanes)))
 
 /* A blob is (rows, classes, positions), an item a row at a position: where its classes begin. They are `positions`
-   apart. */
-static __device__ inline long long item_begin(long long item, int classes, int positions) {
-    return item / positions * classes * positions + item % positions;
+   apart. Items that are too large count as the last one. */
+static __device__ inline int item_begin(long long item, int items, int classes, int positions) {
+    const int there = (int)min(item, items - 1LL);
+    return there / positions * classes * positions + there % positions;
 }
 
 /* How many rows count. */

@@ -39,17 +39,17 @@ KERNEL(softmax_loss_forward)
     const int items = rows * positions, valid = counted(valid_rows, rows) * positions;
     REAL part = 0;
     FOR_EACH_GROUP(item, items, lanes) {
-        const long long begin = item_begin(min(item, items - 1LL), classes, positions);
+        const int begin = item_begin(item, items, classes, positions);
         const struct softmax row = softmax_of(x + begin, classes, positions, lanes);
         if (item >= items) continue;
         for (int c = threadIdx.x % lanes; probability && c < classes; c += lanes) {
-            const long long at = begin + (long long)c * positions;
+            const int at = begin + c * positions;
             probability[at] = row.of(x[at]);
         }
         if (threadIdx.x % lanes || item >= valid) continue;
         const bool known = is_class(labels[item], classes);
         if (!known) report(status, fault);
-        part -= log(clamped(known ? row.of(x[begin + (long long)labels[item] * positions]) : 0));
+        part -= log(clamped(known ? row.of(x[begin + labels[item] * positions]) : 0));
     }
     finish(part, sums, loss, valid);
 }
@@ -76,8 +76,8 @@ KERNEL(multinomial_logistic_loss_forward)
     FOR_EACH(item, valid) {
         const bool known = is_class(labels[item], classes);
         if (!known) report(status, fault);
-        const long long begin = item_begin(item, classes, positions);
-        part -= log(clamped(known ? probability[begin + (long long)labels[item] * positions] : 0));
+        const int begin = item_begin(item, valid, classes, positions);
+        part -= log(clamped(known ? probability[begin + labels[item] * positions] : 0));
     }
     finish(part, sums, loss, valid);
 }
