@@ -20,7 +20,7 @@ class Dropout(CUDAKernel):
     family = "dropout"
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        return self._drop(ins[0], *ins[1:3], outs[0], False)
+        return self._drop(ins[0], ins[1], ins[2], outs[0], False)
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         dy, _, iteration, first_row = ins[:4]
