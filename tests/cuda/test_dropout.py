@@ -30,6 +30,14 @@ def test_masks_are_the_core_s(dtype, shape, ratio, iteration, first_row, rng):
     np.testing.assert_array_equal(dx != 0, y != 0)
 
 
+def test_a_ratio_that_is_drawn_drops():
+    """Numbers and ratio are equal in their last bit."""
+    u = uniform(np, 1, 2, *cells(0, 0), 4, 8)
+    for place in np.ndindex(u.shape):
+        (y,) = bench(OpCase(Dropout(float(u[place]), True, 1, 2), [np.ones((4, 8)), *cells(0, 0)]), "float32").forward()
+        np.testing.assert_array_equal(y != 0, u > u[place])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("auto_scale", [True, False])
 def test_values_and_gradients(dtype, auto_scale, rng):

@@ -9,15 +9,12 @@ struct softmax {
     __device__ REAL of(REAL x) const { return exp(x - most) / total; }
 };
 
-/* NaN is larger than any number: it makes all probabilities of its item NaN. */
-static __device__ inline REAL larger(REAL a, REAL b) { return a != a || b <= a ? a : b; }
-
-/* Of `classes` numbers that are `stride` apart. */
+/* Of `classes` numbers that are `stride` apart. NaN makes the total NaN, and so all probabilities. */
 static __device__ inline struct softmax softmax_of(const REAL *x, int classes, int stride, int lanes) {
     struct softmax found = {x[0], 0};
-    for (int c = threadIdx.x % lanes; c < classes; c += lanes) found.most = larger(found.most, x[c * stride]);
+    for (int c = threadIdx.x % lanes; c < classes; c += lanes) found.most = max(found.most, x[c * stride]);
     for (int distance = lanes / 2; distance; distance /= 2)
-        found.most = larger(found.most, __shfl_xor_sync(0xffffffffu, found.most, distance));
+        found.most = max(found.most, __shfl_xor_sync(0xffffffffu, found.most, distance));
     for (int c = threadIdx.x % lanes; c < classes; c += lanes) found.total += exp(x[c * stride] - found.most);
     for (int distance = lanes / 2; distance; distance /= 2)
         found.total += __shfl_xor_sync(0xffffffffu, found.total, distance);
