@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 KERNELS = {
     "exponential": "neurons:neuron",
     "lrelu": "neurons:neuron",
+    "lrn_across_channel": "lrn:across_channel",
+    "lrn_within_channel": "lrn:within_channel",
+    "max_channel_pooling": "pooling:max_channel_pooling",
+    "max_pooling": "pooling:max_pooling",
+    "mean_channel_pooling": "pooling:mean_channel_pooling",
+    "mean_pooling": "pooling:mean_pooling",
     "relu": "neurons:neuron",
     "sigmoid": "neurons:neuron",
     "tanh": "neurons:neuron",
