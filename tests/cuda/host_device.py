@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from host_matmuls import HostMatmuls
 from mocha_cuda.nvrtc import REALS, SOURCES
 
 HERE = Path(__file__).parent
@@ -39,6 +40,7 @@ class HostDevice:
 
     def __init__(self):
         self.launches = []
+        self.matmuls = HostMatmuls(self)
         self._recording = self._guard = None
         self.kernel = cache(HostKernel)
 

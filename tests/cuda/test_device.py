@@ -6,6 +6,7 @@ import sys
 import fake_cupy
 import numpy as np
 import pytest
+from fake_cublaslt import FakeLibrary
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
@@ -103,6 +104,10 @@ def trained(backend, iterations=50):
         return [p.numpy() for group in net.parameters.values() for p in group.values()]
 
 
-def test_training_through_it_is_as_on_the_cpu(cupy):
+def test_training_through_it_is_as_on_the_cpu(cupy, tmp_path, monkeypatch):
+    """Products of matrices come to a cuBLASLt of the test's."""
+    fake = FakeLibrary(tmp_path, lambda stream, work: cupy.Stream.by_ptr[stream].do(work))
+    monkeypatch.setattr("mocha_cuda.cublaslt.matmuls.library", lambda: fake.lt)
     for found, expected in zip(trained("cuda"), trained("cpu"), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert {product.epilogue.name for product in fake.products} == {"BIAS", "BGRADB", "DEFAULT"}

@@ -19,10 +19,13 @@ from mocha_layers_std.softmax import Softmax
 from mocha_layers_std.softmax_loss import SoftmaxLoss
 from mocha_layers_std.square_loss import SquareLoss
 from mocha_native.backend import NativeBackend
+from mocha_native.loss_step import SoftmaxLossStep
 from mocha_solvers_std.sgd import SGDUpdate
 
+from mocha_core.plan import Phase, Plan
 from mocha_core.structural import CheckFinite, Fill, Gather, Labels, Objective
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
+from mocha_core.value import Value
 
 DTYPES = ["float32", "float64"]
 
@@ -198,6 +201,31 @@ def test_losses_of_classes(isa, dtype, shape, part, rng):
     check(loss, [probability, labels, *cells(valid)], [np.asarray(1.5)], dtype)
 
 
+def loss_step(inputs, weight):
+    """The op that is in place of a softmax loss of these inputs, the objective, and their gradients."""
+    plan = Plan(Phase.TRAIN, batch=1)
+    values = (Value(f"x{i}", a.shape, str(a.dtype)) for i, a in enumerate(inputs))
+    (loss,) = plan.call(SoftmaxLoss(5, inputs[0].shape[1]), *values)
+    plan.call(Objective((weight,)), loss)
+    return SoftmaxLossStep(*(step.call for step in plan.steps))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 2), (5, 10), (7, 3, 4), (70, 10), (3, 1030)], ids=str)
+@pytest.mark.parametrize("part", [False, True])
+def test_softmax_loss_as_one_step(isa, dtype, shape, part, rng):
+    labels = rng.integers(0, shape[1], (shape[0], *shape[2:])).astype(np.int32)
+    valid = (shape[0] + 1) // 2 if part else shape[0]
+    inputs = [rng.standard_normal(shape).astype(dtype), labels, *cells(valid)]
+    op, seed = loss_step(inputs, 0.75), np.asarray(2.0, dtype)
+    found = same_for_all_threads(lambda backend: KernelUse(backend, op, *inputs, seed).forward())
+    (loss, *_), (dx,) = (reference(SoftmaxLoss(5, shape[1]), inputs, half, 1.5) for half in ("forward", "backward"))
+    for name, a, b in zip(("objective", "gradient"), found, (0.75 * loss, dx), strict=False):
+        assert_close(name, a, b, TOLERANCES[dtype])
+    assert found[2] == 0
+    assert (found[1][valid:] == 0).all()
+
+
 @pytest.mark.parametrize("label", [-1, 3, 2**31 - 1, -(2**31)])
 def test_labels_out_of_range_are_reported_and_read_nothing(label):
     x, labels = np.zeros((4, 3)), np.array([0, 1, label, 2], np.int32)
@@ -207,6 +235,9 @@ def test_labels_out_of_range_are_reported_and_read_nothing(label):
             *_, status = use.forward()
             assert status == fault
             use.backward(np.asarray(1.0))
+        inputs = [x, labels, *cells(valid)]
+        *_, status = KernelUse(NativeBackend(threads=2), loss_step(inputs, 1.0), *inputs, np.asarray(1.0)).forward()
+        assert status == fault
         use = KernelUse(NativeBackend(threads=2), Accuracy(5, 3), x, labels, *cells(valid, np.zeros(2)))
         status, total = use.forward()
         assert (status, total[1]) == (fault, valid)

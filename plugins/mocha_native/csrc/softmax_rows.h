@@ -19,13 +19,7 @@ static void TYPED(softmax_of)(const REAL *x, REAL *y, int64_t classes, int64_t s
     for (int64_t c = 0; c < classes; c++) y[c * stride] /= total;
 }
 
-static void TYPED(softmax_rows)(const REAL *x, REAL *y, const int64_t *sizes, const mocha_team *team) {
-    const int64_t classes = sizes[1], positions = sizes[2];
-    int64_t first, last;
-    mocha_share(sizes[0], 1, team, &first, &last);
-    for (int64_t n = first; n < last; n++)
-        for (int64_t p = 0; p < positions; p++) {
-            const int64_t at = n * classes * positions + p;
-            TYPED(softmax_of)(x + at, y + at, classes, positions);
-        }
+/* One sample at all positions. */
+static void TYPED(softmax_row)(const REAL *x, REAL *y, int64_t classes, int64_t positions) {
+    for (int64_t p = 0; p < positions; p++) TYPED(softmax_of)(x + p, y + p, classes, positions);
 }

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 KERNELS = {
     "exponential": "neurons:neuron",
+    "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
     "lrn_across_channel": "lrn:across_channel",
     "lrn_within_channel": "lrn:within_channel",

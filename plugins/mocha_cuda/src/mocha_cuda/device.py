@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from mocha_cuda.staging import Staging
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mocha_cuda.cublaslt.matmuls import Matmuls
 
 #: What a kernel is given, in order: arrays or None, then NumPy scalars.
 Arguments = Sequence[Any]
@@ -81,6 +83,13 @@ class Device:
         """Where an array begins, for kernels that are given tables of addresses."""
         return int(array.data.ptr)
 
+    @cached_property
+    def matmuls(self) -> Matmuls:
+        """cuBLASLt, loaded at the first use."""
+        from mocha_cuda.cublaslt.matmuls import Matmuls
+
+        return Matmuls(self)
+
     @contextmanager
     def guarded(self, status: Array | None) -> Iterator[None]:
         """Uploads in here do not overwrite what is there if a fault stands in the status cell when they arrive."""
@@ -119,6 +128,15 @@ class Device:
                 graph = self.stream.end_capture()
             graph.upload(self.stream)
         return lambda: graph.launch(self.stream)
+
+    def milliseconds(self, run: Callable[[], None]) -> float:
+        """How long the device takes for what `run` puts into the stream, which has to be the current one."""
+        start, end = cupy.cuda.Event(), cupy.cuda.Event()
+        start.record(self.stream)
+        run()
+        end.record(self.stream)
+        end.synchronize()
+        return float(cupy.cuda.get_elapsed_time(start, end))
 
     def synchronize(self) -> None:
         """Wait until the stream is empty."""

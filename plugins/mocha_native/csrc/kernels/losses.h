@@ -1,74 +1,138 @@
-/* Softmax loss, multinomial logistic loss and square loss. Rows from valid_rows on have no part in a loss, and no gradient. */
+/* Softmax loss, multinomial logistic loss and square loss. Rows from valid_rows on have no part in a loss, and no gradient.
 
+   The first two are made in two steps: threads share the rows, and keep log(probability at the label) of each position;
+   then one thread sums these up in the order of the rows (mean_loss). */
 #ifndef MOCHA_LOSSES_H
 #define MOCHA_LOSSES_H
 
 /* Probabilities below it count as this, so that the loss stays finite. */
 #define SMALLEST 1e-20
 #define KERNELS(K) \
-    K(softmax_loss_forward) K(softmax_loss_backward) K(multinomial_logistic_loss_forward) \
-    K(multinomial_logistic_loss_backward) K(square_loss_forward) K(square_loss_backward)
+    K(softmax_loss_forward) K(softmax_loss_backward) K(softmax_loss_step) K(multinomial_logistic_loss_forward) \
+    K(multinomial_logistic_loss_backward) K(mean_loss) K(square_loss_forward) K(square_loss_backward)
 
 #endif
 
 #include "softmax_rows.h"
 
-/* The mean of -log(probability) at the labels that count; sizes: rows, classes, positions, fault. */
-static REAL TYPED(negative_log_likelihood)(const REAL *probability, const int32_t *labels, const int32_t *rows,
-                                           int32_t *status, const int64_t *sizes) {
-    const int64_t classes = sizes[1], positions = sizes[2], valid = mocha_valid_rows(rows, sizes[0]);
+/* Of how many positions a loss is the mean. */
+static REAL TYPED(counted)(int64_t valid, int64_t positions) {
+    return (REAL)(valid * positions > 1 ? valid * positions : 1);
+}
+
+/* log(probability at the label) of each position of a row; a label that is out of range counts as improbable. */
+static void TYPED(log_likelihood_row)(const REAL *probability, const int32_t *labels, REAL *logs, int64_t classes,
+                                      int64_t positions) {
+    for (int64_t p = 0; p < positions; p++) {
+        const int32_t label = labels[p];
+        const REAL at_label = label >= 0 && label < classes ? probability[label * positions + p] : 0;
+        logs[p] = LOG(at_label <= (REAL)SMALLEST ? (REAL)SMALLEST : at_label);
+    }
+}
+
+/* (probability - 1 at the label) * scale of a row, which may take the place of the probabilities. */
+static void TYPED(softmax_loss_gradient_row)(const REAL *probability, const int32_t *labels, REAL *out, int64_t classes,
+                                             int64_t positions, REAL scale, int64_t added) {
+    for (int64_t i = 0; i < classes * positions; i++) out[i] = probability[i] * scale + (added ? out[i] : 0);
+    for (int64_t p = 0; p < positions; p++) {
+        const int32_t label = labels[p];
+        if (label >= 0 && label < classes) out[label * positions + p] -= scale;
+    }
+}
+
+/* The mean of -log(probability) at the labels that count, times a weight. One thread runs it.
+   buffers: logs, labels, valid_rows, status, loss; sizes: rows, classes, positions, fault; numbers: weight. */
+KERNEL(mean_loss) {
+    const REAL *logs = args->buffers[0];
+    const int32_t *labels = args->buffers[1];
+    int32_t *status = args->buffers[3];
+    const int64_t valid = mocha_valid_rows(args->buffers[2], args->sizes[0]), positions = args->sizes[2];
     REAL total = 0;
-    for (int64_t n = 0; n < valid; n++)
-        for (int64_t p = 0; p < positions; p++) {
-            const int32_t label = labels[n * positions + p];
-            REAL at_label = 0;
-            if (label >= 0 && label < classes) {
-                at_label = probability[(n * classes + label) * positions + p];
-            } else if (*status == 0) {
-                *status = (int32_t)sizes[3];
-            }
-            total += LOG(at_label <= (REAL)SMALLEST ? (REAL)SMALLEST : at_label);
-        }
-    return -total / (REAL)(valid * positions > 1 ? valid * positions : 1);
+    UNUSED(team);
+    for (int64_t i = 0; i < valid * positions; i++) {
+        total += logs[i];
+        const int wrong = labels[i] < 0 || labels[i] >= args->sizes[1];
+        if (wrong && *status == 0) *status = (int32_t)args->sizes[3];
+    }
+    *(REAL *)args->buffers[4] = (0 - total) / TYPED(counted)(valid, positions) * (REAL)args->numbers[0];
 }
 
-/* Threads share the probabilities; the first one sums up, in the order of the rows.
-   buffers: x, labels, valid_rows, status, loss, probabilities; sizes: rows, classes, positions, fault. */
+/* buffers: x, labels, valid_rows, probabilities, logs; sizes: rows, classes, positions. */
 KERNEL(softmax_loss_forward) {
-    void *const *b = args->buffers;
-    TYPED(softmax_rows)(b[0], b[5], args->sizes, team);
-    mocha_meet(team);
-    if (team->rank == 0) *(REAL *)b[4] = TYPED(negative_log_likelihood)(b[5], b[1], b[2], b[3], args->sizes);
+    const REAL *x = args->buffers[0];
+    const int32_t *labels = args->buffers[1];
+    REAL *probability = args->buffers[3], *logs = args->buffers[4];
+    const int64_t classes = args->sizes[1], positions = args->sizes[2], size = classes * positions;
+    const int64_t valid = mocha_valid_rows(args->buffers[2], args->sizes[0]);
+    int64_t first, last;
+    mocha_share(args->sizes[0], 1, team, &first, &last);
+    for (int64_t n = first; n < last; n++) {
+        const int64_t at = n * positions;
+        REAL *row = probability + n * size;
+        TYPED(softmax_row)(x + n * size, row, classes, positions);
+        if (n < valid) TYPED(log_likelihood_row)(row, labels + at, logs + at, classes, positions);
+    }
 }
 
-/* (probability - 1 at the label) * scale. buffers: dy, labels, valid_rows, probabilities, dx; sizes: rows, classes,
-   positions, whether it is added. */
+/* buffers: dy, labels, valid_rows, probabilities, dx; sizes: rows, classes, positions, whether it is added. */
 KERNEL(softmax_loss_backward) {
     const REAL *dy = args->buffers[0], *probability = args->buffers[3];
     const int32_t *labels = args->buffers[1];
     REAL *dx = args->buffers[4];
-    const int64_t classes = args->sizes[1], positions = args->sizes[2];
-    const int64_t valid = mocha_valid_rows(args->buffers[2], args->sizes[0]), size = classes * positions;
-    const REAL scale = *dy / (REAL)(valid * positions > 1 ? valid * positions : 1);
+    const int64_t classes = args->sizes[1], positions = args->sizes[2], size = classes * positions;
+    const int64_t valid = mocha_valid_rows(args->buffers[2], args->sizes[0]), added = args->sizes[3];
+    const REAL scale = *dy / TYPED(counted)(valid, positions);
     int64_t first, last;
     mocha_share(args->sizes[0], 1, team, &first, &last);
     for (int64_t n = first; n < last; n++) {
+        const int32_t *of_row = labels + n * positions;
         REAL *out = dx + n * size;
-        if (!args->sizes[3]) memset(out, 0, (size_t)size * sizeof *out);
-        if (n >= valid) continue;
-        for (int64_t i = 0; i < size; i++) out[i] += probability[n * size + i] * scale;
-        for (int64_t p = 0; p < positions; p++) {
-            const int32_t label = labels[n * positions + p];
-            if (label >= 0 && label < classes) out[label * positions + p] -= scale;
+        if (n < valid) {
+            TYPED(softmax_loss_gradient_row)(probability + n * size, of_row, out, classes, positions, scale, added);
+        } else if (!added) {
+            memset(out, 0, (size_t)size * sizeof *out);
         }
     }
 }
 
-/* One thread runs it. buffers: probabilities, labels, valid_rows, status, loss; sizes: rows, classes, positions, fault. */
+/* Forward, the objective's backward half and backward in one: the probabilities of a row are made where its gradient
+   goes, and become that at once. buffers: x, labels, valid_rows, seed (the gradient of the objective), dx, logs; sizes:
+   rows, classes, positions; numbers: weight of the loss in the objective. */
+KERNEL(softmax_loss_step) {
+    const REAL *x = args->buffers[0], *seed = args->buffers[3];
+    const int32_t *labels = args->buffers[1];
+    REAL *dx = args->buffers[4], *logs = args->buffers[5];
+    const int64_t classes = args->sizes[1], positions = args->sizes[2], size = classes * positions;
+    const int64_t valid = mocha_valid_rows(args->buffers[2], args->sizes[0]);
+    const REAL dy = *seed * (REAL)args->numbers[0], scale = dy / TYPED(counted)(valid, positions);
+    int64_t first, last;
+    mocha_share(args->sizes[0], 1, team, &first, &last);
+    for (int64_t n = first; n < last; n++) {
+        const int64_t at = n * positions;
+        REAL *row = dx + n * size;
+        if (n >= valid) {
+            memset(row, 0, (size_t)size * sizeof *row);
+            continue;
+        }
+        TYPED(softmax_row)(x + n * size, row, classes, positions);
+        TYPED(log_likelihood_row)(row, labels + at, logs + at, classes, positions);
+        TYPED(softmax_loss_gradient_row)(row, labels + at, row, classes, positions, scale, 0);
+    }
+}
+
+/* buffers: probabilities, labels, valid_rows, logs; sizes: rows, classes, positions. */
 KERNEL(multinomial_logistic_loss_forward) {
-    void *const *b = args->buffers;
-    UNUSED(team);
-    *(REAL *)b[4] = TYPED(negative_log_likelihood)(b[0], b[1], b[2], b[3], args->sizes);
+    const REAL *probability = args->buffers[0];
+    const int32_t *labels = args->buffers[1];
+    REAL *logs = args->buffers[3];
+    const int64_t classes = args->sizes[1], positions = args->sizes[2], size = classes * positions;
+    const int64_t valid = mocha_valid_rows(args->buffers[2], args->sizes[0]);
+    int64_t first, last;
+    mocha_share(args->sizes[0], 1, team, &first, &last);
+    for (int64_t n = first; n < mocha_min(last, valid); n++) {
+        const int64_t at = n * positions;
+        TYPED(log_likelihood_row)(probability + n * size, labels + at, logs + at, classes, positions);
+    }
 }
 
 /* -scale / probability at the label. buffers: dy, probabilities, labels, valid_rows, dx; sizes: rows, classes,
@@ -79,7 +143,7 @@ KERNEL(multinomial_logistic_loss_backward) {
     REAL *dx = args->buffers[4];
     const int64_t classes = args->sizes[1], positions = args->sizes[2], size = classes * positions;
     const int64_t valid = mocha_valid_rows(args->buffers[3], args->sizes[0]);
-    const REAL scale = *dy / (REAL)(valid * positions > 1 ? valid * positions : 1);
+    const REAL scale = *dy / TYPED(counted)(valid, positions);
     int64_t first, last;
     mocha_share(args->sizes[0], 1, team, &first, &last);
     if (!args->sizes[3]) memset(dx + first * size, 0, (size_t)((last - first) * size) * sizeof *dx);

@@ -10,7 +10,14 @@
 #include "softmax_rows.h"
 
 /* buffers: x, y; sizes: rows, classes, positions. */
-KERNEL(softmax_forward) { TYPED(softmax_rows)(args->buffers[0], args->buffers[1], args->sizes, team); }
+KERNEL(softmax_forward) {
+    const REAL *x = args->buffers[0];
+    REAL *y = args->buffers[1];
+    const int64_t classes = args->sizes[1], positions = args->sizes[2], size = classes * positions;
+    int64_t first, last;
+    mocha_share(args->sizes[0], 1, team, &first, &last);
+    for (int64_t n = first; n < last; n++) TYPED(softmax_row)(x + n * size, y + n * size, classes, positions);
+}
 
 /* dx = y * (dy - sum of dy * y). buffers: dy, y, dx; sizes: rows, classes, positions, whether it is added. */
 KERNEL(softmax_backward) {

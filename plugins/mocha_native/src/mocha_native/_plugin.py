@@ -30,6 +30,7 @@ KERNELS = {
     "mocha.gather": "structural:gather",
     "mocha.labels": "structural:labels",
     "mocha.objective": "structural:objective",
+    "native.softmax_loss_step": "loss_step:softmax_loss_step",
     "native.updating_backward": "fold:updating_backward",
     "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
     "multiply": "element_wise:element_wise",
@@ -63,8 +64,8 @@ WITH_RELU = [
     ("mean_pooling", "forward", "rectify"),
     ("relu", "backward", "mask_bottom"),
 ]
-#: Op, half, and another rewrite that is anchored on it.
-FUSIONS = [("sgd", "forward", "fold:fold_update")]
+#: Op, half, and the other rewrites, anchored on them.
+FUSIONS = [("sgd", "forward", "fold:fold_update"), ("softmax_loss", "backward", "loss_step:one_step")]
 
 
 @hookimpl
@@ -76,6 +77,7 @@ def mocha_register_backends(backends: Registry) -> None:
 @hookimpl
 def mocha_register_ops(ops: Registry) -> None:
     # Made by fusions only.
+    ops.add("native.softmax_loss_step", "mocha_native.loss_step:SoftmaxLossStep")
     ops.add("native.updating_backward", "mocha_native.fold:UpdatingBackward")
 
 

@@ -1,0 +1,1 @@
+"""cuBLASLt: matrix products with what follows them in the same kernel."""

@@ -1,0 +1,255 @@
+"""`Matmul`: one product of matrices for cuBLASLt.
+
+cuBLASLt's matrices are column-major, Mocha's row-major. A row-major matrix of shape (rows, columns) is, in the same
+memory, the column-major one of shape (columns, rows) that is its transpose. So D = A B is asked for as D' = B' A': the
+operands change places, each keeps whether it is transposed, and what the library says of D's rows holds for its columns
+here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from mocha_core.errors import BackendError
+from mocha_cuda.cublaslt.constants import (
+    ComputeType,
+    DataType,
+    HeuristicResult,
+    LayoutAttribute,
+    MatmulAttribute,
+    Operation,
+    PreferenceAttribute,
+    ReductionScheme,
+    Status,
+)
+from mocha_cuda.cublaslt.constants import Epilogue as Code
+from mocha_cuda.cublaslt.library import CublasError, Descriptor, Handle, Library
+
+DATA_TYPES = {"float32": DataType.R_32F, "float64": DataType.R_64F, "bfloat16": DataType.R_16BF}
+ITEMSIZE = {"float32": 4, "float64": 8, "bfloat16": 2}
+#: How float32 is multiplied, by the backend's precision. What lies in memory stays float32.
+PRECISIONS = {"tf32": ComputeType._32F_FAST_TF32, "float32": ComputeType._32F, "bf16": ComputeType._32F_FAST_16BF}
+#: More would promise nothing: algorithms ask for 16 bytes, and this is the library's default.
+MOST_ALIGNMENT = 256
+
+
+class Epilogue(Enum):
+    """What is done with a row-major product as it is stored; `vector` is (n,) if not said otherwise."""
+
+    NONE = Code.DEFAULT
+    #: D + vector, in each row.
+    BIAS = Code.BIAS
+    #: max(D, 0).
+    RELU = Code.RELU
+    #: max(D + vector, 0).
+    RELU_BIAS = Code.RELU_BIAS
+    #: The sums of op(A)'s rows over k are written to vector (m,): a bias's gradient, where A is dy transposed.
+    SUMS_OF_A = Code.BGRADB
+    #: The sums of op(B)'s columns over k are written to vector (n,).
+    SUMS_OF_B = Code.BGRADA
+
+
+def alignment(address: int) -> int:
+    """The power of two that an address is a multiple of, in bytes."""
+    address |= MOST_ALIGNMENT
+    return address & -address
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Where a row-major matrix, or a batch of equally shaped ones, lies in device memory.
+
+    Attributes:
+        stride: elements from one row to the next.
+        batch_stride: elements from one matrix to the next; 0: all are the same.
+    """
+
+    address: int
+    dtype: str
+    rows: int
+    columns: int
+    stride: int
+    batch: int = 1
+    batch_stride: int = 0
+
+    @classmethod
+    def of(cls, array: Any, address: int) -> Matrix:
+        """An array of shape (rows, columns), or (batch, rows, columns), whose rows are contiguous.
+
+        Raises:
+            BackendError: it is no such array.
+        """
+        dtype, itemsize = str(array.dtype), array.dtype.itemsize
+        *batch, rows, columns = array.shape if array.ndim in (2, 3) else (0, 0, 0)
+        # The strides of axes of one element say nothing.
+        stride = array.strides[-2] // itemsize if rows > 1 else columns
+        contiguous = columns == 1 or not array.size or array.strides[-1] == itemsize
+        if dtype not in DATA_TYPES or not array.size or not contiguous or stride < columns:
+            raise BackendError(
+                f"A matrix product received an array of shape {array.shape}, dtype {dtype} and strides "
+                f"{array.strides}: expected (rows, columns) or (batch, rows, columns) of {' or '.join(DATA_TYPES)}, "
+                "not empty, with contiguous rows that do not overlap."
+            )
+        count = batch[0] if batch else 1
+        return cls(address, dtype, rows, columns, stride, count, array.strides[0] // itemsize if count > 1 else 0)
+
+    def layout(self, library: Library, batch: int) -> Descriptor:
+        """How cuBLASLt sees it: as the column-major transpose."""
+        shape = DATA_TYPES[self.dtype], self.columns, self.rows, self.stride
+        layout = Descriptor(library, "cublasLtMatrixLayout", *shape)
+        if batch > 1:
+            layout.set(LayoutAttribute.BATCH_COUNT, batch)
+            layout.set(LayoutAttribute.STRIDED_BATCH_OFFSET, self.batch_stride)
+        return layout
+
+    @property
+    def alignment(self) -> int:
+        """In bytes; of all matrices of the batch."""
+        return alignment(self.address | self.batch_stride * self.itemsize)
+
+    @property
+    def itemsize(self) -> int:
+        return ITEMSIZE[self.dtype]
+
+
+@dataclass(frozen=True)
+class Product:
+    """D = alpha op(A) op(B) + beta D, then an epilogue; for each matrix of a batch, or one with each of a batch's.
+
+    Attributes:
+        a, b, d: (m, k), (k, n) and (m, n), or a and b transposed. d does not overlap with a or b.
+        vector: the address of what the epilogue reads or writes, contiguous and of d's dtype. None: it has none.
+        precision: how float32 is multiplied, see `mocha_cuda.backend.CUDABackend`; float64 is always float64.
+        label: whose product it is, for errors.
+    """
+
+    a: Matrix
+    b: Matrix
+    d: Matrix
+    transpose_a: bool = False
+    transpose_b: bool = False
+    alpha: float = 1.0
+    beta: float = 0.0
+    epilogue: Epilogue = Epilogue.NONE
+    vector: int | None = None
+    precision: str = "float32"
+    label: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        (m, k), (rows, n) = self.op(self.a, self.transpose_a), self.op(self.b, self.transpose_b)
+        batches = {self.a.batch, self.b.batch} - {1}
+        dtypes = self.a.dtype == self.b.dtype and (self.a.dtype == "float64") == (self.d.dtype == "float64")
+        if (m, n) != (self.d.rows, self.d.columns) or k != rows or not batches <= {self.d.batch} or not dtypes:
+            a, b, d = (f"{x.dtype} ({x.batch}, {x.rows}, {x.columns})" for x in (self.a, self.b, self.d))
+            raise BackendError(f"Matrices do not fit: {a} and {b} to {d}, as (batch, rows, columns), in {self}.")
+        if self.d.batch > 1 and not self.d.batch_stride:
+            raise BackendError(f"Products of a batch would overwrite each other: {self}.")
+
+    @staticmethod
+    def op(matrix: Matrix, transposed: bool) -> tuple[int, int]:
+        """The shape of a matrix as it is multiplied."""
+        shape = matrix.rows, matrix.columns
+        return shape[::-1] if transposed else shape
+
+    @property
+    def compute_type(self) -> ComputeType:
+        return ComputeType._64F if self.d.dtype == "float64" else PRECISIONS[self.precision]
+
+    def __str__(self) -> str:
+        m, n, k = self.d.rows, self.d.columns, self.op(self.a, self.transpose_a)[1]
+        a, b = ("AB"[i] + "'" * transposed for i, transposed in enumerate((self.transpose_a, self.transpose_b)))
+        dtypes = f"{self.a.dtype} to {self.d.dtype}" if self.a.dtype != self.d.dtype else self.d.dtype
+        batch = f"{self.d.batch} times " * (self.d.batch > 1)
+        label = f"{self.label}: " * bool(self.label)
+        how = f"{dtypes} by {self.compute_type.name[1:]}, {self.epilogue.name}"
+        return f"{label}{batch}{a} {b} of m={m} n={n} k={k}, {how}"
+
+
+class Matmul:
+    """A product, described to cuBLASLt."""
+
+    def __init__(self, handle: Handle, product: Product) -> None:
+        self._handle = handle
+        self._library = library = handle.library
+        self._product = product
+        scale = DATA_TYPES["float64" if product.d.dtype == "float64" else "float32"]
+        self._matmul = matmul = Descriptor(library, "cublasLtMatmulDesc", product.compute_type, scale)
+        # The operands change places, see above.
+        matmul.set(MatmulAttribute.TRANSA, Operation.T if product.transpose_b else Operation.N)
+        matmul.set(MatmulAttribute.TRANSB, Operation.T if product.transpose_a else Operation.N)
+        matmul.set(MatmulAttribute.EPILOGUE, product.epilogue.value)
+        if product.vector is not None:
+            # The search looks at how it is aligned.
+            matmul.set(MatmulAttribute.BIAS_POINTER, product.vector)
+        batch = product.d.batch
+        self._a, self._b, self._d = (m.layout(library, batch) for m in (product.b, product.a, product.d))
+        scalar = ctypes.c_double if scale is DataType.R_64F else ctypes.c_float
+        self._alpha, self._beta = scalar(product.alpha), scalar(product.beta)
+
+    def algorithms(self, workspace: int, deterministic: bool, count: int) -> Sequence[HeuristicResult]:
+        """Up to `count` algorithms that need no more than `workspace` bytes, the fastest first as the library thinks.
+
+        Args:
+            deterministic: none that adds parts of a sum in the output, in the order in which blocks come to their ends.
+
+        Raises:
+            CublasError: the search failed, or the library serves no such product (`serves_not`).
+        """
+        product = self._product
+        wanted = Descriptor(self._library, "cublasLtMatmulPreference")
+        wanted.set(PreferenceAttribute.MAX_WORKSPACE_BYTES, workspace)
+        if deterministic:
+            wanted.set(PreferenceAttribute.REDUCTION_SCHEME_MASK, ReductionScheme.COMPUTE_TYPE)
+        wanted.set(PreferenceAttribute.MIN_ALIGNMENT_A_BYTES, product.b.alignment)
+        wanted.set(PreferenceAttribute.MIN_ALIGNMENT_B_BYTES, product.a.alignment)
+        wanted.set(PreferenceAttribute.MIN_ALIGNMENT_C_BYTES, product.d.alignment)
+        wanted.set(PreferenceAttribute.MIN_ALIGNMENT_D_BYTES, product.d.alignment)
+        results, found = (HeuristicResult * count)(), ctypes.c_int()
+        layouts = self._a.value, self._b.value, self._d.value, self._d.value
+        operands = self._handle.value, self._matmul.value, *layouts, wanted.value, count, results, ctypes.byref(found)
+        name = "cublasLtMatmulAlgoGetHeuristic"
+        self._library.call(name, *operands, what=str(product))
+        served = [result for result in results[: found.value] if result.state == Status.SUCCESS]
+        if not served:
+            self._library.check(name, Status.NOT_SUPPORTED, str(product))
+        return served
+
+    def bound(self, result: HeuristicResult, workspace: int, workspace_bytes: int, stream: int) -> Bound:
+        """The product by one of `algorithms`, in a stream, with a workspace that nothing else uses meanwhile."""
+        product = self._product
+        a, b, d = (ctypes.c_void_p(matrix.address) for matrix in (product.b, product.a, product.d))
+        operands = (
+            *(self._handle.value, self._matmul.value),
+            *(ctypes.byref(self._alpha), a, self._a.value, b, self._b.value),
+            *(ctypes.byref(self._beta), d, self._d.value, d, self._d.value),
+            *(ctypes.byref(result.algo), ctypes.c_void_p(workspace), workspace_bytes, ctypes.c_void_p(stream)),
+        )
+        return Bound(self, str(product), self._library, operands)
+
+
+def serves_not(error: CublasError) -> bool:
+    """Whether it says that there is no algorithm for a product; versions differ in how they say it."""
+    return error.status in (Status.NOT_SUPPORTED, Status.INVALID_VALUE, Status.ARCH_MISMATCH)
+
+
+class Bound:
+    """Called, it puts a product into its stream.
+
+    Raises:
+        CublasError: the library refused it; names the product.
+    """
+
+    def __init__(self, matmul: Matmul, name: str, library: Library, operands: tuple[Any, ...]) -> None:
+        self.name = name
+        self._held = matmul
+        self._library = library
+        self._operands = operands
+
+    def __call__(self) -> None:
+        status = self._library.cublasLtMatmul(*self._operands)
+        if status:
+            self._library.check("cublasLtMatmul", status, self.name)

@@ -1,0 +1,137 @@
+"""`Matmuls`: the products of one device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import inf
+from statistics import median
+from typing import TYPE_CHECKING
+
+from mocha_cuda.compiled import Series
+from mocha_cuda.cublaslt.constants import HeuristicResult
+from mocha_cuda.cublaslt.library import CublasError, Library, library
+from mocha_cuda.cublaslt.matmul import Bound, Epilogue, Matmul, Matrix, Product, alignment, serves_not
+
+if TYPE_CHECKING:
+    from mocha_core.array_api import Array
+    from mocha_cuda.device import Device
+
+#: What NVIDIA advises for Hopper. Allocated once: everything runs in one stream.
+WORKSPACE = 32 << 20
+#: 0: the algorithm that the library takes to be the fastest, without measuring.
+VARIABLE = "MOCHA_CUDA_AUTOTUNE"
+#: Algorithms that are measured; how often, of which the median counts; and how many runs are measured together, as a
+#: graph, since launching them one by one takes longer than most of them.
+CANDIDATES, ROUNDS, REPEATS = 8, 5, 10
+
+
+class Matmuls:
+    """Makes products that run in a device's stream, and can be captured.
+
+    Raises:
+        BackendError: there is no cuBLASLt, or it does not work.
+    """
+
+    def __init__(self, device: Device, lt: Library | None = None) -> None:
+        self._device = device
+        with device.running():
+            self._handle = (lt or library()).handle()
+        self._workspace = device.empty((WORKSPACE,), "uint8")
+        self._chosen: dict[Product, HeuristicResult] = {}
+
+    def bind(
+        self,
+        a: Array,
+        b: Array,
+        d: Array,
+        *,
+        transpose_a: bool = False,
+        transpose_b: bool = False,
+        alpha: float = 1.0,
+        beta: float = 0.0,
+        epilogue: Epilogue = Epilogue.NONE,
+        vector: Array | None = None,
+        precision: str = "float32",
+        deterministic: bool = False,
+        label: str = "",
+    ) -> Bound | None:
+        """d = alpha op(a) op(b) + beta d, with an epilogue, as `Product` has it: something to be called.
+
+        Args:
+            a, b, d: (m, k), (k, n) and (m, n) before transposes, or batches of these, as `Matrix.of` takes them.
+            deterministic: the same bytes each time, in each process.
+            label: whose product it is, for errors.
+
+        Returns:
+            None: the library does not serve this epilogue here; ask without.
+
+        Raises:
+            BackendError: the arrays do not fit, or the library does not serve the product.
+        """
+        address = self._device.address
+        of_a, of_b, of_d = (Matrix.of(array, address(array)) for array in (a, b, d))
+        at = None if vector is None else address(vector)
+        product = Product(of_a, of_b, of_d, transpose_a, transpose_b, alpha, beta, epilogue, at, precision, label)
+        try:
+            matmul = Matmul(self._handle, product)
+            return self._bound(matmul, self._choose(product, matmul, deterministic))
+        except CublasError as error:
+            if epilogue is not Epilogue.NONE and serves_not(error):
+                return None
+            raise
+
+    def _bound(self, matmul: Matmul, result: HeuristicResult) -> Bound:
+        return matmul.bound(result, self._device.address(self._workspace), WORKSPACE, self._device.stream.ptr)
+
+    def _choose(self, product: Product, matmul: Matmul, deterministic: bool) -> HeuristicResult:
+        if deterministic or os.environ.get(VARIABLE, "1").strip() == "0":
+            # What is measured may differ from one process to the next, and with it how results are rounded.
+            return matmul.algorithms(WORKSPACE, deterministic, 1)[0]
+        problem = _anywhere(product)
+        if problem not in self._chosen:
+            self._chosen[problem] = self._fastest(product, matmul.algorithms(WORKSPACE, deterministic, CANDIDATES))
+        return self._chosen[problem]
+
+    def _fastest(self, product: Product, results: Sequence[HeuristicResult]) -> HeuristicResult:
+        """By measurement, on other memory: what is in the operands' may be needed. Without such memory, the first."""
+        if len(results) == 1:
+            return results[0]
+        address = self._device.address
+        try:
+            scratch = [self._device.empty((_bytes(m),), "uint8") for m in (product.a, product.b, product.d)]
+            vector = self._device.empty((max(product.d.rows, product.d.columns),), product.d.dtype)
+        except MemoryError:
+            return results[0]
+        a, b, d = (replace(m, address=address(s)) for m, s in zip((product.a, product.b, product.d), scratch))
+        at = None if product.vector is None else address(vector)
+        matmul = Matmul(self._handle, replace(product, a=a, b=b, d=d, vector=at))
+        with self._device.running():
+            times: list[float] = []
+            for result in results:
+                try:
+                    times.append(self._milliseconds(self._bound(matmul, result)))
+                except CublasError as error:
+                    times.append(inf)  # it was promised to run, but does not
+                    failure = error
+            if min(times) == inf:
+                raise failure
+            return results[times.index(min(times))]
+
+    def _milliseconds(self, run: Callable[[], None]) -> float:
+        run()  # what is loaded at the first use, is not while a graph is recorded
+        graph = self._device.record(Series(*[run] * REPEATS))
+        return median(self._device.milliseconds(graph) for _ in range(ROUNDS))
+
+
+def _bytes(matrix: Matrix) -> int:
+    """From a matrix's first byte to the last of a batch of them."""
+    elements = (matrix.batch - 1) * matrix.batch_stride + (matrix.rows - 1) * matrix.stride + matrix.columns
+    return elements * matrix.itemsize
+
+
+def _anywhere(product: Product) -> Product:
+    """The same problem: addresses matter only by their alignment."""
+    a, b, d = (replace(m, address=m.alignment) for m in (product.a, product.b, product.d))
+    return replace(product, a=a, b=b, d=d, vector=product.vector and alignment(product.vector))
