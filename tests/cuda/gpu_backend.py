@@ -1,4 +1,4 @@
-"""The backend as the conformance kit wants it: `pytest -p gpu_backend` registers `cuda-strict`, whose float32 is exact."""
+"""`pytest -p gpu_backend` registers `cuda-strict`, whose float32 is as exact as the conformance kit wants it."""
 
 import pytest
 from mocha_cuda.backend import CUDABackend
