@@ -40,6 +40,16 @@ KERNELS = {
     "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
 }
+#: Op and half on which a rewrite with ReLU is anchored; it asks the other op's kernel.
+WITH_RELU = [
+    ("convolution", "forward", "rectify"),
+    ("inner_product", "forward", "rectify"),
+    ("max_pooling", "backward", "mask_top"),
+    ("max_pooling", "forward", "rectify"),
+    ("mean_pooling", "backward", "mask_top"),
+    ("mean_pooling", "forward", "rectify"),
+    ("relu", "backward", "mask_bottom"),
+]
 
 
 @hookimpl
@@ -52,3 +62,11 @@ def mocha_register_backends(backends: Registry) -> None:
 def mocha_register_kernels(kernels: Candidates) -> None:
     for op, target in KERNELS.items():
         kernels.add(op, "cuda", f"mocha_cuda.{target}")
+    for op in ("masked_backward", "then_relu"):
+        kernels.add(op, "cuda", f"mocha_layers_std.rectified:{op}")
+
+
+@hookimpl
+def mocha_register_fusions(fusions: Candidates) -> None:
+    for op, half, rewrite in WITH_RELU:
+        fusions.add(op, half, "cuda", f"mocha_layers_std.rectified:{rewrite}")
