@@ -3,6 +3,7 @@
 # make oracle   compare training with PyTorch, step by step
 # make fashion-mnist FASHION=folder    the same net on the full Fashion-MNIST
 # make bench    Mocha against its peers: make bench BENCH=--quick PEERS="torch==2.13.0 jax"
+# make test-gpu, make bench-gpu    the CUDA backend on a GPU, from the checkout: nothing is installed
 # make docs     build the documentation
 # make clean    remove what the above made, but no data and no snapshots
 
@@ -26,7 +27,7 @@ SOURCES := $(shell find mocha_core plugins -path '*/build' -prune -o \( -name '*
 # pyenv shows a program only the versions that PYENV_VERSION names.
 PYENV_VERSIONS = $(shell pyenv versions --bare 2>/dev/null | grep -E '^3\.1[1-3]\.[0-9]+$$' | paste -sd: -)
 
-.PHONY: help mnist fashion-mnist test oracle bench docs clean
+.PHONY: help mnist fashion-mnist test oracle bench gpu test-gpu bench-gpu docs clean
 help:
 	@sed -n 's/^# make /make /p' Makefile
 
@@ -55,6 +56,24 @@ oracle: $(VENV)/tox
 bench: $(BENCH_VENV)/mocha
 	$(if $(strip $(PEERS)),$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PEERS))
 	$(BENCH_VENV)/bin/python benchmarks/bench.py $(BENCH)
+
+# Both with what $(PYTHON) has: NumPy, pluggy, packaging, h5py, threadpoolctl, tqdm, CuPy; pytest, or PyTorch.
+ON_GPU = PYTHONPATH="$$($(PYTHON) tools/checkout.py build/checkout):$(CURDIR)/tests/cuda:$$PYTHONPATH" $(PYTHON)
+GPU_RESULTS := $(CURDIR)/benchmarks/results
+
+gpu:
+	@$(ON_GPU) -c 'import sys; from mocha_cuda.requirements import unavailable; sys.exit(unavailable() or None)'
+
+# Libraries may warn. Within 9 minutes: the kit's many small shapes are not worth a search for the fastest plan.
+test-gpu: gpu
+	@failed=0; \
+	MOCHA_GPU_RESULTS=$(GPU_RESULTS) timeout 270 $(ON_GPU) -m pytest -q -W default -m gpu tests/cuda || failed=1; \
+	MOCHA_CUDA_AUTOTUNE=0 timeout 260 $(ON_GPU) -m pytest -q -W default -p gpu_backend tests/conformance -k cuda \
+		--mocha-backends cuda-strict || failed=1; \
+	exit $$failed
+
+bench-gpu: gpu
+	$(ON_GPU) benchmarks/bench.py gpu $(BENCH)
 
 docs: $(VENV)/tox
 	$(BIN)/tox run -e docs

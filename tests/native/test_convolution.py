@@ -187,8 +187,8 @@ def trained(**options):
 
 def test_fusions_change_rounding_only():
     steps, fused = trained()
-    assert {(layer, "native.then_relu") for layer in "abc"} < steps
-    assert {(layer, "native.masked_backward") for layer in "bc"} < steps
+    assert {(layer, "then_relu") for layer in "abc"} < steps
+    assert {(layer, "masked_backward") for layer in "bc"} < steps
     steps, alone = trained(fuse=False)
     assert {(layer, op) for layer in "abc" for op in ("convolution", "relu")} < steps
     for a, b in zip(fused, alone, strict=True):

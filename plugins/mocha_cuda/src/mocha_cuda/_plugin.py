@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from mocha_core.registry import Candidates, Registry
 
 KERNELS = {
+    "accuracy": "accuracy:accuracy",
+    "add": "element_wise:element_wise",
     "convolution": "convolution:convolution",
+    "divide": "element_wise:element_wise",
+    "dropout": "dropout:dropout",
     "exponential": "neurons:neuron",
     "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
@@ -20,10 +24,33 @@ KERNELS = {
     "max_pooling": "pooling:max_pooling",
     "mean_channel_pooling": "pooling:mean_channel_pooling",
     "mean_pooling": "pooling:mean_pooling",
+    "mocha.check_finite": "structural:check_finite",
+    "mocha.fill": "structural:fill",
+    "mocha.gather": "structural:gather",
+    "mocha.labels": "structural:labels",
+    "mocha.objective": "structural:objective",
+    "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
+    "multiply": "element_wise:element_wise",
+    "power": "power:power",
     "relu": "neurons:neuron",
+    "sgd": "sgd:sgd",
     "sigmoid": "neurons:neuron",
+    "softmax": "softmax:softmax",
+    "softmax_loss": "losses:softmax_loss",
+    "square_loss": "losses:square_loss",
+    "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
 }
+#: Op and half on which a rewrite with ReLU is anchored; it asks the other op's kernel.
+WITH_RELU = [
+    ("convolution", "forward", "rectify"),
+    ("inner_product", "forward", "rectify"),
+    ("max_pooling", "backward", "mask_top"),
+    ("max_pooling", "forward", "rectify"),
+    ("mean_pooling", "backward", "mask_top"),
+    ("mean_pooling", "forward", "rectify"),
+    ("relu", "backward", "mask_bottom"),
+]
 
 
 @hookimpl
@@ -36,3 +63,11 @@ def mocha_register_backends(backends: Registry) -> None:
 def mocha_register_kernels(kernels: Candidates) -> None:
     for op, target in KERNELS.items():
         kernels.add(op, "cuda", f"mocha_cuda.{target}")
+    for op in ("masked_backward", "then_relu"):
+        kernels.add(op, "cuda", f"mocha_layers_std.rectified:{op}")
+
+
+@hookimpl
+def mocha_register_fusions(fusions: Candidates) -> None:
+    for op, half, rewrite in WITH_RELU:
+        fusions.add(op, half, "cuda", f"mocha_layers_std.rectified:{rewrite}")

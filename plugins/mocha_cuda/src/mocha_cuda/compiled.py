@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from mocha_layers_std.rectified import RectifiedKernel
 
-from mocha_core.kernel import Kernel, Runnable
+from mocha_cuda.tables import Table
 
 if TYPE_CHECKING:
     from mocha_core.plan import Call
@@ -33,6 +34,7 @@ class Launch:
         self._device = backend.device
         self._kernel = self._device.kernel(family, name, dtype)
         self._grid = (max(1, blocks),)
+        self._operands = operands  # what tables point to stays alive
         self._arguments = tuple(map(_argument, operands))
 
     def __call__(self) -> None:
@@ -40,9 +42,11 @@ class Launch:
 
 
 def _argument(operand: Any) -> Any:
-    """Python's numbers as what kernels take: ints and doubles."""
+    """Python's numbers as what kernels take: ints and doubles; a table as its array."""
     if isinstance(operand, bool | int):
         return np.int32(operand)
+    if isinstance(operand, Table):
+        return operand.array
     return np.float64(operand) if isinstance(operand, float) else operand
 
 
@@ -57,19 +61,14 @@ class Series:
             part()
 
 
-class CUDAKernel(Kernel):
+class CUDAKernel(RectifiedKernel):
     """A kernel whose steps can be captured in a graph, unless it says otherwise (`splits`).
 
     Attributes:
         family: the file in csrc/ with its CUDA kernels.
-        rectifies: `rectified` is there: forward, then a ReLU of the first output.
-        masks_bottom, masks_top: `bottom_masked`, `top_masked` are there: backward with a ReLU's after or before it.
     """
 
     family: str
-    rectifies = False
-    masks_bottom = False
-    masks_top = False
 
     def __init__(self, backend: CUDABackend, call: Call) -> None:
         self.backend = backend
@@ -82,18 +81,6 @@ class CUDAKernel(Kernel):
         """A kernel of the family for so many threads, which may be fewer as they stride, or exactly so many blocks."""
         blocks = blocks or min(-(-threads // THREADS), BLOCKS * self.backend.device.multiprocessors)
         return Launch(self.backend, self.family, name, self.dtype, blocks, operands)
-
-    def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
-        """As `forward`, with a ReLU of the first output."""
-        raise NotImplementedError
-
-    def bottom_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Any, floor: float) -> Runnable:
-        """As `backward`; the first gradient counts where `mask`, the output of the ReLU below, is above `floor`."""
-        raise NotImplementedError
-
-    def top_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Any, floor: float) -> Runnable:
-        """As `backward`; `dy` counts where `mask`, the output of the ReLU above, is above `floor`."""
-        raise NotImplementedError
 
 
 Made = TypeVar("Made", bound=CUDAKernel)

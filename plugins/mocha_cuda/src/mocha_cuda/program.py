@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from mocha_layers_std.rectified import WithReLU
 
 from mocha_core.errors import StateError
 from mocha_core.plan import Section
@@ -28,7 +29,8 @@ SECONDS = 0.02
 
 def captured(bound: BoundStep) -> bool:
     """Whether a graph can hold a step. References allocate, and call libraries that refuse to be captured."""
-    return isinstance(bound.kernel, CUDAKernel) and not bound.kernel.splits
+    kernel = bound.kernel.inner if isinstance(bound.kernel, WithReLU) else bound.kernel
+    return isinstance(kernel, CUDAKernel) and not kernel.splits
 
 
 class CUDAProgram(Program):

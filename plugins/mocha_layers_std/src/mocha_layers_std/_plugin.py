@@ -21,6 +21,7 @@ OPS = {
     "lrelu": "neurons.lrelu:LReLUOp",
     "lrn_across_channel": "lrn:LRNAcrossChannel",
     "lrn_within_channel": "lrn:LRNWithinChannel",
+    "masked_backward": "rectified:MaskedBackward",
     "max_channel_pooling": "channel_pooling:MaxChannelPooling",
     "max_pooling": "pooling:MaxPooling",
     "mean_channel_pooling": "channel_pooling:MeanChannelPooling",
@@ -35,6 +36,7 @@ OPS = {
     "square_loss": "square_loss:SquareLoss",
     "subtract": "element_wise:Subtract",
     "tanh": "neurons.tanh:TanhOp",
+    "then_relu": "rectified:ThenReLU",
 }
 
 

@@ -30,9 +30,7 @@ KERNELS = {
     "mocha.gather": "structural:gather",
     "mocha.labels": "structural:labels",
     "mocha.objective": "structural:objective",
-    "native.masked_backward": "rectified:masked_backward",
     "native.softmax_loss_step": "loss_step:softmax_loss_step",
-    "native.then_relu": "rectified:then_relu",
     "native.updating_backward": "fold:updating_backward",
     "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
     "multiply": "element_wise:element_wise",
@@ -56,18 +54,18 @@ SMALL = {
     "mean_channel_pooling": "channels_last_channel_pooling:channel_pooling",
     "mean_pooling": "channels_last_pooling:pooling",
 }
-#: Op, half, and the rewrite that is anchored on it; those with ReLU ask the other op's kernel.
-FUSIONS = [
-    ("convolution", "forward", "rectified:rectify"),
-    ("inner_product", "forward", "rectified:rectify"),
-    ("max_pooling", "backward", "rectified:mask_top"),
-    ("max_pooling", "forward", "rectified:rectify"),
-    ("mean_pooling", "backward", "rectified:mask_top"),
-    ("mean_pooling", "forward", "rectified:rectify"),
-    ("relu", "backward", "rectified:mask_bottom"),
-    ("sgd", "forward", "fold:fold_update"),
-    ("softmax_loss", "backward", "loss_step:one_step"),
+#: Op and half on which a rewrite with ReLU is anchored; it asks the other op's kernel.
+WITH_RELU = [
+    ("convolution", "forward", "rectify"),
+    ("inner_product", "forward", "rectify"),
+    ("max_pooling", "backward", "mask_top"),
+    ("max_pooling", "forward", "rectify"),
+    ("mean_pooling", "backward", "mask_top"),
+    ("mean_pooling", "forward", "rectify"),
+    ("relu", "backward", "mask_bottom"),
 ]
+#: Op, half, and the other rewrites, anchored on them.
+FUSIONS = [("sgd", "forward", "fold:fold_update"), ("softmax_loss", "backward", "loss_step:one_step")]
 
 
 @hookimpl
@@ -79,9 +77,7 @@ def mocha_register_backends(backends: Registry) -> None:
 @hookimpl
 def mocha_register_ops(ops: Registry) -> None:
     # Made by fusions only.
-    ops.add("native.masked_backward", "mocha_native.rectified:MaskedBackward")
     ops.add("native.softmax_loss_step", "mocha_native.loss_step:SoftmaxLossStep")
-    ops.add("native.then_relu", "mocha_native.rectified:ThenReLU")
     ops.add("native.updating_backward", "mocha_native.fold:UpdatingBackward")
 
 
@@ -91,11 +87,15 @@ def mocha_register_kernels(kernels: Candidates) -> None:
         kernels.add(op, "native", f"mocha_native.{target}")
     for op, target in SMALL.items():
         kernels.add(op, "native", f"mocha_native.{target}", priority=2)
+    for op in ("masked_backward", "then_relu"):
+        kernels.add(op, "native", f"mocha_layers_std.rectified:{op}")
     kernels.add("convolution", "native", "mocha_native.winograd:winograd", priority=1)
     kernels.add("convolution", "native", "mocha_native.channels_last_winograd:winograd", priority=3)
 
 
 @hookimpl
 def mocha_register_fusions(fusions: Candidates) -> None:
+    for op, half, rewrite in WITH_RELU:
+        fusions.add(op, half, "native", f"mocha_layers_std.rectified:{rewrite}")
     for op, half, target in FUSIONS:
         fusions.add(op, half, "native", f"mocha_native.{target}")

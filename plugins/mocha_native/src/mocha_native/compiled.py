@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mocha_layers_std.rectified import RectifiedKernel
 from numpy.typing import NDArray
 
 from mocha_core.errors import BackendError
-from mocha_core.kernel import Kernel, Runnable
 from mocha_native._native import ffi, lib
 
 if TYPE_CHECKING:
@@ -92,15 +92,8 @@ def step_array(steps: Sequence[Compiled | None]) -> Any:
     return array
 
 
-class NativeKernel(Kernel):
+class NativeKernel(RectifiedKernel):
     """A kernel for one of the two floating dtypes, that of the first input."""
-
-    #: `rectified` binds forward with a ReLU of the first output.
-    rectifies = False
-    #: `bottom_masked` binds backward with that of the ReLU that made the first input.
-    masks_bottom = False
-    #: `top_masked` binds backward with that of the ReLU that follows the first output.
-    masks_top = False
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         self.backend = backend
@@ -119,18 +112,6 @@ class NativeKernel(Kernel):
     ) -> Compiled:
         """The C kernel `name` for the dtype; csrc says which operands it takes."""
         return Compiled(self.backend, f"{name}_{self.dtype}", buffers, sizes, numbers, serial, meets)
-
-    def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
-        """As `forward`; then y = max(floor, y)."""
-        raise NotImplementedError(f"{type(self).__name__} does not rectify")
-
-    def bottom_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Array, floor: float) -> Runnable:
-        """As `backward`, but dx counts only where `mask`, which is x, is above the floor; else it is 0."""
-        raise NotImplementedError(f"{type(self).__name__} does not mask its bottom")
-
-    def top_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Array, floor: float) -> Runnable:
-        """As `backward`, but dy counts only where `mask`, which is ReLU's output, is above the floor; else it is 0."""
-        raise NotImplementedError(f"{type(self).__name__} does not mask its top")
 
 
 def floating(kernel: type[NativeKernel]) -> Callable[[NativeBackend, Call], NativeKernel | None]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mocha_layers_std.inner_product import InnerProduct as InnerProductOp
+from mocha_layers_std.rectified import MaskedBackward
 
 from mocha_core.fusion import Graph, Rewritten
 from mocha_core.kernel import Runnable
@@ -19,7 +20,6 @@ from mocha_core.selection import Selector
 from mocha_core.value import Spec
 from mocha_native.compiled import Array, Buffers, NativeKernel
 from mocha_native.inner_product import InnerProduct
-from mocha_native.rectified import MaskedBackward
 from mocha_native.sgd import SGD
 
 if TYPE_CHECKING:

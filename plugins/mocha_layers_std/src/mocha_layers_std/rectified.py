@@ -1,8 +1,9 @@
 """Fusions with ReLU: forward, as the last thing another kernel does; backward, as a mask on what another one writes or
 reads.
 
-A kernel takes part by what it says of itself (`rectifies`, `masks_bottom`, `masks_top`); the rewrites and the ops are
-the same for all.
+They are the same for every backend. A backend takes part by registering the rewrites, and `then_relu` and
+`masked_backward` as the kernels of the ops that they make; a kernel of it, by being a `RectifiedKernel` and by what it
+says of itself.
 """
 
 from __future__ import annotations
@@ -11,26 +12,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mocha_layers_std.neurons.relu import ReLUOp
-
 from mocha_core.fusion import Graph, Rewritten
-from mocha_core.kernel import Runnable
+from mocha_core.kernel import Buffers, Kernel, Runnable
 from mocha_core.layout import Layouts
 from mocha_core.op import Op
 from mocha_core.plan import Call, Half, Step, forward_step
 from mocha_core.plugins import registries
 from mocha_core.selection import Selector
 from mocha_core.value import Spec, Value
-from mocha_native.compiled import Buffers, NativeKernel
+from mocha_layers_std.neurons.relu import ReLUOp
 
 if TYPE_CHECKING:
-    from mocha_native.backend import NativeBackend
+    from mocha_core.backend import Backend
 
 
 class ThenReLU(Op):
     """Another op, and a ReLU of its first output."""
 
-    name = "native.then_relu"
+    name = "then_relu"
     inner: Call
     floor: float
 
@@ -49,7 +48,7 @@ class MaskedBackward(Op):
     that are wanted.
     """
 
-    name = "native.masked_backward"
+    name = "masked_backward"
     inner: Call
     floor: float
     before: bool
@@ -107,11 +106,40 @@ def _masked(
     return replace(forward_step(call, step.section), add=tuple(add[i] for i in wanted))
 
 
-class ThenReLUKernel(NativeKernel):
-    """Leaves it to the other op's kernel."""
+class RectifiedKernel(Kernel):
+    """A kernel that may be asked to take a ReLU along. Those that save something from forward to backward are not."""
 
-    def __init__(self, backend: NativeBackend, call: Call, inner: NativeKernel) -> None:
-        super().__init__(backend, call)
+    #: `rectified` binds forward with a ReLU of the first output.
+    rectifies: bool = False
+    #: `bottom_masked` binds backward with that of the ReLU that made the first input.
+    masks_bottom: bool = False
+    #: `top_masked` binds backward with that of the ReLU that follows the first output.
+    masks_top: bool = False
+
+    def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
+        """As `forward`; then y = max(floor, y)."""
+        raise NotImplementedError(f"{type(self).__name__} does not rectify")
+
+    def bottom_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Any, floor: float) -> Runnable:
+        """As `backward`, but dx counts only where `mask`, which is x, is above the floor; else it is 0."""
+        raise NotImplementedError(f"{type(self).__name__} does not mask its bottom")
+
+    def top_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Any, floor: float) -> Runnable:
+        """As `backward`, but dy counts only where `mask`, which is ReLU's output, is above the floor; else it is 0."""
+        raise NotImplementedError(f"{type(self).__name__} does not mask its top")
+
+
+class WithReLU(Kernel):
+    """Leaves it to `inner`, the other op's kernel."""
+
+    inner: RectifiedKernel
+
+
+class ThenReLUKernel(WithReLU):
+    """Forward."""
+
+    def __init__(self, op: ThenReLU, inner: RectifiedKernel) -> None:
+        self.op = op
         self.inner = inner
         self.layouts = inner.layouts
         self.forward_workspace = inner.forward_workspace
@@ -124,14 +152,14 @@ class ThenReLUKernel(NativeKernel):
         return f"{self.inner.label} + ReLU"
 
 
-class MaskedBackwardKernel(NativeKernel):
-    """Leaves it to the other op's kernel."""
+class MaskedBackwardKernel(WithReLU):
+    """Backward."""
 
-    def __init__(self, backend: NativeBackend, call: Call, inner: NativeKernel) -> None:
-        super().__init__(backend, call)
+    def __init__(self, op: MaskedBackward, inner: RectifiedKernel) -> None:
+        self.op = op
         self.inner = inner
         self.forward_workspace = inner.backward_workspace
-        op, layouts, other = self.op, inner.layouts, self.op.inner
+        layouts, other = inner.layouts, op.inner
         self.n_out, self.n_in = len(other.outs), len(other.ins)
         y = [layouts.of_out(i) for i in range(self.n_out)]
         operands = [*y, *(layouts.of_in(i, backward=True) for i in range(self.n_in)), *y]
@@ -158,19 +186,23 @@ class MaskedBackwardKernel(NativeKernel):
         return f"ReLU + {self.inner.label}" if self.op.before else f"{self.inner.label} + ReLU"
 
 
-def then_relu(backend: NativeBackend, call: Call) -> ThenReLUKernel | None:
+def then_relu(backend: Backend, call: Call) -> ThenReLUKernel | None:
     """Declines where the other op's kernel does not rectify."""
-    op: Any = call.op
-    inner = Selector(backend, registries()).choose(op.inner)
-    able = isinstance(inner, NativeKernel) and inner.rectifies and not inner.saves
-    return ThenReLUKernel(backend, call, inner) if able else None  # type: ignore[arg-type]
+    op = call.op
+    assert isinstance(op, ThenReLU)
+    inner = _kernel(backend, op.inner)
+    return ThenReLUKernel(op, inner) if inner and inner.rectifies else None
 
 
-def masked_backward(backend: NativeBackend, call: Call) -> MaskedBackwardKernel | None:
+def masked_backward(backend: Backend, call: Call) -> MaskedBackwardKernel | None:
     """Declines where the other op's kernel does not mask there."""
-    op: Any = call.op
-    inner = Selector(backend, registries()).choose(op.inner)
-    if not isinstance(inner, NativeKernel) or inner.saves:
-        return None
-    able = inner.masks_top if op.before else inner.masks_bottom
-    return MaskedBackwardKernel(backend, call, inner) if able else None
+    op = call.op
+    assert isinstance(op, MaskedBackward)
+    inner = _kernel(backend, op.inner)
+    return MaskedBackwardKernel(op, inner) if inner and (inner.masks_top if op.before else inner.masks_bottom) else None
+
+
+def _kernel(backend: Backend, call: Call) -> RectifiedKernel | None:
+    """The kernel that would serve a call alone, if it can be asked to take a ReLU along."""
+    kernel = Selector(backend, registries()).choose(call)
+    return kernel if isinstance(kernel, RectifiedKernel) and not kernel.saves else None
