@@ -1,7 +1,9 @@
 """The device through CuPy, of which there is as much on the host as it uses."""
 
+import gc
 import importlib
 import sys
+from contextlib import nullcontext
 
 import fake_cupy
 import numpy as np
@@ -80,6 +82,33 @@ def test_a_graph_is_launched_as_often_as_asked_and_not_while_it_is_recorded(devi
         graph()
         graph()
     assert device.to_numpy(y).tolist() == [0, 2, 2]
+
+
+def test_memory_that_others_freed_is_uploaded_to_when_they_are_done_with_it(device, cupy):
+    """CuPy frees memory that its stream still computes with: it is given to what comes later in that stream."""
+    *_, copies = (stream for stream in cupy.Stream.by_ptr.values() if stream.non_blocking)
+    small, large = (device.empty((size,), "float32") for size in (10_000, 20_000))
+    for array in [small] * 8 + [large] * 8:
+        device.copy_from_numpy(array, np.zeros(array.shape))
+    grown = [device.stream, 40_000] * 4 + [40_000] * 4
+    assert copies.history == [*grown, *([device.stream, 80_000] * 4), *([80_000] * 4)]
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_nothing_is_collected_while_a_graph_is_recorded(device, error):
+    """What an old system leaves might wait for the device, which is an error then."""
+    enabled = []
+
+    def run():
+        enabled.append(gc.isenabled())
+        if error:
+            raise error
+
+    assert gc.isenabled()
+    with pytest.raises(error) if error else nullcontext():
+        device.record(run)
+    assert enabled == [False]
+    assert gc.isenabled()
 
 
 def test_time_is_that_of_the_device(device):

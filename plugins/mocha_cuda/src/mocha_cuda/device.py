@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
 #: What a kernel is given, in order: arrays or None, then NumPy scalars.
 Arguments = Sequence[Any]
 NULL = np.uint64(0)
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """Another system's remains, such as a handle of cuBLASLt, may wait for the device, which ends a recording."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Device:
@@ -66,8 +79,11 @@ class Device:
             yield
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """An uninitialised array. Raises `MemoryError` where it does not fit."""
-        with self._device:
+        """An uninitialised array. Raises `MemoryError` where it does not fit.
+
+        CuPy gives memory that was freed to the stream again that it was allocated for, and to no other.
+        """
+        with self.running():
             return cupy.empty(shape, dtype)
 
     def to_numpy(self, array: Array) -> NDArray[Any]:
@@ -128,7 +144,7 @@ class Device:
 
     def record(self, run: Callable[[], None]) -> Callable[[], None]:
         """What `run` puts into the stream, as a graph; called, it puts all of that into the stream at once."""
-        with self.running():
+        with self.running(), _no_garbage_collected():
             self.stream.begin_capture()
             try:
                 run()

@@ -44,7 +44,7 @@ class Staging:
         slot = self._slots[self._next]
         self._next = (self._next + 1) % SLOTS
         little = size <= LITTLE and status is None
-        slot.reserve(size, beside=not little)
+        slot.reserve(size, not little, self._stream, self._copies)
         np.copyto(slot.host(array.shape, array.dtype), source, casting="unsafe")
         if little:
             _copy(array.data.ptr, slot.pinned.ptr, size, runtime.memcpyHostToDevice, self._stream)
@@ -76,14 +76,17 @@ class _Slot:
         self.pinned: Any = None
         self.beside: Array = cupy.empty(0, "uint8")
 
-    def reserve(self, size: int, beside: bool) -> None:
-        """Wait until the slot is free, and make it large enough."""
+    def reserve(self, size: int, beside: bool, stream: Any, copies: Any) -> None:
+        """Wait until the slot is free, and make it large enough, for copies in `copies`; `stream` is the current one."""
         self.event.synchronize()
         if size > self.size:
             self.pinned = cupy.cuda.alloc_pinned_memory(size)
             self.size = size
         if beside and size > self.beside.nbytes:
             self.beside = cupy.empty(size, "uint8")
+            # What this memory was freed by may still be computed with in that stream.
+            self.event.record(stream)
+            copies.wait_event(self.event)
 
     def host(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """The pinned memory as an array."""
