@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 from host_device import HostKernel
 
+__version__ = "14.2.0"
+
 
 class ndarray(np.ndarray):
     def __setitem__(self, at, value):

@@ -18,6 +18,7 @@ from mocha_core.errors import BackendError
 @pytest.fixture
 def cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy)
+    monkeypatch.setattr("mocha_cuda.requirements.LIBRARIES", {})
     for name in ("device", "staging", "nvrtc"):
         monkeypatch.delitem(sys.modules, f"mocha_cuda.{name}", raising=False)
     monkeypatch.setattr(importlib.import_module("mocha_cuda.nvrtc"), "cubin", fake_cupy.cubin)

@@ -77,7 +77,7 @@ class _Slot:
         self.beside: Array = cupy.empty(0, "uint8")
 
     def reserve(self, size: int, beside: bool, stream: Any, copies: Any) -> None:
-        """Wait until the slot is free, and make it large enough, for copies in `copies`; `stream` is the current one."""
+        """Wait until the slot is free, and make it large enough. `copies` writes beside; `stream` is the current."""
         self.event.synchronize()
         if size > self.size:
             self.pinned = cupy.cuda.alloc_pinned_memory(size)
