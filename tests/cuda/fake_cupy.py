@@ -137,6 +137,10 @@ def properties(number):
 
 
 class Pinned(bytearray):
+    def __init__(self, size):
+        super().__init__(size)
+        Stream.current.history.append(f"{size} pinned")
+
     @property
     def ptr(self):
         return np.frombuffer(self, np.uint8).ctypes.data

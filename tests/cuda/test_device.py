@@ -95,6 +95,20 @@ def test_memory_that_others_freed_is_uploaded_to_when_they_are_done_with_it(devi
     assert copies.history == [*grown, *([device.stream, 80_000] * 4), *([80_000] * 4)]
 
 
+@pytest.mark.parametrize("shape", [(100_001,), (50, 1000), (3, 50_000), (1, 1, 70_000), (2, 3, 16_384)])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_large_uploads_take_little_memory(device, monkeypatch, shape, dtype):
+    """A data set may fill half of the device."""
+    monkeypatch.setattr(importlib.import_module("mocha_cuda.staging"), "MOST", 1 << 16)
+    array, source = device.empty(shape, dtype), np.arange(np.prod(shape)).reshape(shape)[..., ::-1] % 100
+    device.copy_from_numpy(array, source)
+    np.testing.assert_array_equal(device.to_numpy(array), source)
+    device.copy_from_numpy(array, np.asarray(3))
+    assert (device.to_numpy(array) == 3).all()
+    pinned = [int(entry.split()[0]) for entry in device.stream.history if str(entry).endswith("pinned")]
+    assert 0 < max(pinned) <= 1 << 16
+
+
 @pytest.mark.parametrize("error", [None, KeyError])
 def test_nothing_is_collected_while_a_graph_is_recorded(device, error):
     """What an old system leaves might wait for the device, which is an error then."""

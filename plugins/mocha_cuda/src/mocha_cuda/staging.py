@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: As many uploads are under way at most; then the host waits for the first of them.
 SLOTS = 4
+#: Bytes of a slot at most: what is larger, such as a data set that stays on the device, is uploaded in pieces.
+MOST = 64 << 20
 #: Bytes up to which an upload is over before it could overlap with anything.
 LITTLE = 16 << 10
 
@@ -40,6 +42,13 @@ class Staging:
         """Overwrite an array, casting the dtype; with a status cell, unless a fault stands there by then."""
         size = array.nbytes
         if size == 0:
+            return
+        if size > MOST:
+            source = np.broadcast_to(source, array.shape)
+            rows = MOST * len(array) // size  # 0: even one is too large
+            for row in range(0, len(array), max(1, rows)):
+                piece = slice(row, row + rows) if rows else row
+                self.upload(array[piece], source[piece], status)
             return
         slot = self._slots[self._next]
         self._next = (self._next + 1) % SLOTS
