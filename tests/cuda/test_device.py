@@ -12,7 +12,7 @@ from fake_cublaslt import FakeLibrary
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
-from mocha_core.errors import BackendError
+from mocha_core.errors import BackendError, ConfigurationError
 
 
 @pytest.fixture
@@ -35,6 +35,31 @@ def device(cupy):
 def test_there_is_no_such_device(cupy):
     with pytest.raises(BackendError, match=r"device=2: expected 0 to 1, this machine has 2 CUDA devices"):
         mocha.System("cuda", device=2)
+
+
+def test_the_device_is_not_for_us(cupy, monkeypatch):
+    def refused():
+        raise cupy.CUDARuntimeError("cudaErrorDevicesUnavailable")
+
+    monkeypatch.setattr(cupy.cuda, "Stream", refused)
+    with pytest.raises(BackendError, match="device=1 cannot be used: cudaErrorDevicesUnavailable"):
+        mocha.System("cuda", device=1)
+
+
+@pytest.mark.parametrize(
+    "option", [{"deterministic": 1}, {"fuse": "no"}, {"precision": "fp8"}, {"precision": None}, {"device": -1}]
+)
+def test_options_that_are_none(cupy, option):
+    (name,) = option
+    with pytest.raises(ConfigurationError, match=name):
+        mocha.System("cuda", **option)
+
+
+def test_a_closed_system_gives_its_memory_back(cupy):
+    with mocha.System("cuda") as system:
+        stream = system.backend.device.stream
+        assert "released" not in stream.history
+    assert stream.history[-1] == "released"
 
 
 def test_what_it_says_of_itself(device):

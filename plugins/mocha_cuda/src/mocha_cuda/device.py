@@ -46,7 +46,7 @@ class Device:
     The stream is ordered after CuPy's default one and before it, so that arrays may be used outside of programs.
 
     Raises:
-        BackendError: there is no such device.
+        BackendError: there is no such device, or it cannot be used; says why.
     """
 
     xp = cupy
@@ -57,10 +57,15 @@ class Device:
             raise BackendError(f"device={number}: expected 0 to {count - 1}, this machine has {count} CUDA devices.")
         self.number = number
         self._device = cupy.cuda.Device(number)
-        with self._device:
-            properties = cupy.cuda.runtime.getDeviceProperties(number)
-            self.stream = cupy.cuda.Stream()
-            self._staging = Staging(self)
+        try:
+            with self._device:
+                properties = cupy.cuda.runtime.getDeviceProperties(number)
+                self.stream = cupy.cuda.Stream()
+                self._staging = Staging(self)
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise BackendError(
+                f"device={number} cannot be used: {error}. See with nvidia-smi whether another process has it alone."
+            ) from error
         #: Such as "NVIDIA H200".
         self.name = properties["name"].decode()
         #: 90 for sm_90.
@@ -128,6 +133,12 @@ class Device:
         with self._device:
             free, _ = cupy.cuda.runtime.memGetInfo()
             return int(free + cupy.get_default_memory_pool().free_bytes())
+
+    def release(self) -> None:
+        """Give CUDA the memory back that nothing is in: other libraries and processes do not ask CuPy for it."""
+        with self.running():
+            self.stream.synchronize()
+            cupy.get_default_memory_pool().free_all_blocks(self.stream)
 
     def _kernel(self, family: str, name: str, dtype: str) -> Any:
         """The kernel `name` of `csrc/<family>.cu`, compiled for this device."""
