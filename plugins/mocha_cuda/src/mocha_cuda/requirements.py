@@ -30,7 +30,8 @@ def unavailable() -> str:
         count = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
         return (
-            f"CUDA finds no driver or device ({error}). Install NVIDIA's driver, and see whether nvidia-smi lists one"
+            f"CUDA finds no driver or device ({error}). Install NVIDIA's driver, or a newer one, and see "
+            "whether nvidia-smi lists a device"
         )
     if not count:
         return "CUDA finds no device. See whether nvidia-smi lists one, and what CUDA_VISIBLE_DEVICES says"
