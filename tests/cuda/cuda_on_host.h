@@ -53,6 +53,12 @@ using std::tanh;
 static inline float rsqrt(float x) { return 1 / std::sqrt(x); }
 static inline double rsqrt(double x) { return 1 / std::sqrt(x); }
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
+/* The threads run one after the other. */
+template <class T> static inline T atomicCAS(T *cell, T expected, T value) {
+    const T old = *cell;
+    if (old == expected) *cell = value;
+    return old;
+}
 template <class T> static inline T __ldg(const T *p) { return *p; }
 struct alignas(16) float4 {
     float x, y, z, w;

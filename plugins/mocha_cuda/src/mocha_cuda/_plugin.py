@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from mocha_core.registry import Candidates, Registry
 
 KERNELS = {
+    "accuracy": "accuracy:accuracy",
+    "add": "element_wise:element_wise",
+    "divide": "element_wise:element_wise",
+    "dropout": "dropout:dropout",
     "exponential": "neurons:neuron",
     "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
@@ -19,8 +23,21 @@ KERNELS = {
     "max_pooling": "pooling:max_pooling",
     "mean_channel_pooling": "pooling:mean_channel_pooling",
     "mean_pooling": "pooling:mean_pooling",
+    "mocha.check_finite": "structural:check_finite",
+    "mocha.fill": "structural:fill",
+    "mocha.gather": "structural:gather",
+    "mocha.labels": "structural:labels",
+    "mocha.objective": "structural:objective",
+    "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
+    "multiply": "element_wise:element_wise",
+    "power": "power:power",
     "relu": "neurons:neuron",
+    "sgd": "sgd:sgd",
     "sigmoid": "neurons:neuron",
+    "softmax": "softmax:softmax",
+    "softmax_loss": "losses:softmax_loss",
+    "square_loss": "losses:square_loss",
+    "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
 }
 #: Op and half on which a rewrite with ReLU is anchored; it asks the other op's kernel.

@@ -16,6 +16,7 @@ from mocha_core.program import BoundStep, Program
 from mocha_core.selection import Selector
 from mocha_core.storage import Storage
 from mocha_cuda.program import CUDAProgram
+from mocha_cuda.sgd import merged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,5 +84,5 @@ class CUDABackend(Backend):
     def executor(
         self, plan: Plan, bound: list[BoundStep], arrangement: Arrangement, memory: Memory, storage: Storage
     ) -> Program:
-        """Steps captured as graphs."""
-        return CUDAProgram(self, plan, bound, arrangement, memory, storage)
+        """Steps captured as graphs; updates that follow each other are one launch."""
+        return CUDAProgram(self, plan, merged(bound), arrangement, memory, storage)

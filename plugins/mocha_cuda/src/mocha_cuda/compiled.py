@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from mocha_layers_std.rectified import RectifiedKernel
 
+from mocha_cuda.tables import Table
+
 if TYPE_CHECKING:
     from mocha_core.plan import Call
     from mocha_cuda.backend import CUDABackend
@@ -32,6 +34,7 @@ class Launch:
         self._device = backend.device
         self._kernel = self._device.kernel(family, name, dtype)
         self._grid = (max(1, blocks),)
+        self._operands = operands  # what tables point to stays alive
         self._arguments = tuple(map(_argument, operands))
 
     def __call__(self) -> None:
@@ -39,9 +42,11 @@ class Launch:
 
 
 def _argument(operand: Any) -> Any:
-    """Python's numbers as what kernels take: ints and doubles."""
+    """Python's numbers as what kernels take: ints and doubles; a table as its array."""
     if isinstance(operand, bool | int):
         return np.int32(operand)
+    if isinstance(operand, Table):
+        return operand.array
     return np.float64(operand) if isinstance(operand, float) else operand
 
 

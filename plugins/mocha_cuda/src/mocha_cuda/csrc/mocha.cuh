@@ -2,7 +2,8 @@
 
    Conventions. An array that may be absent is NULL. Sizes are ints below 2^31, and so is the number of all elements;
    numbers come as doubles. Threads stride over elements (FOR_EACH), so any grid is right. Blocks have THREADS threads;
-   a barrier or a shuffle is reached by all of them. Nothing is summed by atomics: results do not depend on timing. */
+   a barrier or a shuffle is reached by all of them. Nothing is summed by atomics: results do not depend on timing.
+   The status cell is the only one that several threads may write, by `report`. */
 
 #pragma once
 
@@ -20,14 +21,17 @@
 /* Overwrites, or adds. */
 static __device__ inline void give(REAL *out, REAL value, int add) { *out = add ? *out + value : value; }
 
+/* Puts a fault into the status cell; the first wins. */
+static __device__ inline void report(int *status, int fault) { atomicCAS(status, 0, fault); }
+
 /* The sum over a block's threads, in a fixed order; all of them get it. */
-static __device__ inline REAL block_sum(REAL value) {
-    __shared__ REAL parts[THREADS / WARP];
+template <class T> static __device__ inline T block_sum(T value) {
+    __shared__ T parts[THREADS / WARP];
     for (int distance = WARP / 2; distance; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
     __syncthreads(); /* the last sum has been read */
     if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = value;
     __syncthreads();
-    REAL total = 0;
+    T total = 0;
     for (int i = 0; i < THREADS / WARP; i++) total += parts[i];
     return total;
 }

@@ -1,0 +1,22 @@
+/* Groups of `lanes` neighbouring threads, a power of 2 and at most a warp. Each group has an item at a time. */
+
+#pragma once
+
+#include "mocha.cuh"
+
+/* All threads of a block take as many turns, as they meet in shuffles: in the last one, `item` may be too large. */
+#define FOR_EACH_GROUP(item, items, lanes) \
+    for (long long first_##item = (long long)blockIdx.x * (THREADS / (lanes)), \
+                   item = first_##item + threadIdx.x / (lanes); \
+         first_##item < (items); \
+         first_##item += (long long)gridDim.x * (THREADS / (lanes)), item += (long long)gridDim.x * (THREADS / (lanes)))
+
+/* A blob is (rows, classes, positions), an item a row at a position: where its classes begin. They are `positions`
+   apart. Items that are too large count as the last one. */
+static __device__ inline int item_begin(long long item, int items, int classes, int positions) {
+    const int there = (int)min(item, items - 1LL);
+    return there / positions * classes * positions + there % positions;
+}
+
+/* How many rows count. */
+static __device__ inline int counted(const int *valid_rows, int rows) { return max(0, min(*valid_rows, rows)); }

@@ -1,0 +1,121 @@
+/* Softmax loss, multinomial logistic loss and square loss. Rows from valid_rows on have no part in a loss, and no
+   gradient.
+
+   A loss is summed by one block, which divides as well; or by several, whose sums `mean_of_sums` adds. How many there
+   are depends on the shape only, and so do the results. */
+
+#include "softmax.cuh"
+
+/* Probabilities below it count as this, so that the loss stays finite. */
+static __device__ inline REAL clamped(REAL probability) {
+    const REAL smallest = (REAL)1e-20;
+    return probability <= smallest ? smallest : probability;
+}
+
+/* A label that is the index of a class. */
+static __device__ inline bool is_class(int label, int classes) { return label >= 0 && label < classes; }
+
+/* A block's part of the loss: the mean over `divisor` if it is the only one, or one of the sums. */
+static __device__ inline void finish(REAL part, REAL *sums, REAL *loss, int divisor) {
+    const REAL sum = block_sum(part);
+    if (threadIdx.x) return;
+    if (gridDim.x == 1)
+        *loss = sum / max(divisor, 1);
+    else
+        sums[blockIdx.x] = sum;
+}
+
+/* The blocks' sums, n in all, divided by the rows that count times `each`. One block. */
+KERNEL(mean_of_sums)(const REAL *sums, int n, const int *valid_rows, int rows, int each, REAL *loss) {
+    REAL part = 0;
+    FOR_EACH(i, n) part += sums[i];
+    finish(part, NULL, loss, counted(valid_rows, rows) * each);
+}
+
+/* -log(p) at the label, p being the softmax of x, which is written where `probability` is there. */
+KERNEL(softmax_loss_forward)
+(const REAL *x, const int *labels, const int *valid_rows, int *status, REAL *loss, REAL *probability, REAL *sums,
+ int rows, int classes, int positions, int fault, int lanes) {
+    const int items = rows * positions, valid = counted(valid_rows, rows) * positions;
+    REAL part = 0;
+    FOR_EACH_GROUP(item, items, lanes) {
+        const int begin = item_begin(item, items, classes, positions);
+        const struct softmax row = softmax_of(x + begin, classes, positions, lanes);
+        if (item >= items) continue;
+        for (int c = threadIdx.x % lanes; probability && c < classes; c += lanes) {
+            const int at = begin + c * positions;
+            probability[at] = row.of(x[at]);
+        }
+        if (threadIdx.x % lanes || item >= valid) continue;
+        const bool known = is_class(labels[item], classes);
+        if (!known) report(status, fault);
+        part -= log(clamped(known ? row.of(x[begin + labels[item] * positions]) : 0));
+    }
+    finish(part, sums, loss, valid);
+}
+
+/* (p - 1 at the label) * dy / labels that count. */
+KERNEL(softmax_loss_backward)
+(const REAL *dy, const int *labels, const int *valid_rows, const REAL *probability, REAL *dx, int rows, int classes,
+ int positions, int add) {
+    const int size = classes * positions, valid = counted(valid_rows, rows);
+    const REAL scale = *dy / max(valid * positions, 1);
+    FOR_EACH(i, rows * size) {
+        const int n = (int)i / size, c = (int)i % size / positions, p = (int)i % positions;
+        const REAL at_label = n < valid && labels[n * positions + p] == c ? 1 : 0;
+        give(dx + i, n < valid ? (probability[i] - at_label) * scale : 0, add);
+    }
+}
+
+/* -log(p) at the label, p being given. */
+KERNEL(multinomial_logistic_loss_forward)
+(const REAL *probability, const int *labels, const int *valid_rows, int *status, REAL *loss, REAL *sums, int rows,
+ int classes, int positions, int fault) {
+    const int valid = counted(valid_rows, rows) * positions;
+    REAL part = 0;
+    FOR_EACH(item, valid) {
+        const bool known = is_class(labels[item], classes);
+        if (!known) report(status, fault);
+        const int begin = item_begin(item, valid, classes, positions);
+        part -= log(clamped(known ? probability[begin + labels[item] * positions] : 0));
+    }
+    finish(part, sums, loss, valid);
+}
+
+/* -dy / (labels that count * p) at the label. */
+KERNEL(multinomial_logistic_loss_backward)
+(const REAL *dy, const REAL *probability, const int *labels, const int *valid_rows, REAL *dx, int rows, int classes,
+ int positions, int add) {
+    const int size = classes * positions, valid = counted(valid_rows, rows);
+    const REAL scale = *dy / max(valid * positions, 1);
+    FOR_EACH(i, rows * size) {
+        const int n = (int)i / size, c = (int)i % size / positions, p = (int)i % positions;
+        const bool at_label = n < valid && labels[n * positions + p] == c;
+        give(dx + i, at_label ? -scale / clamped(probability[i]) : 0, add);
+    }
+}
+
+/* Half of the squares of differences, averaged over the rows that count. */
+KERNEL(square_loss_forward)
+(const REAL *prediction, const REAL *label, const int *valid_rows, REAL *loss, REAL *sums, int rows, int features) {
+    const int valid = counted(valid_rows, rows);
+    REAL part = 0;
+    FOR_EACH(i, valid * features) {
+        const REAL difference = prediction[i] - label[i];
+        part += difference * difference;
+    }
+    finish(part, sums, loss, 2 * valid);
+}
+
+/* The gradients of prediction and label, each NULL where it is not wanted. */
+KERNEL(square_loss_backward)
+(const REAL *dy, const REAL *prediction, const REAL *label, const int *valid_rows, REAL *left, REAL *right, int rows,
+ int features, int add_left, int add_right) {
+    const int valid = counted(valid_rows, rows);
+    const REAL scale = *dy / max(valid, 1);
+    FOR_EACH(i, rows * features) {
+        const REAL gradient = i < (long long)valid * features ? (prediction[i] - label[i]) * scale : 0;
+        if (left) give(left + i, gradient, add_left);
+        if (right) give(right + i, -gradient, add_right);
+    }
+}

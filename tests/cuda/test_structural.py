@@ -1,0 +1,59 @@
+"""The core's ops: they move, sum and check values."""
+
+import numpy as np
+import pytest
+from against_reference import DTYPES, check, forward
+
+from mocha_core.structural import CheckFinite, Fill, Gather, Labels, Objective
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 3, 20])
+def test_objective(dtype, n, rng):
+    check(Objective(tuple(rng.standard_normal(n))), list(map(np.asarray, rng.standard_normal(n))), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1,), (1001,), (7, 3, 5)], ids=str)
+def test_fill(dtype, shape):
+    (x,) = forward(Fill(1.5), [np.zeros(shape)], dtype)
+    assert (x == 1.5).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(9,), (9, 1), (9, 3, 5), (70, 33)], ids=str)
+def test_gather(dtype, shape, rng):
+    table, rows = rng.standard_normal(shape), rng.integers(0, shape[0], 13)
+    check(Gather(), [table, rows], dtype)
+
+
+@pytest.mark.parametrize("row", [-1, 9, 2**31, 2**40, -(2**62)])
+def test_a_row_that_the_table_does_not_have_is_zero(row, rng):
+    table = rng.standard_normal((9, 4))
+    (found,) = forward(Gather(), [table, np.array([3, row, 8])])
+    np.testing.assert_array_equal(found, [table[3], np.zeros(4), table[8]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bad", [0.5, np.nan, np.inf, -np.inf, 2.0**31, -(2.0**31), 1e30])
+@pytest.mark.parametrize("before", [0, 2])
+def test_labels(dtype, bad, before):
+    good, status = np.array([0.0, 3, -2, 2**24]), np.asarray(before, np.int32)
+    labels, after = forward(Labels(4), [good, status], dtype)
+    np.testing.assert_array_equal(labels, good)
+    assert after == before
+    labels, after = forward(Labels(4), [np.array([1, bad]), status], dtype)
+    np.testing.assert_array_equal(labels, [1, 0])
+    assert after == (before or 4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("n", [1, 3000])
+def test_check_finite(dtype, bad, n):
+    x = np.ones(n)
+    for before in (0, 2):
+        status = np.asarray(before, np.int32)
+        assert forward(CheckFinite(4), [x, status], dtype) == [before]
+        broken = np.append(x[1:], bad)
+        assert forward(CheckFinite(4), [broken, status], dtype) == [before or 4]
