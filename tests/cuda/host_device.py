@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from host_convolutions import HostConvolutions
 from host_matmuls import HostMatmuls
 from mocha_cuda.nvrtc import REALS, SOURCES
 
@@ -43,6 +44,7 @@ class HostDevice:
         self.matmuls = HostMatmuls(self)
         self._recording = self._guard = None
         self.kernel = cache(HostKernel)
+        self.convolutions = HostConvolutions(self)
 
     @contextmanager
     def running(self):

@@ -82,6 +82,13 @@ def test_a_graph_is_launched_as_often_as_asked_and_not_while_it_is_recorded(devi
     assert device.to_numpy(y).tolist() == [0, 2, 2]
 
 
+def test_time_is_that_of_the_device(device):
+    runs = []
+    with device.running():
+        assert device.milliseconds(lambda: runs.append(1)) == 1.0
+    assert runs == [1]
+
+
 def test_what_fails_while_a_graph_is_recorded_ends_the_recording(device):
     def fail():
         raise KeyError("from within")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 KERNELS = {
     "accuracy": "accuracy:accuracy",
     "add": "element_wise:element_wise",
+    "convolution": "convolution:convolution",
     "divide": "element_wise:element_wise",
     "dropout": "dropout:dropout",
     "exponential": "neurons:neuron",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mocha_cuda.cublaslt.matmuls import Matmuls
+    from mocha_cuda.cudnn.convolutions import Convolutions
 
 #: What a kernel is given, in order: arrays or None, then NumPy scalars.
 Arguments = Sequence[Any]
@@ -89,6 +90,13 @@ class Device:
         from mocha_cuda.cublaslt.matmuls import Matmuls
 
         return Matmuls(self)
+
+    @cached_property
+    def convolutions(self) -> Convolutions:
+        """cuDNN, loaded at the first use."""
+        from mocha_cuda.cudnn.convolutions import Convolutions
+
+        return Convolutions(self)
 
     @contextmanager
     def guarded(self, status: Array | None) -> Iterator[None]:

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mocha_core.errors import BackendError
 
 
 def load(name: str, majors: Sequence[int]) -> ctypes.CDLL:
-    """A shared library of CUDA, such as `load("nvrtc", (13, 12))`: from NVIDIA's wheels, or where the system has it.
+    """A shared library of CUDA, such as `load("nvrtc", (13, 12))`.
+
+    The one that the process has already; else where cuda-pathfinder finds it, which CuPy asks, too; else from NVIDIA's
+    wheels, or where the system has it.
+
+    Args:
+        name: without "lib" and ".so".
+        majors: the major versions that will do, the best first.
 
     Raises:
-        BackendError: it is nowhere; says where it was looked for.
+        BackendError: it is nowhere; says where it was looked for, and how to get it.
     """
+    files = [f"lib{name}.so.{major}" for major in majors]
+    for file in files:
+        with suppress(OSError):
+            return ctypes.CDLL(file, mode=ctypes.RTLD_GLOBAL | getattr(os, "RTLD_NOLOAD", 0))
     tried = []
-    for candidate in _candidates(name, majors):
+    for candidate in _candidates(name, files):
         try:
             return ctypes.CDLL(candidate, mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
@@ -28,9 +41,20 @@ def load(name: str, majors: Sequence[int]) -> ctypes.CDLL:
     )
 
 
-def _candidates(name: str, majors: Sequence[int]) -> Iterator[str]:
-    files = [f"lib{name}.so.{major}" for major in majors]
+def _candidates(name: str, files: Sequence[str]) -> Iterator[str]:
+    found = _by_pathfinder(name)
+    if found is not None and Path(found).name in files:
+        yield found
     for file in files:
         for folder in sys.path:
             yield from map(str, sorted(Path(folder).glob(f"nvidia/*/lib/{file}")))
     yield from files
+
+
+def _by_pathfinder(name: str) -> str | None:
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+
+        return load_nvidia_dynamic_lib(name).abs_path  # type: ignore[no-any-return]
+    except Exception:  # it is not installed, or finds nothing, for which each version has another error
+        return None
