@@ -55,7 +55,8 @@ class Backend(ABC):
         """Overwrite `array` with a host array of the same shape, casting the dtype."""
 
     def running(self) -> AbstractContextManager[Any]:
-        """Entered around every run of a program, such as to limit threads."""
+        """Entered around every run of a program, and where new memory is cleared: to limit threads, or to choose a
+        stream. May be entered again inside."""
         return nullcontext()
 
     def free_bytes(self) -> int | None:

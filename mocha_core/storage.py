@@ -80,6 +80,7 @@ def make_arenas(
     total = sum(nbytes(Spec((size,), dtype)) for dtype, size in sizes.items())
     with taking(what, pieces, way_out, total=total, backend=backend):
         arenas = {dtype: backend.empty((size,), dtype) for dtype, size in sizes.items()}
-    for dtype, arena in arenas.items():
-        arena[...] = False if dtype == "bool" else 0
+    with backend.running():
+        for dtype, arena in arenas.items():
+            arena[...] = False if dtype == "bool" else 0
     return arenas

@@ -9,8 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 from host_device import HostKernel
 
+__version__ = "14.2.0"
+
 
 class ndarray(np.ndarray):
+    def __setitem__(self, at, value):
+        assert Stream.current is not None, "this would wait for other systems' streams, or end their recording"
+        super().__setitem__(at, value)
+
     @property
     def data(self):
         return SimpleNamespace(ptr=self.ctypes.data)
@@ -50,6 +56,9 @@ class Stream(Entered):
         self.ptr = 1 + len(self.by_ptr)
         self.by_ptr[self.ptr] = self
         self.capturing = None
+        self.non_blocking = non_blocking
+        #: Which streams it waited for, and the sizes of what was copied in it, in order.
+        self.history = []
         self._outer = []
 
     def __enter__(self):
@@ -75,7 +84,7 @@ class Stream(Entered):
         return Graph(work)
 
     def wait_event(self, event):
-        assert event.recorded
+        self.history.append(event.stream)
 
     def synchronize(self):
         assert self.capturing is None
@@ -83,10 +92,10 @@ class Stream(Entered):
 
 class Event:
     def __init__(self, block=False, disable_timing=False):
-        self.recorded = False
+        self.stream = None
 
     def record(self, stream):
-        self.recorded = True
+        self.stream = stream
 
     def synchronize(self):
         pass
@@ -119,6 +128,7 @@ def cubin(family, dtype, architecture):
 
 def copy(target, source, size, kind, ptr):
     to, origin = (np.ctypeslib.as_array((np.ctypeslib.ctypes.c_ubyte * size).from_address(a)) for a in (target, source))
+    Stream.by_ptr[ptr].history.append(size)
     Stream.by_ptr[ptr].do(lambda: np.copyto(to, origin))
 
 
@@ -127,6 +137,10 @@ def properties(number):
 
 
 class Pinned(bytearray):
+    def __init__(self, size):
+        super().__init__(size)
+        Stream.current.history.append(f"{size} pinned")
+
     @property
     def ptr(self):
         return np.frombuffer(self, np.uint8).ctypes.data
@@ -154,6 +168,7 @@ cuda = SimpleNamespace(
 
 
 def empty(shape, dtype):
+    assert not np.prod(shape) or Stream.current is not None, "memory is given to a stream again when it is free"
     return np.empty(shape, dtype).view(ndarray)
 
 
@@ -163,7 +178,7 @@ def asnumpy(array):
 
 
 def get_default_memory_pool():
-    return SimpleNamespace(free_bytes=lambda: 5)
+    return SimpleNamespace(free_bytes=lambda: 5, free_all_blocks=lambda stream: stream.history.append("released"))
 
 
 def __getattr__(name):

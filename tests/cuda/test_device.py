@@ -1,7 +1,9 @@
 """The device through CuPy, of which there is as much on the host as it uses."""
 
+import gc
 import importlib
 import sys
+from contextlib import nullcontext
 
 import fake_cupy
 import numpy as np
@@ -10,12 +12,13 @@ from fake_cublaslt import FakeLibrary
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
-from mocha_core.errors import BackendError
+from mocha_core.errors import BackendError, ConfigurationError
 
 
 @pytest.fixture
 def cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy)
+    monkeypatch.setattr("mocha_cuda.requirements.LIBRARIES", {})
     for name in ("device", "staging", "nvrtc"):
         monkeypatch.delitem(sys.modules, f"mocha_cuda.{name}", raising=False)
     monkeypatch.setattr(importlib.import_module("mocha_cuda.nvrtc"), "cubin", fake_cupy.cubin)
@@ -32,6 +35,31 @@ def device(cupy):
 def test_there_is_no_such_device(cupy):
     with pytest.raises(BackendError, match=r"device=2: expected 0 to 1, this machine has 2 CUDA devices"):
         mocha.System("cuda", device=2)
+
+
+def test_the_device_is_not_for_us(cupy, monkeypatch):
+    def refused():
+        raise cupy.CUDARuntimeError("cudaErrorDevicesUnavailable")
+
+    monkeypatch.setattr(cupy.cuda, "Stream", refused)
+    with pytest.raises(BackendError, match="device=1 cannot be used: cudaErrorDevicesUnavailable"):
+        mocha.System("cuda", device=1)
+
+
+@pytest.mark.parametrize(
+    "option", [{"deterministic": 1}, {"fuse": "no"}, {"precision": "fp8"}, {"precision": None}, {"device": -1}]
+)
+def test_options_that_are_none(cupy, option):
+    (name,) = option
+    with pytest.raises(ConfigurationError, match=name):
+        mocha.System("cuda", **option)
+
+
+def test_a_closed_system_gives_its_memory_back(cupy):
+    with mocha.System("cuda") as system:
+        stream = system.backend.device.stream
+        assert "released" not in stream.history
+    assert stream.history[-1] == "released"
 
 
 def test_what_it_says_of_itself(device):
@@ -80,6 +108,47 @@ def test_a_graph_is_launched_as_often_as_asked_and_not_while_it_is_recorded(devi
         graph()
         graph()
     assert device.to_numpy(y).tolist() == [0, 2, 2]
+
+
+def test_memory_that_others_freed_is_uploaded_to_when_they_are_done_with_it(device, cupy):
+    """CuPy frees memory that its stream still computes with: it is given to what comes later in that stream."""
+    *_, copies = (stream for stream in cupy.Stream.by_ptr.values() if stream.non_blocking)
+    small, large = (device.empty((size,), "float32") for size in (10_000, 20_000))
+    for array in [small] * 8 + [large] * 8:
+        device.copy_from_numpy(array, np.zeros(array.shape))
+    grown = [device.stream, 40_000] * 4 + [40_000] * 4
+    assert copies.history == [*grown, *([device.stream, 80_000] * 4), *([80_000] * 4)]
+
+
+@pytest.mark.parametrize("shape", [(100_001,), (50, 1000), (3, 50_000), (1, 1, 70_000), (2, 3, 16_384)])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_large_uploads_take_little_memory(device, monkeypatch, shape, dtype):
+    """A data set may fill half of the device."""
+    monkeypatch.setattr(importlib.import_module("mocha_cuda.staging"), "MOST", 1 << 16)
+    array, source = device.empty(shape, dtype), np.arange(np.prod(shape)).reshape(shape)[..., ::-1] % 100
+    device.copy_from_numpy(array, source)
+    np.testing.assert_array_equal(device.to_numpy(array), source)
+    device.copy_from_numpy(array, np.asarray(3))
+    assert (device.to_numpy(array) == 3).all()
+    pinned = [int(entry.split()[0]) for entry in device.stream.history if str(entry).endswith("pinned")]
+    assert 0 < max(pinned) <= 1 << 16
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_nothing_is_collected_while_a_graph_is_recorded(device, error):
+    """What an old system leaves might wait for the device, which is an error then."""
+    enabled = []
+
+    def run():
+        enabled.append(gc.isenabled())
+        if error:
+            raise error
+
+    assert gc.isenabled()
+    with pytest.raises(error) if error else nullcontext():
+        device.record(run)
+    assert enabled == [False]
+    assert gc.isenabled()
 
 
 def test_time_is_that_of_the_device(device):

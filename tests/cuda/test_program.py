@@ -180,3 +180,30 @@ def test_a_whole_tape_is_unrolled(backend):
     tape(2 * UNROLLED + 4)
     assert len(total) == 2 * UNROLLED + 4
     assert tape.whole
+
+
+class Interrupted:
+    """A device whose graphs end with Ctrl-C when they are launched for the `last` time."""
+
+    def __init__(self, last):
+        self.launches, self.last = 0, last
+
+    def record(self, run):
+        def launch():
+            self.launches += 1
+            if self.launches == self.last:
+                raise KeyboardInterrupt
+
+        return launch
+
+
+@pytest.mark.parametrize("times", [2, UNROLLED + 1])
+@pytest.mark.parametrize("last", [1, 2])
+def test_where_a_tape_is_left_between_graphs(times, last):
+    """Graphs are done as a whole, or not at all: no step of the one before is in the middle."""
+    tape = Tape(Interrupted(last), [Run(lambda: None)] * 3)
+    for _ in range(last - 1):
+        tape(times)
+    with pytest.raises(KeyboardInterrupt):
+        tape(times)
+    assert tape.position == 0

@@ -49,8 +49,8 @@ class CUDABackend(Backend):
                 f"System('cuda', precision=...): expected {', '.join(map(repr, PRECISIONS))}, received {precision!r}."
             )
         self.precision = precision
-        self.deterministic = deterministic
-        self.fuses = fuse
+        self.deterministic = checks.instance("System", "deterministic", deterministic, bool, "True")
+        self.fuses = checks.instance("System", "fuse", fuse, bool, "False")
         self.device = self.open(checks.integer("System", "device", device, 0))
         self.xp = self.device.xp
         #: Half of what is left now; the other half is for programs.
@@ -74,6 +74,9 @@ class CUDABackend(Backend):
     def running(self) -> AbstractContextManager[Any]:
         """Makes the device and its stream the current ones."""
         return self.device.running()  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self.device.release()
 
     def free_bytes(self) -> int | None:
         return int(self.device.free_bytes())

@@ -20,8 +20,8 @@ Buffers = Sequence[Any]
 THREADS = 256
 #: Blocks for each multiprocessor, of kernels whose threads stride over elements.
 BLOCKS = 16
-#: Elements that the kernels' ints can count.
-MOST = 2**31
+#: Elements that the kernels' ints can count, with room for the strides of their threads.
+MOST = 2**31 - 2**20
 
 
 class Launch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -27,13 +28,25 @@ Arguments = Sequence[Any]
 NULL = np.uint64(0)
 
 
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """Another system's remains, such as a handle of cuBLASLt, may wait for the device, which ends a recording."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 class Device:
     """One GPU, and the stream that everything of a backend runs on.
 
     The stream is ordered after CuPy's default one and before it, so that arrays may be used outside of programs.
 
     Raises:
-        BackendError: there is no such device.
+        BackendError: there is no such device, or it cannot be used; says why.
     """
 
     xp = cupy
@@ -44,10 +57,15 @@ class Device:
             raise BackendError(f"device={number}: expected 0 to {count - 1}, this machine has {count} CUDA devices.")
         self.number = number
         self._device = cupy.cuda.Device(number)
-        with self._device:
-            properties = cupy.cuda.runtime.getDeviceProperties(number)
-            self.stream = cupy.cuda.Stream()
-            self._staging = Staging(self)
+        try:
+            with self._device:
+                properties = cupy.cuda.runtime.getDeviceProperties(number)
+                self.stream = cupy.cuda.Stream()
+                self._staging = Staging(self)
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise BackendError(
+                f"device={number} cannot be used: {error}. See with nvidia-smi whether another process has it alone."
+            ) from error
         #: Such as "NVIDIA H200".
         self.name = properties["name"].decode()
         #: 90 for sm_90.
@@ -66,8 +84,11 @@ class Device:
             yield
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """An uninitialised array. Raises `MemoryError` where it does not fit."""
-        with self._device:
+        """An uninitialised array. Raises `MemoryError` where it does not fit.
+
+        CuPy gives memory that was freed to the stream again that it was allocated for, and to no other.
+        """
+        with self.running():
             return cupy.empty(shape, dtype)
 
     def to_numpy(self, array: Array) -> NDArray[Any]:
@@ -113,6 +134,12 @@ class Device:
             free, _ = cupy.cuda.runtime.memGetInfo()
             return int(free + cupy.get_default_memory_pool().free_bytes())
 
+    def release(self) -> None:
+        """Give CUDA the memory back that nothing is in: other libraries and processes do not ask CuPy for it."""
+        with self.running():
+            self.stream.synchronize()
+            cupy.get_default_memory_pool().free_all_blocks(self.stream)
+
     def _kernel(self, family: str, name: str, dtype: str) -> Any:
         """The kernel `name` of `csrc/<family>.cu`, compiled for this device."""
         with self._device:
@@ -128,7 +155,7 @@ class Device:
 
     def record(self, run: Callable[[], None]) -> Callable[[], None]:
         """What `run` puts into the stream, as a graph; called, it puts all of that into the stream at once."""
-        with self.running():
+        with self.running(), _no_garbage_collected():
             self.stream.begin_capture()
             try:
                 run()

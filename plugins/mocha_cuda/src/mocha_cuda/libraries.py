@@ -41,13 +41,32 @@ def load(name: str, majors: Sequence[int]) -> ctypes.CDLL:
     )
 
 
+def check(name: str, majors: Sequence[int]) -> None:
+    """As `load`, but a file in the usual places is taken for the library: loading some takes a second.
+
+    Raises:
+        BackendError: as `load`.
+    """
+    folders = [Path(folder) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
+    for major in majors:
+        file = f"lib{name}.so.{major}"
+        if any((folder / file).exists() for folder in folders) or any(_in_wheels(file)):
+            return
+    load(name, majors)
+
+
+def _in_wheels(file: str) -> Iterator[str]:
+    """Where NVIDIA's wheels have it: nvidia-cudnn-cu13 as nvidia/cudnn/lib, nvidia-cublas as nvidia/cu13/lib."""
+    for folder in sys.path:
+        yield from map(str, sorted(Path(folder).glob(f"nvidia/*/lib/{file}")))
+
+
 def _candidates(name: str, files: Sequence[str]) -> Iterator[str]:
     found = _by_pathfinder(name)
     if found is not None and Path(found).name in files:
         yield found
     for file in files:
-        for folder in sys.path:
-            yield from map(str, sorted(Path(folder).glob(f"nvidia/*/lib/{file}")))
+        yield from _in_wheels(file)
     yield from files
 
 

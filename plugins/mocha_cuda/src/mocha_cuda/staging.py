@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: As many uploads are under way at most; then the host waits for the first of them.
 SLOTS = 4
+#: Bytes of a slot at most: what is larger, such as a data set that stays on the device, is uploaded in pieces.
+MOST = 64 << 20
 #: Bytes up to which an upload is over before it could overlap with anything.
 LITTLE = 16 << 10
 
@@ -41,10 +43,17 @@ class Staging:
         size = array.nbytes
         if size == 0:
             return
+        if size > MOST:
+            source = np.broadcast_to(source, array.shape)
+            rows = MOST * len(array) // size  # 0: even one is too large
+            for row in range(0, len(array), max(1, rows)):
+                piece = slice(row, row + rows) if rows else row
+                self.upload(array[piece], source[piece], status)
+            return
         slot = self._slots[self._next]
         self._next = (self._next + 1) % SLOTS
         little = size <= LITTLE and status is None
-        slot.reserve(size, beside=not little)
+        slot.reserve(size, not little, self._stream, self._copies)
         np.copyto(slot.host(array.shape, array.dtype), source, casting="unsafe")
         if little:
             _copy(array.data.ptr, slot.pinned.ptr, size, runtime.memcpyHostToDevice, self._stream)
@@ -76,14 +85,17 @@ class _Slot:
         self.pinned: Any = None
         self.beside: Array = cupy.empty(0, "uint8")
 
-    def reserve(self, size: int, beside: bool) -> None:
-        """Wait until the slot is free, and make it large enough."""
+    def reserve(self, size: int, beside: bool, stream: Any, copies: Any) -> None:
+        """Wait until the slot is free, and make it large enough. `copies` writes beside; `stream` is the current."""
         self.event.synchronize()
         if size > self.size:
             self.pinned = cupy.cuda.alloc_pinned_memory(size)
             self.size = size
         if beside and size > self.beside.nbytes:
             self.beside = cupy.empty(size, "uint8")
+            # What this memory was freed by may still be computed with in that stream.
+            self.event.record(stream)
+            copies.wait_event(self.event)
 
     def host(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """The pinned memory as an array."""

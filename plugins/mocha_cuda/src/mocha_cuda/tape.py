@@ -32,7 +32,7 @@ class Tape:
 
     Attributes:
         whole: whether one graph holds all steps. Otherwise steps in Python divide them.
-        position: which step was begun last; of those in a graph, the first.
+        position: which step was begun last; of those in a graph, the first. 0 between one time and the next.
     """
 
     def __init__(self, device: Device, steps: Sequence[Run]) -> None:
@@ -67,6 +67,7 @@ class Tape:
         for position, run in pieces:
             self.position = position
             run()
+        self.position = 0
 
     def _recorded(self) -> list[Piece]:
         """A graph for each stretch between two steps in Python, and those steps."""

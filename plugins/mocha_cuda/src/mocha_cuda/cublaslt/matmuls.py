@@ -75,8 +75,9 @@ class Matmuls:
         at = None if vector is None else address(vector)
         product = Product(of_a, of_b, of_d, transpose_a, transpose_b, alpha, beta, epilogue, at, precision, label)
         try:
-            matmul = Matmul(self._handle, product)
-            return self._bound(matmul, self._choose(product, matmul, deterministic))
+            with self._device.running():
+                matmul = Matmul(self._handle, product)
+                return self._bound(matmul, self._choose(product, matmul, deterministic))
         except CublasError as error:
             if epilogue is not Epilogue.NONE and serves_not(error):
                 return None
@@ -107,17 +108,16 @@ class Matmuls:
         a, b, d = (replace(m, address=address(s)) for m, s in zip((product.a, product.b, product.d), scratch))
         at = None if product.vector is None else address(vector)
         matmul = Matmul(self._handle, replace(product, a=a, b=b, d=d, vector=at))
-        with self._device.running():
-            times: list[float] = []
-            for result in results:
-                try:
-                    times.append(self._milliseconds(self._bound(matmul, result)))
-                except CublasError as error:
-                    times.append(inf)  # it was promised to run, but does not
-                    failure = error
-            if min(times) == inf:
-                raise failure
-            return results[times.index(min(times))]
+        times: list[float] = []
+        for result in results:
+            try:
+                times.append(self._milliseconds(self._bound(matmul, result)))
+            except CublasError as error:
+                times.append(inf)  # it was promised to run, but does not
+                failure = error
+        if min(times) == inf:
+            raise failure
+        return results[times.index(min(times))]
 
     def _milliseconds(self, run: Callable[[], None]) -> float:
         run()  # what is loaded at the first use, is not while a graph is recorded

@@ -1,0 +1,101 @@
+"""What `mocha backends` says where something is missing."""
+
+import ctypes
+import sys
+
+import fake_cupy
+import pytest
+from mocha_cuda import libraries, requirements
+from mocha_cuda.requirements import unavailable
+
+import mocha_core as mocha
+from mocha_core.cli import main
+from mocha_core.errors import BackendError
+
+FILES = {
+    "nvrtc": "cu13/lib/libnvrtc.so.13",
+    "cublasLt": "cu13/lib/libcublasLt.so.13",
+    "cudnn": "cudnn/lib/libcudnn.so.9",
+}
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Libraries that somebody wants to load; there is none on this machine."""
+    names = []
+
+    def refused(name, mode):
+        names.append(name)
+        raise OSError(f"{name}: cannot open")
+
+    monkeypatch.setattr(ctypes, "CDLL", refused)
+    monkeypatch.setattr(libraries, "_by_pathfinder", lambda name: None)
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    return names
+
+
+@pytest.fixture
+def wheels(tmp_path, monkeypatch, loaded):
+    """CuPy with two devices, and files of all libraries."""
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy)
+    for file in FILES.values():
+        (tmp_path / "nvidia" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "nvidia" / file).touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    return tmp_path / "nvidia"
+
+
+def test_there_is_everything(wheels, loaded):
+    assert unavailable() == ""
+    assert loaded == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_library_is_missing(wheels, name):
+    (wheels / FILES[name]).unlink()
+    with pytest.raises(
+        BackendError,
+        match=rf"'cuda' is not available: CUDA's library '{name}' was not found .*cannot open.*mocha-cuda\[cuda13\]",
+    ):
+        mocha.System("cuda")
+
+
+def test_a_library_is_where_the_linker_looks(wheels, monkeypatch, loaded):
+    (wheels / FILES["cudnn"]).rename(wheels / "libcudnn.so.9")
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"/nowhere:{wheels}")
+    assert unavailable() == ""
+    assert loaded == []
+
+
+def test_a_library_that_only_the_system_finds_is_loaded(wheels, monkeypatch):
+    (wheels / FILES["cudnn"]).unlink()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: name)
+    assert unavailable() == ""
+
+
+def test_cupy_is_too_old(wheels, monkeypatch):
+    monkeypatch.setattr(fake_cupy, "__version__", "13.6.0")
+    assert "CuPy 13.6.0 was found, expected 14 or newer" in unavailable()
+
+
+def test_there_is_no_cupy(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert main(["backends"]) == 0
+    assert "cuda (mocha-cuda): not available: CuPy cannot be imported" in capsys.readouterr().out
+
+
+def test_there_is_no_driver(wheels, monkeypatch):
+    def refused():
+        raise fake_cupy.CUDARuntimeError("cudaErrorInsufficientDriver")
+
+    monkeypatch.setattr(fake_cupy.runtime, "getDeviceCount", refused)
+    assert unavailable().startswith("CUDA finds no driver or device (cudaErrorInsufficientDriver)")
+
+
+def test_there_is_no_device(wheels, monkeypatch):
+    monkeypatch.setattr(fake_cupy.runtime, "getDeviceCount", lambda: 0)
+    assert "CUDA_VISIBLE_DEVICES" in unavailable()
+
+
+def test_it_asks_for_what_is_loaded_later():
+    assert set(requirements.LIBRARIES) == set(FILES)
