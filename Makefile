@@ -59,17 +59,17 @@ bench: $(BENCH_VENV)/mocha
 
 # Both with what $(PYTHON) has: NumPy, pluggy, packaging, h5py, threadpoolctl, tqdm, CuPy; pytest, or PyTorch.
 ON_GPU = PYTHONPATH="$$($(PYTHON) tools/checkout.py build/checkout):$(CURDIR)/tests/cuda:$$PYTHONPATH" $(PYTHON)
-GPU_RESULTS := $(CURDIR)/benchmarks/results
 
 gpu:
 	@$(ON_GPU) -c 'import sys; from mocha_cuda.requirements import unavailable; sys.exit(unavailable() or None)'
 
 # Libraries may warn. Within 9 minutes: the kit's many small shapes are not worth a search for the fastest plan.
+GPU_TESTS = $(ON_GPU) -m pytest -q -W default -p gpu_backend
 test-gpu: gpu
 	@failed=0; \
-	MOCHA_GPU_RESULTS=$(GPU_RESULTS) timeout 270 $(ON_GPU) -m pytest -q -W default -m gpu tests/cuda || failed=1; \
-	MOCHA_CUDA_AUTOTUNE=0 timeout 260 $(ON_GPU) -m pytest -q -W default -p gpu_backend tests/conformance -k cuda \
-		--mocha-backends cuda-strict || failed=1; \
+	MOCHA_TEST_SECONDS=200 MOCHA_GPU_RESULTS=$(CURDIR)/benchmarks/results $(GPU_TESTS) -m gpu tests/cuda || failed=1; \
+	MOCHA_TEST_SECONDS=220 MOCHA_CUDA_AUTOTUNE=0 $(GPU_TESTS) tests/conformance -k cuda --mocha-backends cuda-strict \
+		|| failed=1; \
 	exit $$failed
 
 bench-gpu: gpu

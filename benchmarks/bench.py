@@ -29,6 +29,7 @@ SECTIONS = {
     "depth": "cost of one more layer",
     "startup": "from the start of the interpreter to the end of LeNet's first iteration; import time",
     "size": "installed sizes, and those of wheels",
+    "gpu": "training on a GPU, against PyTorch; only if it is named, and within --minutes",
 }
 
 
@@ -49,13 +50,14 @@ QUICK = Preset(rounds=3, seconds=0.05, workloads=("W1", "W2", "W3", "W5-lenet-1"
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     listed = "; ".join(f"{name}: {what}" for name, what in SECTIONS.items())
-    found.add_argument("sections", nargs="*", metavar="SECTION", help=f"{listed}. Default: all")
+    found.add_argument("sections", nargs="*", metavar="SECTION", help=f"{listed}. Default: all others")
     found.add_argument("--quick", action="store_true", help="fewer and shorter rounds, few workloads, to results/quick")
     found.add_argument("--workloads", default="", help=f"of {', '.join(PRESETS)}, or like {next(iter(NETS))}:train:64")
     found.add_argument("--contestants", default="", help=f"of {', '.join(CONTESTANTS)}; default: all installed")
     found.add_argument("--threads", default="", help="such as 1,2; default: 1 and all cores; with --quick all cores")
     found.add_argument("--rounds", type=int, help="turns of each contestant that count")
     found.add_argument("--seconds", type=float, help="of a turn")
+    found.add_argument("--minutes", type=float, default=8.0, help="that the section gpu may take")
     found.add_argument("--to", type=Path, help="folder for results")
     return found
 
@@ -75,7 +77,7 @@ def main() -> None:
         command.error(f"--threads: expected numbers from 1 to {every}, the cores that this process may use")
     options.to = options.to or (RESULTS / "quick" if options.quick else RESULTS)
     options.to.mkdir(parents=True, exist_ok=True)
-    for name in options.sections or SECTIONS:
+    for name in options.sections or [name for name in SECTIONS if name != "gpu"]:
         text = import_module(f"harness.sections.{name}").run(options)
         (options.to / f"{name}.md").write_text(text, encoding="utf-8")
         print(text)

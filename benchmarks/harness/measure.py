@@ -82,7 +82,9 @@ def measure(
                     remote.ask("close", workload.name)
 
 
-def prepare(results: Results, remotes: Sequence[Remote], workload: Workload) -> list[Remote]:
+def prepare(
+    results: Results, remotes: Sequence[Remote], workload: Workload, tolerance: float = TOLERANCE
+) -> list[Remote]:
     """Those that do the workload, with results that are the first one's: nobody is timed with another net."""
     ready, expected = [], None
     for remote in remotes:
@@ -95,7 +97,7 @@ def prepare(results: Results, remotes: Sequence[Remote], workload: Workload) -> 
             results.leave_out(workload, remote, str(error))
             continue
         expected = expected or found
-        if close(found, expected):
+        if close(found, expected, tolerance):
             ready.append(remote)
         else:
             why = f"computes something else: {found}, where {ready[0].label} finds {expected}"
@@ -103,10 +105,10 @@ def prepare(results: Results, remotes: Sequence[Remote], workload: Workload) -> 
     return ready
 
 
-def close(found: Sequence[float], expected: Sequence[float]) -> bool:
+def close(found: Sequence[float], expected: Sequence[float], tolerance: float = TOLERANCE) -> bool:
     """Equal up to the tolerance, relative to the largest."""
     scale = max(map(abs, expected))
-    return len(found) == len(expected) and all(abs(a - b) <= TOLERANCE * scale for a, b in zip(found, expected))
+    return len(found) == len(expected) and all(abs(a - b) <= tolerance * scale for a, b in zip(found, expected))
 
 
 def say(line: str) -> None:

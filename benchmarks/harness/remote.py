@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,10 @@ class Remote:
 
     def __init__(self, entry: Entry, threads: int) -> None:
         self.entry, self.threads = entry, threads
-        environment = os.environ | dict.fromkeys(POOLS, str(threads)) | dict(entry.environment)
-        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
         # Inductor would leave a pool of processes behind that wait for work.
-        environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+        environment = os.environ | dict.fromkeys(POOLS, str(threads)) | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        environment |= entry.environment
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.worker", entry.name, str(threads)],
             stdin=subprocess.PIPE,
@@ -46,6 +48,8 @@ class Remote:
             env=environment,
         )
         self.stopped = False
+        #: By `time.monotonic`: it is ended if it has no answer then.
+        self.until = inf
         #: What the last command took, in seconds by the clock and of the processors.
         self.clock = self.cpu = 0.0
 
@@ -64,7 +68,8 @@ class Remote:
             self._signal(False)
             self.process.stdin.write(json.dumps(command) + "\n")
             self.process.stdin.flush()
-            patience = threading.Timer(PATIENCE, self.process.kill)
+            seconds = min(PATIENCE, max(1.0, self.until - time.monotonic()))
+            patience = threading.Timer(seconds, self.process.kill)
             patience.start()
             try:
                 line = self.process.stdout.readline()

@@ -35,9 +35,13 @@ class Worker:
             found[name] = metadata.version(name)
         return found
 
+    def load(self) -> None:
+        """Import the framework."""
+        self.module = self.module or import_module(f"harness.contestants.{self.entry.module}")
+
     def open(self, name: str, checks: int) -> list[float]:
         """Build the contestant and warm it up; its first results."""
-        self.module = self.module or import_module(f"harness.contestants.{self.entry.module}")
+        self.load()
         contestant = self.module.make(self.entry.variant, workload(name), self.threads)
         self.open_ones[name] = contestant
         return contestant.check(checks)

@@ -35,6 +35,8 @@ class Entry:
         """Whether it does this workload, and does it otherwise than a contestant before it."""
         if self.module == "plain_numpy":
             return workload.training and workload.net.name == "LeNet"
+        if self in GPU:
+            return workload.training
         return "channels_last" not in self.variant or len(workload.net.shape) == 3
 
 
@@ -63,7 +65,28 @@ AVX2_ALL = [
     for entry in ALL
     if entry.name == "native" or entry.package == "torch"
 ]
-CONTESTANTS = {entry.name: entry for entry in [*ALL, *AVX2_ALL]}
+#: Those on a GPU; the last word of a variant is the precision. Inductor compiles with several processes there.
+INDUCTOR = {"TORCHINDUCTOR_COMPILE_THREADS": "8"}
+GPU = [
+    made
+    for precision, said in (("tf32", "TF32"), ("float32", "float32"))
+    for made in (
+        Entry(f"cuda-{precision}", f"Mocha, {said}", "with_mocha", f"cuda {precision}", "mocha_cuda", peer=False),
+        Entry(
+            f"torch-graph-{precision}", f"PyTorch CUDA graph, {said}", "with_torch_cuda", f"graph {precision}", "torch"
+        ),
+        Entry(f"torch-eager-{precision}", f"PyTorch eager, {said}", "with_torch_cuda", f"eager {precision}", "torch"),
+        Entry(
+            f"torch-compile-{precision}",
+            f"torch.compile max-autotune, {said}",
+            "with_torch_cuda",
+            f"compile {precision}",
+            "torch",
+            INDUCTOR,
+        ),
+    )
+]
+CONTESTANTS = {entry.name: entry for entry in [*ALL, *AVX2_ALL, *GPU]}
 
 
 def installed(entries: list[Entry]) -> list[Entry]:

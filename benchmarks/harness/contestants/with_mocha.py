@@ -97,8 +97,39 @@ class Inference:
 
 
 def make(variant: str, workload: Workload, threads: int) -> Training | Inference:
-    net = build(workload, mocha.System(variant, threads=threads))
+    """`variant` is a backend; one on a GPU has no threads, but a precision, such as "cuda tf32"."""
+    backend, *precision = variant.split()
+    options = {"precision": precision[0]} if precision else {"threads": threads}
+    net = build(workload, mocha.System(backend, **options))
     return Training(net) if workload.training else Inference(net, workload)
+
+
+# What contestants on a GPU are asked for.
+
+
+def host_seconds(side: Training, n: int) -> float:
+    """Of an iteration, of n in one call of the solver: all that the host does but waiting for the device."""
+    backend, waited = side.net.training_program(side.solver).backend, 0.0
+
+    def timed(array: Any) -> Any:
+        nonlocal waited
+        start = time.perf_counter()
+        found = type(backend).to_numpy(backend, array)
+        waited += time.perf_counter() - start
+        return found
+
+    backend.to_numpy = timed
+    try:
+        start = time.perf_counter()
+        side.run(n)
+        return (time.perf_counter() - start - waited) / n
+    finally:
+        del backend.to_numpy
+
+
+def device(side: Training) -> str:
+    where = side.net.training_program(side.solver).backend.device
+    return f"{where.name}, driver for CUDA {where.driver // 1000}.{where.driver % 1000 // 10}"
 
 
 # What only Mocha is asked for.
