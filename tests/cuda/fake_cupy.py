@@ -151,6 +151,7 @@ runtime = SimpleNamespace(
     getDeviceCount=lambda: 2,
     getDeviceProperties=properties,
     driverGetVersion=lambda: 13000,
+    runtimeGetVersion=lambda: 13020,
     memGetInfo=lambda: (1 << 30, 1 << 31),
     memcpyAsync=copy,
     memcpyHostToDevice=1,

@@ -1,6 +1,7 @@
 """What `mocha backends` says where something is missing."""
 
 import ctypes
+import os
 import sys
 
 import fake_cupy
@@ -71,6 +72,23 @@ def test_a_library_that_only_the_system_finds_is_loaded(wheels, monkeypatch):
     (wheels / FILES["cudnn"]).unlink()
     monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: name)
     assert unavailable() == ""
+
+
+@pytest.mark.parametrize("major", [12, 13])
+def test_of_two_versions_that_of_cupy_is_loaded(wheels, monkeypatch, major):
+    """One for CUDA 13 cannot do anything with a driver for CUDA 12."""
+    for version in (12, 13):
+        (wheels / f"cu{version}" / "lib").mkdir(parents=True, exist_ok=True)
+        (wheels / f"cu{version}" / "lib" / f"libnvrtc.so.{version}").touch()
+    monkeypatch.setattr(fake_cupy.runtime, "runtimeGetVersion", lambda: 1000 * major + 90)
+
+    def opened(name, mode):
+        if mode & os.RTLD_NOLOAD:
+            raise OSError("not loaded yet")
+        return name
+
+    monkeypatch.setattr(ctypes, "CDLL", opened)
+    assert str(libraries.load("nvrtc", (13, 12))).endswith(f"libnvrtc.so.{major}")
 
 
 def test_cupy_is_too_old(wheels, monkeypatch):

@@ -16,7 +16,8 @@ def load(name: str, majors: Sequence[int]) -> ctypes.CDLL:
     """A shared library of CUDA, such as `load("nvrtc", (13, 12))`.
 
     The one that the process has already; else where cuda-pathfinder finds it, which CuPy asks, too; else from NVIDIA's
-    wheels, or where the system has it.
+    wheels, or where the system has it. Of several versions, that of the CUDA that CuPy was made for, which the driver
+    is good for: an older driver runs nothing of a newer major version.
 
     Args:
         name: without "lib" and ".so".
@@ -25,7 +26,7 @@ def load(name: str, majors: Sequence[int]) -> ctypes.CDLL:
     Raises:
         BackendError: it is nowhere; says where it was looked for, and how to get it.
     """
-    files = [f"lib{name}.so.{major}" for major in majors]
+    files = [f"lib{name}.so.{major}" for major in sorted(majors, key=_is_not_cupys)]
     for file in files:
         with suppress(OSError):
             return ctypes.CDLL(file, mode=ctypes.RTLD_GLOBAL | getattr(os, "RTLD_NOLOAD", 0))
@@ -63,11 +64,16 @@ def _in_wheels(file: str) -> Iterator[str]:
 
 def _candidates(name: str, files: Sequence[str]) -> Iterator[str]:
     found = _by_pathfinder(name)
-    if found is not None and Path(found).name in files:
-        yield found
     for file in files:
+        if found is not None and Path(found).name == file:
+            yield found
         yield from _in_wheels(file)
     yield from files
+
+
+def _is_not_cupys(major: int) -> bool:
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and bool(major != cupy.cuda.runtime.runtimeGetVersion() // 1000)
 
 
 def _by_pathfinder(name: str) -> str | None:
