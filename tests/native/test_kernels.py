@@ -7,6 +7,7 @@ from mocha_layers_std.accuracy import Accuracy
 from mocha_layers_std.dropout import Dropout
 from mocha_layers_std.element_wise import OPS
 from mocha_layers_std.inner_product import InnerProduct
+from mocha_layers_std.loss_step import SoftmaxLossStep
 from mocha_layers_std.multinomial_logistic_loss import MultinomialLogisticLoss
 from mocha_layers_std.neurons.exponential import ExponentialOp
 from mocha_layers_std.neurons.lrelu import LReLUOp
@@ -19,7 +20,6 @@ from mocha_layers_std.softmax import Softmax
 from mocha_layers_std.softmax_loss import SoftmaxLoss
 from mocha_layers_std.square_loss import SquareLoss
 from mocha_native.backend import NativeBackend
-from mocha_native.loss_step import SoftmaxLossStep
 from mocha_solvers_std.sgd import SGDUpdate
 
 from mocha_core.plan import Phase, Plan

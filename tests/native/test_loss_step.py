@@ -16,7 +16,7 @@ from mocha_core.testing.tolerances import assert_close
 #: What the one step is in place of, in a program's order.
 APART = [("loss", "softmax_loss", "forward"), ("(net)", "mocha.objective", "forward"),
          ("(net)", "mocha.objective", "backward"), ("loss", "softmax_loss", "backward")]  # fmt: skip
-ONE = [("loss", "native.softmax_loss_step", "forward")]
+ONE = [("loss", "softmax_loss_step", "forward")]
 
 
 def loss_steps(program):

@@ -37,6 +37,7 @@ KERNELS = {
     "sigmoid": "neurons:neuron",
     "softmax": "softmax:softmax",
     "softmax_loss": "losses:softmax_loss",
+    "softmax_loss_step": "loss_step:softmax_loss_step",
     "square_loss": "losses:square_loss",
     "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
@@ -71,3 +72,4 @@ def mocha_register_kernels(kernels: Candidates) -> None:
 def mocha_register_fusions(fusions: Candidates) -> None:
     for op, half, rewrite in WITH_RELU:
         fusions.add(op, half, "cuda", f"mocha_layers_std.rectified:{rewrite}")
+    fusions.add("softmax_loss", "backward", "cuda", "mocha_layers_std.loss_step:one_step")

@@ -39,14 +39,22 @@ class Loss(CUDAKernel):
         self.forward_workspace = (Spec((self.blocks,), self.dtype),) if self.blocks > 1 else ()
 
     def mean(
-        self, name: str, inputs: Buffers, valid_rows: Any, loss: Any, more: Buffers, shape: Sequence[int]
+        self,
+        name: str,
+        inputs: Buffers,
+        valid_rows: Any,
+        loss: Any,
+        more: Buffers,
+        numbers: Sequence[float],
+        weight: float = 1.0,
     ) -> Runnable:
         """The forward kernel `name` and, if it has several blocks, what adds their sums. `more` ends with the sums."""
-        part = self.bind(name, *inputs, loss, *more, *shape, blocks=self.blocks)
+        part = self.bind(name, *inputs, loss, *more, *numbers, blocks=self.blocks)
         if self.blocks == 1:
             return part
         rows = self.call.ins[0].shape[0]
-        whole = self.bind("mean_of_sums", more[-1], self.blocks, valid_rows, rows, self.each, loss, blocks=1)
+        operands = [more[-1], self.blocks, valid_rows, rows, self.each, loss, weight]
+        whole = self.bind("mean_of_sums", *operands, blocks=1)
         return Series(part, whole)
 
 

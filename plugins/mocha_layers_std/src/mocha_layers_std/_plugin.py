@@ -33,6 +33,7 @@ OPS = {
     "sigmoid": "neurons.sigmoid:SigmoidOp",
     "softmax": "softmax:Softmax",
     "softmax_loss": "softmax_loss:SoftmaxLoss",
+    "softmax_loss_step": "loss_step:SoftmaxLossStep",
     "square_loss": "square_loss:SquareLoss",
     "subtract": "element_wise:Subtract",
     "tanh": "neurons.tanh:TanhOp",

@@ -30,7 +30,6 @@ KERNELS = {
     "mocha.gather": "structural:gather",
     "mocha.labels": "structural:labels",
     "mocha.objective": "structural:objective",
-    "native.softmax_loss_step": "loss_step:softmax_loss_step",
     "native.updating_backward": "fold:updating_backward",
     "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
     "multiply": "element_wise:element_wise",
@@ -40,6 +39,7 @@ KERNELS = {
     "sigmoid": "neurons:neuron",
     "softmax": "softmax:softmax",
     "softmax_loss": "losses:softmax_loss",
+    "softmax_loss_step": "loss_step:softmax_loss_step",
     "square_loss": "losses:square_loss",
     "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
@@ -64,8 +64,8 @@ WITH_RELU = [
     ("mean_pooling", "forward", "rectify"),
     ("relu", "backward", "mask_bottom"),
 ]
-#: Op, half, and the other rewrites, anchored on them.
-FUSIONS = [("sgd", "forward", "fold:fold_update"), ("softmax_loss", "backward", "loss_step:one_step")]
+#: Op, half, and another rewrite that is anchored on it.
+FUSIONS = [("sgd", "forward", "fold:fold_update")]
 
 
 @hookimpl
@@ -77,7 +77,6 @@ def mocha_register_backends(backends: Registry) -> None:
 @hookimpl
 def mocha_register_ops(ops: Registry) -> None:
     # Made by fusions only.
-    ops.add("native.softmax_loss_step", "mocha_native.loss_step:SoftmaxLossStep")
     ops.add("native.updating_backward", "mocha_native.fold:UpdatingBackward")
 
 
@@ -97,5 +96,6 @@ def mocha_register_kernels(kernels: Candidates) -> None:
 def mocha_register_fusions(fusions: Candidates) -> None:
     for op, half, rewrite in WITH_RELU:
         fusions.add(op, half, "native", f"mocha_layers_std.rectified:{rewrite}")
+    fusions.add("softmax_loss", "backward", "native", "mocha_layers_std.loss_step:one_step")
     for op, half, target in FUSIONS:
         fusions.add(op, half, "native", f"mocha_native.{target}")

@@ -15,21 +15,22 @@ static __device__ inline REAL clamped(REAL probability) {
 /* A label that is the index of a class. */
 static __device__ inline bool is_class(int label, int classes) { return label >= 0 && label < classes; }
 
-/* A block's part of the loss: the mean over `divisor` if it is the only one, or one of the sums. */
-static __device__ inline void finish(REAL part, REAL *sums, REAL *loss, int divisor) {
+/* A block's part of the loss: the mean over `divisor` times `weight` if it is the only one, or one of the sums. */
+static __device__ inline void finish(REAL part, REAL *sums, REAL *loss, int divisor, REAL weight = 1) {
     const REAL sum = block_sum(part);
     if (threadIdx.x) return;
     if (gridDim.x == 1)
-        *loss = sum / max(divisor, 1);
+        *loss = sum / max(divisor, 1) * weight;
     else
         sums[blockIdx.x] = sum;
 }
 
-/* The blocks' sums, n in all, divided by the rows that count times `each`. One block. */
-KERNEL(mean_of_sums)(const REAL *sums, int n, const int *valid_rows, int rows, int each, REAL *loss) {
+/* The blocks' sums, n in all, divided by the rows that count times `each`, times `weight`. One block. */
+KERNEL(mean_of_sums)
+(const REAL *sums, int n, const int *valid_rows, int rows, int each, REAL *loss, double weight) {
     REAL part = 0;
     FOR_EACH(i, n) part += sums[i];
-    finish(part, NULL, loss, counted(valid_rows, rows) * each);
+    finish(part, NULL, loss, counted(valid_rows, rows) * each, (REAL)weight);
 }
 
 /* -log(p) at the label, p being the softmax of x, which is written where `probability` is there. */
@@ -65,6 +66,33 @@ KERNEL(softmax_loss_backward)
         const REAL at_label = n < valid && labels[n * positions + p] == c ? 1 : 0;
         give(dx + i, n < valid ? (probability[i] - at_label) * scale : 0, add);
     }
+}
+
+/* Both halves and those of the objective: `weight` times the loss, and the gradient of x. seed is that of the
+   objective. */
+KERNEL(softmax_loss_step)
+(const REAL *x, const int *labels, const int *valid_rows, int *status, const REAL *seed, REAL *objective, REAL *dx,
+ REAL *sums, int rows, int classes, int positions, int fault, int lanes, double weight) {
+    const int items = rows * positions, valid = counted(valid_rows, rows) * positions;
+    const REAL scale = *seed * (REAL)weight / max(valid, 1);
+    REAL part = 0;
+    FOR_EACH_GROUP(item, items, lanes) {
+        const int begin = item_begin(item, items, classes, positions);
+        const struct softmax row = softmax_of(x + begin, classes, positions, lanes);
+        if (item >= items) continue;
+        const bool counts = item < valid;
+        const int label = counts ? labels[item] : 0;
+        for (int c = threadIdx.x % lanes; c < classes; c += lanes) {
+            const int at = begin + c * positions;
+            const REAL at_label = c == label ? 1 : 0;
+            dx[at] = counts ? (row.of(x[at]) - at_label) * scale : 0;
+        }
+        if (threadIdx.x % lanes || !counts) continue;
+        const bool known = is_class(label, classes);
+        if (!known) report(status, fault);
+        part -= log(clamped(known ? row.of(x[begin + label * positions]) : 0));
+    }
+    finish(part, sums, objective, valid, (REAL)weight);
 }
 
 /* -log(p) at the label, p being given. */

@@ -1,0 +1,39 @@
+"""Softmax loss, objective and both their gradients as one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mocha_layers_std.loss_step import SoftmaxLossStep
+
+from mocha_core.kernel import Runnable
+from mocha_cuda.compiled import Buffers
+from mocha_cuda.losses import SoftmaxLoss
+from mocha_cuda.softmax import sizes
+from mocha_cuda.structural import Objective
+
+if TYPE_CHECKING:
+    from mocha_core.plan import Call
+    from mocha_cuda.backend import CUDABackend
+
+
+class SoftmaxLossStepKernel(SoftmaxLoss):
+    """The gradient is written where the softmax loss alone writes probabilities."""
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        objective, dx, sums = outs[0], outs[1], outs[3] if self.blocks > 1 else None
+        weight = float(*self.op.objective.op.weights)
+        numbers = [*sizes(self.call.ins[0]), self.op.inner.op.fault, self.lanes, weight]
+        return self.mean("softmax_loss_step", ins, ins[2], objective, [dx, sums], numbers, weight)
+
+    @property
+    def label(self) -> str:
+        return "SoftmaxLoss + Objective + gradient"
+
+
+def softmax_loss_step(backend: CUDABackend, call: Call) -> SoftmaxLossStepKernel | None:
+    """Declines where the softmax loss or the objective is not computed by the kernels here."""
+    op = call.op
+    assert isinstance(op, SoftmaxLossStep)
+    return SoftmaxLossStepKernel(backend, call) if op.replaces(backend, SoftmaxLoss, Objective) else None
