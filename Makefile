@@ -67,7 +67,8 @@ gpu:
 GPU_TESTS = $(ON_GPU) -m pytest -q -W default -p gpu_backend
 test-gpu: gpu
 	@failed=0; \
-	MOCHA_TEST_SECONDS=200 MOCHA_GPU_RESULTS=$(CURDIR)/benchmarks/results $(GPU_TESTS) -m gpu tests/cuda || failed=1; \
+	MOCHA_TEST_SECONDS=200 MOCHA_CUDA_DEVICE_JSON=benchmarks/results/device.json $(GPU_TESTS) -m gpu tests/cuda \
+		|| failed=1; \
 	MOCHA_TEST_SECONDS=220 MOCHA_CUDA_AUTOTUNE=0 $(GPU_TESTS) tests/conformance -k cuda --mocha-backends cuda-strict \
 		|| failed=1; \
 	exit $$failed

@@ -16,9 +16,8 @@ from mocha_cuda.cudnn.graph import Operand
 from mocha_cuda.cudnn.plans import Wants
 from mocha_cuda.cudnn.problem import Direction
 from mocha_cuda.nvrtc import VARIABLE
-from mocha_cuda.requirements import unavailable
 
-pytestmark = pytest.mark.skipif(bool(unavailable()), reason=f"needs a GPU: {unavailable()}")
+pytestmark = pytest.mark.gpu
 
 GEOMETRIES = [
     pytest.param(((64, 1, 28, 28), 20, (5, 5), (1, 1), (0, 0), 1), id="LeNet-conv1"),
