@@ -26,6 +26,10 @@ class CUDARuntimeError(RuntimeError):
     pass
 
 
+class CUDADriverError(RuntimeError):
+    pass
+
+
 class Entered(AbstractContextManager):
     def __exit__(self, *_):
         return None
@@ -159,6 +163,7 @@ runtime = SimpleNamespace(
 )
 cuda = SimpleNamespace(
     runtime=runtime,
+    driver=SimpleNamespace(CUDADriverError=CUDADriverError),
     Device=Device,
     Stream=Stream,
     Event=Event,

@@ -158,6 +158,17 @@ def test_time_is_that_of_the_device(device):
     assert runs == [1]
 
 
+@pytest.mark.parametrize("kind", ["CUDARuntimeError", "CUDADriverError"])
+def test_what_cuda_reports_is_an_error_with_a_way_out(device, kind):
+    error = getattr(fake_cupy, kind)("cudaErrorIllegalAddress: an illegal memory access was encountered")
+    with (
+        pytest.raises(BackendError, match=r"^fake, device=0: CUDA failed: .*illegal.*CUDA_LAUNCH_BLOCKING=1") as raised,
+        device.running(),
+    ):
+        raise error
+    assert raised.value.__cause__ is error
+
+
 def test_what_fails_while_a_graph_is_recorded_ends_the_recording(device):
     def fail():
         raise KeyError("from within")

@@ -79,9 +79,20 @@ class Device:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Entered around everything that this device has to do; threads take turns, so that none records another's."""
+        """Entered around everything that this device has to do; threads take turns, so that none records another's.
+
+        Raises:
+            BackendError: CUDA reports a failure, maybe of something that was put into the stream before.
+        """
         with self._lock, self._device, self.stream:
-            yield
+            try:
+                yield
+            except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
+                raise BackendError(
+                    f"{self.name}, device={self.number}: CUDA failed: {error}. It says so late: with "
+                    "CUDA_LAUNCH_BLOCKING=1 in the environment, the traceback ends at the launch that failed. What is "
+                    "on the device may be lost: begin again in a new process, from the last snapshot."
+                ) from error
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
         """An uninitialised array. Raises `MemoryError` where it does not fit.
