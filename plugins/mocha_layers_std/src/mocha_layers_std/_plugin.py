@@ -21,7 +21,6 @@ OPS = {
     "lrelu": "neurons.lrelu:LReLUOp",
     "lrn_across_channel": "lrn:LRNAcrossChannel",
     "lrn_within_channel": "lrn:LRNWithinChannel",
-    "masked_backward": "rectified:MaskedBackward",
     "max_channel_pooling": "channel_pooling:MaxChannelPooling",
     "max_pooling": "pooling:MaxPooling",
     "mean_channel_pooling": "channel_pooling:MeanChannelPooling",
@@ -33,10 +32,14 @@ OPS = {
     "sigmoid": "neurons.sigmoid:SigmoidOp",
     "softmax": "softmax:Softmax",
     "softmax_loss": "softmax_loss:SoftmaxLoss",
-    "softmax_loss_step": "loss_step:SoftmaxLossStep",
     "square_loss": "square_loss:SquareLoss",
     "subtract": "element_wise:Subtract",
     "tanh": "neurons.tanh:TanhOp",
+}
+#: Fusions make them; they have no reference, and where no kernel takes them they are not made.
+FUSED_OPS = {
+    "masked_backward": "rectified:MaskedBackward",
+    "softmax_loss_step": "loss_step:SoftmaxLossStep",
     "then_relu": "rectified:ThenReLU",
 }
 
@@ -53,7 +56,7 @@ def mocha_register_layers(layers: Registry) -> None:
 
 @hookimpl
 def mocha_register_ops(ops: Registry) -> None:
-    for name, target in OPS.items():
+    for name, target in (OPS | FUSED_OPS).items():
         ops.add(name, f"mocha_layers_std.{target}")
 
 
