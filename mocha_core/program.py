@@ -16,6 +16,7 @@ from mocha_core.layout import PLAIN, Convert
 from mocha_core.placement import Memory, plain_copy
 from mocha_core.plan import Call, Plan, Section, Step
 from mocha_core.storage import Storage
+from mocha_core.structural import Gather
 from mocha_core.value import Role, Value
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Program:
         objectives: the objective of each minibatch of the last `iterate`.
         done: how many iterations of the last `iterate` were done, also when it was left by an exception.
         half_updated: whether that exception came between the updates of one iteration.
+        tables: how many rows each source has that stays on the device, by the cell with the numbers of a minibatch's.
         changes: sections that write parameters or states, after which `storage.version` has to grow.
     """
 
@@ -76,6 +78,8 @@ class Program:
         self.done = 0
         self.half_updated = False
         self.changes = {b.step.section for b in self.bound if any(map(_outlives_runs, b.step.writes))}
+        gathers = [step.call for step in self.plan.steps if isinstance(step.call.op, Gather)]
+        self.tables = {call.ins[1]: call.ins[0].shape[0] for call in gathers}
         self._packed_version = -1
         self.storage.allocate(self.plan.cells.values())
         self.cells: dict[str, Array] = {name: self.storage[value] for name, value in self.plan.cells.items()}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mocha_core.errors import ConfigurationError, DataError
-from mocha_core.structural import Gather
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +27,6 @@ def checked_columns(program: Program, schedule: Schedule, count: int) -> dict[st
         DataError: a row number is not one of its source's.
     """
     plan = program.plan
-    tables = {s.call.ins[1]: s.call.ins[0].shape[0] for s in plan.steps if isinstance(s.call.op, Gather)}
     columns = {}
     for name, column in schedule.items():
         if name not in program.cells:
@@ -40,7 +38,7 @@ def checked_columns(program: Program, schedule: Schedule, count: int) -> dict[st
                 f"{plan.title}: expected {count} values of shape {cell.shape} for the cell '{name}', received an "
                 f"array of shape {np.shape(column)}."
             )
-        rows = tables.get(cell)
+        rows = program.tables.get(cell)
         if rows is not None and values.size and not (values.min() >= 0 and values.max() < rows):
             raise DataError(
                 f"{plan.title}: the order of a source with {rows} rows, '{name}', goes from row {values.min()} to "
