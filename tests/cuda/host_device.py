@@ -40,7 +40,6 @@ class HostDevice:
     name, architecture, multiprocessors, driver, number = "host", 90, 2, 13000, 0
 
     def __init__(self):
-        self.launches = []
         self.matmuls = HostMatmuls(self)
         self._recording = self._guard = None
         self.kernel = cache(HostKernel)
@@ -100,9 +99,6 @@ class HostDevice:
                 work()
 
         return replay
-
-    def synchronize(self):
-        pass
 
 
 class HostKernel:

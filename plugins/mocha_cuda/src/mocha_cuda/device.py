@@ -183,7 +183,3 @@ class Device:
         end.record(self.stream)
         end.synchronize()
         return float(cupy.cuda.get_elapsed_time(start, end))
-
-    def synchronize(self) -> None:
-        """Wait until the stream is empty."""
-        self.stream.synchronize()
