@@ -1,6 +1,6 @@
 """As much of CuPy as mocha_cuda uses, on the host: streams do their work at once, or keep it while they are captured.
 
-Compiled modules are names: `mocha_cuda.nvrtc.cubin` has to be replaced by `cubin`.
+Compiled modules are names: `mocha_cuda.nvrtc.code` has to be replaced by `code`.
 """
 
 from contextlib import AbstractContextManager
@@ -12,14 +12,102 @@ from host_device import HostKernel
 __version__ = "14.2.0"
 
 
-class ndarray(np.ndarray):
-    def __setitem__(self, at, value):
-        assert Stream.current is not None, "this would wait for other systems' streams, or end their recording"
-        super().__setitem__(at, value)
+class ndarray:
+    """An array on the device: NumPy neither reads it nor takes part in computing with it; elements are arrays, too."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, host):
+        self.host = host
+
+    def __array__(self, *_, **__):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
 
     @property
     def data(self):
-        return SimpleNamespace(ptr=self.ctypes.data)
+        return SimpleNamespace(ptr=self.host.ctypes.data)
+
+    def __getitem__(self, at):
+        at = at if isinstance(at, tuple) else (at,)
+        return ndarray(self.host[at if ... in at else (*at, ...)])
+
+    def __setitem__(self, at, value):
+        assert Stream.current is not None, "this would wait for other systems' streams, or end their recording"
+        given = on_host(value)
+        Stream.current.do(lambda: self.host.__setitem__(at, given))
+
+    def __getattr__(self, name):
+        found = getattr(self.host, name)
+        return on_device_function(found) if callable(found) else as_on_device(found)
+
+    def __len__(self):
+        return len(self.host)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+
+def _read(name):
+    def read(self):
+        assert Stream.current is None or Stream.current.capturing is None, "the host cannot read while it is recorded"
+        return getattr(self.host, name)()
+
+    return read
+
+
+def _operator(name):
+    def operator(self, *others):
+        return as_on_device(getattr(self.host, name)(*map(on_host, others)))
+
+    return operator
+
+
+for name in ("bool", "int", "float", "index"):
+    setattr(ndarray, f"__{name}__", _read(f"__{name}__"))
+for name in (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "and",
+    "or",
+    "xor",
+    "rshift",
+    "lshift",
+):
+    for form in ("", "r", "i"):
+        setattr(ndarray, f"__{form}{name}__", _operator(f"__{form}{name}__"))
+for name in ("neg", "abs", "invert", "pos", "eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(ndarray, f"__{name}__", _operator(f"__{name}__"))
+
+
+def on_host(operand):
+    """What NumPy computes with in place of an operand of CuPy's."""
+    if isinstance(operand, ndarray):
+        return operand.host
+    if isinstance(operand, list | tuple):
+        return type(operand)(map(on_host, operand))
+    if isinstance(operand, np.ndarray):
+        raise TypeError(f"Unsupported type {type(operand)}")
+    return operand
+
+
+def as_on_device(result):
+    if isinstance(result, list | tuple) and any(isinstance(part, np.ndarray) for part in result):
+        return type(result)(map(as_on_device, result))
+    return ndarray(np.asarray(result)) if isinstance(result, np.ndarray | np.generic) else result
+
+
+def on_device_function(function):
+    def call(*operands, **options):
+        given = {name: on_host(option) for name, option in options.items()}
+        return as_on_device(function(*map(on_host, operands), **given))
+
+    return call
 
 
 class CUDARuntimeError(RuntimeError):
@@ -112,7 +200,8 @@ class Function:
     def __call__(self, grid, block, arguments):
         expected = zip(arguments, self.kernel.signature, strict=True)
         arguments = [None if e.endswith("*") and isinstance(a, np.uint64) and a == 0 else a for a, e in expected]
-        arguments = [a if a is None or isinstance(a, np.generic) else np.asarray(a) for a in arguments]
+        assert all(a is None or isinstance(a, ndarray | np.generic) for a in arguments)
+        arguments = [on_host(a) for a in arguments]
         self.kernel.check(arguments)
         (threads,) = block
         Stream.current.do(lambda: self.kernel.run(grid, threads, arguments))
@@ -126,7 +215,7 @@ class Module:
         return Function(HostKernel(self.family, name, self.dtype))
 
 
-def cubin(family, dtype, architecture):
+def code(family, dtype, architecture):
     return f"{family} {dtype} {architecture}".encode()
 
 
@@ -175,12 +264,16 @@ cuda = SimpleNamespace(
 
 def empty(shape, dtype):
     assert not np.prod(shape) or Stream.current is not None, "memory is given to a stream again when it is free"
-    return np.empty(shape, dtype).view(ndarray)
+    return ndarray(np.empty(shape, dtype))
 
 
 def asnumpy(array):
     Stream.current.synchronize()
-    return np.array(array)
+    return np.array(array.host)
+
+
+def asarray(source, dtype=None):
+    return ndarray(np.array(getattr(source, "host", source), dtype))
 
 
 def get_default_memory_pool():
@@ -188,4 +281,5 @@ def get_default_memory_pool():
 
 
 def __getattr__(name):
-    return getattr(np, name)
+    found = getattr(np, name)
+    return found if isinstance(found, type) or not callable(found) else on_device_function(found)

@@ -21,7 +21,7 @@ def cupy(monkeypatch):
     monkeypatch.setattr("mocha_cuda.requirements.LIBRARIES", {})
     for name in ("device", "staging", "nvrtc"):
         monkeypatch.delitem(sys.modules, f"mocha_cuda.{name}", raising=False)
-    monkeypatch.setattr(importlib.import_module("mocha_cuda.nvrtc"), "cubin", fake_cupy.cubin)
+    monkeypatch.setattr(importlib.import_module("mocha_cuda.nvrtc"), "code", fake_cupy.code)
     return fake_cupy
 
 
@@ -167,6 +167,33 @@ def test_what_cuda_reports_is_an_error_with_a_way_out(device, kind):
     ):
         raise error
     assert raised.value.__cause__ is error
+
+
+def test_a_device_that_cannot_be_left_either_is_the_same_error(device, cupy, monkeypatch):
+    """After an illegal address every function fails, and so does the one that makes another device the current one."""
+    error = cupy.CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+
+    def leave(*_):
+        raise error
+
+    monkeypatch.setattr(cupy.Device, "__exit__", leave)
+    with pytest.raises(BackendError, match="CUDA failed: cudaErrorIllegalAddress"), device.running():
+        raise error
+
+
+def test_kernels_that_the_driver_does_not_load(device, cupy, monkeypatch):
+    def refused(module, code):
+        raise cupy.CUDADriverError("CUDA_ERROR_UNSUPPORTED_PTX_VERSION: unsupported toolchain")
+
+    monkeypatch.setattr(cupy.cuda.function.Module, "load", refused)
+    monkeypatch.setattr("mocha_cuda.nvrtc.version", lambda: (13, 5))
+    monkeypatch.setattr("mocha_cuda.nvrtc.architectures", lambda: (75, 80))
+    with pytest.raises(
+        BackendError,
+        match=r"driver, for CUDA 13\.0, does not load the kernels 'neurons\.cu', made by NVRTC 13\.5 for "
+        r"compute_80: CUDA_ERROR_UNSUPPORTED_PTX_VERSION.*Update the driver",
+    ):
+        device.kernel("neurons", "relu_backward", "float32")
 
 
 def test_what_fails_while_a_graph_is_recorded_ends_the_recording(device):

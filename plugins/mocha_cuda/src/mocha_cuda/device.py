@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: What a kernel is given, in order: arrays or None, then NumPy scalars.
 Arguments = Sequence[Any]
 NULL = np.uint64(0)
+#: What CuPy raises where CUDA reports an error.
+FAILURES = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
 
 
 @contextmanager
@@ -62,7 +64,7 @@ class Device:
                 properties = cupy.cuda.runtime.getDeviceProperties(number)
                 self.stream = cupy.cuda.Stream()
                 self._staging = Staging(self)
-        except cupy.cuda.runtime.CUDARuntimeError as error:
+        except FAILURES as error:
             raise BackendError(
                 f"device={number} cannot be used: {error}. See with nvidia-smi whether another process has it alone."
             ) from error
@@ -84,15 +86,16 @@ class Device:
         Raises:
             BackendError: CUDA reports a failure, maybe of something that was put into the stream before.
         """
-        with self._lock, self._device, self.stream:
-            try:
+        try:
+            # Leaving the device, which makes another the current one, fails in its turn once something has.
+            with self._lock, self._device, self.stream:
                 yield
-            except (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError) as error:
-                raise BackendError(
-                    f"{self.name}, device={self.number}: CUDA failed: {error}. It says so late: with "
-                    "CUDA_LAUNCH_BLOCKING=1 in the environment, the traceback ends at the launch that failed. What is "
-                    "on the device may be lost: begin again in a new process, from the last snapshot."
-                ) from error
+        except FAILURES as error:
+            raise BackendError(
+                f"{self.name}, device={self.number}: CUDA failed: {error}. It says so late: with "
+                "CUDA_LAUNCH_BLOCKING=1 in the environment, the traceback ends at the launch that failed. What is "
+                "on the device may be lost: begin again in a new process, from the last snapshot."
+            ) from error
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
         """An uninitialised array. Raises `MemoryError` where it does not fit.
@@ -155,10 +158,21 @@ class Device:
         """The kernel `name` of `csrc/<family>.cu`, compiled for this device."""
         with self._device:
             if (family, dtype) not in self._modules:
-                module = cupy.cuda.function.Module()
-                module.load(nvrtc.cubin(family, dtype, self.architecture))
-                self._modules[family, dtype] = module
+                self._modules[family, dtype] = self._module(family, nvrtc.code(family, dtype, self.architecture))
             return self._modules[family, dtype].get_function(name)
+
+    def _module(self, family: str, code: bytes) -> Any:
+        module = cupy.cuda.function.Module()
+        try:
+            module.load(code)
+        except cupy.cuda.driver.CUDADriverError as error:
+            raise BackendError(
+                f"{self.name}, device={self.number}: its driver, for CUDA {dotted(self.driver)}, does not load the "
+                f"kernels '{family}.cu', made by NVRTC {'.'.join(map(str, nvrtc.version()))} for "
+                f"{nvrtc.target(self.architecture)}: {error}. Update the driver, or install an older CUDA with the "
+                "plugin's extra for your driver: pip install 'mocha-cuda[cuda13]' (driver 580 or newer), or [cuda12]."
+            ) from error
+        return module
 
     def launch(self, kernel: Any, grid: tuple[int, ...], block: int, arguments: Arguments) -> None:
         """Put a kernel into the stream, which has to be the current one."""
@@ -183,3 +197,8 @@ class Device:
         end.record(self.stream)
         end.synchronize()
         return float(cupy.cuda.get_elapsed_time(start, end))
+
+
+def dotted(version: int) -> str:
+    """A version of CUDA, 13020 as 13.2."""
+    return f"{version // 1000}.{version % 1000 // 10}"

@@ -26,38 +26,61 @@ def cache_folder() -> Path:
     return Path(given) if given else Path(home) / "mocha-cuda"
 
 
-def cubin(family: str, dtype: str, architecture: int) -> bytes:
-    """Machine code of the kernels in `csrc/<family>.cu` for a dtype and an architecture (90 is sm_90).
+def target(architecture: int) -> str:
+    """What to compile for: "sm_90", or "compute_90" for a device that is newer than NVRTC.
 
-    Compiled at the first use, and then kept in `cache_folder()`.
+    The latter is PTX, which the driver compiles when it loads it.
 
     Raises:
-        BackendError: NVRTC is missing, or refuses the source; shows what it says.
+        BackendError: the device is older than all that NVRTC knows; names them, and the way out.
     """
-    options = [f"-arch=sm_{architecture}", "--std=c++17", f"-DREAL={REALS[dtype]}", f"-I{SOURCES}"]
+    known = architectures()
+    older = [number for number in known if number <= architecture]
+    if not older:
+        raise BackendError(
+            f"The device is of architecture sm_{architecture}, but NVRTC {'.'.join(map(str, version()))} compiles for "
+            f"sm_{min(known)} and newer. Install an older CUDA: pip install 'mocha-cuda[cuda12]'."
+        )
+    return f"sm_{architecture}" if architecture in known else f"compute_{max(older)}"
+
+
+def code(family: str, dtype: str, architecture: int) -> bytes:
+    """What a driver loads: the kernels in `csrc/<family>.cu` for a dtype and an architecture (90 is sm_90).
+
+    Machine code, or PTX where NVRTC cannot make that. Compiled at the first use, and then kept in `cache_folder()`.
+
+    Raises:
+        BackendError: NVRTC is missing, too new for the device, or refuses the source; shows what it says.
+    """
+    made_for = target(architecture)
+    options = [f"-arch={made_for}", "--std=c++17", f"-DREAL={REALS[dtype]}", f"-I{SOURCES}"]
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.cuh")))
     source = (SOURCES / f"{family}.cu").read_bytes()
     key = hashlib.blake2b(b"\0".join([repr((version(), options)).encode(), headers, source]), digest_size=16)
-    kept = cache_folder() / f"{family}-{dtype}-sm_{architecture}-{key.hexdigest()}.cubin"
+    kept = cache_folder() / f"{family}-{dtype}-{made_for}-{key.hexdigest()}"
     try:
         return kept.read_bytes()
     except OSError:
-        code, _ = compiled(family, source, options)
-        _keep(kept, code)
-        return code
+        made, _ = compiled(family, source, options)
+        _keep(kept, made)
+        return made
 
 
-def _keep(path: Path, code: bytes) -> None:
+def _keep(path: Path, content: bytes) -> None:
     """Best effort: where it cannot be written, it is compiled again the next time."""
     temporary = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(code)
+        temporary.write_bytes(content)
         temporary.replace(path)
 
 
 def compiled(family: str, source: bytes, options: Iterable[str]) -> tuple[bytes, str]:
-    """Machine code, and what the compiler said: with the option -Xptxas=-v, registers and spills of each kernel."""
+    """Machine code, or PTX for -arch=compute_..., and what the compiler said.
+
+    With the option -Xptxas=-v, that is registers and spills of each kernel.
+    """
+    options = list(options)
     nvrtc = library()
     program = ctypes.c_void_p()
     _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, f"{family}.cu".encode(), 0, None, None))
@@ -70,7 +93,8 @@ def compiled(family: str, source: bytes, options: Iterable[str]) -> tuple[bytes,
                 f"Kernels '{family}.cu' were not compiled for {' '.join(flag.decode() for flag in flags)}. "
                 f"NVRTC {'.'.join(map(str, version()))} says: {log.strip() or status}"
             )
-        return _text(program, "CUBIN"), log
+        virtual = any(option.startswith("-arch=compute_") for option in options)
+        return _text(program, "PTX" if virtual else "CUBIN"), log
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 
@@ -96,6 +120,16 @@ def version() -> tuple[int, int]:
     major, minor = ctypes.c_int(), ctypes.c_int()
     _check(library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
     return major.value, minor.value
+
+
+@cache
+def architectures() -> tuple[int, ...]:
+    """Those that the library makes machine code for, such as 90 for sm_90."""
+    count = ctypes.c_int()
+    _check(library().nvrtcGetNumSupportedArchs(ctypes.byref(count)))
+    numbers = (ctypes.c_int * count.value)()
+    _check(library().nvrtcGetSupportedArchs(numbers))
+    return tuple(numbers)
 
 
 def _check(status: int) -> None:
