@@ -3,6 +3,8 @@
 import ctypes
 import os
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import fake_cupy
 import pytest
@@ -20,16 +22,30 @@ FILES = {
 }
 
 
+class CuDNN(SimpleNamespace):
+    """One that is new enough."""
+
+    def __init__(self, name, version=90800):
+        super().__init__(_name=name)
+
+        def cudnnGetVersion():
+            return version
+
+        self.cudnnGetVersion = cudnnGetVersion
+
+
 @pytest.fixture
 def loaded(monkeypatch):
-    """Libraries that somebody wants to load; there is none on this machine."""
+    """Libraries that somebody wants to load; there is none on this machine but the files of cuDNN."""
     names = []
 
-    def refused(name, mode):
+    def found(name, mode):
+        if name.endswith("libcudnn.so.9") and Path(name).exists():
+            return CuDNN(name)
         names.append(name)
         raise OSError(f"{name}: cannot open")
 
-    monkeypatch.setattr(ctypes, "CDLL", refused)
+    monkeypatch.setattr(ctypes, "CDLL", found)
     monkeypatch.setattr(libraries, "_by_pathfinder", lambda name: None)
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     return names
@@ -47,8 +63,9 @@ def wheels(tmp_path, monkeypatch, loaded):
 
 
 def test_there_is_everything(wheels, loaded):
+    """Only cuDNN, which is quick, is loaded: for its version."""
     assert unavailable() == ""
-    assert loaded == []
+    assert {Path(name).name for name in loaded} <= {"libcudnn.so.9"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -62,16 +79,22 @@ def test_a_library_is_missing(wheels, name):
 
 
 def test_a_library_is_where_the_linker_looks(wheels, monkeypatch, loaded):
-    (wheels / FILES["cudnn"]).rename(wheels / "libcudnn.so.9")
+    (wheels / FILES["cublasLt"]).rename(wheels / "libcublasLt.so.13")
     monkeypatch.setenv("LD_LIBRARY_PATH", f"/nowhere:{wheels}")
     assert unavailable() == ""
-    assert loaded == []
+    assert {Path(name).name for name in loaded} <= {"libcudnn.so.9"}
 
 
 def test_a_library_that_only_the_system_finds_is_loaded(wheels, monkeypatch):
-    (wheels / FILES["cudnn"]).unlink()
-    monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: name)
+    for file in FILES.values():
+        (wheels / file).unlink()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: CuDNN(name))
     assert unavailable() == ""
+
+
+def test_cudnn_is_too_old(wheels, monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: CuDNN(name, 90700))
+    assert unavailable().startswith("cuDNN 9.7.0 was found (libcudnn.so.9), expected 9.8.0 or newer. Install one")
 
 
 @pytest.mark.parametrize("major", [12, 13])

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from mocha_core.errors import BackendError
 from mocha_cuda import libraries
+from mocha_cuda.cudnn.library import opened
 
-#: Libraries of CUDA that it calls itself, and their major versions that will do, the best first.
-LIBRARIES = {"nvrtc": (13, 12), "cublasLt": (13, 12), "cudnn": (9,)}
+#: Libraries of CUDA that it calls itself, and what raises an error where one is missing or too old.
+LIBRARIES: dict[str, Callable[[], object]] = {
+    "nvrtc": partial(libraries.check, "nvrtc", (13, 12)),
+    "cublasLt": partial(libraries.check, "cublasLt", (13, 12)),
+    "cudnn": opened,
+}
 #: Of CuPy, the oldest major version.
 OLDEST_CUPY = 14
 
 
 def unavailable() -> str:
-    """Why the backend cannot be used here; empty if it can. Loads none of `LIBRARIES` whose file is found."""
+    """Why the backend cannot be used here; empty if it can. Loads no library that takes long, if its file is found."""
     try:
         import cupy
     except ImportError as error:
@@ -36,8 +44,8 @@ def unavailable() -> str:
     if not count:
         return "CUDA finds no device. See whether nvidia-smi lists one, and what CUDA_VISIBLE_DEVICES says"
     try:
-        for name, majors in LIBRARIES.items():
-            libraries.check(name, majors)
+        for check in LIBRARIES.values():
+            check()
     except BackendError as error:
         return str(error).removesuffix(".")
     return ""

@@ -35,6 +35,24 @@ class CuDNNError(BackendError):
         self.status = status
 
 
+def opened() -> tuple[ctypes.CDLL, int]:
+    """cuDNN and its version, such as 92800 for 9.28.0. Takes milliseconds: the libraries behind it are loaded later.
+
+    Raises:
+        BackendError: as `Library`.
+    """
+    functions = libraries.load("cudnn", (9,))
+    functions.cudnnGetVersion.restype = c_size_t
+    version = int(functions.cudnnGetVersion())
+    if version < OLDEST:
+        raise BackendError(
+            f"cuDNN {dotted(version)} was found ({functions._name}), expected {dotted(OLDEST)} or newer. "
+            "Install one with the plugin's extra for your driver: pip install --upgrade 'mocha-cuda[cuda13]', or "
+            "[cuda12]."
+        )
+    return functions, version
+
+
 class Library:
     """cuDNN 9.8 or newer.
 
@@ -45,16 +63,7 @@ class Library:
     def __init__(self) -> None:
         # cuDNN needs it beside itself, and ends the process where it is missing.
         libraries.load("cublasLt", (13, 12))
-        self.functions = libraries.load("cudnn", (9,))
-        self.functions.cudnnGetVersion.restype = c_size_t
-        #: Such as 92800 for 9.28.0.
-        self.version = int(self.functions.cudnnGetVersion())
-        if self.version < OLDEST:
-            raise BackendError(
-                f"cuDNN {dotted(self.version)} was found ({self.functions._name}), expected {dotted(OLDEST)} or newer. "
-                "Install one with the plugin's extra for your driver: pip install --upgrade 'mocha-cuda[cuda13]', or "
-                "[cuda12]."
-            )
+        self.functions, self.version = opened()
         for name, arguments in FUNCTIONS.items():
             self.functions[name].argtypes = arguments
         self.functions.cudnnGetErrorString.restype = c_char_p
