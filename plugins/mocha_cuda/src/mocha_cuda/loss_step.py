@@ -22,10 +22,10 @@ class SoftmaxLossStepKernel(SoftmaxLoss):
     """The gradient is written where the softmax loss alone writes probabilities."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        objective, dx, sums = outs[0], outs[1], outs[3] if self.blocks > 1 else None
         weight = float(*self.op.objective.op.weights)
         numbers = [*sizes(self.call.ins[0]), self.op.inner.op.fault, self.lanes, weight]
-        return self.mean("softmax_loss_step", ins, ins[2], objective, [dx, sums], numbers, weight)
+        operands = [*ins, *outs[:2], *self.parts(outs), *numbers]
+        return self.bind("softmax_loss_step", *operands, blocks=self.blocks)
 
     @property
     def label(self) -> str:
