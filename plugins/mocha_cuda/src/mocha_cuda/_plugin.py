@@ -73,3 +73,4 @@ def mocha_register_fusions(fusions: Candidates) -> None:
     for op, half, rewrite in WITH_RELU:
         fusions.add(op, half, "cuda", f"mocha_layers_std.rectified:{rewrite}")
     fusions.add("softmax_loss", "backward", "cuda", "mocha_layers_std.loss_step:one_step")
+    fusions.add("mocha.check_finite", "forward", "cuda", "mocha_layers_std.loss_step:checked_step")

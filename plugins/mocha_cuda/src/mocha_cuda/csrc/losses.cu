@@ -15,10 +15,11 @@ static __device__ inline REAL clamped(REAL probability) {
 /* A label that is the index of a class. */
 static __device__ inline bool is_class(int label, int classes) { return label >= 0 && label < classes; }
 
-/* The sum of all threads' parts, divided by `divisor`, times `weight`, is the loss. */
-static __device__ inline void finish(REAL part, REAL *sums, unsigned *ticket, REAL *loss, int divisor, REAL weight = 1) {
-    if (sum_of_blocks(part, sums, ticket, blockIdx.x, gridDim.x) && threadIdx.x == 0)
-        *loss = part / max(divisor, 1) * weight;
+/* The sum of all threads' parts, divided by `divisor`, times `weight`, is the loss. True in the thread that gives it. */
+static __device__ inline bool finish(REAL part, REAL *sums, unsigned *ticket, REAL *loss, int divisor, REAL weight = 1) {
+    if (!sum_of_blocks(part, sums, ticket, blockIdx.x, gridDim.x) || threadIdx.x) return false;
+    *loss = part / max(divisor, 1) * weight;
+    return true;
 }
 
 /* -log(p) at the label, p being the softmax of x, which is written where `probability` is there. */
@@ -56,11 +57,12 @@ KERNEL(softmax_loss_backward)
     }
 }
 
-/* Both halves and those of the objective: `weight` times the loss, and the gradient of x. seed is that of the
-   objective. */
+/* Both halves and those of the objective: `weight` times the loss, and the gradient of x. seed is the gradient of the
+   objective. `bad_objective` is the fault where the objective is not finite; 0: nobody asks. */
 KERNEL(softmax_loss_step)
 (const REAL *x, const int *labels, const int *valid_rows, int *status, const REAL *seed, REAL *objective, REAL *dx,
- REAL *sums, unsigned *ticket, int rows, int classes, int positions, int fault, int lanes, double weight) {
+ REAL *sums, unsigned *ticket, int rows, int classes, int positions, int fault, int bad_objective, int lanes,
+ double weight) {
     const int items = rows * positions, valid = counted(valid_rows, rows) * positions;
     const REAL scale = *seed * (REAL)weight / max(valid, 1);
     REAL part = 0;
@@ -80,7 +82,8 @@ KERNEL(softmax_loss_step)
         if (!known) report(status, fault);
         part -= log(clamped(known ? row.of(x[begin + label * positions]) : 0));
     }
-    finish(part, sums, ticket, objective, valid, (REAL)weight);
+    const bool given = finish(part, sums, ticket, objective, valid, (REAL)weight);
+    if (given && bad_objective && !isfinite(*objective)) report(status, bad_objective);
 }
 
 /* -log(p) at the label, p being given. */
