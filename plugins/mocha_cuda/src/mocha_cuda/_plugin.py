@@ -75,3 +75,4 @@ def mocha_register_fusions(fusions: Candidates) -> None:
         fusions.add(op, half, "cuda", f"mocha_layers_std.rectified:{rewrite}")
     fusions.add("mocha.labels", "forward", "cuda", "mocha_cuda.gather:with_labels")
     fusions.add("softmax_loss", "backward", "cuda", "mocha_layers_std.loss_step:one_step")
+    fusions.add("mocha.check_finite", "forward", "cuda", "mocha_layers_std.loss_step:checked_step")
