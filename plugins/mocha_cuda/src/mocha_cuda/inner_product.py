@@ -3,8 +3,9 @@
 Where the library does not serve a product with such an epilogue, the plain product and an own kernel do the same.
 
 Backward, a narrow product, as a classifier's last one, is a single launch of an own kernel, which masks the ReLU below,
-too. Below others, that is left to ReLU's own backward: cuBLASLt's epilogue for it wants a mask of bits, which only
-another product of its own writes; and an own kernel after the product costs the same launch.
+too. Below others, that is left to ReLU's own backward. cuBLASLt's epilogue for it wants a mask of bits, which only
+another product of its own writes, and NVIDIA does not say what it holds for exactly 0: CUTLASS lets the gradient pass
+there, and for NaN, where Mocha's ReLU does not. An own kernel after the product costs the same launch.
 """
 
 from __future__ import annotations
