@@ -36,7 +36,9 @@ CASES: Mapping[str, tuple[Callable[[], Layer], Sequence[Any]]] = {
         lambda: layers.ConvolutionLayer(n_filter=2, kernel=(1, 1), neuron=neurons.ReLU(), **_XY),
         [_IMAGES],
     ),
+    # Backends compute narrow ones, such as a classifier's last, in other ways than wide ones.
     "inner product": (lambda: layers.InnerProductLayer(output_dim=3, **_XY), [(4, 2, 3)]),
+    "wide inner product": (lambda: layers.InnerProductLayer(output_dim=40, neuron=neurons.ReLU(), **_XY), [(4, 2, 3)]),
     "max pooling": (lambda: layers.PoolingLayer(kernel=(3, 2), stride=(2, 2), pad=(1, 1), **_XY), [_IMAGES]),
     "mean pooling": (
         lambda: layers.PoolingLayer(kernel=(3, 2), stride=(2, 2), pad=(1, 1), pooling=layers.Pooling.Mean, **_XY),

@@ -10,6 +10,7 @@ class TestInnerProduct(OpTests):
     cases = {
         "flat": OpCase(InnerProduct(), [distinct((4, 3)), distinct((5, 3), 1), distinct((5,), 2)]),
         "images": OpCase(InnerProduct(), [distinct((2, 3, 2, 2)), distinct((4, 12), 1), distinct((4,), 2)]),
+        "wide": OpCase(InnerProduct(), [distinct((3, 5)), distinct((20, 5), 1), distinct((20,), 2)]),
         "one row, one output": OpCase(InnerProduct(), [distinct((1, 6)), distinct((1, 6), 1), distinct((1,), 2)]),
     }
 

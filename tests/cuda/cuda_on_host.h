@@ -1,6 +1,7 @@
 /* Runs a CUDA kernel's source on the host, for tests.
 
-   The blocks of a grid run one after the other. The first thread of a block tells whether its kernel has barriers: if it
+   The blocks of a grid run one after the other: in their order, or in the one that MOCHA_CUDA_BLOCK_ORDER says,
+   "reversed" or "shuffled" (anew for each launch). None may matter. The first thread of a block tells whether its kernel has barriers: if it
    comes to its end without one, the others are called one by one; if not, all of them run as fibers, which a barrier
    lets take turns. So barriers and shuffles have to be reached by all threads of a block, as in CUDA they must be by
    all that take part. Shared memory is a block's, as the blocks take turns. */
@@ -16,6 +17,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <numeric>
+#include <random>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -59,6 +62,12 @@ template <class T> static inline T atomicCAS(T *cell, T expected, T value) {
     if (old == expected) *cell = value;
     return old;
 }
+static inline unsigned atomicInc(unsigned *cell, unsigned most) {
+    const unsigned old = *cell;
+    *cell = old >= most ? 0 : old + 1;
+    return old;
+}
+static inline void __threadfence() {}
 template <class T> static inline T __ldg(const T *p) { return *p; }
 struct alignas(16) float4 {
     float x, y, z, w;
@@ -156,6 +165,16 @@ static void invoke(void (*kernel)(A...), void **operands, std::index_sequence<I.
     kernel(*static_cast<std::remove_const_t<A> *>(operands[I])...);
 }
 
+static std::vector<unsigned> order(unsigned blocks) {
+    static std::mt19937 random;
+    std::vector<unsigned> numbers(blocks);
+    std::iota(numbers.begin(), numbers.end(), 0u);
+    const char *wanted = std::getenv("MOCHA_CUDA_BLOCK_ORDER");
+    if (wanted && !std::strcmp(wanted, "reversed")) std::reverse(numbers.begin(), numbers.end());
+    if (wanted && !std::strcmp(wanted, "shuffled")) std::shuffle(numbers.begin(), numbers.end(), random);
+    return numbers;
+}
+
 template <class... A>
 static void launch(void (*kernel)(A...), const unsigned *grid, unsigned threads, void **operands) {
     body = [=] { invoke(kernel, operands, std::index_sequence_for<A...>{}); };
@@ -164,7 +183,7 @@ static void launch(void (*kernel)(A...), const unsigned *grid, unsigned threads,
     threadIdx = {0, 0, 0};
     for (unsigned z = 0; z < grid[2]; z++)
         for (unsigned y = 0; y < grid[1]; y++)
-            for (unsigned x = 0; x < grid[0]; x++) {
+            for (unsigned x : order(grid[0])) {
                 blockIdx = {x, y, z};
                 run_block();
             }

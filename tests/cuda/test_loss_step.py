@@ -19,7 +19,7 @@ from mocha_core.kernel import Reference
 from mocha_core.plan import Call, Phase, Plan
 from mocha_core.plugins import registries
 from mocha_core.selection import Selector
-from mocha_core.structural import Objective
+from mocha_core.structural import CheckFinite, Objective
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
 from mocha_core.value import Value
 
@@ -36,12 +36,14 @@ def cells(valid, status=0):
     return [np.asarray(valid, np.int32), np.asarray(status, np.int32)]
 
 
-def step_of(weight, inputs):
+def step_of(weight, inputs, check=None):
     """The step that is in place of a softmax loss of these inputs, the objective, and their gradients; its kernel."""
     plan = Plan(Phase.TRAIN, batch=1)
     values = [Value(f"x{i}", a.shape, str(a.dtype)) for i, a in enumerate(inputs)]
     (loss,) = plan.call(SoftmaxLoss(5, inputs[0].shape[1]), *values)
     plan.call(Objective((weight,)), loss)
+    if check:
+        plan.call(CheckFinite(check), plan.steps[-1].call.outs[0], values[3])
     op = SoftmaxLossStep(*(step.call for step in plan.steps))
     seed = Value("seed", (), str(inputs[0].dtype))
     outs = [Value(f"y{i}", *spec) for i, spec in enumerate(op.infer(*(v.spec for v in values), seed.spec))]
@@ -49,9 +51,9 @@ def step_of(weight, inputs):
     return call, Selector(HostBackend(), registries()).choose(call)
 
 
-def one_step(weight, seed, *inputs):
+def one_step(weight, seed, *inputs, check=None):
     """Objective, gradient and status. What they are written to holds NaN before; inputs stay as they are."""
-    call, kernel = step_of(weight, inputs)
+    call, kernel = step_of(weight, inputs, check)
     assert isinstance(kernel, SoftmaxLossStepKernel)
     held = [np.array(a) for a in (*inputs, np.asarray(seed, inputs[0].dtype))]
     outs = [np.full(v.shape, np.nan, v.dtype) for v in call.outs[:2]]
@@ -113,7 +115,23 @@ def test_without_rows_that_count_there_is_nothing():
     assert status == 0
 
 
-@pytest.mark.parametrize("replaced", ["softmax_loss", "mocha.objective"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [4, 3000])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_objective_that_is_not_finite_is_reported_if_that_is_asked(rows, bad, dtype):
+    x, labels = np.full((rows, 3), 0.5, dtype), np.zeros(rows, np.int32)
+    assert one_step(1.0, 1.0, x, labels, *cells(rows), check=7)[2] == 0
+    x[rows - 1, 1] = bad
+    assert one_step(1.0, 1.0, x, labels, *cells(rows - 1), check=7)[2] == 0
+    for check, before, after in ((7, 0, 7), (7, 2, 2), (None, 0, 0)):
+        objective, _, status = one_step(1.0, 1.0, x, labels, *cells(rows, before), check=check)
+        assert np.isnan(objective)
+        assert status == after
+    labels[0] = 3  # the first fault wins, and labels come first
+    assert one_step(1.0, 1.0, x, labels, *cells(rows), check=7)[2] == 5
+
+
+@pytest.mark.parametrize("replaced", ["softmax_loss", "mocha.objective", "mocha.check_finite"])
 def test_a_kernel_of_somebody_else_is_not_left_out(register_plugin, replaced):
     class Other:
         @hookimpl
@@ -123,7 +141,7 @@ def test_a_kernel_of_somebody_else_is_not_left_out(register_plugin, replaced):
     register_plugin(Other(), "other")
     inputs = [np.ones((4, 3)), np.zeros(4, np.int32), *cells(4)]
     with pytest.raises(BackendError, match=r"mocha-cuda's for 'cuda' declined"):
-        step_of(1.0, inputs)
+        step_of(1.0, inputs, check=7)
 
 
 def perceptron(loss=None):
@@ -232,12 +250,36 @@ def test_a_wrong_label_ends_the_run_with_the_same_error(accumulate):
         assert_close("parameter", a, b, 2e-5)
 
 
-def test_what_checks_the_objective_comes_after_it():
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_check_of_the_objective_is_in_it_and_fails_as_alone(accumulate):
+    said = []
+    for fuse in (True, False):
+        with mocha.System(HostBackend(fuse=fuse), seed=2) as system:
+            given = arrays()
+            given[0][37] = np.nan
+            source = layers.MemoryDataLayer(name="data", batch_size=8, data=given, tops=["data", "label"])
+            net = mocha.Net("net", system, [source, *perceptron()])
+            solver = solvers.SGD(mocha.SolverParameters(max_iter=60, lr_policy=0.05, accumulate=accumulate))
+            with pytest.raises(NonFiniteError, match=r"the objective is not finite.*row 37") as caught:
+                solver.solve(net)
+            said.append(str(caught.value))
+            program = net.training_program(solver)
+            assert loss_steps(program) == (ONE if fuse else APART)
+            assert fuse != ("mocha.check_finite" in {use.op for use in program.kernels()})
+            assert solver.state.iteration == 4 // accumulate
+    assert said[0] == said[1]
+
+
+def test_a_check_by_somebody_elses_kernel_stays_apart(register_plugin):
+    class Other:
+        @hookimpl
+        def mocha_register_kernels(self, kernels):
+            kernels.add("mocha.check_finite", HostBackend.name, Reference)
+
+    register_plugin(Other(), "other")
     with mocha.System(HostBackend(), seed=2) as system:
         source = layers.MemoryDataLayer(name="data", batch_size=8, data=arrays(), tops=["data", "label"])
         net = mocha.Net("net", system, [source, *perceptron()])
-        net.parameters["y"]["bias"].set(np.full(5, np.nan))
-        solver = solvers.SGD(mocha.SolverParameters(max_iter=9, lr_policy=0.05, check_finite=True))
-        with pytest.raises(NonFiniteError, match="objective"):
-            solver.solve(net)
-        assert loss_steps(net.training_program(solver)) == ONE
+        program = net.training_program(solvers.SGD(mocha.SolverParameters(max_iter=1, lr_policy=0.05)))
+        assert loss_steps(program) == ONE
+        assert [use.plugin for use in program.kernels() if use.op == "mocha.check_finite"] == ["other"]

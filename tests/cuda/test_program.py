@@ -59,7 +59,7 @@ def opened(backend, given=None, kind=layers.MemoryDataLayer, **more):
     system = mocha.System(backend, seed=2)
     source = kind(name="data", batch_size=8, data=given or arrays(), tops=["data", "label"])
     net = mocha.Net("net", system, [source, *perceptron()])
-    return system, net, solvers.SGD(mocha.SolverParameters(lr_policy=0.05, **{"max_iter": 50, **more}))
+    return system, net, solvers.SGD(mocha.SolverParameters(**{"lr_policy": 0.05, "max_iter": 50, **more}))
 
 
 def trained(backend, **more):
@@ -88,6 +88,34 @@ def test_more_minibatches_than_the_tables_hold(backend, monkeypatch):
     np.testing.assert_allclose(objectives, trained("cpu", max_iter=30)[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("fuse", [True, False])
+def test_what_several_data_layers_hold_is_gathered_as_a_minibatch_begins(fuse):
+    """Their lengths differ. Labels become class indices on the way."""
+    rng = np.random.default_rng(3)
+    data = {"left": rng.standard_normal((40, 6)), "right": rng.standard_normal((13, 6)), "label": arrays()[1]}
+
+    def objectives(backend):
+        body = [layers.MemoryDataLayer(name=f"of {top}", batch_size=8, data=[data[top]], tops=[top]) for top in data]
+        body.append(layers.ElementWiseLayer(name="sum", bottoms=["left", "right"], tops=["data"]))
+        with mocha.System(backend, seed=2) as system:
+            net = mocha.Net("net", system, [*body, *perceptron()])
+            solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))
+            solver.solve(net)
+            return net.training_program(solver).objectives
+
+    made, launched = HostBackend(fuse=fuse), []
+
+    def launch(kernel, *more, launcher=made.device.launch):
+        launched.append(kernel.name)
+        launcher(kernel, *more)
+
+    made.device.launch = launch
+    np.testing.assert_allclose(objectives(made), objectives("cpu"), rtol=1e-4)
+    assert "begin_minibatch" in launched
+    assert "gather_forward" not in launched
+    assert ("labels_forward" in launched) != fuse
+
+
 @pytest.mark.parametrize("seconds", [0, 1000])
 def test_results_do_not_depend_on_how_often_the_host_looks(backend, monkeypatch, seconds):
     monkeypatch.setattr(cuda_program, "SECONDS", seconds)
@@ -114,10 +142,11 @@ def test_a_wrong_label_is_named_and_nothing_was_updated_by_it(backend):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_what_is_not_finite_ends_the_run(backend):
-    system, net, solver = opened(backend, max_iter=100)
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_what_is_not_finite_ends_the_run(backend, accumulate):
+    system, net, solver = opened(backend, max_iter=100, accumulate=accumulate, lr_policy=1e35)
     with system:
-        solver.parameters = mocha.SolverParameters(max_iter=100, lr_policy=1e35)
+        net.training_program(solver)._chunk = 32
         with pytest.raises(NonFiniteError):
             solver.solve(net)
         assert all(np.isfinite(p.numpy()).all() for group in net.parameters.values() for p in group.values())

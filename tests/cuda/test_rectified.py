@@ -1,5 +1,8 @@
 """Fusions with ReLU, on the host: they are made, they stay in the graph, and only rounding changes."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from host_backend import HostBackend
@@ -123,6 +126,10 @@ def test_fusions_change_rounding_only(able, pooling, epsilon):
         # Of the ReLU below p1, and of the one above p2.
         assert {layer for layer, op, _ in kernels if op == "masked_backward"} == {"p1", "p2"}
         assert {(layer, half) for layer, op, half in kernels if op == "relu"} == {("h", "backward")}
+    else:
+        # y is narrow, and takes the ReLU below it along.
+        assert "y" in {layer for layer, op, _ in kernels if op == "masked_backward"}
+        assert "relu" not in {op for _, op, _ in kernels}
 
 
 def test_fused_steps_stay_in_the_graph(register_plugin):
@@ -131,3 +138,12 @@ def test_fused_steps_stay_in_the_graph(register_plugin):
     fused = {key: kernel for key, kernel in kernels.items() if key[1] in ("then_relu", "masked_backward")}
     assert len(fused) == 5
     assert not [kernel for kernel in fused.values() if "splits" in kernel]
+
+
+def test_lenet_leaves_no_relu_to_a_step_of_its_own():
+    real_nets = runpy.run_path(str(Path(__file__).parents[1] / "native" / "real_nets.py"))
+    with mocha.System(HostBackend(), seed=5) as system:
+        net, solver_for = real_nets["open_net"](system, "lenet", 64)
+        uses = {(use.layer, use.op): use.kernel for use in net.training_program(solver_for(1)).kernels()}
+    assert uses["ip2", "masked_backward"] == "InnerProduct + ReLU"
+    assert "relu" not in {op for _, op in uses}

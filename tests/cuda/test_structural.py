@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 from against_reference import DTYPES, check, forward
+from host_backend import HostBackend
 
+import mocha_core as mocha
+from mocha_core import layers
+from mocha_core.errors import DataError
 from mocha_core.structural import CheckFinite, Fill, Gather, Labels, Objective
 
 
@@ -45,6 +49,23 @@ def test_labels(dtype, bad, before):
     labels, after = forward(Labels(4), [np.array([1, bad]), status], dtype)
     np.testing.assert_array_equal(labels, [1, 0])
     assert after == (before or 4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fuse", [True, False])
+def test_labels_are_gathered_in_a_forward_pass_alone(dtype, fuse):
+    """No program of many iterations takes the gathers along."""
+    data, labels = np.eye(5), np.array([3, 0, 4, 1, 2])
+    with mocha.System(HostBackend(fuse=fuse), dtype=dtype) as system:
+        source = layers.MemoryDataLayer(name="data", batch_size=5, data=[data, labels], tops=["x", "label"])
+        loss = layers.MultinomialLogisticLossLayer(name="loss", bottoms=["x", "label"])
+        net = mocha.Net("net", system, [source, loss], keep=["label"])
+        net.forward()
+        np.testing.assert_array_equal(net.blobs["label"].numpy(), labels)
+        labels[2] = 5
+        net = mocha.Net("net", system, [source, loss])
+        with pytest.raises(DataError, match="label 5"):
+            net.forward()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

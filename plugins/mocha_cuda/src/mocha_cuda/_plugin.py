@@ -16,6 +16,7 @@ KERNELS = {
     "divide": "element_wise:element_wise",
     "dropout": "dropout:dropout",
     "exponential": "neurons:neuron",
+    "gather_labels": "gather:gather_labels",
     "inner_product": "inner_product:inner_product",
     "lrelu": "neurons:neuron",
     "lrn_across_channel": "lrn:across_channel",
@@ -26,7 +27,7 @@ KERNELS = {
     "mean_pooling": "pooling:mean_pooling",
     "mocha.check_finite": "structural:check_finite",
     "mocha.fill": "structural:fill",
-    "mocha.gather": "structural:gather",
+    "mocha.gather": "gather:gather",
     "mocha.labels": "structural:labels",
     "mocha.objective": "structural:objective",
     "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
@@ -72,4 +73,6 @@ def mocha_register_kernels(kernels: Candidates) -> None:
 def mocha_register_fusions(fusions: Candidates) -> None:
     for op, half, rewrite in WITH_RELU:
         fusions.add(op, half, "cuda", f"mocha_layers_std.rectified:{rewrite}")
+    fusions.add("mocha.labels", "forward", "cuda", "mocha_cuda.gather:with_labels")
     fusions.add("softmax_loss", "backward", "cuda", "mocha_layers_std.loss_step:one_step")
+    fusions.add("mocha.check_finite", "forward", "cuda", "mocha_layers_std.loss_step:checked_step")

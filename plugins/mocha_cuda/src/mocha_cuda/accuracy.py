@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mocha_core.kernel import Runnable
-from mocha_core.value import Spec
-from mocha_cuda.compiled import Buffers, CUDAKernel, Series, served
-from mocha_cuda.losses import blocks_to_sum
+from mocha_cuda.block_sums import BlockSum
+from mocha_cuda.compiled import Buffers, served
 from mocha_cuda.softmax import lanes, sizes
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from mocha_cuda.backend import CUDABackend
 
 
-class Accuracy(CUDAKernel):
+class Accuracy(BlockSum):
     """Adds to the total how many labels are the class of the largest prediction, and how many there are."""
 
     family = "accuracy"
@@ -25,18 +24,11 @@ class Accuracy(CUDAKernel):
         super().__init__(backend, call)
         rows, classes, positions = sizes(call.ins[0])
         self.lanes = lanes(classes, positions)
-        self.blocks = blocks_to_sum(rows * positions * self.lanes)
-        self.forward_workspace = (Spec((self.blocks,), "int32"),) if self.blocks > 1 else ()
+        self.plan_sum(rows * positions * self.lanes, "int32")
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        rows, classes, positions = sizes(self.call.ins[0])
-        valid_rows, total, counts = ins[2], ins[4], outs[2] if self.blocks > 1 else None
-        shape = [rows, classes, positions, self.op.fault, self.lanes]
-        part = self.bind("accuracy_forward", *ins, counts, *shape, blocks=self.blocks)
-        if self.blocks == 1:
-            return part
-        whole = self.bind("add_counts", counts, self.blocks, valid_rows, total, rows, positions, blocks=1)
-        return Series(part, whole)
+        operands = [*ins, *self.parts(outs), *sizes(self.call.ins[0]), self.op.fault, self.lanes]
+        return self.bind("accuracy_forward", *operands, blocks=self.blocks)
 
 
 accuracy = served(Accuracy)

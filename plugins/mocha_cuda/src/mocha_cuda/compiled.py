@@ -61,6 +61,11 @@ class Series:
             part()
 
 
+def striding(backend: CUDABackend, threads: int) -> int:
+    """Blocks for so many threads, which may be fewer as they stride; one at least."""
+    return max(1, min(-(-threads // THREADS), BLOCKS * int(backend.device.multiprocessors)))
+
+
 class CUDAKernel(RectifiedKernel):
     """A kernel whose steps can be captured in a graph, unless it says otherwise (`splits`).
 
@@ -78,8 +83,8 @@ class CUDAKernel(RectifiedKernel):
         self.dtype = call.ins[0].dtype
 
     def bind(self, name: str, *operands: Any, threads: int = 0, blocks: int = 0) -> Launch:
-        """A kernel of the family for so many threads, which may be fewer as they stride, or exactly so many blocks."""
-        blocks = blocks or min(-(-threads // THREADS), BLOCKS * self.backend.device.multiprocessors)
+        """A kernel of the family for so many threads, see `striding`, or exactly so many blocks."""
+        blocks = blocks or striding(self.backend, threads)
         return Launch(self.backend, self.family, name, self.dtype, blocks, operands)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mocha_core.kernel import Runnable
 from mocha_core.value import Spec
+from mocha_cuda.block_sums import tickets
 from mocha_cuda.compiled import Buffers, CUDAKernel, Series, served
 from mocha_cuda.cudnn.graph import Operand
 from mocha_cuda.cudnn.plans import NoPlanError, Wants
@@ -114,11 +115,9 @@ class Convolution(CUDAKernel):
         """The gradient of the bias: the sum of each channel, always in the same order."""
         n, channels, height, width = dy.shape
         length = -(-n * height * width // self.slices)
+        operands = [dy, sums, tickets(self.backend, channels), db]
         sizes = n, channels, height * width, self.slices, length
-        return Series(
-            self.bind("bias_gradient_slices", dy, sums, *sizes, blocks=channels * self.slices),
-            self.bind("bias_gradient", sums, db, channels, self.slices, add, threads=channels),
-        )
+        return self.bind("bias_gradient", *operands, *sizes, add, blocks=channels * self.slices)
 
     @property
     def label(self) -> str:

@@ -1,4 +1,4 @@
-"""Softmax loss, objective and both their gradients as one step."""
+"""Softmax loss, objective, both their gradients, and the check of the objective as one step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mocha_core.kernel import Runnable
 from mocha_cuda.compiled import Buffers
 from mocha_cuda.losses import SoftmaxLoss
 from mocha_cuda.softmax import sizes
-from mocha_cuda.structural import Objective
+from mocha_cuda.structural import CheckFinite, Objective
 
 if TYPE_CHECKING:
     from mocha_core.plan import Call
@@ -22,18 +22,19 @@ class SoftmaxLossStepKernel(SoftmaxLoss):
     """The gradient is written where the softmax loss alone writes probabilities."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        objective, dx, sums = outs[0], outs[1], outs[3] if self.blocks > 1 else None
         weight = float(*self.op.objective.op.weights)
-        numbers = [*sizes(self.call.ins[0]), self.op.inner.op.fault, self.lanes, weight]
-        return self.mean("softmax_loss_step", ins, ins[2], objective, [dx, sums], numbers, weight)
+        faults = [self.op.inner.op.fault, self.op.check.op.fault if self.op.check else 0]
+        numbers = [*sizes(self.call.ins[0]), *faults, self.lanes, weight]
+        operands = [*ins, *outs[:2], *self.parts(outs), *numbers]
+        return self.bind("softmax_loss_step", *operands, blocks=self.blocks)
 
     @property
     def label(self) -> str:
-        return "SoftmaxLoss + Objective + gradient"
+        return "SoftmaxLoss + Objective + gradient" + " + CheckFinite" * bool(self.op.check)
 
 
 def softmax_loss_step(backend: CUDABackend, call: Call) -> SoftmaxLossStepKernel | None:
-    """Declines where the softmax loss or the objective is not computed by the kernels here."""
+    """Declines where softmax loss, objective or check alone would not be computed by the kernels here."""
     op = call.op
     assert isinstance(op, SoftmaxLossStep)
-    return SoftmaxLossStepKernel(backend, call) if op.replaces(backend, SoftmaxLoss, Objective) else None
+    return SoftmaxLossStepKernel(backend, call) if op.replaces(backend, SoftmaxLoss, Objective, CheckFinite) else None

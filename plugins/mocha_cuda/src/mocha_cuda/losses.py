@@ -4,58 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mocha_core.kernel import Runnable
-from mocha_core.value import Spec
-from mocha_cuda.compiled import THREADS, Buffers, CUDAKernel, Series, served
+from mocha_cuda.block_sums import BlockSum
+from mocha_cuda.compiled import Buffers, served
 from mocha_cuda.softmax import lanes, sizes
 
 if TYPE_CHECKING:
     from mocha_core.plan import Call
     from mocha_cuda.backend import CUDABackend
 
-#: Up to so many turns of a thread, one block sums alone: a second kernel would take longer.
-TURNS = 8
-#: At most; one block adds their sums.
-MOST_BLOCKS = 1024
 
-
-def blocks_to_sum(threads: int) -> int:
-    """Blocks for a sum. Depends on its length only, so that it is the same on every device."""
-    turns = -(-threads // THREADS)
-    return 1 if turns <= TURNS else min(turns, MOST_BLOCKS)
-
-
-class Loss(CUDAKernel):
-    """The mean over so many numbers as the rows that count times `each`."""
+class Loss(BlockSum):
+    """The mean over the rows that count."""
 
     family = "losses"
-    each: int
-
-    def plan_sum(self, threads: int, each: int) -> None:
-        """Say how long the sum is, and what divides it."""
-        self.blocks, self.each = blocks_to_sum(threads), each
-        self.forward_workspace = (Spec((self.blocks,), self.dtype),) if self.blocks > 1 else ()
-
-    def mean(
-        self,
-        name: str,
-        inputs: Buffers,
-        valid_rows: Any,
-        loss: Any,
-        more: Buffers,
-        numbers: Sequence[float],
-        weight: float = 1.0,
-    ) -> Runnable:
-        """The forward kernel `name` and, if it has several blocks, what adds their sums. `more` ends with the sums."""
-        part = self.bind(name, *inputs, loss, *more, *numbers, blocks=self.blocks)
-        if self.blocks == 1:
-            return part
-        rows = self.call.ins[0].shape[0]
-        operands = [more[-1], self.blocks, valid_rows, rows, self.each, loss, weight]
-        whole = self.bind("mean_of_sums", *operands, blocks=1)
-        return Series(part, whole)
 
 
 class SoftmaxLoss(Loss):
@@ -65,12 +29,11 @@ class SoftmaxLoss(Loss):
         super().__init__(backend, call)
         rows, classes, positions = sizes(call.ins[0])
         self.lanes = lanes(classes, positions)
-        self.plan_sum(rows * positions * self.lanes, positions)
+        self.plan_sum(rows * positions * self.lanes, self.dtype)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        loss, probability, sums = outs[0], outs[1], outs[3] if self.blocks > 1 else None
-        shape = [*sizes(self.call.ins[0]), self.op.fault, self.lanes]
-        return self.mean("softmax_loss_forward", ins, ins[2], loss, [probability, sums], shape)
+        operands = [*ins, *outs[:2], *self.parts(outs), *sizes(self.call.ins[0]), self.op.fault, self.lanes]
+        return self.bind("softmax_loss_forward", *operands, blocks=self.blocks)
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         dy, labels, valid_rows, probability, dx = ins[0], ins[4], ins[5], ins[8], outs[0]
@@ -84,12 +47,11 @@ class MultinomialLogisticLoss(Loss):
     def __init__(self, backend: CUDABackend, call: Call) -> None:
         super().__init__(backend, call)
         rows, _, positions = sizes(call.ins[0])
-        self.plan_sum(rows * positions, positions)
+        self.plan_sum(rows * positions, self.dtype)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        loss, sums = outs[0], outs[2] if self.blocks > 1 else None
-        shape = [*sizes(self.call.ins[0]), self.op.fault]
-        return self.mean("multinomial_logistic_loss_forward", ins, ins[2], loss, [sums], shape)
+        operands = [*ins, outs[0], *self.parts(outs), *sizes(self.call.ins[0]), self.op.fault]
+        return self.bind("multinomial_logistic_loss_forward", *operands, blocks=self.blocks)
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         dy, probability, labels, valid_rows, dx = ins[0], *ins[2:5], outs[0]
@@ -104,11 +66,11 @@ class SquareLoss(Loss):
         super().__init__(backend, call)
         shape = call.ins[0].shape
         self.sizes = shape[0], prod(shape[1:])
-        self.plan_sum(prod(shape), 2)
+        self.plan_sum(prod(shape), self.dtype)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        loss, sums = outs[0], outs[1] if self.blocks > 1 else None
-        return self.mean("square_loss_forward", ins, ins[2], loss, [sums], self.sizes)
+        operands = [*ins, outs[0], *self.parts(outs), *self.sizes]
+        return self.bind("square_loss_forward", *operands, blocks=self.blocks)
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         dy, prediction, label, valid_rows = ins[0], *ins[1:4]

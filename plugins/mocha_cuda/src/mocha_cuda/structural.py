@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mocha_core.kernel import Runnable
 from mocha_cuda.compiled import Buffers, CUDAKernel, served
 from mocha_cuda.tables import Table
-
-if TYPE_CHECKING:
-    from mocha_core.plan import Call
-    from mocha_cuda.backend import CUDABackend
 
 
 class Structural(CUDAKernel):
@@ -54,19 +49,6 @@ class Fill(Structural):
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         n = ins[0].size
         return self.bind("fill_forward", ins[0], n, float(self.op.number), threads=n)
-
-
-class Gather(Structural):
-    """Rows of a data set."""
-
-    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        (table, rows), y = ins, outs[0]
-        return self.bind("gather_forward", table, rows, y, y.size, y.size // max(1, len(y)), len(table), threads=y.size)
-
-
-def gather(backend: CUDABackend, call: Call) -> Gather | None:
-    """Declines row numbers that are not int64, which no program has."""
-    return served(Gather)(backend, call) if call.ins[1].dtype == "int64" else None
 
 
 objective = served(Objective)

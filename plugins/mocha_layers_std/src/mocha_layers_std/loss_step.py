@@ -1,11 +1,13 @@
 """Fusion of softmax loss, objective and both their gradients: probabilities and the loss's gradient are not written.
 
 It is for nets with one loss, whose gradient is known before the loss is: the seed times the weight. It is the same for
-every backend. A backend takes part by registering the rewrite, and a kernel of the op that it makes.
+every backend. A backend takes part by registering the rewrite, and a kernel of the op that it makes. If it registers
+`checked_step`, too, the kernel also does what checks that the objective is finite.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mocha_core.fusion import Graph, Rewritten
@@ -26,21 +28,26 @@ class SoftmaxLossStep(Op):
 
     Inputs: those of the softmax loss (prediction (N, classes, ...), int32 labels, cells valid_rows and status), and the
     seed, the gradient of the objective. Outputs: the objective, without axes; the gradient, shaped like the prediction.
-    A label out of range puts the fault of the softmax loss into the status.
+    A label out of range puts the fault of the softmax loss into the status. If this is in place of a `check`, a use of
+    `mocha.check_finite`, an objective that is not finite puts its fault there.
     """
 
     name = "softmax_loss_step"
     updates = (3,)
     inner: Call
     objective: Call
+    check: Call | None = None
 
     def infer(self, *x: Spec) -> tuple[Spec, ...]:
         return self.objective.outs[0].spec, x[0]
 
-    def replaces(self, backend: Backend, loss: type[Kernel], objective: type[Kernel]) -> bool:
-        """Whether softmax loss and objective alone would be computed by kernels of these classes."""
+    def replaces(
+        self, backend: Backend, loss: type[Kernel], objective: type[Kernel], check: type[Kernel] | None = None
+    ) -> bool:
+        """Whether softmax loss, objective and check alone would be computed by kernels of these classes."""
         selector = Selector(backend, registries())
-        return isinstance(selector.choose(self.inner), loss) and isinstance(selector.choose(self.objective), objective)
+        uses = ((self.inner, loss), (self.objective, objective), (self.check, check))
+        return all(kernel and isinstance(selector.choose(call), kernel) for call, kernel in uses if call)
 
 
 def one_step(graph: Graph, root: Step) -> Rewritten | None:
@@ -61,3 +68,15 @@ def one_step(graph: Graph, root: Step) -> Rewritten | None:
     )
     # Not in the backward section: what checks the objective there is in the forward one.
     return [forward, total, backward, root], forward_step(call, forward.section)
+
+
+def checked_step(graph: Graph, root: Step) -> Rewritten | None:
+    """The step that makes an objective, and what checks that it is finite. The check's fault stays the check's."""
+    objective, status = root.ins
+    step = graph.maker(objective)
+    if step is None or not isinstance(step.call.op, SoftmaxLossStep):
+        return None
+    op, ins = step.call.op, step.call.ins
+    if op.check is not None or op.objective.outs != (objective,) or status not in ins:
+        return None
+    return [step, root], forward_step(replace(step.call, op=replace(op, check=root.call)), step.section)

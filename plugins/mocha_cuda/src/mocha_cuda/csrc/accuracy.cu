@@ -1,5 +1,6 @@
 /* How many labels are the class of the largest prediction. */
 
+#include "block_sums.cuh"
 #include "groups.cuh"
 
 /* A number and where it is. */
@@ -16,20 +17,10 @@ static __device__ inline struct place larger(struct place a, struct place b) {
     return b_wins ? b : a;
 }
 
-/* What a block has counted goes into the total, if it is the only one, or into its count. One thread. */
-static __device__ inline void give_count(int right, int valid, int *counts, double *total) {
-    if (gridDim.x == 1) {
-        total[0] += right;
-        total[1] += valid;
-    } else {
-        counts[blockIdx.x] = right;
-    }
-}
-
 /* Of a prediction (rows, classes, positions). A group of `lanes` threads has an item, a row at a position. */
 KERNEL(accuracy_forward)
-(const REAL *prediction, const int *labels, const int *valid_rows, int *status, double *total, int *counts, int rows,
- int classes, int positions, int fault, int lanes) {
+(const REAL *prediction, const int *labels, const int *valid_rows, int *status, double *total, int *counts,
+ unsigned *ticket, int rows, int classes, int positions, int fault, int lanes) {
     const int valid = counted(valid_rows, rows) * positions;
     int right = 0;
     FOR_EACH_GROUP(item, valid, lanes) {
@@ -44,14 +35,8 @@ KERNEL(accuracy_forward)
         if (labels[item] < 0 || labels[item] >= classes) report(status, fault);
         right += labels[item] == best.at;
     }
-    right = block_sum(right);
-    if (threadIdx.x == 0) give_count(right, valid, counts, total);
-}
-
-/* The counts of n blocks into the total. One block. */
-KERNEL(add_counts)(const int *counts, int n, const int *valid_rows, double *total, int rows, int positions) {
-    int right = 0;
-    FOR_EACH(i, n) right += counts[i];
-    right = block_sum(right);
-    if (threadIdx.x == 0) give_count(right, counted(valid_rows, rows) * positions, NULL, total);
+    if (sum_of_blocks(right, counts, ticket, blockIdx.x, gridDim.x) && threadIdx.x == 0) {
+        total[0] += right;
+        total[1] += valid;
+    }
 }

@@ -1,27 +1,19 @@
 /* What convolutions need beside cuDNN. */
 
-#include "mocha.cuh"
+#include "block_sums.cuh"
 
-/* The gradient of a bias, in two steps. First sums of slices: of the n * positions elements of a channel of dy
-   (n, channels, positions), each slice of `length` is summed by one block of the grid (channels * slices). */
-KERNEL(bias_gradient_slices)
-(const REAL *dy, REAL *sums, int n, int channels, int positions, int slices, int length) {
+/* The gradient of a bias: the sums of the channels of dy (n, channels, positions). Each slice of `length` of the
+   n * positions elements of a channel is summed by one block of the grid (channels * slices). */
+KERNEL(bias_gradient)
+(const REAL *dy, REAL *sums, unsigned *tickets, REAL *db, int n, int channels, int positions, int slices, int length,
+ int add) {
     int channel = blockIdx.x / slices, slice = blockIdx.x % slices;
     int begin = slice * length, end = min(n * positions, begin + length);
     REAL sum = 0;
     for (int i = begin + threadIdx.x; i < end; i += THREADS)
         sum += dy[((long long)(i / positions) * channels + channel) * positions + i % positions];
-    sum = block_sum(sum);
-    if (threadIdx.x == 0) sums[blockIdx.x] = sum;
-}
-
-/* Then their sums, in order. */
-KERNEL(bias_gradient)(const REAL *sums, REAL *db, int channels, int slices, int add) {
-    FOR_EACH(channel, channels) {
-        REAL sum = 0;
-        for (int i = 0; i < slices; i++) sum += sums[channel * slices + i];
+    if (sum_of_blocks(sum, sums + channel * slices, tickets + channel, slice, slices) && threadIdx.x == 0)
         give(db + channel, sum, add);
-    }
 }
 
 /* y = max(floor, y); NaN stays. */

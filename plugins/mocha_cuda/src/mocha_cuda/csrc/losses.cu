@@ -1,9 +1,9 @@
 /* Softmax loss, multinomial logistic loss and square loss. Rows from valid_rows on have no part in a loss, and no
    gradient.
 
-   A loss is summed by one block, which divides as well; or by several, whose sums `mean_of_sums` adds. How many there
-   are depends on the shape only, and so do the results. */
+   How many blocks sum a loss depends on the shape only, and so do the results. */
 
+#include "block_sums.cuh"
 #include "softmax.cuh"
 
 /* Probabilities below it count as this, so that the loss stays finite. */
@@ -15,28 +15,17 @@ static __device__ inline REAL clamped(REAL probability) {
 /* A label that is the index of a class. */
 static __device__ inline bool is_class(int label, int classes) { return label >= 0 && label < classes; }
 
-/* A block's part of the loss: the mean over `divisor` times `weight` if it is the only one, or one of the sums. */
-static __device__ inline void finish(REAL part, REAL *sums, REAL *loss, int divisor, REAL weight = 1) {
-    const REAL sum = block_sum(part);
-    if (threadIdx.x) return;
-    if (gridDim.x == 1)
-        *loss = sum / max(divisor, 1) * weight;
-    else
-        sums[blockIdx.x] = sum;
-}
-
-/* The blocks' sums, n in all, divided by the rows that count times `each`, times `weight`. One block. */
-KERNEL(mean_of_sums)
-(const REAL *sums, int n, const int *valid_rows, int rows, int each, REAL *loss, double weight) {
-    REAL part = 0;
-    FOR_EACH(i, n) part += sums[i];
-    finish(part, NULL, loss, counted(valid_rows, rows) * each, (REAL)weight);
+/* The sum of all threads' parts, divided by `divisor`, times `weight`, is the loss. True in the thread that gives it. */
+static __device__ inline bool finish(REAL part, REAL *sums, unsigned *ticket, REAL *loss, int divisor, REAL weight = 1) {
+    if (!sum_of_blocks(part, sums, ticket, blockIdx.x, gridDim.x) || threadIdx.x) return false;
+    *loss = part / max(divisor, 1) * weight;
+    return true;
 }
 
 /* -log(p) at the label, p being the softmax of x, which is written where `probability` is there. */
 KERNEL(softmax_loss_forward)
 (const REAL *x, const int *labels, const int *valid_rows, int *status, REAL *loss, REAL *probability, REAL *sums,
- int rows, int classes, int positions, int fault, int lanes) {
+ unsigned *ticket, int rows, int classes, int positions, int fault, int lanes) {
     const int items = rows * positions, valid = counted(valid_rows, rows) * positions;
     REAL part = 0;
     FOR_EACH_GROUP(item, items, lanes) {
@@ -52,7 +41,7 @@ KERNEL(softmax_loss_forward)
         if (!known) report(status, fault);
         part -= log(clamped(known ? row.of(x[begin + labels[item] * positions]) : 0));
     }
-    finish(part, sums, loss, valid);
+    finish(part, sums, ticket, loss, valid);
 }
 
 /* (p - 1 at the label) * dy / labels that count. */
@@ -68,11 +57,12 @@ KERNEL(softmax_loss_backward)
     }
 }
 
-/* Both halves and those of the objective: `weight` times the loss, and the gradient of x. seed is that of the
-   objective. */
+/* Both halves and those of the objective: `weight` times the loss, and the gradient of x. seed is the gradient of the
+   objective. `bad_objective` is the fault where the objective is not finite; 0: nobody asks. */
 KERNEL(softmax_loss_step)
 (const REAL *x, const int *labels, const int *valid_rows, int *status, const REAL *seed, REAL *objective, REAL *dx,
- REAL *sums, int rows, int classes, int positions, int fault, int lanes, double weight) {
+ REAL *sums, unsigned *ticket, int rows, int classes, int positions, int fault, int bad_objective, int lanes,
+ double weight) {
     const int items = rows * positions, valid = counted(valid_rows, rows) * positions;
     const REAL scale = *seed * (REAL)weight / max(valid, 1);
     REAL part = 0;
@@ -92,13 +82,14 @@ KERNEL(softmax_loss_step)
         if (!known) report(status, fault);
         part -= log(clamped(known ? row.of(x[begin + label * positions]) : 0));
     }
-    finish(part, sums, objective, valid, (REAL)weight);
+    const bool given = finish(part, sums, ticket, objective, valid, (REAL)weight);
+    if (given && bad_objective && !isfinite(*objective)) report(status, bad_objective);
 }
 
 /* -log(p) at the label, p being given. */
 KERNEL(multinomial_logistic_loss_forward)
-(const REAL *probability, const int *labels, const int *valid_rows, int *status, REAL *loss, REAL *sums, int rows,
- int classes, int positions, int fault) {
+(const REAL *probability, const int *labels, const int *valid_rows, int *status, REAL *loss, REAL *sums,
+ unsigned *ticket, int rows, int classes, int positions, int fault) {
     const int valid = counted(valid_rows, rows) * positions;
     REAL part = 0;
     FOR_EACH(item, valid) {
@@ -107,7 +98,7 @@ KERNEL(multinomial_logistic_loss_forward)
         const int begin = item_begin(item, valid, classes, positions);
         part -= log(clamped(known ? probability[begin + labels[item] * positions] : 0));
     }
-    finish(part, sums, loss, valid);
+    finish(part, sums, ticket, loss, valid);
 }
 
 /* -dy / (labels that count * p) at the label. */
@@ -125,14 +116,15 @@ KERNEL(multinomial_logistic_loss_backward)
 
 /* Half of the squares of differences, averaged over the rows that count. */
 KERNEL(square_loss_forward)
-(const REAL *prediction, const REAL *label, const int *valid_rows, REAL *loss, REAL *sums, int rows, int features) {
+(const REAL *prediction, const REAL *label, const int *valid_rows, REAL *loss, REAL *sums, unsigned *ticket, int rows,
+ int features) {
     const int valid = counted(valid_rows, rows);
     REAL part = 0;
     FOR_EACH(i, valid * features) {
         const REAL difference = prediction[i] - label[i];
         part += difference * difference;
     }
-    finish(part, sums, loss, 2 * valid);
+    finish(part, sums, ticket, loss, 2 * valid);
 }
 
 /* The gradients of prediction and label, each NULL where it is not wanted. */

@@ -3,7 +3,7 @@
    Conventions. An array that may be absent is NULL. Sizes are ints below 2^31, and so is the number of all elements;
    numbers come as doubles. Threads stride over elements (FOR_EACH), so any grid is right. Blocks have THREADS threads;
    a barrier or a shuffle is reached by all of them. Nothing is summed by atomics: results do not depend on timing.
-   The status cell is the only one that several threads may write, by `report`. */
+   Several threads may write the status cell, by `report`, and the tickets that count blocks (block_sums.cuh); no other. */
 
 #pragma once
 

@@ -1,38 +1,52 @@
 /* What a program does between its kernels: nothing of it asks the host. */
 
-#include "mocha.cuh"
+#include "rows.cuh"
 
-/* A cell, its values for each minibatch side by side, and the ints (4 bytes) of one. */
+/* A cell, its values for each minibatch side by side, and the ints (4 bytes) of one. A cell without such values has
+   itself for them, and 0 ints. */
 struct column {
     int *cell;
     const int *values;
     long long ints;
 };
 
+/* Rows that a minibatch begins with. Their numbers are in a column. `blocks` of the grid do it, from `first_block` on. */
+struct part {
+    struct gathering gathering;
+    long long column, first_block, blocks;
+};
+
 /* A fault stands in the status cell. What comes after it repeats the minibatch that it was found in and counts for
    nothing, so that the host finds that minibatch's values when it looks. Without a status cell there are no faults. */
 static __device__ inline bool failed(const int *status) { return status && *status; }
 
-/* Before a minibatch: every scheduled cell gets its value. One block. columns: (n, 3) as 64-bit numbers;
-   progress: minibatches begun, iterations done. */
-KERNEL(begin_minibatch)(const unsigned long long *columns, int n, const int *status, const int *progress) {
+/* Before a minibatch: each cell gets its value, from a block of its own; and rows are gathered, for which nobody has to
+   wait for the cell with their numbers. columns: (n, 3), parts: (m, 10), as 64-bit numbers; progress: minibatches that
+   came to their ends, iterations done. */
+KERNEL(begin_minibatch)
+(const unsigned long long *columns, int n, const unsigned long long *parts, int m, int *status, const int *progress) {
     const struct column *column = reinterpret_cast<const struct column *>(columns);
-    if (failed(status)) return;
-    for (int c = 0; c < n; c++)
-        for (long long i = threadIdx.x; i < column[c].ints; i += blockDim.x)
-            column[c].cell[i] = column[c].values[progress[0] * column[c].ints + i];
+    const long long block = blockIdx.x, minibatch = progress[0];
+    if (block < n) {
+        const struct column c = column[block];
+        for (long long i = threadIdx.x; i < c.ints; i += THREADS) c.cell[i] = c.values[minibatch * c.ints + i];
+        return;
+    }
+    const struct part *part = reinterpret_cast<const struct part *>(parts) + m - 1;
+    while (part->first_block > block) part--;
+    const struct column rows = column[part->column];
+    gather(part->gathering, reinterpret_cast<const long long *>(rows.values + minibatch * rows.ints), status,
+           (block - part->first_block) * THREADS + threadIdx.x, part->blocks * THREADS);
 }
 
-/* After a minibatch: its objective, if there is one, goes into the ring. One thread. */
-KERNEL(end_minibatch)(const REAL *objective, double *objectives, const int *status, int *progress) {
+/* After a minibatch, or after the update that follows an iteration's last one: its objective, if there is one, goes into
+   the ring. One thread. */
+KERNEL(end_minibatch)(const REAL *objective, double *objectives, const int *status, int *progress, int iterations) {
     if (threadIdx.x || blockIdx.x) return;
     if (objective) objectives[progress[0]] = *objective;
-    if (!failed(status)) progress[0]++;
-}
-
-/* After an iteration. One thread. */
-KERNEL(end_iteration)(const int *status, int *progress) {
-    if (threadIdx.x == 0 && blockIdx.x == 0 && !failed(status)) progress[1]++;
+    if (failed(status)) return;
+    progress[0]++;
+    progress[1] += iterations;
 }
 
 /* An upload that has arrived beside its target, as ints (4 bytes). */

@@ -1,0 +1,92 @@
+"""`Minibatches`: what a program's minibatches begin and end with, so that none of them waits for the host."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mocha_cuda.compiled import Launch
+from mocha_cuda.gather import Gathering
+from mocha_cuda.tables import Table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_cuda.backend import CUDABackend
+
+
+class Minibatches:
+    """The values of a schedule, which go into cells, and the objectives that come back.
+
+    Args:
+        cells: of the program, by name.
+        objective: where a minibatch's objective is; None if it has none.
+        capacity: for how many minibatches the values are given at once.
+        gathers: the first steps of a minibatch, which `begin` does.
+
+    Attributes:
+        begin, end: what comes before and after a minibatch.
+        end_of_iteration: instead of `end`, for the last one of an iteration, after the update.
+    """
+
+    def __init__(
+        self,
+        backend: CUDABackend,
+        cells: Mapping[str, Any],
+        objective: Any,
+        capacity: int,
+        gathers: Sequence[Gathering],
+    ) -> None:
+        self._backend = backend
+        self._cells = cells
+        self._capacity = capacity
+        self._columns: dict[str, Any] = {}
+        self._addresses = backend.empty((max(1, len(cells)), 3), "uint64")
+        self._objectives = backend.empty((capacity,), "float64")
+        #: Minibatches that came to their ends, and iterations done, since `give`.
+        self._progress = backend.empty((2,), "int32")
+        status = cells.get("status")
+        dtype = next((gather.dtype for gather in gathers), "float32") if objective is None else str(objective.dtype)
+
+        def launch(name: str, blocks: int, *operands: Any) -> Launch:
+            return Launch(backend, "program", name, dtype, blocks, operands)
+
+        numbers = {backend.device.address(cell): i for i, cell in enumerate(cells.values())}
+        parts, blocks = [], len(cells)
+        for gather in gathers:
+            parts.append((*gather.columns, numbers[backend.device.address(gather.rows)], blocks, gather.blocks))
+            blocks += gather.blocks
+        table = Table(backend, parts) if parts else None
+        columns = self._addresses, len(cells)
+        self.begin = launch("begin_minibatch", blocks, *columns, table, len(parts), status, self._progress)
+        ends = objective, self._objectives, status, self._progress
+        self.end, self.end_of_iteration = (launch("end_minibatch", 1, *ends, iterations) for iterations in (0, 1))
+
+    def schedule(self, names: Collection[str]) -> None:
+        """Say which cells get values; the others keep theirs."""
+        backend, address = self._backend, self._backend.device.address
+        rows = np.zeros(self._addresses.shape, np.uint64)
+        for row, (name, cell) in zip(rows, self._cells.items(), strict=False):
+            values, ints = cell, 0
+            if name in names:
+                if name not in self._columns:
+                    self._columns[name] = backend.empty((self._capacity, *cell.shape), str(cell.dtype))
+                values, ints = self._columns[name], cell.nbytes // 4
+            row[:] = address(cell), address(values), ints
+        backend.copy_from_numpy(self._addresses, rows)
+
+    def give(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """The values for the next minibatches, from the first on."""
+        for name, values in columns.items():
+            self._backend.copy_from_numpy(self._columns[name][: len(values)], values)
+        self._backend.copy_from_numpy(self._progress, np.zeros(2, np.int32))
+
+    def iterations(self) -> int:
+        """How many were done since `give`."""
+        return int(self._backend.to_numpy(self._progress)[1])
+
+    def objectives(self, count: int) -> NDArray[Any]:
+        """Of the first minibatches since `give`."""
+        return self._backend.to_numpy(self._objectives[:count])
