@@ -63,15 +63,8 @@ ON_GPU = PYTHONPATH="$$($(PYTHON) tools/checkout.py build/checkout):$(CURDIR)/te
 gpu:
 	@$(ON_GPU) -c 'import sys; from mocha_cuda.requirements import unavailable; sys.exit(unavailable() or None)'
 
-# Libraries may warn. Within 9 minutes: the kit's many small shapes are not worth a search for the fastest plan.
-GPU_TESTS = $(ON_GPU) -m pytest -q -W default -p gpu_backend
 test-gpu: gpu
-	@failed=0; \
-	MOCHA_TEST_SECONDS=200 MOCHA_CUDA_DEVICE_JSON=benchmarks/results/device.json $(GPU_TESTS) -m gpu tests/cuda \
-		|| failed=1; \
-	MOCHA_TEST_SECONDS=220 MOCHA_CUDA_AUTOTUNE=0 $(GPU_TESTS) tests/conformance -k cuda --mocha-backends cuda-strict \
-		|| failed=1; \
-	exit $$failed
+	@$(ON_GPU) tests/cuda/on_gpu.py
 
 bench-gpu: gpu
 	$(ON_GPU) benchmarks/bench.py gpu $(BENCH)

@@ -245,6 +245,7 @@ runtime = SimpleNamespace(
     getDeviceProperties=properties,
     driverGetVersion=lambda: 13000,
     runtimeGetVersion=lambda: 13020,
+    deviceSynchronize=lambda: None,
     memGetInfo=lambda: (1 << 30, 1 << 31),
     memcpyAsync=copy,
     memcpyHostToDevice=1,

@@ -31,7 +31,7 @@ ITERATIONS = {"host": 5, "gpu": 20}
 #: (dtype, precision) to how close every layer has to be to the CPU's.
 PARITY = {("float32", "float32"): 1e-5, ("float64", "float32"): 1e-10, ("float32", "tf32"): 3e-3}
 #: Seconds, for one tool over the kernels of all layers.
-PATIENCE = 100
+PATIENCE = 55
 
 
 @pytest.fixture(params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
