@@ -29,17 +29,18 @@ class Group(NamedTuple):
     environment: dict[str, str] = {}
 
 
-NET = "not TestOnGPU and not test_layers and not compute_sanitizer"
+GRAPHS = "test_graphs or test_every_step or test_what_does_not_fit"
 #: What is worth most comes first. Libraries may warn. The kit's many shapes are not worth a search for fastest plans.
 GROUPS = [
-    Group("nets", 80, ["-m", "gpu", "tests/cuda/test_gpu.py", "-k", NET]),
-    Group("layers", 60, ["-m", "gpu", "tests/cuda/test_gpu.py", "-k", "test_layers"]),
-    Group("convolutions", 90, ["-m", "gpu", "tests/cuda/test_gpu_convolutions.py"],
+    Group("graphs", 35, ["-m", "gpu", "tests/cuda/test_gpu.py", "-k", f"({GRAPHS}) and not TestOnGPU"]),
+    Group("nets", 60, ["-m", "gpu", "tests/cuda/test_gpu.py", "-k", "test_objectives or test_two_deterministic"]),
+    Group("layers", 95, ["-m", "gpu", "tests/cuda/test_gpu.py", "-k", "test_layers"]),
+    Group("convolutions", 80, ["-m", "gpu", "tests/cuda/test_gpu_convolutions.py"],
           {"MOCHA_CUDA_DEVICE_JSON": "benchmarks/results/device.json"}),
-    Group("backend", 50, ["-m", "gpu", "tests/cuda/test_gpu.py", "-k", "TestOnGPU"]),
-    Group("kit", 120, ["tests/conformance", "-k", "cuda", "--mocha-backends", "cuda-strict"],
+    Group("backend", 60, ["-m", "gpu", "tests/cuda/test_gpu.py", "-k", "TestOnGPU"]),
+    Group("kit", 90, ["tests/conformance", "-k", "cuda", "--mocha-backends", "cuda-strict"],
           {"MOCHA_CUDA_AUTOTUNE": "0"}),
-    Group("sanitizers", 120, ["-m", "gpu", "tests/cuda/test_gpu.py", "-k", "compute_sanitizer"]),
+    Group("sanitizers", 92, ["-m", "gpu", "tests/cuda/test_gpu.py", "-k", "compute_sanitizer"]),
 ]  # fmt: skip
 
 

@@ -38,9 +38,15 @@ ARITHMETIC = [
 MOST = 24
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One for all tests: compiling and measuring again in each of them takes minutes."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path):
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+def cache(monkeypatch, folder):
+    monkeypatch.setenv(VARIABLE, str(folder))
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
@@ -129,6 +135,7 @@ def test_nan_stays(rng):
 
 
 def test_what_was_measured_is_not_measured_again(rng, monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
     case = Case(rng, CUDABackend(), (8, 16, 16, 16), 32, (3, 3), (1, 1), (1, 1), 1)
     device = case.backend.device
     assert len(list(tmp_path.glob("cudnn-plan-*.json"))) == len(Direction)
