@@ -1,5 +1,8 @@
 """Nets with convolutions train on the host's stand-in as on the CPU: gradients that meet, and memory that is shared."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from host_backend import HostBackend
@@ -36,6 +39,27 @@ def trained(backend, **more):
         solver.solve(net)
         program = net.training_program(solver)
         return [p.numpy() for group in net.parameters.values() for p in group.values()], program.kernels()
+
+
+REAL_NETS = Path(__file__).parents[1] / "native" / "real_nets.py"
+
+
+@pytest.mark.parametrize(("name", "launches"), [("lenet", 20), ("cifar10", 27)])
+def test_launches_of_an_iteration(name, launches):
+    """Each takes a GPU longer than most of these kernels: one more is slower."""
+    backend, recorded = HostBackend(), []
+
+    def submit(work, submitter=backend.device.submit):
+        if backend.device._recording is not None:
+            recorded.append(work)
+        submitter(work)
+
+    backend.device.submit = submit
+    with mocha.System(backend, seed=1) as system:
+        net, solver_for = runpy.run_path(str(REAL_NETS))["open_net"](system, name, 2)
+        solver = solver_for(2)
+        solver.solve(net)
+    assert len(recorded) == launches
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -28,8 +28,8 @@ class SoftmaxLossStep(Op):
 
     Inputs: those of the softmax loss (prediction (N, classes, ...), int32 labels, cells valid_rows and status), and the
     seed, the gradient of the objective. Outputs: the objective, without axes; the gradient, shaped like the prediction.
-    A label out of range puts the fault of the softmax loss into the status. An objective that is not finite puts that of
-    `check` there, a use of `mocha.check_finite` that this is in place of, if there is one.
+    A label out of range puts the fault of the softmax loss into the status. If this is in place of a `check`, a use of
+    `mocha.check_finite`, an objective that is not finite puts its fault there.
     """
 
     name = "softmax_loss_step"
