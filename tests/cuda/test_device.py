@@ -210,7 +210,8 @@ def trained(backend, iterations=50):
     x, labels = rng.standard_normal((200, 1, 6, 6)).astype("float32"), rng.integers(0, 5, 200)
     data = layers.MemoryDataLayer(name="data", data=[x, labels], batch_size=20, tops=["x", "label"])
     hidden = layers.InnerProductLayer(name="h", output_dim=8, neuron=neurons.Tanh(), bottoms=["x"], tops=["h"])
-    y = layers.InnerProductLayer(name="y", output_dim=5, bottoms=["h"], tops=["y"])
+    # Wide, so that the library has its backward, too.
+    y = layers.InnerProductLayer(name="y", output_dim=20, bottoms=["h"], tops=["y"])
     loss = layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"])
     with mocha.System(backend, seed=1) as system:
         net = mocha.Net("net", system, [data, hidden, y, loss])
