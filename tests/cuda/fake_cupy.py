@@ -124,8 +124,17 @@ class Entered(AbstractContextManager):
 
 
 class Device(Entered):
+    entered = [0]
+
     def __init__(self, number):
         self.number = number
+
+    def __enter__(self):
+        self.entered.append(self.number)
+        return self
+
+    def __exit__(self, *_):
+        self.entered.pop()
 
 
 class Graph:
@@ -152,8 +161,10 @@ class Stream(Entered):
         #: Which streams it waited for, and the sizes of what was copied in it, in order.
         self.history = []
         self._outer = []
+        self._device = Device.entered[-1]
 
     def __enter__(self):
+        assert self._device == Device.entered[-1], "the stream is another device's"
         self._outer.append(Stream.current)
         Stream.current = self
         return self
@@ -198,6 +209,7 @@ class Function:
         self.kernel = kernel
 
     def __call__(self, grid, block, arguments):
+        assert type(grid) is type(block) is tuple
         expected = zip(arguments, self.kernel.signature, strict=True)
         arguments = [None if e.endswith("*") and isinstance(a, np.uint64) and a == 0 else a for a, e in expected]
         assert all(a is None or isinstance(a, ndarray | np.generic) for a in arguments)
@@ -209,6 +221,7 @@ class Function:
 
 class Module:
     def load(self, code):
+        assert type(code) is bytes
         self.family, self.dtype, self.architecture = code.decode().split()
 
     def get_function(self, name):
