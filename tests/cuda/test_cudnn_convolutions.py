@@ -1,6 +1,7 @@
 """How the plan for a convolution is found: measured, kept, found again; with a stand-in for cuDNN."""
 
 import gc
+import weakref
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from mocha_cuda.cudnn import autotune, convolutions
 from mocha_cuda.cudnn.graph import Operand
+from mocha_cuda.cudnn.library import Handle
 from mocha_cuda.cudnn.plans import Choice, NoPlanError, Wants
 from mocha_cuda.cudnn.problem import Direction, Problem
 from mocha_cuda.nvrtc import VARIABLE
@@ -200,11 +202,27 @@ def test_there_is_none(made):
 def test_a_handle_is_used_again_when_nobody_has_it(made):
     first, second = made(), made()
     handle = first.handle
-    assert handle.stream == 5
+    assert handle.stream.ptr == 5
     assert second.handle is not handle
     del first
     gc.collect()
     assert made().handle is handle
+
+
+def test_a_handle_keeps_its_stream_until_it_has_another():
+    """It is used again when the device that it was made for, and maybe that one's stream, are gone."""
+
+    class Stream:
+        ptr = 7
+
+    alive, stream, first = [], None, Stream()
+    handle = Handle(SimpleNamespace(call=lambda name, *arguments: alive.append(stream and stream())))
+    handle.use(first)
+    stream = weakref.ref(first)
+    del first
+    handle.use(Stream())
+    assert isinstance(alive.pop(), Stream)
+    assert stream() is None
 
 
 def test_a_workspace_begins_where_memory_from_cuda_does(made):

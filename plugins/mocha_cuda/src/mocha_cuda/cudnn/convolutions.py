@@ -45,7 +45,7 @@ class Convolutions:
         spare = SPARE.setdefault(device.number, [])
         with device.running():
             self.handle = spare.pop() if spare else Handle(self.library)
-            self.handle.use(device.stream.ptr)
+            self.handle.use(device.stream)
         # What was made with a handle may go after it: it is never destroyed, but used again.
         weakref.finalize(self, spare.append, self.handle).atexit = False
         self.target = Target(self.library, self.handle)

@@ -100,11 +100,13 @@ class Handle:
     def __init__(self, library: Library) -> None:
         self.library = library
         self.pointer = c_void_p()
+        self.stream: Any = None
         library.call("cudnnCreate", byref(self.pointer))
 
-    def use(self, stream: int) -> None:
-        """Execute in a stream, given as its address, from now on."""
-        self.library.call("cudnnSetStream", self.pointer, stream)
+    def use(self, stream: Any) -> None:
+        """Execute in a stream of CuPy's from now on. It is there as long as cuDNN may look at it."""
+        self.library.call("cudnnSetStream", self.pointer, stream.ptr)
+        self.stream = stream
 
 
 def dotted(version: int) -> str:
