@@ -203,6 +203,13 @@ def test_the_first_run_is_step_by_step_and_the_others_are_graphs(backend):
     assert not tape.whole
 
 
+def test_graphs_can_be_done_without(backend, monkeypatch):
+    monkeypatch.setenv("MOCHA_CUDA_GRAPHS", "0")
+    monkeypatch.setattr(backend.device, "record", None)
+    found, expected = trained(backend, max_iter=20)[0], trained("cpu", max_iter=20)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_a_whole_tape_is_unrolled(backend):
     total = []
     tape = Tape(backend.device, [Run(lambda: backend.device.submit(lambda: total.append(1)))])

@@ -93,8 +93,8 @@ class Device:
         except FAILURES as error:
             raise BackendError(
                 f"{self.name}, device={self.number}: CUDA failed: {error}. It says so late: with "
-                "CUDA_LAUNCH_BLOCKING=1 in the environment, the traceback ends at the launch that failed. What is "
-                "on the device may be lost: begin again in a new process, from the last snapshot."
+                "MOCHA_CUDA_GRAPHS=0 and CUDA_LAUNCH_BLOCKING=1 in the environment, the traceback ends at the launch "
+                "that failed. What is on the device may be lost: begin again in a new process, from the last snapshot."
             ) from error
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:

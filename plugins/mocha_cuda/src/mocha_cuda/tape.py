@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 #: How often a graph that is launched again and again holds the steps: a launch costs the host some microseconds.
 UNROLLED = 16
+#: 0 in the environment: steps are always put into the stream one by one, so that one that fails can be found.
+VARIABLE = "MOCHA_CUDA_GRAPHS"
 
 
 #: What runs, and the number of its first step.
@@ -28,7 +31,7 @@ class Run(NamedTuple):
 
 
 class Tape:
-    """Runs steps one by one the first time, which loads what libraries load lazily; from then on as graphs.
+    """Runs steps one by one the first time, which loads what libraries load lazily; from then on as graphs, if at all.
 
     Attributes:
         whole: whether one graph holds all steps. Otherwise steps in Python divide them.
@@ -40,6 +43,7 @@ class Tape:
         self._device = device
         self._steps = steps
         self._warm = False
+        self._graphs = os.environ.get(VARIABLE, "1").strip() != "0"
         self.position = 0
         self._pieces: list[Piece] = []
         self._unrolled: Callable[[], None] | None = None
@@ -48,7 +52,7 @@ class Tape:
         """Put the steps into the stream, so many times. Entered in a running device."""
         if not self._steps or times < 1:
             return
-        if not self._warm:
+        while times and not (self._warm and self._graphs):
             self._go([(i, step.run) for i, step in enumerate(self._steps)])
             self._warm = True
             times -= 1
