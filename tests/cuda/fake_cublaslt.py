@@ -96,7 +96,7 @@ class FakeLibrary:
         )
         c, d = matrix(call.c, call.c_layout), matrix(call.d, call.d_layout)
         epilogue = Epilogue(matmul[MatmulAttribute.EPILOGUE])
-        length = {Epilogue.BIAS: 1, Epilogue.RELU_BIAS: 1, Epilogue.BGRADA: 1, Epilogue.BGRADB: 2}.get(epilogue)
+        length = {Epilogue.BIAS: 1, Epilogue.RELU_BIAS: 1, Epilogue.BGRADB: 2}.get(epilogue)
         bias = None if length is None else elements(matmul[MatmulAttribute.BIAS_POINTER], d.dtype, d.shape[length])
         self.products.append(
             SimpleNamespace(call=call, compute=matmul[MatmulAttribute.COMPUTE_TYPE], epilogue=epilogue)
@@ -107,10 +107,8 @@ class FakeLibrary:
             result = call.alpha * (a @ b) + (call.beta * c if call.beta else 0)
             if epilogue in (Epilogue.BIAS, Epilogue.RELU_BIAS):
                 result += bias[:, None]
-            if epilogue in (Epilogue.RELU, Epilogue.RELU_BIAS):
+            if epilogue is Epilogue.RELU_BIAS:
                 result = np.maximum(result, 0)
-            if epilogue is Epilogue.BGRADA:
-                bias[...] = a[0].sum(1)
             if epilogue is Epilogue.BGRADB:
                 bias[...] = b[0].sum(0)
             d[...] = result
@@ -126,7 +124,6 @@ def matrix(address, layout):
     """A view (batch, rows, columns) of column-major matrices."""
     layout = Descriptor.from_address(layout)
     dtype = DTYPES[layout[LayoutAttribute.TYPE]]
-    assert layout[LayoutAttribute.ORDER] == 0
     rows, columns, ld = (layout[a] for a in (LayoutAttribute.ROWS, LayoutAttribute.COLS, LayoutAttribute.LD))
     assert ld >= rows > 0
     assert columns > 0

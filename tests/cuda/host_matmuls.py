@@ -29,7 +29,7 @@ class HostMatmuls:
     ):
         if epilogue in self.refused:
             return None
-        assert (vector is not None) == (epilogue not in (Epilogue.NONE, Epilogue.RELU))
+        assert (vector is not None) == (epilogue is not Epilogue.NONE)
         a = a.swapaxes(-1, -2) if transpose_a else a
         b = b.swapaxes(-1, -2) if transpose_b else b
 
@@ -39,12 +39,10 @@ class HostMatmuls:
                 product += beta * d
             if epilogue in (Epilogue.BIAS, Epilogue.RELU_BIAS):
                 product += vector
-            if epilogue in (Epilogue.RELU, Epilogue.RELU_BIAS):
+            if epilogue is Epilogue.RELU_BIAS:
                 product = np.maximum(product, 0)
             if epilogue is Epilogue.SUMS_OF_A:
                 vector[...] = a.sum(-1)
-            if epilogue is Epilogue.SUMS_OF_B:
-                vector[...] = b.sum(-2)
             d[...] = product
 
         return lambda: self._device.submit(run)

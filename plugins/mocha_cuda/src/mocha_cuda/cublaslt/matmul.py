@@ -29,8 +29,8 @@ from mocha_cuda.cublaslt.constants import (
 from mocha_cuda.cublaslt.constants import Epilogue as Code
 from mocha_cuda.cublaslt.library import CublasError, Descriptor, Handle, Library
 
-DATA_TYPES = {"float32": DataType.R_32F, "float64": DataType.R_64F, "bfloat16": DataType.R_16BF}
-ITEMSIZE = {"float32": 4, "float64": 8, "bfloat16": 2}
+DATA_TYPES = {"float32": DataType.R_32F, "float64": DataType.R_64F}
+ITEMSIZE = {"float32": 4, "float64": 8}
 #: How float32 is multiplied, by the backend's precision. What lies in memory stays float32.
 PRECISIONS = {"tf32": ComputeType._32F_FAST_TF32, "float32": ComputeType._32F, "bf16": ComputeType._32F_FAST_16BF}
 #: More would promise nothing: algorithms ask for 16 bytes, and this is the library's default.
@@ -38,19 +38,15 @@ MOST_ALIGNMENT = 256
 
 
 class Epilogue(Enum):
-    """What is done with a row-major product as it is stored; `vector` is (n,) if not said otherwise."""
+    """What is done with a row-major product as it is stored."""
 
     NONE = Code.DEFAULT
-    #: D + vector, in each row.
+    #: D + vector (n,), in each row.
     BIAS = Code.BIAS
-    #: max(D, 0).
-    RELU = Code.RELU
-    #: max(D + vector, 0).
+    #: max(D + vector (n,), 0).
     RELU_BIAS = Code.RELU_BIAS
     #: The sums of op(A)'s rows over k are written to vector (m,): a bias's gradient, where A is dy transposed.
     SUMS_OF_A = Code.BGRADB
-    #: The sums of op(B)'s columns over k are written to vector (n,).
-    SUMS_OF_B = Code.BGRADA
 
 
 def alignment(address: int) -> int:
@@ -142,8 +138,8 @@ class Product:
     def __post_init__(self) -> None:
         (m, k), (rows, n) = self.op(self.a, self.transpose_a), self.op(self.b, self.transpose_b)
         batches = {self.a.batch, self.b.batch} - {1}
-        dtypes = self.a.dtype == self.b.dtype and (self.a.dtype == "float64") == (self.d.dtype == "float64")
-        if (m, n) != (self.d.rows, self.d.columns) or k != rows or not batches <= {self.d.batch} or not dtypes:
+        dtypes = {self.a.dtype, self.b.dtype, self.d.dtype}
+        if (m, n) != (self.d.rows, self.d.columns) or k != rows or not batches <= {self.d.batch} or len(dtypes) > 1:
             a, b, d = (f"{x.dtype} ({x.batch}, {x.rows}, {x.columns})" for x in (self.a, self.b, self.d))
             raise BackendError(f"Matrices do not fit: {a} and {b} to {d}, as (batch, rows, columns), in {self}.")
         if self.d.batch > 1 and not self.d.batch_stride:
@@ -162,10 +158,9 @@ class Product:
     def __str__(self) -> str:
         m, n, k = self.d.rows, self.d.columns, self.op(self.a, self.transpose_a)[1]
         a, b = ("AB"[i] + "'" * transposed for i, transposed in enumerate((self.transpose_a, self.transpose_b)))
-        dtypes = f"{self.a.dtype} to {self.d.dtype}" if self.a.dtype != self.d.dtype else self.d.dtype
         batch = f"{self.d.batch} times " * (self.d.batch > 1)
         label = f"{self.label}: " * bool(self.label)
-        how = f"{dtypes} by {self.compute_type.name[1:]}, {self.epilogue.name}"
+        how = f"{self.d.dtype} by {self.compute_type.name[1:]}, {self.epilogue.name}"
         return f"{label}{batch}{a} {b} of m={m} n={n} k={k}, {how}"
 
 
@@ -176,7 +171,7 @@ class Matmul:
         self._handle = handle
         self._library = library = handle.library
         self._product = product
-        scale = DATA_TYPES["float64" if product.d.dtype == "float64" else "float32"]
+        scale = DATA_TYPES[product.d.dtype]
         self._matmul = matmul = Descriptor(library, "cublasLtMatmulDesc", product.compute_type, scale)
         # The operands change places, see above.
         matmul.set(MatmulAttribute.TRANSA, Operation.T if product.transpose_b else Operation.N)
