@@ -89,8 +89,11 @@ class Library:
             known = {member.value: f"CUBLAS_STATUS_{member.name}" for member in Status}.get(status, "an unknown status")
             meaning = (self._meaning(status) or b"").decode()
             where = f"{what}: {name}" if what else name
-            text = f"{where} returned {known} ({status}: {meaning}); this is cuBLASLt {self.version}."
-            raise CublasError(text, status)
+            raise CublasError(
+                f"{where} returned {known} ({status}: {meaning}); this is cuBLASLt {self.version}. Try a newer one, by "
+                "the plugin's extra for your driver: pip install --upgrade 'mocha-cuda[cuda13]', or [cuda12].",
+                status,
+            )
 
     def handle(self) -> Handle:
         """What products run with, on the device that is the current one."""
