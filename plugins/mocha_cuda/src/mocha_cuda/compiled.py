@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 #: As `mocha_core.kernel.Buffers`; a kernel knows which of them are there.
 Buffers = Sequence[Any]
-#: Threads of a block, as csrc/mocha.cuh has it.
-THREADS = 256
+#: Threads of a block and of a warp, as csrc/mocha.cuh has them.
+THREADS, WARP = 256, 32
 #: Blocks for each multiprocessor, of kernels whose threads stride over elements.
 BLOCKS = 16
 #: Elements that the kernels' ints can count, with room for the strides of their threads.

@@ -177,7 +177,7 @@ def halved(spec: Spec) -> Spec:
 
 
 @served
-def _direct(backend: CUDABackend, call: Call) -> Convolution:
+def _by_cudnn(backend: CUDABackend, call: Call) -> Convolution:
     rounds = backend.precision == "bf16" and call.ins[0].dtype == "float32"
     return (Bfloat16Convolution if rounds else Convolution)(backend, call)
 
@@ -187,7 +187,7 @@ def convolution(backend: CUDABackend, call: Call) -> Convolution | None:
     if not all(value.spec.size for value in (*call.ins, *call.outs)):
         return None
     try:
-        return _direct(backend, call)
+        return _by_cudnn(backend, call)
     except NoPlanError as error:
         what = f"Layer '{call.layer}' runs as its reference, slowly"
         warnings.warn(f"{what}: {error}", RuntimeWarning, stacklevel=2)

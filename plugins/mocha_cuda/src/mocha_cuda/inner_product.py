@@ -15,15 +15,13 @@ from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 from mocha_core.kernel import Runnable
-from mocha_cuda.compiled import THREADS, Buffers, CUDAKernel, Series, served
+from mocha_cuda.compiled import THREADS, WARP, Buffers, CUDAKernel, Series, served
 from mocha_cuda.cublaslt.matmul import Epilogue
 
 if TYPE_CHECKING:
     from mocha_core.plan import Call
     from mocha_cuda.backend import CUDABackend
 
-#: Threads of a warp, as csrc/mocha.cuh has it.
-WARP = 32
 #: As csrc/inner_product.cu has them: outputs of a narrow product, and those that a block makes gradients of weights of.
 NARROW, CHUNK = 16, 4
 #: Other bounds of a narrow product's backward, within which its own kernel takes a few microseconds on any GPU, about

@@ -7,14 +7,13 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from mocha_core.kernel import Runnable
-from mocha_cuda.compiled import Buffers, CUDAKernel, served
+from mocha_cuda.compiled import WARP, Buffers, CUDAKernel, served
 
 if TYPE_CHECKING:
     from mocha_core.value import Value
 
 #: From so many positions on, one thread has all classes of an item: then neighbouring threads read neighbours.
 COALESCED = 8
-WARP = 32
 
 
 class Softmax(CUDAKernel):

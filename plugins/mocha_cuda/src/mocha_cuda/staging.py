@@ -8,6 +8,7 @@ import cupy
 import numpy as np
 
 from mocha_core.array_api import Array
+from mocha_cuda.compiled import THREADS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class Staging:
         kernel = self._device.kernel("program", "copy_unless_failed", "float32")
         ints = size // 4
         words = (status, beside[:size].view("int32"), array.reshape(-1).view("int32"), np.int32(ints))
-        self._device.launch(kernel, (-(-ints // 256),), 256, words)
+        self._device.launch(kernel, (-(-ints // THREADS),), THREADS, words)
 
 
 class _Slot:
