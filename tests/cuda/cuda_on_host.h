@@ -1,10 +1,12 @@
 /* Runs a CUDA kernel's source on the host, for tests.
 
    The blocks of a grid run one after the other: in their order, or in the one that MOCHA_CUDA_BLOCK_ORDER says,
-   "reversed" or "shuffled" (anew for each launch). None may matter. The first thread of a block tells whether its kernel has barriers: if it
-   comes to its end without one, the others are called one by one; if not, all of them run as fibers, which a barrier
-   lets take turns. So barriers and shuffles have to be reached by all threads of a block, as in CUDA they must be by
-   all that take part. Shared memory is a block's, as the blocks take turns. */
+   "reversed" or "shuffled" (anew for each launch). None may matter. The first thread of a block tells whether its
+   kernel has barriers: if it comes to its end without one, the others are called one by one; if not, all of them run as
+   fibers, which a barrier lets take turns. So barriers and shuffles have to be reached by all threads of a block, as in
+   CUDA they must be by all that take part. Shared memory is a block's, as the blocks take turns.
+
+   Of CUDA there is what the kernels use. */
 
 #pragma once
 
@@ -26,11 +28,8 @@
 
 #define __global__
 #define __device__
-#define __host__
-#define __forceinline__ inline
 #define __restrict__ __restrict
 #define __shared__ static
-#define __constant__ static
 #define __launch_bounds__(...)
 
 struct dim3 {
@@ -39,18 +38,13 @@ struct dim3 {
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 /* CUDA's functions for both types, in the global namespace. */
-using std::abs;
-using std::ceil;
 using std::exp;
-using std::fabs;
-using std::floor;
 using std::isfinite;
 using std::isnan;
 using std::log;
 using std::max;
 using std::min;
 using std::pow;
-using std::round;
 using std::sqrt;
 using std::tanh;
 static inline float rsqrt(float x) { return 1 / std::sqrt(x); }
@@ -68,10 +62,6 @@ static inline unsigned atomicInc(unsigned *cell, unsigned most) {
     return old;
 }
 static inline void __threadfence() {}
-template <class T> static inline T __ldg(const T *p) { return *p; }
-struct alignas(16) float4 {
-    float x, y, z, w;
-};
 
 namespace host {
 
@@ -189,37 +179,28 @@ static void launch(void (*kernel)(A...), const unsigned *grid, unsigned threads,
             }
 }
 
-/* NumPy's letter of a type; of a pointer, that of what it points to, in capitals for what is only read. */
-template <class T> static std::string letter() {
+/* NumPy's name of a type; of a pointer, that of what it points to, and an asterisk. */
+template <class T> static std::string name_of() {
     using V = std::remove_cv_t<std::remove_pointer_t<T>>;
-    const char *name = std::is_same_v<V, float>           ? "float32"
-                       : std::is_same_v<V, double>        ? "float64"
-                       : std::is_same_v<V, int>           ? "int32"
-                       : std::is_same_v<V, unsigned>      ? "uint32"
-                       : std::is_same_v<V, long long>     ? "int64"
-                       : std::is_same_v<V, int64_t>       ? "int64"
+    const char *name = std::is_same_v<V, float>                ? "float32"
+                       : std::is_same_v<V, double>             ? "float64"
+                       : std::is_same_v<V, int>                ? "int32"
+                       : std::is_same_v<V, unsigned>           ? "uint32"
+                       : std::is_same_v<V, long long>          ? "int64"
                        : std::is_same_v<V, unsigned long long> ? "uint64"
-                       : std::is_same_v<V, unsigned char> ? "uint8"
-                       : std::is_same_v<V, signed char>   ? "int8"
-                       : std::is_same_v<V, unsigned short> ? "uint16"
-                       : std::is_same_v<V, bool>          ? "bool"
-                                                          : "?";
+                                                               : "?";
     return std::string(name) + (std::is_pointer_v<T> ? "*" : "");
 }
 
 template <class... A> static const char *signature(void (*)(A...)) {
-    static std::string text = ((letter<A>() + " ") + ...);
+    static std::string text = ((name_of<A>() + " ") + ...);
     return text.c_str();
 }
 
 }  // namespace host
 
 #define __syncthreads() host::barrier()
-#define __syncwarp(...) host::barrier()
-#define __shfl_sync(mask, value, lane) host::exchange(value, (lane) & 31u)
 #define __shfl_xor_sync(mask, value, lanes) host::exchange(value, (threadIdx.x & 31u) ^ (lanes))
-#define __shfl_down_sync(mask, value, lanes) \
-    host::exchange(value, (threadIdx.x & 31u) + (lanes) > 31u ? threadIdx.x & 31u : (threadIdx.x & 31u) + (lanes))
 
 /* What Python calls. */
 #define ON_HOST(name) \
