@@ -24,7 +24,9 @@ MOST_SLICES = 64
 
 
 class Convolution(CUDAKernel):
-    """Gradients are added by cuDNN itself, which scales what is there by 1 instead of 0.
+    """y (N, K, P, Q) is x (N, C, H, W) under the filters w (K, C / groups, R, S), plus the bias b (K,).
+
+    Gradients are added by cuDNN itself, which scales what is there by 1 instead of 0.
 
     Raises:
         NoPlanError: cuDNN cannot compute it as the backend's options want it.
@@ -71,15 +73,15 @@ class Convolution(CUDAKernel):
         return self.backend.device.convolutions.plan(problem, self.wants)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        return self.images(ins, outs, relu=False)
+        return self.output(ins, outs, relu=False)
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
         if floor == 0:
-            return self.images(ins, outs, relu=True)
+            return self.output(ins, outs, relu=True)
         y = outs[0]
-        return Series(self.images(ins, outs, relu=False), self.bind("rectify", y, y.size, floor, threads=y.size))
+        return Series(self.output(ins, outs, relu=False), self.bind("rectify", y, y.size, floor, threads=y.size))
 
-    def images(self, ins: Buffers, outs: Buffers, relu: bool) -> Callable[[], None]:
+    def output(self, ins: Buffers, outs: Buffers, relu: bool) -> Callable[[], None]:
         """y, with its bias and its ReLU."""
         x, w, b = ins
         y, workspace = outs
@@ -136,7 +138,7 @@ class Bfloat16Convolution(Convolution):
         # Either gradient may be wanted alone: each has its own place, or that of what it does not need.
         self.backward_workspace = (scratch(*backward), self.sums, *halves)
 
-    def images(self, ins: Buffers, outs: Buffers, relu: bool) -> Callable[[], None]:
+    def output(self, ins: Buffers, outs: Buffers, relu: bool) -> Callable[[], None]:
         y, workspace, x16, w16, y16, b16 = outs
         casts = [self.rounded(array, half) for array, half in zip(ins, (x16, w16, b16))]
         run = self.run(Direction.FORWARD, x16, w16, y16, workspace, b16, relu=relu)

@@ -32,8 +32,8 @@ KERNEL(bias_gradient)(const REAL *dy, REAL *db, int rows, int outputs, int add) 
 #define CHUNK 4
 
 /* A warp's width of features from `column` on, times CHUNK outputs from `output` on: dw (outputs, features) = dy' x, by
-   all threads of a block. A bias is the weight of one more feature, which is 1 in every row. Each warp sums every eighth
-   row. */
+   all threads of a block. A bias is the weight of one more feature, which is 1 in every row. Each warp sums every
+   eighth row. */
 static __device__ inline void weight_gradients(const REAL *dy, const REAL *x, REAL *dw, REAL *db, int rows,
                                                int features, int outputs, int column, int output, bool add_dw,
                                                bool add_db) {

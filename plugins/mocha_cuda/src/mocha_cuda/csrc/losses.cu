@@ -15,8 +15,9 @@ static __device__ inline REAL clamped(REAL probability) {
 /* A label that is the index of a class. */
 static __device__ inline bool is_class(int label, int classes) { return label >= 0 && label < classes; }
 
-/* The sum of all threads' parts, divided by `divisor`, times `weight`, is the loss. True in the thread that gives it. */
-static __device__ inline bool finish(REAL part, REAL *sums, unsigned *ticket, REAL *loss, int divisor, REAL weight = 1) {
+/* The sum of all threads' parts, divided by `divisor`, times `weight`: the loss. True in the thread that gives it. */
+static __device__ inline bool finish(REAL part, REAL *sums, unsigned *ticket, REAL *loss, int divisor,
+                                     REAL weight = 1) {
     if (!sum_of_blocks(part, sums, ticket, blockIdx.x, gridDim.x) || threadIdx.x) return false;
     *loss = part / max(divisor, 1) * weight;
     return true;

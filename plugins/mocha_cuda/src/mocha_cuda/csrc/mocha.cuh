@@ -1,9 +1,10 @@
 /* What all kernels share. They are compiled once for each dtype: REAL is float or double.
 
    Conventions. An array that may be absent is NULL. Sizes are ints below 2^31, and so is the number of all elements;
-   numbers come as doubles. Threads stride over elements (FOR_EACH), so any grid is right. Blocks have THREADS threads;
-   a barrier or a shuffle is reached by all of them. Nothing is summed by atomics: results do not depend on timing.
-   Several threads may write the status cell, by `report`, and the tickets that count blocks (block_sums.cuh); no other. */
+   numbers come as doubles. Where threads stride over elements (FOR_EACH), any grid is right; other kernels say what a
+   block does. Blocks have THREADS threads; a barrier or a shuffle is reached by all of them. Nothing is summed by
+   atomics: results do not depend on timing. Several threads may write the status cell, by `report`, and the tickets
+   that count blocks (block_sums.cuh); no other. */
 
 #pragma once
 
@@ -16,7 +17,7 @@
 #define KERNEL(name) extern "C" __global__ void __launch_bounds__(THREADS) name
 
 #define FOR_EACH(i, n) \
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += (long long)gridDim.x * blockDim.x)
+    for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; i < (n); i += (long long)gridDim.x * THREADS)
 
 /* Overwrites, or adds. */
 static __device__ inline void give(REAL *out, REAL value, int add) { *out = add ? *out + value : value; }

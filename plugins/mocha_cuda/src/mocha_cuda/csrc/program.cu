@@ -10,7 +10,8 @@ struct column {
     long long ints;
 };
 
-/* Rows that a minibatch begins with. Their numbers are in a column. `blocks` of the grid do it, from `first_block` on. */
+/* Rows that a minibatch begins with. Their numbers are in a column. `blocks` of the grid gather them, from number
+   `first_block` on. */
 struct part {
     struct gathering gathering;
     long long column, first_block, blocks;
@@ -39,8 +40,8 @@ KERNEL(begin_minibatch)
            (block - part->first_block) * THREADS + threadIdx.x, part->blocks * THREADS);
 }
 
-/* After a minibatch, or after the update that follows an iteration's last one: its objective, if there is one, goes into
-   the ring. One thread. */
+/* After a minibatch, or after the update that follows an iteration's last one: its objective, if there is one, goes
+   into the table. One thread. */
 KERNEL(end_minibatch)(const REAL *objective, double *objectives, const int *status, int *progress, int iterations) {
     if (threadIdx.x || blockIdx.x) return;
     if (objective) objectives[progress[0]] = *objective;

@@ -31,7 +31,8 @@ KERNEL(sgd_forward)(const unsigned long long *table, int n, const REAL *rate, co
             high = middle - 1;
     }
     const struct update u = updates[low];
-    const REAL step = (REAL)(*rate * u.multiplier), kept = *momentum, decay = (REAL)u.decay, sparsity = (REAL)u.sparsity;
+    const REAL step = (REAL)(*rate * u.multiplier), kept = *momentum;
+    const REAL decay = (REAL)u.decay, sparsity = (REAL)u.sparsity;
     const long long begin = (blockIdx.x - u.first_block) * TILE, end = min(begin + TILE, u.elements);
     for (long long i = begin + threadIdx.x; i < end; i += THREADS) {
         const REAL w = u.w[i];
