@@ -7,7 +7,7 @@ import pytest
 from convolution_case import NAN, close
 from convolution_case import Case as OnBackend
 from host_backend import HostBackend
-from mocha_cuda.convolution import SLICE, convolution
+from mocha_cuda.convolution import convolution
 from mocha_cuda.cudnn.plans import NoPlanError, Wants
 from mocha_cuda.cudnn.problem import Direction
 
@@ -57,15 +57,6 @@ def test_nan_stays(rng, precision):
     for y in (case.forward(), case.forward("rectified", 0.0), case.forward("rectified", 0.5)):
         assert np.isnan(y).sum() == 2
         assert np.isnan(y[0, :, 0, 0]).all()
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("batch", [1, 3, 97, 600])
-def test_the_gradient_of_a_bias_is_summed_in_slices(rng, batch, dtype):
-    case = Case(rng, (batch, 1, 9, 11), 2, (1, 1), (1, 1), (0, 0), 1, dtype=dtype)
-    assert case.kernel.slices == max(1, batch * 99 // SLICE)
-    found = case.backward([False, False, True])[2]
-    close(found, case.dy.astype("float64").sum((0, 2, 3)), 1e-5 if dtype == "float32" else 1e-12)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from against_reference import DTYPES
 from guarded import TOLERANCES, Guarded, chosen
 from host_backend import HostBackend
 from mocha_cuda.compiled import CUDAKernel
@@ -9,7 +10,6 @@ from mocha_layers_std.lrn import LRNAcrossChannel, LRNWithinChannel
 
 from mocha_core.testing.tolerances import assert_close
 
-DTYPES = ["float32", "float64"]
 KINDS = [LRNWithinChannel, LRNAcrossChannel]
 #: Several planes in a tile, one, and pieces of one: squares, rows and columns.
 SHAPES = [

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from against_reference import DTYPES
 from guarded import TOLERANCES, Guarded
 from mocha_layers_std.channel_pooling import MaxChannelPooling, MeanChannelPooling
 from mocha_layers_std.pooling import MaxPooling, MeanPooling
 
 from mocha_core.testing.tolerances import assert_close
 
-DTYPES = ["float32", "float64"]
 KINDS = [MaxPooling, MeanPooling]
 CHANNEL_KINDS = [MaxChannelPooling, MeanChannelPooling]
 #: Batch, channels, height, width; kernel, stride and pad as (width, height).

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from host_backend import HostBackend
+from host_device import HostDevice
 from mocha_cuda import program as cuda_program
 from mocha_cuda.tape import UNROLLED, Run, Tape
 
 import mocha_core as mocha
-from mocha_core import layers, neurons, solvers
+from mocha_core import hookimpl, layers, neurons, solvers
 from mocha_core.errors import ConfigurationError, DataError, NonFiniteError
+from mocha_core.kernel import Reference
 from mocha_core.source import Source
 from mocha_core.value import Spec
 
@@ -191,6 +193,36 @@ def test_kernels_say_which_steps_split_the_graph(backend):
         split = {use.op for use in uses if use.kernel.endswith("(splits the graph)")}
         assert "relu" not in split
         assert ("mocha.fetch" in split) == (backend.resident_bytes == 0)
+
+
+class NoDropout:
+    """Leaves dropout to its reference."""
+
+    @hookimpl
+    def mocha_register_kernels(self, kernels):
+        kernels.add("dropout", HostBackend.name, Reference)
+
+
+def test_a_reference_splits_the_graph_and_trains_as_on_the_cpu(backend, register_plugin):
+    register_plugin(NoDropout(), "no-dropout")
+    objectives, _ = trained(backend, max_iter=20)
+    np.testing.assert_allclose(objectives, trained("cpu", max_iter=20)[0], rtol=1e-4)
+    system, net, solver = opened(backend)
+    with system:
+        uses = [use for use in net.training_program(solver).kernels() if use.op == "dropout"]
+    assert [use.kernel for use in uses] == ["reference of dropout (splits the graph)"] * 2
+
+
+@pytest.mark.parametrize(("missing", "op"), [(0, "gather_labels"), (1, "mocha.fetch")])
+def test_data_stay_on_the_device_if_they_fit_into_half_of_its_memory(monkeypatch, missing, op):
+    in_float32 = 4 * sum(array.size for array in arrays())
+    with monkeypatch.context() as patch:
+        patch.setattr(HostDevice, "free_bytes", lambda self: 2 * (in_float32 - missing))
+        backend = HostBackend()
+    system, net, solver = opened(backend)
+    with system:
+        ops = {use.op for use in net.training_program(solver).kernels()}
+    assert {op} == ops & {"gather_labels", "mocha.fetch"}
 
 
 def test_the_first_run_is_step_by_step_and_the_others_are_graphs(backend):
