@@ -10,8 +10,6 @@ from mocha_core.selection import Selector
 from mocha_core.value import Value
 
 GUARD = 64
-#: Against the reference in float64.
-TOLERANCES = {"float32": 1e-5, "float64": 1e-10}
 
 
 def chosen(op, *inputs, backend=None):

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from against_reference import DTYPES
-from guarded import TOLERANCES, Guarded, chosen
+from guarded import Guarded, chosen
 from host_backend import HostBackend
 from mocha_cuda.compiled import CUDAKernel
 from mocha_layers_std.lrn import LRNAcrossChannel, LRNWithinChannel
 
-from mocha_core.testing.tolerances import assert_close
+from mocha_core.testing.tolerances import TOLERANCES, assert_close
 
 KINDS = [LRNWithinChannel, LRNAcrossChannel]
 #: Several planes in a tile, one, and pieces of one: squares, rows and columns.

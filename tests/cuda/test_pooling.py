@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from against_reference import DTYPES
-from guarded import TOLERANCES, Guarded
+from guarded import Guarded
 from mocha_layers_std.channel_pooling import MaxChannelPooling, MeanChannelPooling
 from mocha_layers_std.pooling import MaxPooling, MeanPooling
 
-from mocha_core.testing.tolerances import assert_close
+from mocha_core.testing.tolerances import TOLERANCES, assert_close
 
 KINDS = [MaxPooling, MeanPooling]
 CHANNEL_KINDS = [MaxChannelPooling, MeanChannelPooling]
