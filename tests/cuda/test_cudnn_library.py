@@ -67,6 +67,12 @@ def test_it_fails(wheels):
     assert text == "cuDNN 9.28.1: cudnnCreate returned CUDNN_STATUS_NOT_SUPPORTED (3000): it is   a fake. 3000\n"
 
 
+def test_pointers_are_passed_as_a_whole(wheels):
+    build(wheels, "libcudnn.so.9", "-DVERSION=92801")
+    text = said(wheels, "library.library().call('cudnnSetStream', None, 0x123456789A)", "print('done')")
+    assert text == "done\n"
+
+
 def test_one_that_is_loaded_already_is_taken(wheels, tmp_path):
     build(wheels, "libcudnn.so.9", "-DVERSION=92801", "-Wl,-soname,libcudnn.so.9")
     path = wheels / "nvidia" / "cudnn" / "lib" / "libcudnn.so.9"

@@ -65,7 +65,8 @@ class Library:
         libraries.load("cublasLt", (13, 12))
         self.functions, self.version = opened()
         for name, arguments in FUNCTIONS.items():
-            self.functions[name].argtypes = arguments
+            # Not functions[name], which is another object each time, and would pass pointers as ints of 32 bits.
+            getattr(self.functions, name).argtypes = arguments
         self.functions.cudnnGetErrorString.restype = c_char_p
         self.functions.cudnnGetLastErrorString.argtypes = [c_char_p, c_size_t]
         self.functions.cudnnGetLastErrorString.restype = None
@@ -81,7 +82,7 @@ class Library:
         Raises:
             CuDNNError: it returned another status than success; names the function, the status and cuDNN's reason.
         """
-        status = self.functions[name](*arguments)
+        status = getattr(self.functions, name)(*arguments)
         if status:
             raise CuDNNError(self._message(f"{name}({what})" if what else name, status), status)
 
