@@ -65,6 +65,7 @@ class Library:
         self._meaning.argtypes, self._meaning.restype = (c_int,), c_char_p
 
     def __getattr__(self, name: str) -> Any:
+        """Asked for what is not there only; tells type checkers that there are functions."""
         raise AttributeError(name)
 
     @property
