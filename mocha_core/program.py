@@ -102,7 +102,8 @@ class Program:
 
         Returns:
             How many iterations were done before one reported a fault in the status cell. After a fault in forward
-            or backward, the failing one has updated nothing; after one in an update, no later update ran.
+            or backward, the failing one has updated nothing; after one in an update, no later update ran. Where it is
+            left by an exception, no fault stands in the status cell any more.
         """
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
@@ -118,33 +119,37 @@ class Program:
 
         self.objectives = np.zeros(n * k)
         self.done, self.half_updated = 0, False
-        with self.backend.running():
-            self.pack()
-            self.storage.version += bool(self.changes)
-            for i in range(n):
-                for run in clear:
-                    run()
-                for j in range(i * k, i * k + k):
-                    for cell, column in cells:
-                        copy(cell, column[j])
-                    for run in before:
+        try:
+            with self.backend.running():
+                self.pack()
+                self.storage.version += bool(self.changes)
+                for i in range(n):
+                    for run in clear:
                         run()
-                    self.half_updated = bool(folded)
-                    for run in folded:
+                    for j in range(i * k, i * k + k):
+                        for cell, column in cells:
+                            copy(cell, column[j])
+                        for run in before:
+                            run()
+                        self.half_updated = bool(folded)
+                        for run in folded:
+                            run()
+                        if objective is not None:
+                            self.objectives[j] = to_numpy(objective)
+                    if failed():
+                        break
+                    self.half_updated = bool(folded or update)
+                    for run in update:
                         run()
-                    if objective is not None:
-                        self.objectives[j] = to_numpy(objective)
-                if failed():
-                    break
-                self.half_updated = bool(folded or update)
-                for run in update:
-                    run()
-                if update and failed():
-                    break
-                self.done = i + 1
-                self.half_updated = False
-                if stop is not None and stop[0]:
-                    break
+                    if update and failed():
+                        break
+                    self.done = i + 1
+                    self.half_updated = False
+                    if stop is not None and stop[0]:
+                        break
+        except BaseException:
+            self.clear_status()  # the minibatch that it belongs to was not done, and comes again
+            raise
         self.half_updated = False
         return self.done
 

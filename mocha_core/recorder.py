@@ -110,7 +110,7 @@ class Recorder:
         if solver is not None and solver.parameters.check_finite:
             plan.cells["status"] = self.cell("status")
             plan.call(CheckFinite(plan.fault()), plan.objective, plan.cells["status"], layer="(net)")
-        seed = self.cell("objective_gradient")
+        seed = self.cell("objective_gradient", (), plan.objective.dtype)
         plan.cells["objective_gradient"] = seed
         plan.differentiate(plan.objective, seed, wanted)
         if solver is None:

@@ -11,6 +11,8 @@ import mocha_core as mocha
 from mocha_core import hookimpl, layers, neurons, solvers
 from mocha_core.errors import ConfigurationError, DataError, NonFiniteError
 from mocha_core.kernel import Reference
+from mocha_core.layer import Layer
+from mocha_core.op import Op
 from mocha_core.source import Source
 from mocha_core.value import Spec
 
@@ -116,6 +118,69 @@ def test_what_several_data_layers_hold_is_gathered_as_a_minibatch_begins(fuse):
     assert "begin_minibatch" in launched
     assert "gather_forward" not in launched
     assert ("labels_forward" in launched) != fuse
+
+
+@pytest.mark.parametrize("order", ["reversed", "shuffled"])
+def test_what_nobody_reads_shares_its_memory_with_what_comes_next(order, monkeypatch):
+    """So they are not gathered at once: blocks of one launch come in any order."""
+    monkeypatch.setenv("MOCHA_CUDA_BLOCK_ORDER", order)
+    data, labels = arrays()
+
+    def objectives(backend):
+        given = {"data": [np.zeros((40, 6)), data, labels], "tops": ["unread", "data", "label"]}
+        with mocha.System(backend, seed=2) as system:
+            source = layers.MemoryDataLayer(name="source", batch_size=8, **given)
+            net = mocha.Net("net", system, [source, *perceptron()])
+            solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))
+            solver.solve(net)
+            return net.training_program(solver).objectives
+
+    np.testing.assert_allclose(objectives(HostBackend()), objectives("cpu"), rtol=1e-4)
+
+
+def test_nets_without_a_loss(backend):
+    """Their programs may have neither cells nor rows to begin with, and have no objective."""
+    data = arrays()[0]
+    with mocha.System(backend, seed=2) as system:
+        source = layers.MemoryDataLayer(name="source", batch_size=8, data=[data], tops=["data"])
+        y = layers.InnerProductLayer(name="y", output_dim=3, bottoms=["data"], tops=["y"])
+        net = mocha.Net("net", system, [source, y])
+        assert net.forward_epoch() == 0
+        weight, bias = (parameter.numpy() for parameter in net.parameters["y"].values())
+        np.testing.assert_allclose(net.predict(data, "y"), data @ weight.T + bias, rtol=1e-4, atol=1e-5)
+
+
+class MeanInDouble(Op):
+    name = "test.mean_in_double"
+    backward_reads = ()
+
+    def infer(self, x):
+        return (Spec((), "float64"),)
+
+    def forward(self, xp, x):
+        return xp.mean(xp.astype(x, xp.float64))
+
+    def backward(self, xp, dy, x, y, wanted):
+        return (xp.broadcast_to(xp.astype(dy[0], xp.float32) / 80, (8, 10)),)
+
+
+class MeanInDoubleLayer(Layer):
+    def build(self, b, x):
+        b.loss(*b.call(MeanInDouble(), x))
+        return ()
+
+
+def test_an_objective_in_double_in_a_net_of_floats(backend):
+    def objectives(backend):
+        with mocha.System(backend, seed=2) as system:
+            source = layers.MemoryDataLayer(name="source", batch_size=8, data=[arrays()[0]], tops=["data"])
+            loss = MeanInDoubleLayer(name="loss", bottoms=["y"])
+            net = mocha.Net("net", system, [source, *perceptron()[:3], loss])
+            solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))
+            solver.solve(net)
+            return net.training_program(solver).objectives
+
+    np.testing.assert_allclose(objectives(backend), objectives("cpu"), rtol=1e-4)
 
 
 @pytest.mark.parametrize("seconds", [0, 1000])

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mocha_core.plan import Call
     from mocha_cuda.backend import CUDABackend
 
+#: What kernels compute with.
+REALS = ("float32", "float64")
 #: As `mocha_core.kernel.Buffers`; a kernel knows which of them are there.
 Buffers = Sequence[Any]
 #: Threads of a block and of a warp, as csrc/mocha.cuh has them.
@@ -92,11 +94,16 @@ Made = TypeVar("Made", bound=CUDAKernel)
 
 
 def served(kernel: Callable[[CUDABackend, Call], Made]) -> Callable[[CUDABackend, Call], Made | None]:
-    """A builder that declines what kernels cannot compute: other dtypes, and more elements than ints can count."""
+    """A builder that declines what kernels cannot compute: other dtypes, a mixture of them in what is not updated, and
+    more elements than ints can count.
+    """
 
     def build(backend: CUDABackend, call: Call) -> Made | None:
-        values = (*call.ins, *call.outs)
-        if call.ins[0].dtype not in ("float32", "float64") or any(value.spec.size >= MOST for value in values):
+        values, updates = (*call.ins, *call.outs), call.op.updates
+        plain = [v for i, v in enumerate(call.ins) if i not in updates] + [*call.outs[: len(call.outs) - len(updates)]]
+        dtype = call.ins[0].dtype
+        mixed = any(value.dtype in REALS and value.dtype != dtype for value in plain)
+        if dtype not in REALS or mixed or any(value.spec.size >= MOST for value in values):
             return None
         return kernel(backend, call)
 

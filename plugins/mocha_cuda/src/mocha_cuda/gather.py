@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from mocha_core import structural
@@ -59,8 +60,27 @@ class Gathering(Launch):
         self.blocks = striding(backend, y.size)
         elements, size, there = int(y.size), y.size // max(1, len(y)), len(table)
         self.columns = (table, y, labels, elements, size, there, fault)
+        self._written = [(backend.device.address(a), int(a.nbytes)) for a in (y, labels) if a is not None]
         operands = [*operands, status, elements, size, there, fault]
         super().__init__(backend, "gather", "gather_forward", dtype, self.blocks, operands)
+
+    def overlaps(self, other: Gathering) -> bool:
+        """Whether both write to the same memory."""
+        pairs = product(self._written, other._written)
+        return any(a < b + b_bytes and b < a + a_bytes for (a, a_bytes), (b, b_bytes) in pairs)
+
+
+def at_once(runs: Iterable[Runnable]) -> list[Gathering]:
+    """The first of these, as far as they are gathers that one launch can do.
+
+    What nobody reads has the same memory as what comes next.
+    """
+    gathers: list[Gathering] = []
+    for run in runs:
+        if not isinstance(run, Gathering) or any(run.overlaps(other) for other in gathers):
+            break
+        gathers.append(run)
+    return gathers
 
 
 class Gather(CUDAKernel):

@@ -25,6 +25,7 @@ class Minibatches:
         objective: where a minibatch's objective is; None if it has none.
         capacity: for how many minibatches the values are given at once.
         gathers: the first steps of a minibatch, which `begin` does.
+        lasting: arrays of states and statistics that a minibatch changes. One that is repeated finds them as before.
 
     Attributes:
         begin, end: what comes before and after a minibatch.
@@ -38,6 +39,7 @@ class Minibatches:
         objective: Any,
         capacity: int,
         gathers: Sequence[Gathering],
+        lasting: Sequence[Any],
     ) -> None:
         self._backend = backend
         self._cells = cells
@@ -45,24 +47,29 @@ class Minibatches:
         self._columns: dict[str, Any] = {}
         self._addresses = backend.empty((max(1, len(cells)), 3), "uint64")
         self._objectives = backend.empty((capacity,), "float64")
-        #: Minibatches that came to their ends, and iterations done, since `give`.
-        self._progress = backend.empty((2,), "int32")
+        backend.copy_from_numpy(self._objectives, np.zeros(capacity))  # they stay 0 in a net without losses
+        #: Minibatches that came to their ends, and iterations done, since `give`; whether the last one had a fault.
+        self._progress = backend.empty((3,), "int32")
         status = cells.get("status")
-        dtype = next((gather.dtype for gather in gathers), "float32") if objective is None else str(objective.dtype)
-
-        def launch(name: str, blocks: int, *operands: Any) -> Launch:
-            return Launch(backend, "program", name, dtype, blocks, operands)
-
         numbers = {backend.device.address(cell): i for i, cell in enumerate(cells.values())}
-        parts, blocks = [], len(cells)
+        copies = [(array, backend.empty(array.shape, str(array.dtype)), array.nbytes // 4) for array in lasting]
+        parts, blocks = [], len(cells) + len(copies)
         for gather in gathers:
             parts.append((*gather.columns, numbers[backend.device.address(gather.rows)], blocks, gather.blocks))
             blocks += gather.blocks
-        table = Table(backend, parts) if parts else None
-        columns = self._addresses, len(cells)
-        self.begin = launch("begin_minibatch", blocks, *columns, table, len(parts), status, self._progress)
-        ends = objective, self._objectives, status, self._progress
-        self.end, self.end_of_iteration = (launch("end_minibatch", 1, *ends, iterations) for iterations in (0, 1))
+        dtype = gathers[0].dtype if gathers else "float32"
+        operands: list[Any] = [self._addresses, len(cells)]
+        for rows in (copies, parts):
+            operands += [Table(backend, rows) if rows else None, len(rows)]
+        operands += [status, self._progress]
+        self.begin = Launch(backend, "program", "begin_minibatch", dtype, blocks, operands)
+
+        def end(iterations: int) -> Launch:
+            dtype = "float32" if objective is None else str(objective.dtype)
+            operands = objective, self._objectives, status, self._progress, iterations
+            return Launch(backend, "program", "end_minibatch", dtype, 1, operands)
+
+        self.end, self.end_of_iteration = end(0), end(1)
 
     def schedule(self, names: Collection[str]) -> None:
         """Say which cells get values; the others keep theirs."""
@@ -81,7 +88,7 @@ class Minibatches:
         """The values for the next minibatches, from the first on."""
         for name, values in columns.items():
             self._backend.copy_from_numpy(self._columns[name][: len(values)], values)
-        self._backend.copy_from_numpy(self._progress, np.zeros(2, np.int32))
+        self._backend.copy_from_numpy(self._progress, np.zeros(3, np.int32))
 
     def iterations(self) -> int:
         """How many were done since `give`."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
+from contextlib import suppress
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mocha_layers_std.rectified import WithReLU
 
-from mocha_core.errors import StateError
+from mocha_core.array_api import Array
+from mocha_core.errors import BackendError, StateError
 from mocha_core.plan import Section
 from mocha_core.program import BoundStep, KernelUse, Program, Schedule, Stop, updates
 from mocha_core.schedule import checked_columns
+from mocha_core.value import Role
 from mocha_cuda.compiled import CUDAKernel
-from mocha_cuda.gather import Gathering
+from mocha_cuda.gather import at_once
 from mocha_cuda.minibatches import Minibatches
 from mocha_cuda.tape import Run, Tape
 
@@ -47,10 +49,11 @@ class CUDAProgram(Program):
         if self.plan.apart:
             return
         steps = self._steps(Section.FORWARD, Section.BACKWARD)
-        begins_with = takewhile(lambda run: isinstance(run, Gathering), (step.run for step in steps))
-        gathers = cast(list[Gathering], [*begins_with])
+        gathers = at_once(step.run for step in steps)
         k = self.plan.minibatches
-        self._minibatches = Minibatches(self.backend, self.cells, self.objective, max(MOST, k), gathers)
+        self._minibatches = Minibatches(
+            self.backend, self.cells, self.objective, max(MOST, k), gathers, self._lasting()
+        )
         minibatch = [Run(self._minibatches.begin), *steps[len(gathers) :]]
         others = [*minibatch, Run(self._minibatches.end)] * (k - 1)
         end = Run(self._minibatches.end_of_iteration)
@@ -58,6 +61,13 @@ class CUDAProgram(Program):
         self._tape = Tape(device, iteration)
         #: From this step on, something may be updated and something else not yet.
         self._first_update = next((i for i, step in enumerate(iteration) if step.updates), len(iteration)) + 1
+
+    def _lasting(self) -> list[Array]:
+        """What a minibatch changes and leaves behind, which must not be changed by those that repeat it."""
+        statistics = {statistic.total for statistic in self.plan.statistics}
+        steps = [b.step for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
+        values = {value.root: None for step in steps for value in step.writes}
+        return [self._buffer(value) for value in values if value.role is Role.STATE or value in statistics]
 
     def _steps(self, *sections: Section) -> list[Run]:
         return [Run(b.run, captured(b), updates(b)) for b in self.bound if b.step.section in sections]
@@ -85,6 +95,9 @@ class CUDAProgram(Program):
                         self._tape(count)
                 except BaseException:
                     self.half_updated = self._tape.position >= self._first_update
+                    # The minibatch that it belongs to was not done, and comes again. But the device may be lost.
+                    with suppress(BackendError):
+                        self.clear_status()
                     raise
                 finally:
                     done = minibatches.iterations()

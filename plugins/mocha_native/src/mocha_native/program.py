@@ -161,6 +161,7 @@ class NativeProgram(Program):
                     tape.advance(run)
         except BaseException:
             self.half_updated = tape.updates and run.step >= tape.first_update
+            self.clear_status()  # the minibatch that it belongs to was not done, and comes again
             raise
         finally:
             self.done = run.done
