@@ -9,6 +9,7 @@ from math import inf
 from statistics import median
 from typing import TYPE_CHECKING
 
+from mocha_core.errors import BackendError
 from mocha_cuda.compiled import Series
 from mocha_cuda.cublaslt.constants import HeuristicResult
 from mocha_cuda.cublaslt.library import CublasError, Library, library
@@ -112,8 +113,8 @@ class Matmuls:
         for result in results:
             try:
                 times.append(self._milliseconds(self._bound(matmul, result)))
-            except CublasError as error:
-                times.append(inf)  # it was promised to run, but does not
+            except BackendError as error:
+                times.append(inf)  # it was promised to run, but cuBLASLt or CUDA finds that it does not
                 failure = error
         if min(times) == inf:
             raise failure
