@@ -7,9 +7,10 @@ import pytest
 from fake_cublaslt import FakeDevice, FakeLibrary
 from host_device import HostDevice
 from host_matmuls import HostMatmuls
+from mocha_cuda.autotune import ROUNDS
 from mocha_cuda.cublaslt.constants import ComputeType, ReductionScheme
 from mocha_cuda.cublaslt.matmul import Epilogue
-from mocha_cuda.cublaslt.matmuls import ROUNDS, WORKSPACE, Matmuls
+from mocha_cuda.cublaslt.matmuls import WORKSPACE, Matmuls
 
 from mocha_core.errors import BackendError
 

@@ -9,15 +9,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from mocha_cuda.cudnn import autotune, convolutions
+from mocha_cuda import autotune
+from mocha_cuda.cudnn import convolutions
 from mocha_cuda.cudnn.graph import Operand
 from mocha_cuda.cudnn.library import Handle
 from mocha_cuda.cudnn.plans import Choice, NoPlanError, Wants
 from mocha_cuda.cudnn.problem import Direction, Problem
+from mocha_cuda.cudnn.shortlist import WORKSPACE_LIMIT
 from mocha_cuda.nvrtc import VARIABLE
 
 PROBLEM = Problem(Direction.FORWARD, (2, 3, 9, 9), (4, 3, 3, 3), (2, 4, 7, 7), bias=True)
-WORKSPACES = {1: 0, 2: 100, 3: 256, 4: autotune.WORKSPACE_LIMIT + 1}
+WORKSPACES = {1: 0, 2: 100, 3: 256, 4: WORKSPACE_LIMIT + 1}
 #: Milliseconds of each engine.
 TIMES = {1: 3.0, 2: 1.0, 3: 2.0, 4: 0.5}
 

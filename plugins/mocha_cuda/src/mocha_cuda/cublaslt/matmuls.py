@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from math import inf
-from statistics import median
+from functools import partial
 from typing import TYPE_CHECKING
 
-from mocha_core.errors import BackendError
-from mocha_cuda.compiled import Series
+from mocha_cuda.autotune import enabled, fastest
 from mocha_cuda.cublaslt.constants import HeuristicResult
 from mocha_cuda.cublaslt.library import CublasError, Library, library
 from mocha_cuda.cublaslt.matmul import Bound, Epilogue, Matmul, Matrix, Product, alignment, serves_not
@@ -21,11 +18,8 @@ if TYPE_CHECKING:
 
 #: What NVIDIA advises for Hopper. Allocated once: everything runs in one stream.
 WORKSPACE = 32 << 20
-#: 0: the algorithm that the library takes to be the fastest, without measuring.
-VARIABLE = "MOCHA_CUDA_AUTOTUNE"
-#: Algorithms that are measured; how often, of which the median counts; and how many runs are measured together, as a
-#: graph, since launching them one by one takes longer than most of them.
-CANDIDATES, ROUNDS, REPEATS = 8, 5, 10
+#: Algorithms that are measured.
+CANDIDATES = 8
 
 
 class Matmuls:
@@ -88,7 +82,7 @@ class Matmuls:
         return matmul.bound(result, self._device.address(self._workspace), WORKSPACE, self._device.stream.ptr)
 
     def _choose(self, product: Product, matmul: Matmul, deterministic: bool) -> HeuristicResult:
-        if deterministic or os.environ.get(VARIABLE, "1").strip() == "0":
+        if deterministic or not enabled():
             # What is measured may differ from one process to the next, and with it how results are rounded.
             return matmul.algorithms(WORKSPACE, deterministic, 1)[0]
         problem = _anywhere(product)
@@ -109,21 +103,11 @@ class Matmuls:
         a, b, d = (replace(m, address=address(s)) for m, s in zip((product.a, product.b, product.d), scratch))
         at = None if product.vector is None else address(vector)
         matmul = Matmul(self._handle, replace(product, a=a, b=b, d=d, vector=at))
-        times: list[float] = []
-        for result in results:
-            try:
-                times.append(self._milliseconds(self._bound(matmul, result)))
-            except BackendError as error:
-                times.append(inf)  # it was promised to run, but cuBLASLt or CUDA finds that it does not
-                failure = error
-        if min(times) == inf:
-            raise failure
-        return results[times.index(min(times))]
-
-    def _milliseconds(self, run: Callable[[], None]) -> float:
-        run()  # what is loaded at the first use, is not while a graph is recorded
-        graph = self._device.record(Series(*[run] * REPEATS))
-        return median(self._device.milliseconds(graph) for _ in range(ROUNDS))
+        best = fastest(self._device, results, partial(self._bound, matmul))
+        if best is None:
+            best = results[0]
+            self._bound(matmul, best)()  # says why not
+        return best
 
 
 def _bytes(matrix: Matrix) -> int:

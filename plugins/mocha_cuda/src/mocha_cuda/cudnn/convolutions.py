@@ -10,13 +10,13 @@ from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from mocha_cuda.compiled import Series
-from mocha_cuda.cudnn import autotune
+from mocha_cuda import autotune
 from mocha_cuda.cudnn.graph import Graph, Operand, operands
 from mocha_cuda.cudnn.library import Handle, library
 from mocha_cuda.cudnn.plan_cache import PlanCache
 from mocha_cuda.cudnn.plans import Plan, Target, Wants, no_plan
 from mocha_cuda.cudnn.problem import Problem
+from mocha_cuda.cudnn.shortlist import first, shortlist
 from mocha_cuda.nvrtc import cache_folder
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2}
 #: A workspace begins at a multiple of so many bytes, as memory from CUDA does.
 WORKSPACE_ALIGNMENT = 256
-#: Runs in a row that are measured together, as a graph: launching them one by one takes longer than most of them.
-REPEATS = 10
 #: Handles that nobody uses, by the number of their device.
 SPARE: dict[int, list[Handle]] = {}
 
@@ -72,21 +70,21 @@ class Convolutions:
     def _like(self, simple: Convolution, graph: Graph, wants: Wants) -> Plan | None:
         """The engine that is the fastest without adding and without a ReLU, where it can that, too."""
         plan = self.target.chosen(graph, simple.choice, wants)
-        return plan or autotune.first(self.target.candidates(graph, wants))
+        return plan or first(self.target.candidates(graph, wants))
 
     def _best(self, graph: Graph, wants: Wants) -> Plan | None:
         plans = self.target.candidates(graph, wants)
         if wants.deterministic or not autotune.enabled():
             # What is measured may differ from one process to the next.
-            return autotune.first(plans)
+            return first(plans)
         question = f"{graph.problem}{', exact' if wants.exact else ''}"
         choice = self.kept.find(question)
         plan = None if choice is None else self.target.chosen(graph, choice, wants)
         if plan is None:
-            plan = self._measured(autotune.shortlist(plans))
+            plan = self._measured(shortlist(plans))
             if plan is not None:
                 self.kept.keep(question, plan.choice)
-        return plan or autotune.first(self.target.candidates(graph, wants))
+        return plan or first(self.target.candidates(graph, wants))
 
     def _measured(self, plans: list[Plan]) -> Plan | None:
         """The fastest; None if there is no memory to try it."""
@@ -97,13 +95,10 @@ class Convolutions:
             arrays = {operand: self._scratch(_bytes(problem, operand)) for operand in operands(problem)}
             workspace = self._scratch(max(map(workspace_bytes, plans)))
 
-            def ready(plan: Plan) -> Callable[[], float]:
-                run = Convolution(self.device, self.handle, plan).bind(arrays, workspace)
-                run()  # what is loaded at the first use, is not while a graph is recorded
-                graph = self.device.record(Series(*[run] * REPEATS))
-                return lambda: self.device.milliseconds(graph)
+            def ready(plan: Plan) -> Callable[[], None]:
+                return Convolution(self.device, self.handle, plan).bind(arrays, workspace)
 
-            return autotune.fastest(plans, ready)
+            return autotune.fastest(self.device, plans, ready)
         return None
 
     def _scratch(self, n: int) -> Any:

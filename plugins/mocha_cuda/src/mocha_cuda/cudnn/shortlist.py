@@ -1,28 +1,17 @@
-"""The fastest of several plans, by measurement."""
+"""Which of cuDNN's plans for a convolution are worth a try."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable
-from statistics import median
+from collections.abc import Iterable
 
 from mocha_cuda.cudnn.plans import Plan
 
-#: 0: the plan that cuDNN takes to be the fastest, without measuring.
-VARIABLE = "MOCHA_CUDA_AUTOTUNE"
 #: Plans that are measured, and how many of them may be one engine's: its knobs matter less than the engine.
 MOST = 10
 MOST_OF_AN_ENGINE = 4
-#: Measurements of each, of which the median counts.
-ROUNDS = 5
 #: Scratch that a plan may want, in bytes, if there is another.
 WORKSPACE_LIMIT = 1 << 30
-
-
-def enabled() -> bool:
-    """What the environment says."""
-    return os.environ.get(VARIABLE, "1").strip() != "0"
 
 
 def first(plans: Iterable[Plan]) -> Plan | None:
@@ -46,23 +35,3 @@ def shortlist(plans: Iterable[Plan]) -> list[Plan]:
             if len(chosen) == MOST:
                 break
     return chosen
-
-
-def fastest(plans: Iterable[Plan], ready: Callable[[Plan], Callable[[], float]]) -> Plan | None:
-    """The plan with the least median time; the earlier one of two that are equal.
-
-    Args:
-        plans: to choose from.
-        ready: gives, for a plan, what runs it once and returns the time that took.
-
-    Returns:
-        None if none of them can be run.
-    """
-    times: list[tuple[float, Plan]] = []
-    for plan in plans:
-        try:
-            measure = ready(plan)
-            times.append((median(measure() for _ in range(ROUNDS)), plan))
-        except RuntimeError:
-            continue  # it was promised to run, but cuDNN or CUDA finds that it does not
-    return min(times, key=lambda pair: pair[0], default=(0.0, None))[1]

@@ -1,0 +1,23 @@
+"""What is said in Python and in CUDA is the same."""
+
+import re
+
+import pytest
+from mocha_cuda import compiled, inner_product, lrn, nvrtc, sgd
+
+SAID = {
+    ("mocha.cuh", "THREADS"): compiled.THREADS,
+    ("mocha.cuh", "WARP"): compiled.WARP,
+    ("inner_product.cu", "NARROW"): inner_product.NARROW,
+    ("inner_product.cu", "CHUNK"): inner_product.CHUNK,
+    ("lrn.cu", "TILE"): lrn.TILE,
+    ("sgd.cu", "TILE"): sgd.TILE,
+}
+
+
+@pytest.mark.parametrize(("file", "name"), SAID)
+def test_constants(file, name):
+    text = (nvrtc.SOURCES / "mocha.cuh").read_text() + (nvrtc.SOURCES / file).read_text()
+    defined = dict(re.findall(r"^#define (\w+) (.*)$", text, re.MULTILINE))
+    expression = re.sub(r"\bTHREADS\b", defined["THREADS"], defined[name])
+    assert eval(expression) == SAID[file, name]
