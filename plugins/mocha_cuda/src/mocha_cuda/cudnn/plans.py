@@ -157,7 +157,7 @@ class Plan:
 
     def bind(self, handle: Handle, addresses: Mapping[Operand, int], workspace: int | None) -> Callable[[], None]:
         """What computes, in the handle's stream, with operands and a workspace at these addresses."""
-        library, plan = handle.library, self.descriptor
+        library, plan, what = handle.library, self.descriptor, str(self.graph.problem)
         pack = Descriptor(
             library,
             Kind.VARIANT_PACK,
@@ -169,7 +169,7 @@ class Plan:
         )
 
         def execute() -> None:
-            library.call("cudnnBackendExecute", handle.pointer, plan.pointer, pack.pointer)
+            library.call("cudnnBackendExecute", handle.pointer, plan.pointer, pack.pointer, what=what)
 
         return execute
 
