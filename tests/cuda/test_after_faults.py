@@ -6,7 +6,7 @@ from host_backend import HostBackend
 
 import mocha_core as mocha
 from mocha_core import initializers, layers, solvers
-from mocha_core.errors import DataError, MochaError
+from mocha_core.errors import DataError, MochaError, StateError
 from mocha_core.layer import Layer
 from mocha_core.op import Op
 from mocha_core.source import Source
@@ -85,11 +85,11 @@ def test_states_and_statistics_count_the_faulty_minibatch_once(what):
 
 
 class Unreliable(Source):
-    """A row that is not finite, and an error two minibatches later, once."""
+    """A row that is `bad`, and an error two minibatches later, once."""
 
     prefetch = False
     specs = (Spec((6,), "float64"), Spec((), "float64"))
-    rows, fetched, spoilt = ROWS, 0, True
+    rows, fetched, spoilt, bad = ROWS, 0, True, np.nan
 
     def fetch(self, rows, out):
         self.fetched += 1
@@ -98,12 +98,11 @@ class Unreliable(Source):
         for array, given in zip(out, arrays(), strict=True):
             array[...] = given[rows]
         if self.spoilt and BAD in rows:
-            out[0][list(rows).index(BAD)] = np.nan
+            out[0][list(rows).index(BAD)] = self.bad
 
 
-def test_a_fault_that_nobody_heard_of_is_forgotten():
-    """An exception came first."""
-    source = Unreliable()
+def unreliable(source):
+    """A data layer, and a system where its minibatches are fetched."""
 
     class UnreliableLayer(layers.MemoryDataLayer):
         def open(self, *_, **__):
@@ -111,9 +110,18 @@ def test_a_fault_that_nobody_heard_of_is_forgotten():
 
     backend = HostBackend()
     backend.resident_bytes = 0
-    with mocha.System(backend, seed=2) as system:
+    return (
+        mocha.System(backend, seed=2),
+        UnreliableLayer(name="d", batch_size=BATCH, data=[*arrays()], tops=["data", "label"]),
+    )
+
+
+def test_a_fault_that_nobody_heard_of_is_forgotten():
+    """An exception came first."""
+    source = Unreliable()
+    system, layer = unreliable(source)
+    with system:
         solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))
-        layer = UnreliableLayer(name="d", batch_size=BATCH, data=[*arrays()], tops=["data", "label"])
         net = opened(system, layer, solver)
         with pytest.raises(DataError, match="the disk is gone"):
             solver.solve(net)
@@ -123,3 +131,49 @@ def test_a_fault_that_nobody_heard_of_is_forgotten():
         assert net.statistics()["accuracy-accuracy"] > 0
         solver.solve(net)
         assert solver.state.iteration == 9
+
+
+def test_an_update_that_failed_is_remembered_where_an_exception_came_first():
+    """It may have written some of the parameters."""
+    source = Unreliable()
+    source.bad = 0.0
+    policy = solvers.LRPolicy.Staged((3, 0.05), (6, 1e38))
+    system, layer = unreliable(source)
+    with system:
+        solver = solvers.SGD(mocha.SolverParameters(lr_policy=policy, regu_coef=100.0, max_iter=9))
+        net = opened(system, layer, solver)
+        with pytest.raises(DataError, match="the disk is gone"):
+            solver.solve(net)
+        assert solver.state.iteration == 3
+        with pytest.raises(StateError, match="Load a snapshot"):
+            solver.solve(net)
+
+
+def test_a_minibatch_that_failed_leaves_a_net_whole_wherever_it_is_interrupted(monkeypatch):
+    """Nothing was updated by it, nor by what repeats it."""
+    monkeypatch.setenv("MOCHA_CUDA_GRAPHS", "0")
+    data, labels = arrays()
+    labels[BAD] = 9
+    for step in range(4):
+        with mocha.System(HostBackend(), seed=2) as system:
+            source = layers.MemoryDataLayer(name="d", batch_size=BATCH, data=[data, labels], tops=["data", "label"])
+            solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))
+            net = opened(system, source, solver)
+            tape = net.training_program(solver)._tape
+            go, times = tape._go, []
+
+            def interrupted(pieces, go=go, times=times, step=step):
+                times.append(len(times))
+                if len(times) == 6:
+                    pieces = [*pieces[: len(pieces) - step], (pieces[len(pieces) - step - 1][0], interrupt)]
+                go(pieces)
+
+            tape._go = interrupted
+            with pytest.raises(KeyboardInterrupt):
+                solver.solve(net)
+            assert solver.state.iteration == 3
+            assert not net.half_updated
+
+
+def interrupt():
+    raise KeyboardInterrupt

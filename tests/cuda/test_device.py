@@ -193,7 +193,7 @@ def test_kernels_that_the_driver_does_not_load(device, cupy, monkeypatch):
     with pytest.raises(
         BackendError,
         match=r"driver, for CUDA 13\.0, does not load the kernels 'neurons\.cu', made by NVRTC 13\.5 for "
-        r"compute_80: CUDA_ERROR_UNSUPPORTED_PTX_VERSION.*Update the driver",
+        r"compute_80: CUDA_ERROR_UNSUPPORTED_PTX_VERSION.*update the driver",
     ):
         device.kernel("neurons", "relu_backward", "float32")
 

@@ -169,8 +169,9 @@ class Device:
             raise BackendError(
                 f"{self.name}, device={self.number}: its driver, for CUDA {dotted(self.driver)}, does not load the "
                 f"kernels '{family}.cu', made by NVRTC {'.'.join(map(str, nvrtc.version()))} for "
-                f"{nvrtc.target(self.architecture)}: {error}. Update the driver, or install an older CUDA with the "
-                "plugin's extra for your driver: pip install 'mocha-cuda[cuda13]' (driver 580 or newer), or [cuda12]."
+                f"{nvrtc.target(self.architecture)}: {error}. If it cannot read them, update the driver, or install an "
+                "older CUDA with the plugin's extra for your driver: pip install 'mocha-cuda[cuda13]' (driver 580 or "
+                "newer), or [cuda12]."
             ) from error
         return module
 

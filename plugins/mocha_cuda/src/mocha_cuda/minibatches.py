@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_cuda.compiled import Launch
+from mocha_cuda.compiled import Launch, striding
 from mocha_cuda.gather import Gathering
 from mocha_cuda.tables import Table
 
@@ -52,8 +52,11 @@ class Minibatches:
         self._progress = backend.empty((3,), "int32")
         status = cells.get("status")
         numbers = {backend.device.address(cell): i for i, cell in enumerate(cells.values())}
-        copies = [(array, backend.empty(array.shape, str(array.dtype)), array.nbytes // 4) for array in lasting]
-        parts, blocks = [], len(cells) + len(copies)
+        copies, parts, blocks = [], [], len(cells)
+        for array in lasting:
+            before, ints = backend.empty(array.shape, str(array.dtype)), array.nbytes // 4
+            copies.append((array, before, ints, blocks, striding(backend, ints)))
+            blocks += striding(backend, ints)
         for gather in gathers:
             parts.append((*gather.columns, numbers[backend.device.address(gather.rows)], blocks, gather.blocks))
             blocks += gather.blocks

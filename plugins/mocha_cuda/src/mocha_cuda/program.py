@@ -14,6 +14,7 @@ from mocha_core.errors import BackendError, StateError
 from mocha_core.plan import Section
 from mocha_core.program import BoundStep, KernelUse, Program, Schedule, Stop, updates
 from mocha_core.schedule import checked_columns
+from mocha_core.update import UpdateOp
 from mocha_core.value import Role
 from mocha_cuda.compiled import CUDAKernel
 from mocha_cuda.gather import at_once
@@ -63,7 +64,9 @@ class CUDAProgram(Program):
         self._first_update = next((i for i, step in enumerate(iteration) if step.updates), len(iteration)) + 1
 
     def _lasting(self) -> list[Array]:
-        """What a minibatch changes and leaves behind, which must not be changed by those that repeat it."""
+        """What a minibatch changes and leaves behind. Those that repeat it after a fault must not change it."""
+        if "status" not in self.cells:
+            return []
         statistics = {statistic.total for statistic in self.plan.statistics}
         steps = [b.step for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
         values = {value.root: None for step in steps for value in step.writes}
@@ -95,8 +98,11 @@ class CUDAProgram(Program):
                         self._tape(count)
                 except BaseException:
                     self.half_updated = self._tape.position >= self._first_update
-                    # The minibatch that it belongs to was not done, and comes again. But the device may be lost.
-                    with suppress(BackendError):
+                    with suppress(BackendError):  # the device may be lost
+                        if (fault := self.fault()) is not None:
+                            # Others than of an update came before all updates since.
+                            self.half_updated = isinstance(fault.op, UpdateOp)
+                        # The minibatch that it belongs to was not done, and comes again.
                         self.clear_status()
                     raise
                 finally:
