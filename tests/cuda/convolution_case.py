@@ -60,5 +60,15 @@ class Case:
         return y, self.op.backward(np, (dy,), (x, w, None), (None,), (True, True, True))
 
 
+def check_both_halves(case, tolerance):
+    """Plain, with ReLUs of two floors, and the gradients."""
+    y, gradients = case.expected()
+    close(case.forward(), y, tolerance)
+    close(case.forward("rectified", 0.0), np.maximum(y, 0), tolerance)
+    close(case.forward("rectified", 0.25), np.maximum(y, 0.25), tolerance)
+    for found, expected in zip(case.backward(), gradients, strict=True):
+        close(found, expected, tolerance)
+
+
 def close(found, expected, tolerance=1e-5):
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())

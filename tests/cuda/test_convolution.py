@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from convolution_case import NAN, close
+from convolution_case import NAN, check_both_halves, close
 from convolution_case import Case as OnBackend
 from host_backend import HostBackend
 from mocha_cuda.convolution import convolution
@@ -30,12 +30,7 @@ class Case(OnBackend):
 )
 def test_both_halves(rng, geometry, dtype, precision, tolerance):
     case = Case(rng, *geometry, dtype=dtype, precision=precision)
-    y, gradients = case.expected()
-    close(case.forward(), y, tolerance)
-    close(case.forward("rectified", 0.0), np.maximum(y, 0), tolerance)
-    close(case.forward("rectified", 0.25), np.maximum(y, 0.25), tolerance)
-    for found, expected in zip(case.backward(), gradients, strict=True):
-        close(found, expected, tolerance)
+    check_both_halves(case, tolerance)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
