@@ -1,10 +1,8 @@
-"""What this distribution registers. Imports nothing that computes."""
+"""What this distribution registers. Imports nothing but the core's marker."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from mocha_layers_std.fusions import register_fusions, register_kernels
 
 from mocha_core import hookimpl
 
@@ -45,6 +43,16 @@ KERNELS = {
     "subtract": "element_wise:element_wise",
     "tanh": "neurons:neuron",
 }
+#: Op and half on which a rewrite with ReLU is anchored; it asks the other op's kernel.
+WITH_RELU = [
+    ("convolution", "forward", "rectify"),
+    ("inner_product", "forward", "rectify"),
+    ("max_pooling", "backward", "mask_top"),
+    ("max_pooling", "forward", "rectify"),
+    ("mean_pooling", "backward", "mask_top"),
+    ("mean_pooling", "forward", "rectify"),
+    ("relu", "backward", "mask_bottom"),
+]
 
 
 @hookimpl
@@ -57,11 +65,14 @@ def mocha_register_backends(backends: Registry) -> None:
 def mocha_register_kernels(kernels: Candidates) -> None:
     for op, target in KERNELS.items():
         kernels.add(op, "cuda", f"mocha_cuda.{target}")
-    register_kernels(kernels, "cuda")
+    for op in ("masked_backward", "then_relu"):
+        kernels.add(op, "cuda", f"mocha_layers_std.rectified:{op}")
 
 
 @hookimpl
 def mocha_register_fusions(fusions: Candidates) -> None:
-    register_fusions(fusions, "cuda")
+    for op, half, rewrite in WITH_RELU:
+        fusions.add(op, half, "cuda", f"mocha_layers_std.rectified:{rewrite}")
     fusions.add("mocha.labels", "forward", "cuda", "mocha_cuda.gather:with_labels")
+    fusions.add("softmax_loss", "backward", "cuda", "mocha_layers_std.loss_step:one_step")
     fusions.add("mocha.check_finite", "forward", "cuda", "mocha_layers_std.loss_step:checked_step")

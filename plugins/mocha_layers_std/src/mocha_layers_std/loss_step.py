@@ -1,8 +1,8 @@
 """Fusion of softmax loss, objective and both their gradients: probabilities and the loss's gradient are not written.
 
 It is for nets with one loss, whose gradient is known before the loss is: the seed times the weight. It is the same for
-every backend. One takes part by what `mocha_layers_std.fusions` registers for it, and a kernel of the op that is made.
-If it registers `checked_step`, too, the kernel also does what checks that the objective is finite.
+every backend. A backend takes part by registering the rewrite, and a kernel of the op that it makes. If it registers
+`checked_step`, too, the kernel also does what checks that the objective is finite.
 """
 
 from __future__ import annotations

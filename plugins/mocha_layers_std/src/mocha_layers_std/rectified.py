@@ -1,8 +1,9 @@
 """Fusions with ReLU: forward, as the last thing another kernel does; backward, as a mask on what another one writes or
 reads.
 
-They are the same for every backend. One takes part by what `mocha_layers_std.fusions` registers for it; a kernel of it,
-by being a `RectifiedKernel` and by what it says of itself.
+They are the same for every backend. A backend takes part by registering the rewrites, and `then_relu` and
+`masked_backward` as the kernels of the ops that they make; a kernel of it, by being a `RectifiedKernel` and by what it
+says of itself.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""What this distribution registers. Imports nothing that computes."""
+"""What this distribution registers. Imports nothing but the core's marker."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from mocha_layers_std.fusions import register_fusions, register_kernels
 
 from mocha_core import hookimpl
 
@@ -56,6 +54,16 @@ SMALL = {
     "mean_channel_pooling": "channels_last_channel_pooling:channel_pooling",
     "mean_pooling": "channels_last_pooling:pooling",
 }
+#: Op and half on which a rewrite with ReLU is anchored; it asks the other op's kernel.
+WITH_RELU = [
+    ("convolution", "forward", "rectify"),
+    ("inner_product", "forward", "rectify"),
+    ("max_pooling", "backward", "mask_top"),
+    ("max_pooling", "forward", "rectify"),
+    ("mean_pooling", "backward", "mask_top"),
+    ("mean_pooling", "forward", "rectify"),
+    ("relu", "backward", "mask_bottom"),
+]
 #: Op, half, and another rewrite that is anchored on it.
 FUSIONS = [("sgd", "forward", "fold:fold_update")]
 
@@ -78,13 +86,16 @@ def mocha_register_kernels(kernels: Candidates) -> None:
         kernels.add(op, "native", f"mocha_native.{target}")
     for op, target in SMALL.items():
         kernels.add(op, "native", f"mocha_native.{target}", priority=2)
-    register_kernels(kernels, "native")
+    for op in ("masked_backward", "then_relu"):
+        kernels.add(op, "native", f"mocha_layers_std.rectified:{op}")
     kernels.add("convolution", "native", "mocha_native.winograd:winograd", priority=1)
     kernels.add("convolution", "native", "mocha_native.channels_last_winograd:winograd", priority=3)
 
 
 @hookimpl
 def mocha_register_fusions(fusions: Candidates) -> None:
-    register_fusions(fusions, "native")
+    for op, half, rewrite in WITH_RELU:
+        fusions.add(op, half, "native", f"mocha_layers_std.rectified:{rewrite}")
+    fusions.add("softmax_loss", "backward", "native", "mocha_layers_std.loss_step:one_step")
     for op, half, target in FUSIONS:
         fusions.add(op, half, "native", f"mocha_native.{target}")
