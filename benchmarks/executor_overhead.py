@@ -14,11 +14,11 @@ import numpy as np
 
 import mocha_core as mocha
 from mocha_core import layers
-from mocha_core.kernel import Kernel
-from mocha_core.layer import ComputationLayer
-from mocha_core.op import Op
-from mocha_core.plan import Section
-from mocha_core.plugins import plugin_manager
+from mocha_core.compile.kernel import Kernel
+from mocha_core.describe.layer import ComputationLayer
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Section
+from mocha_core.plugin.manager import plugin_manager
 
 RUNS, ITERATIONS = 31, 300
 

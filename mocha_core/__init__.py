@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mocha_core import backends, coffee, constraints, initializers, layers, neurons, regularizers, solvers
     from mocha_core.errors import MochaError
-    from mocha_core.formats import load_network, save_network
-    from mocha_core.hookspecs import hookimpl
-    from mocha_core.net import Net
-    from mocha_core.plan import Phase
-    from mocha_core.solver import SolverParameters
-    from mocha_core.system import System
+    from mocha_core.graph.plan import Phase
+    from mocha_core.net.net import Net
+    from mocha_core.net.system import System
+    from mocha_core.plugin.hookspecs import hookimpl
+    from mocha_core.train.formats import load_network, save_network
+    from mocha_core.train.solver import SolverParameters
 
     __version__: str
 
@@ -27,8 +27,9 @@ __all__ = [
 ]  # fmt: skip
 
 #: Where the names are that are no modules.
-_HOMES = {"MochaError": "errors", "Net": "net", "Phase": "plan", "SolverParameters": "solver", "System": "system"}
-_HOMES |= {"hookimpl": "hookspecs", "load_network": "formats", "save_network": "formats"}
+_HOMES = {"MochaError": "errors", "Net": "net.net", "Phase": "graph.plan", "SolverParameters": "train.solver"}
+_HOMES |= {"System": "net.system", "hookimpl": "plugin.hookspecs"}
+_HOMES |= {"load_network": "train.formats", "save_network": "train.formats"}
 
 
 def __getattr__(name: str) -> Any:

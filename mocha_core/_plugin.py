@@ -1,17 +1,17 @@
 """The core's own plugin: kernels of the structural ops, on every backend, and the first commands."""
 
 from mocha_core import hookimpl
-from mocha_core.registry import Candidates, Registry
+from mocha_core.plugin.registry import Candidates, Registry
 
 
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
-    kernels.add("mocha.fetch", "*", "mocha_core.transfer:FetchKernel")
-    kernels.add("mocha.convert", "*", "mocha_core.transfer:ConvertKernel")
+    kernels.add("mocha.fetch", "*", "mocha_core.compile.transfer:FetchKernel")
+    kernels.add("mocha.convert", "*", "mocha_core.compile.transfer:ConvertKernel")
 
 
 @hookimpl
 def mocha_register_commands(commands: Registry) -> None:
     commands.add("plugins", "mocha_core.commands:Plugins", help="list the installed plugins and their state")
     commands.add("backends", "mocha_core.commands:Backends", help="list the backends, and why one cannot be used here")
-    commands.add("new-plugin", "mocha_core.testing.new_plugin:NewPlugin", help="write a plugin package to start from")
+    commands.add("new-plugin", "mocha_core.plugin.new_plugin:NewPlugin", help="write a plugin package to start from")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from mocha_core.errors import MochaError
-from mocha_core.plugins import registries
+from mocha_core.plugin.manager import registries
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 import json
 from argparse import ArgumentParser, Namespace
 
-from mocha_core.plugins import plugin_manager, registries
+from mocha_core.plugin.manager import plugin_manager, registries
 
 
 class Plugins:
@@ -38,7 +38,7 @@ class Backends:
         pass
 
     def run(self, arguments: Namespace) -> int:
-        from mocha_core.system import unavailable
+        from mocha_core.net.system import unavailable
 
         entries = sorted(registries().backends, key=lambda entry: -entry.priority)
         for entry in entries:

@@ -1,5 +1,5 @@
 """Layers of all installed plugins."""
 
-from mocha_core.namespace import fill
+from mocha_core.plugin.namespace import fill
 
 __getattr__, __dir__ = fill("layers")

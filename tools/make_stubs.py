@@ -11,8 +11,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from mocha_core.plugins import PluginManager
-from mocha_core.registry import Registry
+from mocha_core.plugin.manager import PluginManager
+from mocha_core.plugin.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 NAMESPACES = (

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mocha_core.array_api import Array, Namespace
-from mocha_core.random import philox, uniform
+from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.graph.random import philox, uniform
 from mocha_core.testing.inputs import distinct
 
 if TYPE_CHECKING:

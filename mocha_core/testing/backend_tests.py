@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pytest
 
-from mocha_core.array_api import DTYPES
-from mocha_core.backend import Backend
+from mocha_core.compile.backend import Backend
+from mocha_core.describe.layer import Layer
 from mocha_core.errors import BackendError, ConfigurationError, DataError, NonFiniteError, StateError
-from mocha_core.layer import Layer
-from mocha_core.net import Net
-from mocha_core.random import uniform
-from mocha_core.snapshot import capture, restore
-from mocha_core.system import System
+from mocha_core.graph.array_api import DTYPES
+from mocha_core.graph.random import uniform
+from mocha_core.net.net import Net
+from mocha_core.net.system import System
 from mocha_core.testing import sample, standard_layers
 from mocha_core.testing.array_cases import USES, evaluate, operands
 from mocha_core.testing.backends import AnyBackend, ReferenceBackend, check_namespace, open_any
@@ -38,6 +37,7 @@ from mocha_core.testing.work import (
     train,
     train_on,
 )
+from mocha_core.train.snapshot import capture, restore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mocha_core import array_api
-from mocha_core.array_api import Array, Namespace
-from mocha_core.backend import Backend
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.kernel import Buffers, Kernel, Reference, Runnable, store
+from mocha_core.compile.selection import Selector
 from mocha_core.errors import BackendError
-from mocha_core.kernel import Buffers, Kernel, Reference, Runnable, store
-from mocha_core.plan import Call, Step
-from mocha_core.plugins import registries
-from mocha_core.selection import Selector
-from mocha_core.system import open_backend, unavailable
-from mocha_core.value import Value
+from mocha_core.graph import array_api
+from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.graph.plan import Call, Step
+from mocha_core.graph.value import Value
+from mocha_core.net.system import open_backend, unavailable
+from mocha_core.plugin.manager import registries
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class ReferenceBackend(Backend):
 
 
 class StrictBackend(ReferenceBackend):
-    """The names in `mocha_core.array_api` as `array_api_strict` has them, and nothing else."""
+    """The names in `mocha_core.graph.array_api` as `array_api_strict` has them, and nothing else."""
 
     name = "strict"
 
@@ -138,7 +138,7 @@ def check_namespace(xp: Namespace, owner: str) -> None:
     if missing:
         raise BackendError(
             f"The array namespace of {owner} lacks {', '.join(missing)}. A backend's `xp` must offer every "
-            "name in mocha_core.array_api; write a thin namespace that adds them."
+            "name in mocha_core.graph.array_api; write a thin namespace that adds them."
         )
 
 

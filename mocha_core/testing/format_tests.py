@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from mocha_core.errors import ConfigurationError, FileError, MochaError, SnapshotError
-from mocha_core.formats import Format, format_of, load_network, save_network
-from mocha_core.snapshot import Snapshot
-from mocha_core.system import System
+from mocha_core.net.system import System
 from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.conformance import Conformance
 from mocha_core.testing.work import contents, net_of, train
+from mocha_core.train.formats import Format, format_of, load_network, save_network
+from mocha_core.train.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

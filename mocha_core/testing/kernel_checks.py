@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.array_api import Array
-from mocha_core.backend import Backend
-from mocha_core.kernel import Kernel
-from mocha_core.layout import PLAIN, Layout
-from mocha_core.plugins import registries
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.kernel import Kernel
+from mocha_core.compile.layout import PLAIN, Layout
+from mocha_core.graph.array_api import Array
+from mocha_core.graph.value import Spec
+from mocha_core.plugin.manager import registries
 from mocha_core.testing.backends import CheckedReference
 from mocha_core.testing.op_case import OpCase
 from mocha_core.testing.tolerances import assert_close
-from mocha_core.value import Spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.layer import Layer
-from mocha_core.plan import Phase
+from mocha_core.describe.layer import Layer
+from mocha_core.graph.plan import Phase
 from mocha_core.testing.backends import AnyBackend
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
 from mocha_core.testing.trial import Outcome, Trial

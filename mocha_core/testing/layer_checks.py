@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mocha_core.layer import Layer, TrainableLayer
-from mocha_core.plan import Phase
+from mocha_core.describe.layer import Layer, TrainableLayer
+from mocha_core.graph.plan import Phase
 from mocha_core.testing.backends import AnyBackend
 from mocha_core.testing.inputs import filled
 from mocha_core.testing.layer_case import LayerCase

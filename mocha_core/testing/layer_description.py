@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.layer import Layer
+from mocha_core.describe.layer import Layer
 
 if TYPE_CHECKING:
     from mocha_core.testing.layer_case import LayerCase

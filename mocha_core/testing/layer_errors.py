@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.array_api import Array, Namespace
-from mocha_core.backend import Backend
-from mocha_core.builder import Builder
+from mocha_core.compile.backend import Backend
+from mocha_core.describe.builder import Builder
+from mocha_core.describe.layer import Layer
 from mocha_core.errors import DataError, MochaError
-from mocha_core.layer import Layer
-from mocha_core.net import Net
-from mocha_core.op import Op
-from mocha_core.system import System
+from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec, Value
+from mocha_core.net.net import Net
+from mocha_core.net.system import System
 from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.probe import InputLayer
-from mocha_core.value import Spec, Value
 
 if TYPE_CHECKING:
     from mocha_core.testing.layer_case import LayerCase

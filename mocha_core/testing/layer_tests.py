@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pytest
 
+from mocha_core.describe.layer import Layer
 from mocha_core.errors import ConfigurationError, MochaError
-from mocha_core.layer import Layer
-from mocha_core.plan import Phase
+from mocha_core.graph.plan import Phase
 from mocha_core.testing import layer_checks as checks
 from mocha_core.testing.conformance import Conformance
 from mocha_core.testing.inputs import filled

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.backend import Backend
-from mocha_core.kernel import Kernel
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.kernel import Kernel
 from mocha_core.testing.kernel_checks import Bench
 from mocha_core.testing.op_case import OpCase
 

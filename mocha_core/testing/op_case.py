@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mocha_core.errors import MochaError
-from mocha_core.op import Op
-from mocha_core.plan import Call, Phase, Plan
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Call, Phase, Plan
+from mocha_core.graph.value import Spec, Value
 from mocha_core.testing.gradients import numeric_gradient
 from mocha_core.testing.tolerances import NUMERIC_GRADIENT, assert_close
-from mocha_core.value import Spec, Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

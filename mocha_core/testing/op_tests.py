@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from mocha_core.errors import ConfigurationError
-from mocha_core.op import Op
+from mocha_core.graph.op import Op
 from mocha_core.testing.backends import open_any
 from mocha_core.testing.conformance import Conformance
 from mocha_core.testing.kernel_checks import check_deterministic, check_kernel, kernels

@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import mocha_core
-from mocha_core import structural
-from mocha_core.backend import Backend
-from mocha_core.coffee_break import CoffeeBreak
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.layout import Convert
+from mocha_core.describe.layer import Layer, Neuron
+from mocha_core.describe.parameter import Constraint, Initializer, Regularizer
 from mocha_core.errors import ConfigurationError
-from mocha_core.formats import Format
-from mocha_core.layer import Layer, Neuron
-from mocha_core.layout import Convert
-from mocha_core.op import Op
-from mocha_core.parameter import Constraint, Initializer, Regularizer
-from mocha_core.plugins import GROUP, plugin_manager, registries
-from mocha_core.registry import Entry, import_string
-from mocha_core.solver import Solver
+from mocha_core.graph import structural
+from mocha_core.graph.op import Op
+from mocha_core.plugin.manager import GROUP, plugin_manager, registries
+from mocha_core.plugin.registry import Entry, import_string
 from mocha_core.testing.backends import KIT
 from mocha_core.testing.conformance import Conformance
+from mocha_core.train.coffee_break import CoffeeBreak
+from mocha_core.train.formats import Format
+from mocha_core.train.solver import Solver
 
 #: What the registered classes of a kind inherit from. Groups of constants may be registered beside layers, and
 #: policies beside solvers.
@@ -52,7 +52,7 @@ STRUCTURAL |= {Convert.name}
 #: Prints, after loading the plugins, their states, and what each registered.
 STATES = """
 import json
-from mocha_core.plugins import plugin_manager
+from mocha_core.plugin.manager import plugin_manager
 
 manager = plugin_manager()
 names = [record.distribution for record in manager.records]
@@ -150,7 +150,7 @@ class PluginTests(Conformance):
                 f"importing {module} imports {', '.join(sorted(foreign))}. Register import strings, such as "
                 f'layers.add("AcmeLayer", "{own}.acme:AcmeLayer"), and import {own} without them.'
             )
-        heavy = {"mocha_core.net", "mocha_core.layer", "mocha_core.op"} & set(brought)
+        heavy = {"mocha_core.net.net", "mocha_core.describe.layer", "mocha_core.graph.op"} & set(brought)
         assert not heavy, f"importing {module} imports {', '.join(sorted(heavy))}: register import strings"
 
     def test_it_works_alone_and_strictly(self) -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.array_api import Array, Namespace
-from mocha_core.builder import Builder
-from mocha_core.layer import DataLayer, Layer
-from mocha_core.op import Op
-from mocha_core.parameter import Initializer
-from mocha_core.source import Source
-from mocha_core.value import Spec, Value
+from mocha_core.describe.builder import Builder
+from mocha_core.describe.layer import DataLayer, Layer
+from mocha_core.describe.parameter import Initializer
+from mocha_core.describe.source import Source
+from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec, Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

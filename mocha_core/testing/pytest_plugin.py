@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def register_plugin() -> Iterator[Callable[[object, str], None]]:
     """`register_plugin(plugin, "acme-layers")`: as if it were installed, until the test ends."""
-    from mocha_core.plugins import plugin_manager
+    from mocha_core.plugin.manager import plugin_manager
 
     names: list[str] = []
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.builder import Builder
-from mocha_core.layer import ComputationLayer, Layer, TrainableLayer
-from mocha_core.op import Op
-from mocha_core.parameter import Regularizer
-from mocha_core.plan import Phase
-from mocha_core.random import uniform
-from mocha_core.structural import raise_status
+from mocha_core.describe.builder import Builder
+from mocha_core.describe.layer import ComputationLayer, Layer, TrainableLayer
+from mocha_core.describe.parameter import Regularizer
+from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Phase
+from mocha_core.graph.random import uniform
+from mocha_core.graph.structural import raise_status
+from mocha_core.graph.value import Spec, Value
 from mocha_core.testing.probe import Drawn, InputLayer
-from mocha_core.value import Spec, Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pytest
 
-from mocha_core.coffee_break import CoffeeBreak
+from mocha_core.describe.parameter import Parameter
 from mocha_core.errors import ConfigurationError, DataError, NonFiniteError, SnapshotError
-from mocha_core.net import Net
-from mocha_core.parameter import Parameter
-from mocha_core.plan import Call, Section
-from mocha_core.snapshot import capture, restore
-from mocha_core.solver import Solver, SolverParameters, UpdateOp
-from mocha_core.system import System
+from mocha_core.graph.plan import Call, Section
+from mocha_core.net.net import Net
+from mocha_core.net.system import System
 from mocha_core.testing import sample
 from mocha_core.testing.backends import open_any
 from mocha_core.testing.conformance import Conformance
@@ -26,11 +23,14 @@ from mocha_core.testing.op_case import OpCase
 from mocha_core.testing.steered import GRADIENTS, START, Box, Squares, steered
 from mocha_core.testing.tolerances import OF_A_RUN, assert_close
 from mocha_core.testing.work import WORK, Seen, assert_same_bytes, contents, net_of, parameters, train_on
+from mocha_core.train.coffee_break import CoffeeBreak
+from mocha_core.train.snapshot import capture, restore
+from mocha_core.train.solver import Solver, SolverParameters, UpdateOp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mocha_core.solver import SolverState
+    from mocha_core.train.solver import SolverState
 
 #: What parameters may have, for the update op.
 KINDS: Mapping[str, Mapping[str, Any]] = {

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mocha_core import layers, neurons
+from mocha_core.describe.layer import Layer
 from mocha_core.errors import UnknownNameError
-from mocha_core.layer import Layer
 from mocha_core.testing.inputs import distinct, labels, probabilities
 
 _IMAGES = (3, 4, 5, 6)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.builder import Builder
-from mocha_core.layer import TrainableLayer
-from mocha_core.net import Net
-from mocha_core.op import Op
-from mocha_core.parameter import Constraint, Initializer, Regularizer
-from mocha_core.system import System
+from mocha_core.describe.builder import Builder
+from mocha_core.describe.layer import TrainableLayer
+from mocha_core.describe.parameter import Constraint, Initializer, Regularizer
+from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec, Value
+from mocha_core.net.net import Net
+from mocha_core.net.system import System
 from mocha_core.testing.inputs import distinct
 from mocha_core.testing.probe import InputLayer
-from mocha_core.value import Spec, Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

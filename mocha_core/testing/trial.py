@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mocha_core.describe.layer import Layer
 from mocha_core.errors import ConfigurationError
-from mocha_core.layer import Layer
-from mocha_core.net import Net
-from mocha_core.plan import Phase, Section
-from mocha_core.system import System
+from mocha_core.graph.plan import Phase, Section
+from mocha_core.net.net import Net
+from mocha_core.net.system import System
 from mocha_core.testing.backends import AnyBackend, open_any
 from mocha_core.testing.gradients import numeric_gradient
 from mocha_core.testing.inputs import distinct

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mocha_core.net import Net
-from mocha_core.plan import Phase, Section
-from mocha_core.solver import Policy, Solver, SolverParameters
-from mocha_core.system import System
+from mocha_core.graph.plan import Phase, Section
+from mocha_core.net.net import Net
+from mocha_core.net.system import System
 from mocha_core.testing import sample
 from mocha_core.testing.descent import Descent
+from mocha_core.train.solver import Policy, Solver, SolverParameters
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mocha_core.layer import Layer
+    from mocha_core.describe.layer import Layer
 
 Seen: TypeAlias = "dict[str, NDArray[Any]]"
 #: Makes a solver that is told `parameters`, but for the keywords.

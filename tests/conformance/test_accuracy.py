@@ -3,7 +3,7 @@ import pytest
 from mocha_layers_std.accuracy import Accuracy
 
 from mocha_core import layers
-from mocha_core.plan import Phase
+from mocha_core.graph.plan import Phase
 from mocha_core.testing import LayerCase, LayerTests, OpCase, OpTests
 from mocha_core.testing.backends import installed
 from mocha_core.testing.inputs import distinct, labels

@@ -4,9 +4,9 @@ import numpy as np
 from mocha_layers_std.convolution import Convolution
 
 from mocha_core import layers, neurons
+from mocha_core.graph.value import Spec
 from mocha_core.testing import LayerTests, OpCase, OpTests
 from mocha_core.testing.inputs import distinct
-from mocha_core.value import Spec
 
 
 def convolution(x, w, b, kernel, stride, pad, n_group):

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from mocha_core.layer import DataLayer, Layer
-from mocha_core.op import Op
-from mocha_core.plugins import registries
-from mocha_core.solver import Solver
+from mocha_core.describe.layer import DataLayer, Layer
+from mocha_core.graph.op import Op
+from mocha_core.plugin.manager import registries
 from mocha_core.testing import FormatTests, LayerTests, OpTests, PluginTests, SolverTests, standard_layers
 from mocha_core.testing.backend_tests import BackendTests
 from mocha_core.testing.inputs import filled
 from mocha_core.testing.layer_case import LayerCase
 from mocha_core.testing.plugin_tests import STRUCTURAL
+from mocha_core.train.solver import Solver
 
 OURS = {"mocha-layers-std", "mocha-solvers-std", "mocha-cpu", "mocha-native", "mocha-hdf5", "mocha-datasets"}
 

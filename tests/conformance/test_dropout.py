@@ -2,8 +2,8 @@ import numpy as np
 from mocha_layers_std.dropout import Dropout
 
 from mocha_core import layers
-from mocha_core.plan import Phase
-from mocha_core.random import stream_id, uniform
+from mocha_core.graph.plan import Phase
+from mocha_core.graph.random import stream_id, uniform
 from mocha_core.testing import LayerTests, OpCase, OpTests
 from mocha_core.testing.inputs import distinct
 

@@ -11,8 +11,8 @@ from mocha_layers_std.neurons.sigmoid import SigmoidOp
 from mocha_layers_std.neurons.tanh import TanhOp
 
 from mocha_core import layers, neurons
-from mocha_core.layer import ComputationLayer
-from mocha_core.plugins import registries
+from mocha_core.describe.layer import ComputationLayer
+from mocha_core.plugin.manager import registries
 from mocha_core.testing import LayerCase, OpCase, OpTests, assert_close, layer_checks
 from mocha_core.testing.backends import installed
 from mocha_core.testing.inputs import away_from, distinct

@@ -5,9 +5,9 @@ import pytest
 from mocha_layers_std.pooling import MaxPooling, MeanPooling
 
 from mocha_core import layers
+from mocha_core.graph.value import Spec
 from mocha_core.testing import LayerTests, OpCase, OpTests
 from mocha_core.testing.inputs import distinct
-from mocha_core.value import Spec
 
 
 def windows(size, kernel, stride, front, end):

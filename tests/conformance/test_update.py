@@ -8,7 +8,7 @@ from mocha_solvers_std.sgd import SGDUpdate
 
 import mocha_core as mocha
 from mocha_core import initializers, layers, regularizers, solvers
-from mocha_core.parameter import Constraint
+from mocha_core.describe.parameter import Constraint
 from mocha_core.testing import OpCase, OpTests
 from mocha_core.testing.backends import installed, open_any
 from mocha_core.testing.inputs import distinct

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
 
-from mocha_core.plugins import plugin_manager
+from mocha_core.plugin.manager import plugin_manager
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,8 +8,8 @@ from toys.relu import ReluLayer
 
 import mocha_core as mocha
 from mocha_core import checks
+from mocha_core.describe.layer import Neuron
 from mocha_core.errors import ConfigurationError
-from mocha_core.layer import Neuron
 
 
 def failing(check, message):

@@ -3,8 +3,8 @@
 from host_backend import HostBackend
 from mocha_cuda.compiled import CUDAKernel
 
-from mocha_core.plugins import registries
-from mocha_core.selection import Selector
+from mocha_core.compile.selection import Selector
+from mocha_core.plugin.manager import registries
 from mocha_core.testing import OpCase
 from mocha_core.testing.kernel_checks import Bench, check_deterministic, check_kernel
 from mocha_core.testing.tolerances import TOLERANCES

@@ -1,11 +1,11 @@
 """`Case`: one convolution with random operands on a backend, and what should come out of it."""
 
 import numpy as np
-from mocha_cuda.convolution import convolution
+from mocha_cuda.kernels.convolution import convolution
 from mocha_layers_std.convolution import Convolution
 
-from mocha_core.plan import Call
-from mocha_core.value import Value
+from mocha_core.graph.plan import Call
+from mocha_core.graph.value import Value
 
 NAN = float("nan")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from mocha_cuda.backend import CUDABackend
 
-from mocha_core.plugins import registries
+from mocha_core.plugin.manager import registries
 
 UNAVAILABLE = "mocha_cuda.requirements:unavailable"
 

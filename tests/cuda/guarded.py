@@ -4,10 +4,10 @@ import numpy as np
 from host_backend import HostBackend
 from mocha_cuda.compiled import CUDAKernel
 
-from mocha_core.plan import Phase, Plan
-from mocha_core.plugins import registries
-from mocha_core.selection import Selector
-from mocha_core.value import Value
+from mocha_core.compile.selection import Selector
+from mocha_core.graph.plan import Phase, Plan
+from mocha_core.graph.value import Value
+from mocha_core.plugin.manager import registries
 
 GUARD = 64
 

@@ -4,7 +4,7 @@ import pytest
 from host_device import HostDevice
 from mocha_cuda.backend import CUDABackend
 
-from mocha_core.plugins import registries
+from mocha_core.plugin.manager import registries
 
 
 class HostBackend(CUDABackend):

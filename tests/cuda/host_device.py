@@ -102,7 +102,7 @@ class HostDevice:
 
 
 class HostKernel:
-    """One kernel of `csrc/<family>.cu`."""
+    """One kernel of `csrc/kernels/<family>.cu`."""
 
     def __init__(self, family, name, dtype):
         self.name = name
@@ -153,7 +153,7 @@ def kernel_names(family):
         "-D__launch_bounds__(...)=",
         "-D__device__=",
     ]
-    command += ["-D__shared__=", "-x", "c++", f"-I{SOURCES}", str(SOURCES / f"{family}.cu")]
+    command += ["-D__shared__=", "-x", "c++", f"-I{SOURCES}", str(SOURCES / "kernels" / f"{family}.cu")]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return re.findall(r"MOCHA_GLOBAL\s+void\s+(\w+)\s*\(", text)
 
@@ -162,10 +162,10 @@ def kernel_names(family):
 def built(family, dtype):
     """A shared library of a family's kernels, built again only where a source changed."""
     names = kernel_names(family)
-    lines = ['#include "cuda_on_host.h"', f'#include "{family}.cu"', *(f"ON_HOST({name})" for name in names)]
+    lines = ['#include "cuda_on_host.h"', f'#include "kernels/{family}.cu"', *(f"ON_HOST({name})" for name in names)]
     source = "\n".join(lines) + "\n"
     flags = [*FLAGS, *(SANITIZE if os.environ.get("MOCHA_CUDA_SANITIZE") else ()), f"-DREAL={REALS[dtype]}"]
-    parts = [source, *flags, *(path.read_text() for path in sorted((*SOURCES.iterdir(), HERE / "cuda_on_host.h")))]
+    parts = [source, *flags, *(path.read_text() for path in sorted((*SOURCES.rglob("*.cu*"), HERE / "cuda_on_host.h")))]
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
     folder = Path(tempfile.gettempdir()) / f"mocha-cuda-on-host-{os.getuid()}"
     path = folder / f"{family}-{dtype}-{digest}.so"

@@ -6,11 +6,11 @@ from host_backend import HostBackend
 
 import mocha_core as mocha
 from mocha_core import initializers, layers, solvers
+from mocha_core.describe.layer import Layer
+from mocha_core.describe.source import Source
 from mocha_core.errors import DataError, MochaError, StateError
-from mocha_core.layer import Layer
-from mocha_core.op import Op
-from mocha_core.source import Source
-from mocha_core.value import Spec
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
 
 
 class Centre(Op):

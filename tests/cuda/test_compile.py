@@ -9,7 +9,7 @@ from mocha_cuda import nvrtc
 from mocha_core.errors import BackendError
 
 ARCHITECTURES = (75, 80, 90, 100, 120)
-FAMILIES = sorted(path.stem for path in nvrtc.SOURCES.glob("*.cu"))
+FAMILIES = sorted(path.stem for path in nvrtc.SOURCES.rglob("*.cu"))
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ DOUBLE = (75, 90)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_compiles(family, architecture, dtype):
     options = [f"-arch=sm_{architecture}", "--std=c++17", f"-DREAL={nvrtc.REALS[dtype]}", f"-I{nvrtc.SOURCES}"]
-    source = (nvrtc.SOURCES / f"{family}.cu").read_bytes()
+    source = (nvrtc.SOURCES / "kernels" / f"{family}.cu").read_bytes()
     code, log = nvrtc.compiled(family, source, [*options, "--ptxas-options=-v"])
     assert code.startswith(b"\x7fELF")
     assert "warning" not in log

@@ -4,15 +4,16 @@ import re
 from math import prod
 
 import pytest
-from mocha_cuda import compiled, inner_product, lrn, nvrtc, sgd
+from mocha_cuda import compiled, nvrtc
+from mocha_cuda.kernels import inner_product, lrn, sgd
 
 SAID = {
     ("mocha.cuh", "THREADS"): compiled.THREADS,
     ("mocha.cuh", "WARP"): compiled.WARP,
-    ("inner_product.cu", "NARROW"): inner_product.NARROW,
-    ("inner_product.cu", "CHUNK"): inner_product.CHUNK,
-    ("lrn.cu", "TILE"): lrn.TILE,
-    ("sgd.cu", "TILE"): sgd.TILE,
+    ("kernels/inner_product.cu", "NARROW"): inner_product.NARROW,
+    ("kernels/inner_product.cu", "CHUNK"): inner_product.CHUNK,
+    ("kernels/lrn.cu", "TILE"): lrn.TILE,
+    ("kernels/sgd.cu", "TILE"): sgd.TILE,
 }
 
 

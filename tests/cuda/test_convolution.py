@@ -7,9 +7,9 @@ import pytest
 from convolution_case import NAN, check_both_halves, close
 from convolution_case import Case as OnBackend
 from host_backend import HostBackend
-from mocha_cuda.convolution import convolution
 from mocha_cuda.cudnn.plans import NoPlanError, Wants
 from mocha_cuda.cudnn.problem import Direction
+from mocha_cuda.kernels.convolution import convolution
 
 GEOMETRIES = [
     pytest.param(((2, 3, 8, 7), 4, (3, 3), (1, 1), (1, 1), 1), id="padded"),

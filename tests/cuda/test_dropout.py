@@ -7,7 +7,7 @@ import pytest
 from against_reference import DTYPES, bench, check
 from mocha_layers_std.dropout import Dropout
 
-from mocha_core.random import uniform
+from mocha_core.graph.random import uniform
 from mocha_core.testing import OpCase
 
 

@@ -7,8 +7,8 @@ from host_backend import HostBackend
 from mocha_layers_std.element_wise import OPS
 from mocha_layers_std.power import Power
 
-from mocha_core.plugins import registries
-from mocha_core.selection import Selector
+from mocha_core.compile.selection import Selector
+from mocha_core.plugin.manager import registries
 from mocha_core.testing import OpCase
 
 

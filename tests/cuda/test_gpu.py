@@ -17,7 +17,7 @@ from mocha_cuda import program, tape
 import mocha_core as mocha
 from mocha_core import layers
 from mocha_core.errors import BackendError
-from mocha_core.plan import Phase
+from mocha_core.graph.plan import Phase
 from mocha_core.testing import BackendTests, standard_layers
 from mocha_core.testing.inputs import filled
 from mocha_core.testing.layer_case import LayerCase

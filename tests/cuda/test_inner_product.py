@@ -8,7 +8,7 @@ from host_backend import HostBackend
 from mocha_cuda import compiled
 from mocha_cuda.compiled import Launch
 from mocha_cuda.cublaslt.matmul import Epilogue
-from mocha_cuda.inner_product import inner_product
+from mocha_cuda.kernels.inner_product import inner_product
 from mocha_layers_std.inner_product import InnerProduct
 
 from mocha_core.testing import TOLERANCES, OpCase, assert_close

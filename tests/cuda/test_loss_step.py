@@ -8,20 +8,20 @@ import pytest
 from against_reference import DTYPES
 from host_backend import HostBackend
 from mocha_cuda.compiled import CUDAKernel
-from mocha_cuda.loss_step import SoftmaxLossStepKernel
+from mocha_cuda.kernels.loss_step import SoftmaxLossStepKernel
 from mocha_layers_std.loss_step import SoftmaxLossStep
 from mocha_layers_std.softmax_loss import SoftmaxLoss
 
 import mocha_core as mocha
 from mocha_core import hookimpl, layers, neurons, solvers
+from mocha_core.compile.kernel import Reference
+from mocha_core.compile.selection import Selector
 from mocha_core.errors import BackendError, DataError, NonFiniteError
-from mocha_core.kernel import Reference
-from mocha_core.plan import Call, Phase, Plan
-from mocha_core.plugins import registries
-from mocha_core.selection import Selector
-from mocha_core.structural import CheckFinite, Objective
+from mocha_core.graph.plan import Call, Phase, Plan
+from mocha_core.graph.structural import CheckFinite, Objective
+from mocha_core.graph.value import Value
+from mocha_core.plugin.manager import registries
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
-from mocha_core.value import Value
 
 REAL_NETS = runpy.run_path(str(Path(__file__).parents[1] / "native" / "real_nets.py"))
 #: What the one step is in place of, in a program's order.

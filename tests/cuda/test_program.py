@@ -9,12 +9,12 @@ from mocha_cuda.tape import UNROLLED, Run, Tape
 
 import mocha_core as mocha
 from mocha_core import hookimpl, layers, neurons, solvers
+from mocha_core.compile.kernel import Reference
+from mocha_core.describe.layer import Layer
+from mocha_core.describe.source import Source
 from mocha_core.errors import ConfigurationError, DataError, NonFiniteError
-from mocha_core.kernel import Reference
-from mocha_core.layer import Layer
-from mocha_core.op import Op
-from mocha_core.source import Source
-from mocha_core.value import Spec
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
 
 
 def perceptron():

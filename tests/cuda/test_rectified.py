@@ -10,7 +10,7 @@ from mocha_cuda.compiled import CUDAKernel, served
 
 import mocha_core as mocha
 from mocha_core import hookimpl, layers, neurons, solvers
-from mocha_core.kernel import store
+from mocha_core.compile.kernel import store
 
 POOLINGS = {"max": layers.Pooling.Max, "mean": layers.Pooling.Mean}
 

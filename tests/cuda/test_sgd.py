@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from against_reference import DTYPES, bench, check, forward
 from host_backend import HostBackend
-from mocha_cuda.sgd import TILE, Cells, Update, merged
+from mocha_cuda.kernels.sgd import TILE, Cells, Update, merged
 from mocha_layers_std.regularizers import L1Regu, L2Regu, NoRegu
 from mocha_solvers_std.sgd import SGDUpdate
 
 import mocha_core as mocha
 from mocha_core import layers, regularizers, solvers
-from mocha_core.parameter import Constraint
-from mocha_core.plan import Section, forward_step
-from mocha_core.plugins import registries
-from mocha_core.program import BoundStep
-from mocha_core.selection import Selector
+from mocha_core.compile.program import BoundStep
+from mocha_core.compile.selection import Selector
+from mocha_core.describe.parameter import Constraint
+from mocha_core.graph.plan import Section, forward_step
+from mocha_core.plugin.manager import registries
 from mocha_core.testing import OpCase
 
 

@@ -8,7 +8,7 @@ from host_backend import HostBackend
 import mocha_core as mocha
 from mocha_core import layers
 from mocha_core.errors import DataError
-from mocha_core.structural import CheckFinite, Fill, Gather, Labels, Objective
+from mocha_core.graph.structural import CheckFinite, Fill, Gather, Labels, Objective
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

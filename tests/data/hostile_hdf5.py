@@ -25,9 +25,9 @@ from h5py import h5d, h5p, h5s, h5t
 import mocha_core as mocha
 from mocha_core import coffee, layers, solvers
 from mocha_core.errors import MochaError, ShapeError
-from mocha_core.formats import format_of
-from mocha_core.snapshot import restore
 from mocha_core.testing.backends import ReferenceBackend
+from mocha_core.train.formats import format_of
+from mocha_core.train.snapshot import restore
 
 #: The name that must never occur in the opens.
 FOREIGN = "foreign-target-f3a9"

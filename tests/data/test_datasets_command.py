@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-pytest.importorskip("mocha_core.registry", reason="the core has no registry yet")
+pytest.importorskip("mocha_core.plugin.registry", reason="the core has no registry yet")
 from mocha_datasets import cifar10, fashion_mnist, mnist
 from mocha_datasets.command import DataCommand, dataset_names, get_dataset
 

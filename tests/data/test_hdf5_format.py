@@ -13,8 +13,8 @@ import pytest
 from mocha_hdf5.format import HDF5Format
 
 from mocha_core.errors import FileError, SnapshotError
-from mocha_core.formats import format_of
-from mocha_core.snapshot import Snapshot
+from mocha_core.train.formats import format_of
+from mocha_core.train.snapshot import Snapshot
 
 FORMAT = HDF5Format()
 ARRAYS = {

@@ -15,10 +15,10 @@ from mocha_hdf5.reader import MOST_NAMES, Reader
 
 import mocha_core as mocha
 from mocha_core.errors import FileError
-from mocha_core.formats import format_of
 from mocha_core.layers import HDF5DataLayer
 from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.probe import InputLayer
+from mocha_core.train.formats import format_of
 
 RANDOM = np.random.default_rng(3)
 SMOOTH = np.cumsum(RANDOM.integers(-1, 2, (50, 7, 3)), axis=0).astype("f4")

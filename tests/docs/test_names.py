@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mocha_core import hookspecs
+from mocha_core.plugin import hookspecs
 
 ROOT = Path(__file__).parents[2]
 PAGES = {

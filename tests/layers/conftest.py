@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mocha_core as mocha
-from mocha_core.plan import Phase
+from mocha_core.graph.plan import Phase
 from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.probe import InputLayer
 

@@ -12,7 +12,7 @@ from mocha_layers_std import (
 from mocha_layers_std.convolution import Convolution
 
 from mocha_core.errors import ConfigurationError, ShapeError
-from mocha_core.value import Spec
+from mocha_core.graph.value import Spec
 
 
 def windows(x_shape, w_shape, y_shape, stride, pad, n_group):

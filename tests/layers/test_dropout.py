@@ -4,8 +4,8 @@ from mocha_layers_std import ConvolutionLayer, DropoutLayer, SquareLossLayer
 from mocha_layers_std.dropout import Dropout
 
 from mocha_core.errors import ConfigurationError
-from mocha_core.plan import Phase
-from mocha_core.random import uniform
+from mocha_core.graph.plan import Phase
+from mocha_core.graph.random import uniform
 
 
 @pytest.mark.parametrize(("ratio", "auto_scale", "factor"), [(0.6, True, 2.5), (0.25, False, 1.0)])

@@ -9,7 +9,7 @@ import mocha_layers_std
 import pytest
 
 import mocha_core
-from mocha_core.plugins import registries
+from mocha_core.plugin.manager import registries
 
 KINDS = {
     "layers": mocha_layers_std.LAYERS,

@@ -3,11 +3,11 @@
 import numpy as np
 from mocha_native.compiled import Compiled
 
-from mocha_core.layout import PLAIN, Convert
-from mocha_core.plan import Call, Phase, Plan
-from mocha_core.plugins import registries
-from mocha_core.selection import Selector
-from mocha_core.value import Spec, Value
+from mocha_core.compile.layout import PLAIN, Convert
+from mocha_core.compile.selection import Selector
+from mocha_core.graph.plan import Call, Phase, Plan
+from mocha_core.graph.value import Spec, Value
+from mocha_core.plugin.manager import registries
 
 GUARD = 64
 

@@ -13,8 +13,8 @@ from mocha_native.backend import NativeBackend
 from mocha_native.isa import VARIABLE
 
 from mocha_core.errors import BackendError
-from mocha_core.plugins import registries
-from mocha_core.system import System
+from mocha_core.net.system import System
+from mocha_core.plugin.manager import registries
 from mocha_core.testing import BackendTests
 
 

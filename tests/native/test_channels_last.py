@@ -14,10 +14,10 @@ from mocha_native.layout import convert
 
 import mocha_core as mocha
 from mocha_core import layers, neurons
-from mocha_core.layout import PLAIN, Convert
-from mocha_core.plan import Call
+from mocha_core.compile.layout import PLAIN, Convert
+from mocha_core.graph.plan import Call
+from mocha_core.graph.value import Spec, Value
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
-from mocha_core.value import Spec, Value
 
 DTYPES = ["float32", "float64"]
 

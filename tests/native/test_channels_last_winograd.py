@@ -1,19 +1,19 @@
 """Winograd's convolutions of few images against the op in float64: odd sizes, edges of tiles, threads, ReLU, and when
 they decline."""
 
-import mocha_native.channels_last_winograd as module
+import mocha_native.kernels.channels_last_winograd as module
 import numpy as np
 import pytest
 from kernel_use import KernelUse
 from mocha_layers_std.convolution import Convolution
 from mocha_native.backend import NativeBackend
-from mocha_native.channels_last_convolution import SmallConvolution
-from mocha_native.channels_last_winograd import SmallWinograd, small_filters
+from mocha_native.kernels.channels_last_convolution import SmallConvolution
+from mocha_native.kernels.channels_last_winograd import SmallWinograd, small_filters
 from mocha_native.layout import convert
 
-from mocha_core.layout import PLAIN, Convert
-from mocha_core.plan import Call
-from mocha_core.value import Spec, Value
+from mocha_core.compile.layout import PLAIN, Convert
+from mocha_core.graph.plan import Call
+from mocha_core.graph.value import Spec, Value
 
 #: Of the largest value of a result.
 ERRORS = {"float32": 2e-5, "float64": 4e-14}

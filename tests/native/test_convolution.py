@@ -6,17 +6,17 @@ from kernel_use import KernelUse
 from mocha_layers_std.convolution import Convolution
 from mocha_native.backend import NativeBackend
 from mocha_native.compiled import Compiled
-from mocha_native.convolution import packed_filters
+from mocha_native.kernels.convolution import packed_filters
 from nets import data, parameters
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
-from mocha_core.layout import PLAIN, Convert
-from mocha_core.plan import Call
-from mocha_core.plugins import registries
-from mocha_core.selection import Selector
+from mocha_core.compile.layout import PLAIN, Convert
+from mocha_core.compile.selection import Selector
+from mocha_core.graph.plan import Call
+from mocha_core.graph.value import Value
+from mocha_core.plugin.manager import registries
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
-from mocha_core.value import Value
 
 DTYPES = ["float32", "float64"]
 
@@ -81,7 +81,7 @@ def expected(op, inputs, dy):
 
 def used(threads, op, inputs):
     use = KernelUse(NativeBackend(threads=threads, winograd=False), op, *inputs)
-    assert type(use.kernel).__module__ == "mocha_native.convolution"
+    assert type(use.kernel).__module__ == "mocha_native.kernels.convolution"
     return use
 
 

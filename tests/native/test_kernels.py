@@ -22,10 +22,10 @@ from mocha_layers_std.square_loss import SquareLoss
 from mocha_native.backend import NativeBackend
 from mocha_solvers_std.sgd import SGDUpdate
 
-from mocha_core.plan import Phase, Plan
-from mocha_core.structural import CheckFinite, Fill, Gather, Labels, Objective
+from mocha_core.graph.plan import Phase, Plan
+from mocha_core.graph.structural import CheckFinite, Fill, Gather, Labels, Objective
+from mocha_core.graph.value import Value
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
-from mocha_core.value import Value
 
 DTYPES = ["float32", "float64"]
 

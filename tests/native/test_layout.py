@@ -5,9 +5,9 @@ import pytest
 from mocha_native.backend import NativeBackend
 from mocha_native.layout import Lanes, convert
 
-from mocha_core.layout import PLAIN, Convert
-from mocha_core.plan import Call
-from mocha_core.value import Value
+from mocha_core.compile.layout import PLAIN, Convert
+from mocha_core.graph.plan import Call
+from mocha_core.graph.value import Value
 
 SHAPES = [(1, 1), (3, 2, 5), (4, 3), (8, 127), (16, 3, 7, 7), (17, 2, 8, 16), (33, 129), (100, 1, 300)]
 

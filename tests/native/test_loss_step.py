@@ -8,9 +8,9 @@ from nets import BODIES, assert_same, data, lenet, parameters, perceptron
 
 import mocha_core as mocha
 from mocha_core import layers, solvers
+from mocha_core.describe.layer import Layer
 from mocha_core.errors import DataError, NonFiniteError
-from mocha_core.layer import Layer
-from mocha_core.op import Op
+from mocha_core.graph.op import Op
 from mocha_core.testing.tolerances import assert_close
 
 #: What the one step is in place of, in a program's order.

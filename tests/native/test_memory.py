@@ -11,7 +11,7 @@ from real_nets import NETS, open_net
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
-from mocha_core.value import nbytes
+from mocha_core.graph.value import nbytes
 
 
 def deep(depth=12, width=256):

@@ -8,13 +8,13 @@ from nets import data, parameters, perceptron
 
 import mocha_core as mocha
 from mocha_core import hookimpl, layers, solvers
+from mocha_core.compile.kernel import Kernel
+from mocha_core.describe.layer import ComputationLayer
+from mocha_core.describe.source import Source
 from mocha_core.errors import ConfigurationError, DataError, NonFiniteError
-from mocha_core.kernel import Kernel
-from mocha_core.layer import ComputationLayer
-from mocha_core.op import Op
-from mocha_core.plan import Section
-from mocha_core.plugins import plugin_manager
-from mocha_core.source import Source
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Section
+from mocha_core.plugin.manager import plugin_manager
 from mocha_core.testing.work import gradients
 
 THREADS = [1, 2, 3]
@@ -238,7 +238,7 @@ class Disordered(Source):
     prefetch = False
 
     def __init__(self):
-        from mocha_core.value import Spec
+        from mocha_core.graph.value import Spec
 
         self.specs = (Spec((4,), "float64"), Spec((), "float64"))
 

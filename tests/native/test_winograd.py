@@ -3,21 +3,21 @@ declines."""
 
 import itertools
 
-import mocha_native.winograd as winograd
+import mocha_native.kernels.winograd as winograd
 import numpy as np
 import pytest
 from kernel_use import KernelUse
 from mocha_layers_std.convolution import Convolution
 from mocha_native.backend import NativeBackend
-from mocha_native.winograd import FILTERS, Winograd
+from mocha_native.kernels.winograd import FILTERS, Winograd
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
-from mocha_core.layout import PLAIN, Convert
-from mocha_core.plan import Call
-from mocha_core.plugins import registries
-from mocha_core.selection import Selector
-from mocha_core.value import Value
+from mocha_core.compile.layout import PLAIN, Convert
+from mocha_core.compile.selection import Selector
+from mocha_core.graph.plan import Call
+from mocha_core.graph.value import Value
+from mocha_core.plugin.manager import registries
 
 #: Of the largest value of a result.
 ERRORS = {"float32": 2e-5, "float64": 4e-14}

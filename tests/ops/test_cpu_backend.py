@@ -10,14 +10,14 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
-from mocha_core.backend import Backend
+from mocha_core.compile.backend import Backend
+from mocha_core.describe.layer import ComputationLayer
+from mocha_core.describe.parameter import Constraint, Regularizer
 from mocha_core.errors import ConfigurationError
-from mocha_core.layer import ComputationLayer
-from mocha_core.op import Op
-from mocha_core.parameter import Constraint, Regularizer
-from mocha_core.plan import Call, Phase
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Call, Phase
+from mocha_core.graph.value import Value
 from mocha_core.testing.backends import check_namespace
-from mocha_core.value import Value
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 5), (7, 1, 2)])

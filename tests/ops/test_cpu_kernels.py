@@ -25,10 +25,10 @@ from mocha_layers_std.power import Power
 from mocha_layers_std.softmax import Softmax
 from mocha_layers_std.softmax_loss import SoftmaxLoss
 
-from mocha_core.kernel import Reference
-from mocha_core.plan import Call
-from mocha_core.registry import import_string
-from mocha_core.value import Spec, Value
+from mocha_core.compile.kernel import Reference
+from mocha_core.graph.plan import Call
+from mocha_core.graph.value import Spec, Value
+from mocha_core.plugin.registry import import_string
 
 RANDOM = np.random.default_rng(20141119)
 NUMPY = SimpleNamespace(xp=np)

@@ -29,9 +29,9 @@ from mocha_layers_std.softmax import Softmax
 from mocha_layers_std.softmax_loss import SoftmaxLoss
 from mocha_layers_std.square_loss import SquareLoss
 
-from mocha_core.array_api import DTYPES, FUNCTIONS
-from mocha_core.op import Op
-from mocha_core.value import Spec
+from mocha_core.graph.array_api import DTYPES, FUNCTIONS
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
 
 #: What every backend offers, and nothing else.
 strict = SimpleNamespace(**{name: getattr(array_api_strict, name) for name in (*DTYPES, *FUNCTIONS)})

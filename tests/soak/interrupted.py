@@ -22,11 +22,11 @@ import numpy as np
 
 import mocha_core as mocha
 from mocha_core import coffee, layers, neurons, solvers
-from mocha_core.coffee_break import CoffeeBreak
-from mocha_core.layer import ComputationLayer
-from mocha_core.op import Op
-from mocha_core.parameter import Initializer
-from mocha_core.solver import SolverParameters
+from mocha_core.describe.layer import ComputationLayer
+from mocha_core.describe.parameter import Initializer
+from mocha_core.graph.op import Op
+from mocha_core.train.coffee_break import CoffeeBreak
+from mocha_core.train.solver import SolverParameters
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 VARIANTS = 6

@@ -26,9 +26,9 @@ from mocha_solvers_std.history import History
 import mocha_core as mocha
 from mocha_core import coffee, layers, solvers
 from mocha_core.errors import MochaError
-from mocha_core.formats import format_of
-from mocha_core.snapshot import restore
 from mocha_core.testing.backends import ReferenceBackend
+from mocha_core.train.formats import format_of
+from mocha_core.train.snapshot import restore
 
 BATCH = 250
 SEAL = 512

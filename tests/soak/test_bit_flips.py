@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mocha_core.errors import SnapshotError
-from mocha_core.formats import format_of
+from mocha_core.train.formats import format_of
 
 train = runpy.run_path(str(Path(__file__).with_name("small_run.py")))["train"]
 

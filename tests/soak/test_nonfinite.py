@@ -8,11 +8,11 @@ import pytest
 
 import mocha_core as mocha
 from mocha_core import coffee, layers, neurons, solvers
-from mocha_core.coffee_break import CoffeeBreak
+from mocha_core.describe.layer import ComputationLayer
 from mocha_core.errors import NonFiniteError
-from mocha_core.layer import ComputationLayer
-from mocha_core.op import Op
+from mocha_core.graph.op import Op
 from mocha_core.testing.backends import open_any
+from mocha_core.train.coffee_break import CoffeeBreak
 
 BATCH, ROWS, LAST = 4, 60, 12
 

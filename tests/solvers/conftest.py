@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import mocha_core as mocha
-from mocha_core.layer import Layer, TrainableLayer
-from mocha_core.op import Op
-from mocha_core.parameter import Initializer
-from mocha_core.solver import SolverParameters
+from mocha_core.describe.layer import Layer, TrainableLayer
+from mocha_core.describe.parameter import Initializer
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
 from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.probe import InputLayer
-from mocha_core.value import Spec
+from mocha_core.train.solver import SolverParameters
 
 
 class Dot(Op):

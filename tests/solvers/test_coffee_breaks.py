@@ -11,8 +11,8 @@ from mocha_solvers_std import SGD, LRPolicy, MomPolicy, TrainingSummary, Validat
 
 import mocha_core as mocha
 from mocha_core import coffee, solvers
-from mocha_core.coffee_break import CoffeeBreak
 from mocha_core.errors import ConfigurationError
+from mocha_core.train.coffee_break import CoffeeBreak
 
 
 class Diary(CoffeeBreak):

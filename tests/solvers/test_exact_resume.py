@@ -8,9 +8,9 @@ import pytest
 
 import mocha_core as mocha
 from mocha_core import coffee, initializers, layers, neurons, solvers
-from mocha_core.coffee_break import CoffeeBreak
-from mocha_core.layer import ComputationLayer
-from mocha_core.op import Op
+from mocha_core.describe.layer import ComputationLayer
+from mocha_core.graph.op import Op
+from mocha_core.train.coffee_break import CoffeeBreak
 
 ITERATIONS = 23
 LR, MOM = solvers.LRPolicy, solvers.MomPolicy

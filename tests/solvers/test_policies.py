@@ -3,8 +3,8 @@
 import pytest
 
 from mocha_core.errors import ConfigurationError
-from mocha_core.solver import SolverParameters, evaluate
 from mocha_core.solvers import LRPolicy, MomPolicy
+from mocha_core.train.solver import SolverParameters, evaluate
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from mocha_core.coffee import ProgressBar, TrainingSummary
-from mocha_core.coffee_break import CoffeeBreak
 from mocha_core.solvers import SGD
+from mocha_core.train.coffee_break import CoffeeBreak
 
 
 class Terminal(io.StringIO):

@@ -8,7 +8,7 @@ import pytest
 from mocha_solvers_std.sgd import SGDUpdate
 
 import mocha_core as mocha
-from mocha_core.parameter import Constraint, Regularizer
+from mocha_core.describe.parameter import Constraint, Regularizer
 from mocha_core.solvers import SGD, LRPolicy, MomPolicy
 
 

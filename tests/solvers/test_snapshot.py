@@ -12,9 +12,9 @@ from mocha_hdf5.format import HDF5Format
 import mocha_core as mocha
 from mocha_core.coffee import Snapshot, TrainingSummary, ValidationPerformance
 from mocha_core.errors import ConfigurationError, FileError, SnapshotError, UnknownNameError
-from mocha_core.plugins import Registries
-from mocha_core.solver import Solver
+from mocha_core.plugin.manager import Registries
 from mocha_core.solvers import SGD
+from mocha_core.train.solver import Solver
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def test_a_directory_that_cannot_be_used(train, folder):
 
 
 def test_without_a_format_training_does_not_begin(train, folder, monkeypatch):
-    monkeypatch.setattr("mocha_core.formats.registries", Registries)
+    monkeypatch.setattr("mocha_core.train.formats.registries", Registries)
     with pytest.raises(UnknownNameError, match=r"ending '.hdf5' is unknown. Known: none; install mocha-hdf5"):
         train(2)
     assert not folder.exists()

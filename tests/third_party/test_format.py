@@ -7,9 +7,9 @@ from lenet import lenet, train
 import mocha_core as mocha
 from mocha_core import solvers
 from mocha_core.errors import FileError
-from mocha_core.formats import format_of
-from mocha_core.snapshot import capture, restore
 from mocha_core.testing import FormatTests
+from mocha_core.train.formats import format_of
+from mocha_core.train.snapshot import capture, restore
 
 
 class TestNPZ(FormatTests):

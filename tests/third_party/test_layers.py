@@ -7,9 +7,9 @@ from acme_swish.swish import Swish, SwishLayer
 
 from mocha_core import layers
 from mocha_core.errors import ShapeError
+from mocha_core.graph.value import Spec
 from mocha_core.testing import LayerTests, OpCase, OpTests
 from mocha_core.testing.inputs import distinct
-from mocha_core.value import Spec
 
 X = distinct((4, 3), low=-3.0, high=3.0)
 

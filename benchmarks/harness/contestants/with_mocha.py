@@ -12,8 +12,8 @@ import mocha_core as mocha
 from harness.nets import LRN, Add, Conv, Dense, Net, Pool
 from harness.workloads import LEARNING_RATE, MINIBATCHES, MOMENTUM, WEIGHT_DECAY, Workload
 from mocha_core import layers, neurons, regularizers, solvers
-from mocha_core.layer import Layer
-from mocha_core.program import Program, Schedule
+from mocha_core.compile.program import Program, Schedule
+from mocha_core.describe.layer import Layer
 
 #: All parameters are learned alike, as PyTorch's optimizer does unless it is told otherwise.
 BIAS = {"bias_lr": 1.0, "bias_regu": regularizers.L2Regu(1)}

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mocha_core import array_api
+from mocha_core.compile.program import Program
 from mocha_core.errors import ConfigurationError
-from mocha_core.program import Program
+from mocha_core.graph import array_api
 from mocha_core.testing import BackendTests
 from mocha_core.testing.backends import ReferenceBackend
 

@@ -11,10 +11,10 @@ import pytest
 
 from mocha_core import hookimpl
 from mocha_core.errors import ConfigurationError, FileError, SnapshotError
-from mocha_core.files import write_file
-from mocha_core.formats import Format
-from mocha_core.snapshot import Snapshot
+from mocha_core.host.files import write_file
 from mocha_core.testing import FormatTests
+from mocha_core.train.formats import Format
+from mocha_core.train.snapshot import Snapshot
 
 
 class Sound(Format):

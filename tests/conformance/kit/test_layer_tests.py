@@ -20,12 +20,13 @@ from faults.scale import (
     scale_layer,
 )
 
-from mocha_core import array_api
+from mocha_core.describe.layer import ComputationLayer, Layer
 from mocha_core.errors import ConfigurationError, ShapeError
-from mocha_core.layer import ComputationLayer, Layer
-from mocha_core.net import Net
-from mocha_core.op import Op
-from mocha_core.plan import Phase
+from mocha_core.graph import array_api
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Phase
+from mocha_core.graph.value import Spec
+from mocha_core.net.net import Net
 from mocha_core.testing import LayerCase, LayerTests, check_layer, layer_checks
 from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.inputs import distinct
@@ -33,7 +34,6 @@ from mocha_core.testing.layer_checks import check_batch_sizes, check_frozen, che
 from mocha_core.testing.layer_description import check_description
 from mocha_core.testing.layer_errors import check_errors
 from mocha_core.testing.probe import Drawn
-from mocha_core.value import Spec
 
 
 def test_a_sound_layer_passes():

@@ -22,7 +22,7 @@ from faults.scale import (
 
 from mocha_core import hookimpl
 from mocha_core.errors import ConfigurationError
-from mocha_core.plugins import plugin_manager
+from mocha_core.plugin.manager import plugin_manager
 from mocha_core.testing import OpCase, OpTests
 from mocha_core.testing.backends import ReferenceBackend, StrictBackend
 from mocha_core.testing.kernel_checks import check_deterministic, check_kernel, kernels

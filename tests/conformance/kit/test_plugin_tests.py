@@ -12,7 +12,7 @@ from mocha_core.testing import PluginTests
 
 MODULE = "from mocha_core import hookimpl\n\n\n@hookimpl\ndef mocha_register_{kind}({kind}):\n    {kind}.add({what})\n"
 OP = """
-from mocha_core.op import Op
+from mocha_core.graph.op import Op
 
 
 class Wave(Op):

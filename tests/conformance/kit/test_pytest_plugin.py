@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mocha_core import hookimpl, layers
-from mocha_core.plugins import registries
+from mocha_core.plugin.manager import registries
 
 SUITE = """
 import os

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from mocha_core import hookimpl
+from mocha_core.compile.kernel import Reference
 from mocha_core.errors import ConfigurationError, NonFiniteError
-from mocha_core.kernel import Reference
-from mocha_core.solver import Solver
 from mocha_core.testing import SolverTests
 from mocha_core.testing.descent import Descent, DescentUpdate
-from mocha_core.update import UpdateOp
+from mocha_core.train.solver import Solver
+from mocha_core.train.update import UpdateOp
 
 
 def suite_of(solver_under_test):

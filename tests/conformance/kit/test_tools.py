@@ -14,7 +14,7 @@ SUITE = """
 import numpy as np
 
 
-from mocha_core.op import Op
+from mocha_core.graph.op import Op
 from mocha_core.testing import OpTests
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mocha_core.layer import Layer
-from mocha_core.op import Op
+from mocha_core.describe.layer import Layer
+from mocha_core.graph.op import Op
 
 
 class Accuracy(Op):

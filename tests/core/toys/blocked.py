@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mocha_core.layout import PLAIN, Layouts
+from mocha_core.compile.layout import PLAIN, Layouts
 from toys.lanes import LANES, Turned
 from toys.plain import Plain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mocha_core.kernel import Kernel
+from mocha_core.compile.kernel import Kernel
 from toys.blocked import store
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mocha_core.kernel import Kernel
-from mocha_core.value import Spec
+from mocha_core.compile.kernel import Kernel
+from mocha_core.graph.value import Spec
 from toys.blocked import store
 from toys.lanes import LANES
 

@@ -10,10 +10,10 @@ from itertools import groupby
 
 import numpy as np
 
-from mocha_core.backend import Backend
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.program import Program
 from mocha_core.errors import StateError
-from mocha_core.plan import Section
-from mocha_core.program import Program
+from mocha_core.graph.plan import Section
 from toys.device import Device, DeviceArray, DeviceNamespace, drain
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mocha_core.layer import ComputationLayer
-from mocha_core.op import Op
-from mocha_core.plan import Phase
-from mocha_core.random import uniform
+from mocha_core.describe.layer import ComputationLayer
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Phase
+from mocha_core.graph.random import uniform
 
 
 class Dropout(Op):

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from mocha_core.kernel import Kernel
-from mocha_core.layout import Layouts
-from mocha_core.op import Op
-from mocha_core.plan import Call, Half, Section, forward_step
+from mocha_core.compile.kernel import Kernel
+from mocha_core.compile.layout import Layouts
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Call, Half, Section, forward_step
 from toys.blocked import store
 from toys.lanes import LANES
 

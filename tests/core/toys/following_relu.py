@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mocha_core.kernel import Kernel
-from mocha_core.layout import Layouts
+from mocha_core.compile.kernel import Kernel
+from mocha_core.compile.layout import Layouts
 from toys.blocked import store
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mocha_core.kernel import Kernel
-from mocha_core.layer import ComputationLayer
-from mocha_core.op import Op
+from mocha_core.compile.kernel import Kernel
+from mocha_core.describe.layer import ComputationLayer
+from mocha_core.graph.op import Op
 
 
 class Half(Op):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mocha_core.layout import Layout
-from mocha_core.value import Spec
+from mocha_core.compile.layout import Layout
+from mocha_core.graph.value import Spec
 
 
 class Lanes(Layout):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mocha_core.describe.layer import DataLayer
+from mocha_core.describe.source import Source
 from mocha_core.errors import FileError
-from mocha_core.layer import DataLayer
-from mocha_core.source import Source
-from mocha_core.value import Spec
+from mocha_core.graph.value import Spec
 
 
 class Arrays(Source):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mocha_core.parameter import Initializer, Regularizer
+from mocha_core.describe.parameter import Initializer, Regularizer
 
 
 @dataclass(frozen=True)

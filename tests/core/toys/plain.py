@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mocha_core.backend import Backend
+from mocha_core.compile.backend import Backend
 
 
 class Plain(Backend):

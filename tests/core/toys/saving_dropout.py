@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mocha_core.kernel import Kernel
-from mocha_core.random import uniform
-from mocha_core.value import Spec
+from mocha_core.compile.kernel import Kernel
+from mocha_core.graph.random import uniform
+from mocha_core.graph.value import Spec
 from toys.blocked import store
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mocha_core.solver import Solver
-from mocha_core.update import UpdateOp
+from mocha_core.train.solver import Solver
+from mocha_core.train.update import UpdateOp
 
 
 class Sgd(UpdateOp):

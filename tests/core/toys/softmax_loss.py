@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mocha_core.layer import Layer
-from mocha_core.op import Op
-from mocha_core.structural import raise_status
-from mocha_core.value import Spec
+from mocha_core.describe.layer import Layer
+from mocha_core.graph.op import Op
+from mocha_core.graph.structural import raise_status
+from mocha_core.graph.value import Spec
 
 
 class SoftmaxLoss(Op):

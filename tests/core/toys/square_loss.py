@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from mocha_core.describe.layer import Layer
 from mocha_core.errors import ShapeError
-from mocha_core.layer import Layer
-from mocha_core.op import Op
-from mocha_core.value import Spec
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
 
 
 class SquareLoss(Op):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-#: As `mocha_core.kernel.Buffers`; a kernel knows which of them are there.
+#: As `mocha_core.compile.kernel.Buffers`; a kernel knows which of them are there.
 Buffers = Sequence[Any]
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from mocha_core import checks, host_memory
-from mocha_core.backend import Backend
+from mocha_core import checks
+from mocha_core.compile.backend import Backend
+from mocha_core.host import memory as host_memory
 from mocha_cpu.arrays import Array
 
 #: Bytes; a cache line, and the widest vector register.

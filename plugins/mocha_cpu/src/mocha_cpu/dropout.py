@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.kernel import Kernel, Runnable
-from mocha_core.random import MULTIPLIERS, ROUNDS, WEYL
-from mocha_core.value import Spec
+from mocha_core.compile.kernel import Kernel, Runnable
+from mocha_core.graph.random import MULTIPLIERS, ROUNDS, WEYL
+from mocha_core.graph.value import Spec
 from mocha_cpu.arrays import Array, Buffers, Steps
 
 if TYPE_CHECKING:
-    from mocha_core.backend import Backend
-    from mocha_core.plan import Call
+    from mocha_core.compile.backend import Backend
+    from mocha_core.graph.plan import Call
 
 LOW = 0xFFFFFFFF
 
@@ -65,7 +65,7 @@ class Dropout(Kernel):
         steps.do(np.bitwise_and, bits, mask, out=bits)
 
     def record_words(self, steps: Steps, iteration: Array, first_row: Array, counters: Array, words: Array) -> None:
-        """Record Philox4x32-10 as in `mocha_core.random`; the words of a counter end up side by side."""
+        """Record Philox4x32-10 as in `mocha_core.graph.random`; the words of a counter end up side by side."""
         c0, c1, c2, c3, p0, p1 = counters
         groups = np.arange(c0.shape[1], dtype=np.uint64)
         rows = np.arange(c0.shape[0], dtype=np.uint64)[:, np.newaxis]

@@ -7,41 +7,41 @@ from typing import TYPE_CHECKING
 from mocha_core import hookimpl
 
 if TYPE_CHECKING:
-    from mocha_core.registry import Candidates, Registry
+    from mocha_core.plugin.registry import Candidates, Registry
 
 KERNELS = {
-    "accuracy": "accuracy:accuracy",
-    "add": "element_wise:element_wise",
-    "convolution": "convolution:convolution",
-    "divide": "element_wise:element_wise",
-    "dropout": "dropout:dropout",
-    "exponential": "neurons:neuron",
-    "gather_labels": "gather:gather_labels",
-    "inner_product": "inner_product:inner_product",
-    "lrelu": "neurons:neuron",
-    "lrn_across_channel": "lrn:across_channel",
-    "lrn_within_channel": "lrn:within_channel",
-    "max_channel_pooling": "pooling:max_channel_pooling",
-    "max_pooling": "pooling:max_pooling",
-    "mean_channel_pooling": "pooling:mean_channel_pooling",
-    "mean_pooling": "pooling:mean_pooling",
-    "mocha.check_finite": "structural:check_finite",
-    "mocha.fill": "structural:fill",
-    "mocha.gather": "gather:gather",
-    "mocha.labels": "structural:labels",
-    "mocha.objective": "structural:objective",
-    "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
-    "multiply": "element_wise:element_wise",
-    "power": "power:power",
-    "relu": "neurons:neuron",
-    "sgd": "sgd:sgd",
-    "sigmoid": "neurons:neuron",
-    "softmax": "softmax:softmax",
-    "softmax_loss": "losses:softmax_loss",
-    "softmax_loss_step": "loss_step:softmax_loss_step",
-    "square_loss": "losses:square_loss",
-    "subtract": "element_wise:element_wise",
-    "tanh": "neurons:neuron",
+    "accuracy": "kernels.accuracy:accuracy",
+    "add": "kernels.element_wise:element_wise",
+    "convolution": "kernels.convolution:convolution",
+    "divide": "kernels.element_wise:element_wise",
+    "dropout": "kernels.dropout:dropout",
+    "exponential": "kernels.neurons:neuron",
+    "gather_labels": "kernels.gather:gather_labels",
+    "inner_product": "kernels.inner_product:inner_product",
+    "lrelu": "kernels.neurons:neuron",
+    "lrn_across_channel": "kernels.lrn:across_channel",
+    "lrn_within_channel": "kernels.lrn:within_channel",
+    "max_channel_pooling": "kernels.pooling:max_channel_pooling",
+    "max_pooling": "kernels.pooling:max_pooling",
+    "mean_channel_pooling": "kernels.pooling:mean_channel_pooling",
+    "mean_pooling": "kernels.pooling:mean_pooling",
+    "mocha.check_finite": "kernels.structural:check_finite",
+    "mocha.fill": "kernels.structural:fill",
+    "mocha.gather": "kernels.gather:gather",
+    "mocha.labels": "kernels.structural:labels",
+    "mocha.objective": "kernels.structural:objective",
+    "multinomial_logistic_loss": "kernels.losses:multinomial_logistic_loss",
+    "multiply": "kernels.element_wise:element_wise",
+    "power": "kernels.power:power",
+    "relu": "kernels.neurons:neuron",
+    "sgd": "kernels.sgd:sgd",
+    "sigmoid": "kernels.neurons:neuron",
+    "softmax": "kernels.softmax:softmax",
+    "softmax_loss": "kernels.losses:softmax_loss",
+    "softmax_loss_step": "kernels.loss_step:softmax_loss_step",
+    "square_loss": "kernels.losses:square_loss",
+    "subtract": "kernels.element_wise:element_wise",
+    "tanh": "kernels.neurons:neuron",
 }
 #: Op and half on which a rewrite with ReLU is anchored; it asks the other op's kernel.
 WITH_RELU = [
@@ -73,6 +73,6 @@ def mocha_register_kernels(kernels: Candidates) -> None:
 def mocha_register_fusions(fusions: Candidates) -> None:
     for op, half, rewrite in WITH_RELU:
         fusions.add(op, half, "cuda", f"mocha_layers_std.rectified:{rewrite}")
-    fusions.add("mocha.labels", "forward", "cuda", "mocha_cuda.gather:with_labels")
+    fusions.add("mocha.labels", "forward", "cuda", "mocha_cuda.kernels.gather:with_labels")
     fusions.add("softmax_loss", "backward", "cuda", "mocha_layers_std.loss_step:one_step")
     fusions.add("mocha.check_finite", "forward", "cuda", "mocha_layers_std.loss_step:checked_step")

@@ -6,17 +6,17 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from mocha_core import checks
-from mocha_core.arrangement import Arrangement
-from mocha_core.array_api import Array
-from mocha_core.backend import Backend
+from mocha_core.compile.arrangement import Arrangement
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.placement import Memory
+from mocha_core.compile.program import BoundStep, Program
+from mocha_core.compile.selection import Selector
+from mocha_core.compile.storage import Storage
 from mocha_core.errors import ConfigurationError
-from mocha_core.placement import Memory
-from mocha_core.plan import Plan, Step
-from mocha_core.program import BoundStep, Program
-from mocha_core.selection import Selector
-from mocha_core.storage import Storage
+from mocha_core.graph.array_api import Array
+from mocha_core.graph.plan import Plan, Step
+from mocha_cuda.kernels.sgd import merged
 from mocha_cuda.program import CUDAProgram
-from mocha_cuda.sgd import merged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

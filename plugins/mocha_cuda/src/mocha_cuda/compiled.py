@@ -11,12 +11,12 @@ from mocha_layers_std.rectified import RectifiedKernel
 from mocha_cuda.tables import Table
 
 if TYPE_CHECKING:
-    from mocha_core.plan import Call
+    from mocha_core.graph.plan import Call
     from mocha_cuda.backend import CUDABackend
 
 #: What kernels compute with.
 REALS = ("float32", "float64")
-#: As `mocha_core.kernel.Buffers`; a kernel knows which of them are there.
+#: As `mocha_core.compile.kernel.Buffers`; a kernel knows which of them are there.
 Buffers = Sequence[Any]
 #: Threads of a block and of a warp, as csrc/mocha.cuh has them.
 THREADS, WARP = 256, 32

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import cupy
 import numpy as np
 
-from mocha_core.array_api import Array
 from mocha_core.errors import BackendError
+from mocha_core.graph.array_api import Array
 from mocha_cuda import nvrtc
 from mocha_cuda.staging import Staging
 
@@ -155,7 +155,7 @@ class Device:
             cupy.get_default_memory_pool().free_all_blocks(self.stream)
 
     def _kernel(self, family: str, name: str, dtype: str) -> Any:
-        """The kernel `name` of `csrc/<family>.cu`, compiled for this device."""
+        """The kernel `name` of `csrc/kernels/<family>.cu`, compiled for this device."""
         with self._device:
             if (family, dtype) not in self._modules:
                 self._modules[family, dtype] = self._module(family, nvrtc.code(family, dtype, self.architecture))

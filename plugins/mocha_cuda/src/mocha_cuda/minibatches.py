@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mocha_cuda.compiled import Launch, striding
-from mocha_cuda.gather import Gathering
+from mocha_cuda.kernels.gather import Gathering
 from mocha_cuda.tables import Table
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def target(architecture: int) -> str:
 
 
 def code(family: str, dtype: str, architecture: int) -> bytes:
-    """What a driver loads: the kernels in `csrc/<family>.cu` for a dtype and an architecture (90 is sm_90).
+    """What a driver loads: the kernels in `csrc/kernels/<family>.cu` for a dtype and an architecture (90 is sm_90).
 
     Machine code, or PTX where NVRTC cannot make that. Compiled at the first use, and then kept in `cache_folder()`.
 
@@ -55,7 +55,7 @@ def code(family: str, dtype: str, architecture: int) -> bytes:
     made_for = target(architecture)
     options = [f"-arch={made_for}", "--std=c++17", f"-DREAL={REALS[dtype]}", f"-I{SOURCES}"]
     headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.cuh")))
-    source = (SOURCES / f"{family}.cu").read_bytes()
+    source = (SOURCES / "kernels" / f"{family}.cu").read_bytes()
     key = hashlib.blake2b(b"\0".join([repr((version(), options)).encode(), headers, source]), digest_size=16)
     kept = cache_folder() / f"{family}-{dtype}-{made_for}-{key.hexdigest()}"
     try:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mocha_layers_std.rectified import WithReLU
 
-from mocha_core.array_api import Array
+from mocha_core.compile.program import BoundStep, KernelUse, Program, Schedule, Stop, updates
+from mocha_core.compile.schedule import checked_columns
 from mocha_core.errors import BackendError, StateError
-from mocha_core.plan import Section
-from mocha_core.program import BoundStep, KernelUse, Program, Schedule, Stop, updates
-from mocha_core.schedule import checked_columns
-from mocha_core.update import UpdateOp
-from mocha_core.value import Role
+from mocha_core.graph.array_api import Array
+from mocha_core.graph.plan import Section
+from mocha_core.graph.value import Role
+from mocha_core.train.update import UpdateOp
 from mocha_cuda.compiled import CUDAKernel
-from mocha_cuda.gather import at_once
+from mocha_cuda.kernels.gather import at_once
 from mocha_cuda.minibatches import Minibatches
 from mocha_cuda.tape import Run, Tape
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from mocha_core.errors import ConfigurationError
-from mocha_core.plugins import registries
+from mocha_core.plugin.manager import registries
 
 from .dataset import Dataset
 

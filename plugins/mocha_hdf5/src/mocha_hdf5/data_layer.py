@@ -5,9 +5,9 @@ from __future__ import annotations
 from os import PathLike
 
 from mocha_core import checks
+from mocha_core.describe.layer import DataLayer
 from mocha_core.errors import ConfigurationError
-from mocha_core.layer import DataLayer
-from mocha_core.random import stream_id
+from mocha_core.graph.random import stream_id
 from mocha_hdf5.source import HDF5Source
 from mocha_hdf5.source_list import read_source_list
 

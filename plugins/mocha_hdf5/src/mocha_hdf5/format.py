@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mocha_core.errors import SnapshotError
-from mocha_core.files import write_file
-from mocha_core.formats import Format
-from mocha_core.snapshot import Snapshot
+from mocha_core.host.files import write_file
+from mocha_core.train.formats import Format
+from mocha_core.train.snapshot import Snapshot
 from mocha_hdf5 import seal, writer
 from mocha_hdf5.contents import Contents, Disk
 from mocha_hdf5.reader import Reader, Tables
 
 if TYPE_CHECKING:
-    from mocha_core.formats import StoredArray
+    from mocha_core.train.formats import StoredArray
 
 #: The facts of a snapshot, as UTF-8 JSON in a dataset of bytes; and the names of its arrays, likewise.
 FACTS, NAMES = "facts", "names"

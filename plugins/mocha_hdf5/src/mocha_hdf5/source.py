@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mocha_core.describe.source import Source
 from mocha_core.errors import FileError
-from mocha_core.source import Source
-from mocha_core.value import Spec
+from mocha_core.graph.value import Spec
 from mocha_hdf5.contents import Disk
 from mocha_hdf5.layouts import CHUNK_CACHE
 from mocha_hdf5.reader import Reader

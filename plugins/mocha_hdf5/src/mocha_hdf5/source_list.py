@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from mocha_core.errors import FileError
-from mocha_core.files import open_regular
+from mocha_core.host.files import open_regular
 
 #: Bytes of a list.
 LONGEST = 2**24

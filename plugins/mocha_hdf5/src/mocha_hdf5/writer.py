@@ -15,7 +15,7 @@ from mocha_core.errors import FileError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mocha_core.formats import StoredArray
+    from mocha_core.train.formats import StoredArray
 
 
 def image(path: Path, arrays: Mapping[str, StoredArray], user_block: int = 0) -> memoryview:

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from math import prod
 
 from mocha_core import checks
-from mocha_core.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.builder import Builder
+from mocha_core.describe.builder import Builder
+from mocha_core.describe.layer import ComputationLayer
 from mocha_core.errors import ConfigurationError
-from mocha_core.layer import ComputationLayer
-from mocha_core.op import Op
-from mocha_core.plan import Phase
-from mocha_core.random import uniform
-from mocha_core.value import Spec, Value
+from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Phase
+from mocha_core.graph.random import uniform
+from mocha_core.graph.value import Spec, Value
 from mocha_layers_std import fields, received
 
 
 class Dropout(Op):
     """y = x * factor where u > ratio, else 0; factor is 1 / (1 - ratio) with `auto_scale`, and 1 without.
 
-    u is `mocha_core.random.uniform` over x as (rows, features), from the op's seed and stream and the cells
+    u is `mocha_core.graph.random.uniform` over x as (rows, features), from the op's seed and stream and the cells
     iteration and first_row: backward draws the same mask again. Inputs: x (N, ...), iteration, first_row.
     """
 

@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import TypeVar
 
 from mocha_core import checks
+from mocha_core.describe.layer import Layer
+from mocha_core.describe.parameter import Initializer, Regularizer
 from mocha_core.errors import ConfigurationError
-from mocha_core.layer import Layer
-from mocha_core.parameter import Initializer, Regularizer
 
 Choice = TypeVar("Choice", bound=StrEnum)
 

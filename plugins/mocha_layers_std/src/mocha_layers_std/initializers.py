@@ -7,7 +7,7 @@ from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
 from mocha_core import checks
-from mocha_core.parameter import Initializer
+from mocha_core.describe.parameter import Initializer
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from math import prod
 
 from mocha_core import checks
-from mocha_core.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.builder import Builder
+from mocha_core.describe.builder import Builder
+from mocha_core.describe.layer import TrainableLayer
+from mocha_core.describe.parameter import Initializer, Regularizer
 from mocha_core.errors import ShapeError
-from mocha_core.layer import TrainableLayer
-from mocha_core.op import Op
-from mocha_core.parameter import Initializer, Regularizer
-from mocha_core.value import Spec, Value
+from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec, Value
 from mocha_layers_std import fields, received
 from mocha_layers_std.initializers import ConstantInitializer, XavierInitializer
 from mocha_layers_std.regularizers import L2Regu, NoRegu

@@ -10,17 +10,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mocha_core.fusion import Graph, Rewritten
-from mocha_core.kernel import Kernel
-from mocha_core.op import Op
-from mocha_core.plan import Call, Half, Step, forward_step
-from mocha_core.plugins import registries
-from mocha_core.selection import Selector
-from mocha_core.structural import Objective
-from mocha_core.value import Spec
+from mocha_core.compile.fusion import Graph, Rewritten
+from mocha_core.compile.kernel import Kernel
+from mocha_core.compile.selection import Selector
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Call, Half, Step, forward_step
+from mocha_core.graph.structural import Objective
+from mocha_core.graph.value import Spec
+from mocha_core.plugin.manager import registries
 
 if TYPE_CHECKING:
-    from mocha_core.backend import Backend
+    from mocha_core.compile.backend import Backend
 
 
 class SoftmaxLossStep(Op):

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mocha_core import checks
+from mocha_core.describe.layer import DataLayer
+from mocha_core.describe.source import Source
 from mocha_core.errors import ConfigurationError
-from mocha_core.layer import DataLayer
-from mocha_core.source import Source
-from mocha_core.value import Spec
+from mocha_core.graph.value import Spec
 
 
 class ArraySource(Source):

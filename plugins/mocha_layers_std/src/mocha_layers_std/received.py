@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mocha_core.errors import ShapeError
-from mocha_core.value import Spec
+from mocha_core.graph.value import Spec
 
 
 def floating(*specs: Spec) -> None:

@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.fusion import Graph, Rewritten
-from mocha_core.kernel import Buffers, Kernel, Runnable
-from mocha_core.layout import Layouts
-from mocha_core.op import Op
-from mocha_core.plan import Call, Half, Step, forward_step
-from mocha_core.plugins import registries
-from mocha_core.selection import Selector
-from mocha_core.value import Spec, Value
+from mocha_core.compile.fusion import Graph, Rewritten
+from mocha_core.compile.kernel import Buffers, Kernel, Runnable
+from mocha_core.compile.layout import Layouts
+from mocha_core.compile.selection import Selector
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Call, Half, Step, forward_step
+from mocha_core.graph.value import Spec, Value
+from mocha_core.plugin.manager import registries
 from mocha_layers_std.neurons.relu import ReLUOp
 
 if TYPE_CHECKING:
-    from mocha_core.backend import Backend
+    from mocha_core.compile.backend import Backend
 
 
 class ThenReLU(Op):

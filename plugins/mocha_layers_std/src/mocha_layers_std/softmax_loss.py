@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mocha_core import checks
-from mocha_core.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.builder import Builder
-from mocha_core.layer import Layer
-from mocha_core.value import Spec, Value
+from mocha_core.describe.builder import Builder
+from mocha_core.describe.layer import Layer
+from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
+from mocha_core.graph.value import Spec, Value
 from mocha_layers_std import class_labels, fields
 from mocha_layers_std.multinomial_logistic_loss import negative_log_likelihood
 from mocha_layers_std.softmax import softmax

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mocha_core.builder import Builder
+from mocha_core.describe.builder import Builder
+from mocha_core.describe.layer import ComputationLayer
 from mocha_core.errors import ConfigurationError
-from mocha_core.layer import ComputationLayer
-from mocha_core.value import Value
+from mocha_core.graph.value import Value
 
 
 class SplitLayer(ComputationLayer):

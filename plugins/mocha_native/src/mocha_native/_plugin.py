@@ -7,52 +7,52 @@ from typing import TYPE_CHECKING
 from mocha_core import hookimpl
 
 if TYPE_CHECKING:
-    from mocha_core.registry import Candidates, Registry
+    from mocha_core.plugin.registry import Candidates, Registry
 
 KERNELS = {
-    "accuracy": "accuracy:accuracy",
-    "add": "element_wise:element_wise",
-    "convolution": "convolution:convolution",
-    "divide": "element_wise:element_wise",
-    "dropout": "dropout:dropout",
-    "exponential": "neurons:neuron",
-    "inner_product": "inner_product:inner_product",
-    "lrelu": "neurons:neuron",
-    "lrn_across_channel": "lrn:across_channel",
-    "lrn_within_channel": "lrn:within_channel",
-    "max_channel_pooling": "pooling:max_channel_pooling",
-    "max_pooling": "pooling:max_pooling",
-    "mean_channel_pooling": "pooling:mean_channel_pooling",
-    "mean_pooling": "pooling:mean_pooling",
-    "mocha.check_finite": "structural:check_finite",
+    "accuracy": "kernels.accuracy:accuracy",
+    "add": "kernels.element_wise:element_wise",
+    "convolution": "kernels.convolution:convolution",
+    "divide": "kernels.element_wise:element_wise",
+    "dropout": "kernels.dropout:dropout",
+    "exponential": "kernels.neurons:neuron",
+    "inner_product": "kernels.inner_product:inner_product",
+    "lrelu": "kernels.neurons:neuron",
+    "lrn_across_channel": "kernels.lrn:across_channel",
+    "lrn_within_channel": "kernels.lrn:within_channel",
+    "max_channel_pooling": "kernels.pooling:max_channel_pooling",
+    "max_pooling": "kernels.pooling:max_pooling",
+    "mean_channel_pooling": "kernels.pooling:mean_channel_pooling",
+    "mean_pooling": "kernels.pooling:mean_pooling",
+    "mocha.check_finite": "kernels.structural:check_finite",
     "mocha.convert": "layout:convert",
-    "mocha.fill": "structural:fill",
-    "mocha.gather": "structural:gather",
-    "mocha.labels": "structural:labels",
-    "mocha.objective": "structural:objective",
+    "mocha.fill": "kernels.structural:fill",
+    "mocha.gather": "kernels.structural:gather",
+    "mocha.labels": "kernels.structural:labels",
+    "mocha.objective": "kernels.structural:objective",
     "native.updating_backward": "fold:updating_backward",
-    "multinomial_logistic_loss": "losses:multinomial_logistic_loss",
-    "multiply": "element_wise:element_wise",
-    "power": "power:power",
-    "relu": "neurons:neuron",
-    "sgd": "sgd:sgd",
-    "sigmoid": "neurons:neuron",
-    "softmax": "softmax:softmax",
-    "softmax_loss": "losses:softmax_loss",
-    "softmax_loss_step": "loss_step:softmax_loss_step",
-    "square_loss": "losses:square_loss",
-    "subtract": "element_wise:element_wise",
-    "tanh": "neurons:neuron",
+    "multinomial_logistic_loss": "kernels.losses:multinomial_logistic_loss",
+    "multiply": "kernels.element_wise:element_wise",
+    "power": "kernels.power:power",
+    "relu": "kernels.neurons:neuron",
+    "sgd": "kernels.sgd:sgd",
+    "sigmoid": "kernels.neurons:neuron",
+    "softmax": "kernels.softmax:softmax",
+    "softmax_loss": "kernels.losses:softmax_loss",
+    "softmax_loss_step": "kernels.loss_step:softmax_loss_step",
+    "square_loss": "kernels.losses:square_loss",
+    "subtract": "kernels.element_wise:element_wise",
+    "tanh": "kernels.neurons:neuron",
 }
 #: Those for few images, asked before the others of their ops.
 SMALL = {
-    "convolution": "channels_last_convolution:convolution",
-    "lrn_across_channel": "channels_last_lrn:lrn",
-    "lrn_within_channel": "channels_last_lrn:lrn",
-    "max_channel_pooling": "channels_last_channel_pooling:channel_pooling",
-    "max_pooling": "channels_last_pooling:pooling",
-    "mean_channel_pooling": "channels_last_channel_pooling:channel_pooling",
-    "mean_pooling": "channels_last_pooling:pooling",
+    "convolution": "kernels.channels_last_convolution:convolution",
+    "lrn_across_channel": "kernels.channels_last_lrn:lrn",
+    "lrn_within_channel": "kernels.channels_last_lrn:lrn",
+    "max_channel_pooling": "kernels.channels_last_channel_pooling:channel_pooling",
+    "max_pooling": "kernels.channels_last_pooling:pooling",
+    "mean_channel_pooling": "kernels.channels_last_channel_pooling:channel_pooling",
+    "mean_pooling": "kernels.channels_last_pooling:pooling",
 }
 #: Op and half on which a rewrite with ReLU is anchored; it asks the other op's kernel.
 WITH_RELU = [
@@ -88,8 +88,8 @@ def mocha_register_kernels(kernels: Candidates) -> None:
         kernels.add(op, "native", f"mocha_native.{target}", priority=2)
     for op in ("masked_backward", "then_relu"):
         kernels.add(op, "native", f"mocha_layers_std.rectified:{op}")
-    kernels.add("convolution", "native", "mocha_native.winograd:winograd", priority=1)
-    kernels.add("convolution", "native", "mocha_native.channels_last_winograd:winograd", priority=3)
+    kernels.add("convolution", "native", "mocha_native.kernels.winograd:winograd", priority=1)
+    kernels.add("convolution", "native", "mocha_native.kernels.channels_last_winograd:winograd", priority=3)
 
 
 @hookimpl

@@ -7,14 +7,14 @@ from typing import Any
 
 from mocha_cpu.backend import CPUBackend
 
-from mocha_core.arrangement import Arrangement
-from mocha_core.layout import PLAIN, Layout
-from mocha_core.placement import Memory
-from mocha_core.plan import Plan, Step
-from mocha_core.program import BoundStep, Program
-from mocha_core.selection import Selector
-from mocha_core.storage import Storage
-from mocha_core.value import ITEMSIZE, Value
+from mocha_core.compile.arrangement import Arrangement
+from mocha_core.compile.layout import PLAIN, Layout
+from mocha_core.compile.placement import Memory
+from mocha_core.compile.program import BoundStep, Program
+from mocha_core.compile.selection import Selector
+from mocha_core.compile.storage import Storage
+from mocha_core.graph.plan import Plan, Step
+from mocha_core.graph.value import ITEMSIZE, Value
 from mocha_native import isa
 from mocha_native.channels_last import ChannelsLast
 from mocha_native.layout import Lanes

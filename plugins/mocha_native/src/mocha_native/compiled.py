@@ -12,11 +12,11 @@ from mocha_core.errors import BackendError
 from mocha_native._native import ffi, lib
 
 if TYPE_CHECKING:
-    from mocha_core.plan import Call
+    from mocha_core.graph.plan import Call
     from mocha_native.backend import NativeBackend
 
 Array = NDArray[Any]
-#: As `mocha_core.kernel.Buffers`; a kernel knows which of them are there.
+#: As `mocha_core.compile.kernel.Buffers`; a kernel knows which of them are there.
 Buffers = Sequence[Any]
 
 

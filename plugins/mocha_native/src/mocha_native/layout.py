@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from mocha_core.backend import Backend
-from mocha_core.kernel import Runnable
-from mocha_core.layout import PLAIN, Convert, Layout
-from mocha_core.value import Spec
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.kernel import Runnable
+from mocha_core.compile.layout import PLAIN, Convert, Layout
+from mocha_core.graph.value import Spec
 from mocha_native.compiled import Array, Buffers, NativeKernel
 
 if TYPE_CHECKING:
-    from mocha_core.plan import Call
+    from mocha_core.graph.plan import Call
     from mocha_native.backend import NativeBackend
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mocha_core.compile.program import BoundStep, Program, Schedule, Stop, updates
+from mocha_core.compile.schedule import checked_columns
 from mocha_core.errors import StateError
-from mocha_core.plan import Section
-from mocha_core.program import BoundStep, Program, Schedule, Stop, updates
-from mocha_core.schedule import checked_columns
+from mocha_core.graph.plan import Section
 from mocha_native._native import ffi, lib
 from mocha_native.compiled import Compiled, address, step_array
 

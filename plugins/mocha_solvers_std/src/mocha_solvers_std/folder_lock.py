@@ -11,7 +11,7 @@ from pathlib import Path
 from weakref import WeakSet
 
 from mocha_core.errors import FileError
-from mocha_core.files import write_all
+from mocha_core.host.files import write_all
 from mocha_core.log import logger
 
 #: The file in the folder that is locked. It stays, and says who was the last owner.

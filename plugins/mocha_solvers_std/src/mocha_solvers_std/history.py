@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mocha_core.errors import FileError
-from mocha_core.files import write_all, write_file
+from mocha_core.host.files import write_all, write_file
 from mocha_core.log import logger
 
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import mocha_core
 from mocha_core.errors import FileError, SnapshotError
-from mocha_core.files import write_file
-from mocha_core.plugins import plugin_manager
+from mocha_core.host.files import write_file
+from mocha_core.plugin.manager import plugin_manager
 
 if TYPE_CHECKING:
-    from mocha_core.net import Net
-    from mocha_core.solver import Solver
+    from mocha_core.net.net import Net
+    from mocha_core.train.solver import Solver
 
 NAME = "manifest.json"
 #: Names of snapshots; the number is the iteration.

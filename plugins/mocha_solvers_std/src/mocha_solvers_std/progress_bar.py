@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from mocha_core.coffee_break import CoffeeBreak
 from mocha_core.log import logger
+from mocha_core.train.coffee_break import CoffeeBreak
 
 if TYPE_CHECKING:
-    from mocha_core.net import Net
-    from mocha_core.solver import Solver
+    from mocha_core.net.net import Net
+    from mocha_core.train.solver import Solver
 
 
 class ProgressBar(CoffeeBreak):

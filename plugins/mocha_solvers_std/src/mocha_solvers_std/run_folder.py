@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mocha_core.errors import FileError
-from mocha_core.files import remove_leftovers
-from mocha_core.formats import format_of
+from mocha_core.host.files import remove_leftovers
 from mocha_core.log import logger
+from mocha_core.train.formats import format_of
 from mocha_solvers_std.folder_lock import FolderLock
 from mocha_solvers_std.manifest import NAME, SNAPSHOT, Entry, Manifest, measure
 
 if TYPE_CHECKING:
-    from mocha_core.net import Net
-    from mocha_core.snapshot import Snapshot
-    from mocha_core.solver import Solver
+    from mocha_core.net.net import Net
+    from mocha_core.train.snapshot import Snapshot
+    from mocha_core.train.solver import Solver
 
 HISTORY = "history.jsonl"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mocha_core.array_api import Array, Namespace
-from mocha_core.solver import Solver
-from mocha_core.update import UpdateOp
+from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.train.solver import Solver
+from mocha_core.train.update import UpdateOp
 
 
 class SGDUpdate(UpdateOp):

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mocha_core import checks
-from mocha_core.coffee_break import CoffeeBreak
 from mocha_core.errors import ConfigurationError, FileError, SnapshotError
-from mocha_core.formats import format_of
 from mocha_core.log import logger
-from mocha_core.snapshot import capture, restore
+from mocha_core.train.coffee_break import CoffeeBreak
+from mocha_core.train.formats import format_of
+from mocha_core.train.snapshot import capture, restore
 from mocha_solvers_std.history import History
 from mocha_solvers_std.manifest import Entry
 from mocha_solvers_std.run_folder import HISTORY, RunFolder
 
 if TYPE_CHECKING:
-    from mocha_core.net import Net
-    from mocha_core.solver import Solver
+    from mocha_core.net.net import Net
+    from mocha_core.train.solver import Solver
 
 
 class Snapshot(CoffeeBreak):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError
-from mocha_core.solver import Policy, evaluate
+from mocha_core.train.solver import Policy, evaluate
 
 
 class Staged(Policy):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mocha_core import checks
-from mocha_core.coffee_break import CoffeeBreak
 from mocha_core.errors import ConfigurationError
 from mocha_core.log import logger
+from mocha_core.train.coffee_break import CoffeeBreak
 
 if TYPE_CHECKING:
-    from mocha_core.net import Net
-    from mocha_core.solver import Solver
+    from mocha_core.net.net import Net
+    from mocha_core.train.solver import Solver
 
 RULE = "-" * 57
 
@@ -27,7 +27,7 @@ class ValidationPerformance(CoffeeBreak):
     """
 
     def __init__(self, test_net: Net) -> None:
-        from mocha_core.net import Net
+        from mocha_core.net.net import Net
 
         checks.instance("ValidationPerformance", "test_net", test_net, Net, "Net('test', system, layers)")
         if not test_net.plan.statistics:

@@ -2,14 +2,14 @@
 
 import numpy as np
 
+from mocha_core.compile.kernel import Kernel
+from mocha_core.compile.layout import Layout, Layouts
+from mocha_core.describe.layer import TrainableLayer
 from mocha_core.errors import ConfigurationError, ShapeError
-from mocha_core.kernel import Kernel
-from mocha_core.layer import TrainableLayer
-from mocha_core.layout import Layout, Layouts
-from mocha_core.op import Op
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
 from mocha_core.testing.inputs import distinct
 from mocha_core.testing.probe import Drawn
-from mocha_core.value import Spec
 
 
 class Scale(Op):

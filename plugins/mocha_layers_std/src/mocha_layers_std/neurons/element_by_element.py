@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mocha_core.op import Op
-from mocha_core.value import Spec
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
 from mocha_layers_std import received
 
 

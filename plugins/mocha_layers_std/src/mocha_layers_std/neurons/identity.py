@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mocha_core.builder import Builder
-from mocha_core.layer import Neuron
-from mocha_core.value import Value
+from mocha_core.describe.builder import Builder
+from mocha_core.describe.layer import Neuron
+from mocha_core.graph.value import Value
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from mocha_core.coffee_break import CoffeeBreak
 from mocha_core.log import logger
-from mocha_core.net import Net
-from mocha_core.solver import Solver
+from mocha_core.net.net import Net
+from mocha_core.train.coffee_break import CoffeeBreak
+from mocha_core.train.solver import Solver
 
 
 class ParameterNorms(CoffeeBreak):

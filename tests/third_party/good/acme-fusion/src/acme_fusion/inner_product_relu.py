@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from mocha_core.backend import Backend
-from mocha_core.fusion import Graph, Rewritten
-from mocha_core.kernel import Kernel, Runnable
-from mocha_core.op import Op
-from mocha_core.plan import Call, Half, Step, forward_step
-from mocha_core.value import Spec
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.fusion import Graph, Rewritten
+from mocha_core.compile.kernel import Kernel, Runnable
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Call, Half, Step, forward_step
+from mocha_core.graph.value import Spec
 
 
 class InnerProductReLU(Op):

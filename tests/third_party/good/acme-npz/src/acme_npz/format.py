@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mocha_core.errors import FileError, SnapshotError
-from mocha_core.files import write_file
-from mocha_core.formats import Format
-from mocha_core.snapshot import Snapshot
+from mocha_core.host.files import write_file
+from mocha_core.train.formats import Format
+from mocha_core.train.snapshot import Snapshot
 
 Arrays = dict[str, NDArray[Any]]
 FACTS = "facts"

@@ -5,10 +5,10 @@ from mocha_layers_std.element_wise import Add
 from mocha_layers_std.inner_product import InnerProduct
 from mocha_layers_std.neurons.tanh import Tanh
 
-from mocha_core.builder import Builder
+from mocha_core.describe.builder import Builder
+from mocha_core.describe.layer import TrainableLayer
 from mocha_core.errors import ShapeError
-from mocha_core.layer import TrainableLayer
-from mocha_core.value import Value
+from mocha_core.graph.value import Value
 
 
 class ResidualLayer(TrainableLayer):

@@ -1,8 +1,8 @@
 """`AcmeNesterov`: Nesterov's accelerated gradient, and its rule."""
 
-from mocha_core.array_api import Array, Namespace
-from mocha_core.solver import Solver
-from mocha_core.update import UpdateOp
+from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.train.solver import Solver
+from mocha_core.train.update import UpdateOp
 
 
 class AcmeNesterovUpdate(UpdateOp):

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from mocha_core.backend import Backend
-from mocha_core.kernel import Kernel, Runnable
-from mocha_core.plan import Call
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.kernel import Kernel, Runnable
+from mocha_core.graph.plan import Call
 
 
 class Swish(Kernel):

@@ -1,0 +1,65 @@
+"""Asking before memory is taken: what does not fit is an error that says what is large, not a process that is ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mocha_core.errors import BackendError
+from mocha_core.graph.value import Spec, nbytes
+from mocha_core.host import memory as host_memory
+
+if TYPE_CHECKING:
+    from mocha_core.compile.backend import Backend
+
+#: Bytes; the address space of a process. Nobody can give more.
+ADDRESSABLE = 2**47
+#: Bytes; it takes a third of a millisecond to ask, which so little is not worth.
+LITTLE = 2**20
+SHOWN = 3
+
+
+@contextmanager
+def taking(
+    what: str, pieces: Iterable[tuple[str, Spec]], way_out: str, *, total: int = 0, backend: Backend | None = None
+) -> Iterator[None]:
+    """Entered around an allocation, which is refused before it begins if it cannot be had.
+
+    Args:
+        what: what the memory is for, such as "Net 'LeNet', training batch 64".
+        pieces: names, which begin with the layer, and sizes of what goes there.
+        way_out: what to do about it.
+        total: bytes, where it is not the sum of the pieces.
+        backend: who gives the memory; None for the host, where minibatches and initial parameters are made.
+
+    Raises:
+        BackendError: there is not so much left, or the allocation raised a MemoryError.
+    """
+    pieces = list(pieces)
+    total = total or sum(nbytes(spec) for _, spec in pieces)
+    free = None
+    if total > LITTLE:
+        free = host_memory.free_bytes() if backend is None else backend.free_bytes()
+    error: MemoryError | None = None
+    if total <= (ADDRESSABLE if free is None else free):
+        try:
+            yield
+            return
+        except MemoryError as refused:
+            error = refused
+    giver = "this machine" if backend is None else f"backend '{backend.name}'"
+    left = "" if free is None else f", which has {in_words(free)} left"
+    largest = sorted(pieces, key=lambda piece: -nbytes(piece[1]))[:SHOWN]
+    listed = ", ".join(f"'{name}' {spec} of {in_words(nbytes(spec))}" for name, spec in largest)
+    raise BackendError(
+        f"{what}: {in_words(total)} are more than {giver} can give{left}. The largest of {len(pieces)} pieces: "
+        f"{listed}. {way_out}"
+    ) from error
+
+
+def in_words(size: int) -> str:
+    """Bytes, exactly and readably: `1,572,864 bytes (1.5 MiB)`."""
+    exponent = min(max(size.bit_length() - 1, 0) // 10, 8)
+    unit = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi")[exponent]
+    return f"{size:,} bytes" + (f" ({size / 1024**exponent:,.1f} {unit}B)" if exponent else "")

@@ -1,0 +1,115 @@
+"""`Kernel`: a fast pair of forward and backward for one use of an op, and how one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mocha_core.compile.layout import ALL_PLAIN, Layouts
+from mocha_core.errors import MochaError, PluginError
+from mocha_core.graph.array_api import Array
+from mocha_core.graph.plan import Call
+from mocha_core.graph.value import Spec
+
+if TYPE_CHECKING:
+    from mocha_core.compile.backend import Backend
+
+#: A bound kernel: called without arguments, it computes.
+Runnable = Callable[[], Any]
+#: Makes a kernel for a call, or declines with None after a look at its shapes, dtypes and attributes.
+Build = Callable[["Backend", Call], "Kernel | None"]
+#: Buffers in the order of the step's values; None where nothing is read or wanted.
+Buffers = Sequence[Array | None]
+
+
+class Kernel:
+    """Both halves of one use of an op. Binds to buffers once; what it returns is called without arguments.
+
+    A bound kernel overwrites `outs[i]`, or adds to it where `add[i]`. It allocates nothing: what it needs
+    besides its operands it declares, and the program places it. Buffers never move while it is bound.
+    """
+
+    #: The memory layouts of the operands.
+    layouts: Layouts = ALL_PLAIN
+    #: Kept from forward to backward. In forward, these buffers follow the outputs in `outs`; in backward, they
+    #: follow (*dy, *x, *y) in `ins`.
+    saves: tuple[Spec, ...] = ()
+    #: Scratch of one forward or backward step; these buffers come last in `outs`.
+    forward_workspace: tuple[Spec, ...] = ()
+    backward_workspace: tuple[Spec, ...] = ()
+    #: Runs as Python on the host: a compiled program is split here.
+    splits: bool = False
+    #: Who registered it; set when it is chosen.
+    plugin: str = "reference"
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        """Bind the forward half. `outs` includes the inputs that the op updates."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        """Bind the backward half: `ins` is (*dy, *x, *y, *saves), `outs` the input gradients and workspace.
+
+        One buffer may appear twice in `outs` (x * x); writing in order gives the right sum.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    @property
+    def label(self) -> str:
+        """How listings call it."""
+        return type(self).__name__
+
+
+class Reference(Kernel):
+    """Runs an op's own pure functions and stores or adds what they return."""
+
+    def __init__(self, backend: Backend, call: Call) -> None:
+        self.xp = backend.xp
+        self.call = call
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        op, xp = self.call.op, self.xp
+
+        def run() -> None:
+            try:
+                result = op.forward(xp, *ins)
+                store(result if isinstance(result, tuple) else (result,), outs, add)
+            except Exception as error:
+                self._blame("forward", error)
+
+        return run
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        op, xp = self.call.op, self.xp
+        n_out, n_in = len(self.call.outs), len(self.call.ins)
+        dy, x, y = ins[:n_out], ins[n_out : n_out + n_in], ins[n_out + n_in :]
+        wanted = tuple(out is not None for out in outs)
+
+        def run() -> None:
+            try:
+                store(op.backward(xp, dy, x, y, wanted), outs, add)
+            except Exception as error:
+                self._blame("backward", error)
+
+        return run
+
+    def _blame(self, half: str, error: Exception) -> NoReturn:
+        if isinstance(error, MochaError | MemoryError):
+            raise error
+        what = f"Layer '{self.call.layer}': {half} of op '{self.call.op.name}'"
+        raise PluginError(f"{what} failed: {type(error).__name__}: {error}. Mend the op.") from error
+
+    @property
+    def label(self) -> str:
+        return f"reference of {self.call.op.name}"
+
+
+def store(results: Sequence[Array | None], outs: Buffers, add: Sequence[bool]) -> None:
+    """Put each result into its buffer, or add it; a missing result is zero."""
+    for result, out, adds in zip(results, outs, add, strict=True):
+        if out is None:
+            continue
+        if adds:
+            if result is not None:
+                out[...] += result
+        else:
+            out[...] = 0 if result is None else result

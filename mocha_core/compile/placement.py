@@ -1,0 +1,166 @@
+"""The placement pass: which bytes of a program's arenas each short-lived value gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mocha_core.compile.arrangement import Arrangement
+from mocha_core.compile.budget import taking
+from mocha_core.compile.kernel import Kernel
+from mocha_core.compile.layout import PLAIN
+from mocha_core.compile.storage import Storage, carve, make_arenas
+from mocha_core.graph.array_api import Array
+from mocha_core.graph.plan import Call, Half, Plan, Section, Step
+from mocha_core.graph.value import Spec, Value, aligned_elements, nbytes
+
+if TYPE_CHECKING:
+    from mocha_core.compile.backend import Backend
+
+
+@dataclass
+class Block:
+    """A value's piece of an arena: where it is, and from which step to which it holds something."""
+
+    value: Value
+    spec: Spec
+    first: int
+    last: int
+    offset: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.offset + aligned_elements(self.spec)
+
+
+@dataclass
+class Memory:
+    """The buffers of a program's values, among them each kernel's saves and workspaces."""
+
+    buffers: dict[Value, Array] = field(default_factory=dict)
+    blocks: dict[Value, Block] = field(default_factory=dict)
+    overwritten: set[Value] = field(default_factory=set)
+    """Values whose memory serves another value later in the run."""
+    saves: dict[Call, list[Value]] = field(default_factory=dict)
+    workspaces: dict[Step, list[Value]] = field(default_factory=dict)
+    total: int = 0
+    """Bytes of the arenas."""
+
+
+def place(
+    plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel], storage: Storage, backend: Backend
+) -> Memory:
+    """Give every value of a program a buffer; short-lived ones share arenas by liveness.
+
+    Raises:
+        BackendError: the arenas do not fit; names the largest values and the total.
+    """
+    memory = Memory()
+    _measure(plan, arrangement, kernels, memory)
+    by_dtype: dict[str, list[Block]] = {}
+    for block in memory.blocks.values():
+        by_dtype.setdefault(block.spec.dtype, []).append(block)
+    sizes = {dtype: _assign(blocks) for dtype, blocks in by_dtype.items()}
+    memory.total = sum(nbytes(Spec((size,), dtype)) for dtype, size in sizes.items())
+    pieces = [(block.value.name, block.spec) for block in memory.blocks.values()]
+    arenas = make_arenas(backend, sizes, plan.title, pieces, plan.smaller)
+    for dtype, blocks in by_dtype.items():
+        memory.overwritten |= _overwritten(blocks)
+        for block in blocks:
+            memory.buffers[block.value] = carve(backend, arenas[dtype], block.offset, block.spec.shape, block.spec.size)
+    for step in arrangement.steps:
+        for value in (*step.ins, *step.outs):
+            if value is not None:
+                _bind(value, memory, storage, backend)
+    return memory
+
+
+def check_largest(plan: Plan, steps: Iterable[Step], backend: Backend) -> None:
+    """Refuse a value that does not fit alone, before kernels are made, which may make tables of its size.
+
+    Raises:
+        BackendError: names the value.
+    """
+    values = [v.root for step in steps for v in (*step.ins, *step.outs) if v is not None and v.transient]
+    pieces = [(value.name, value.spec) for value in dict.fromkeys(values)]
+    largest = max((nbytes(spec) for _, spec in pieces), default=0)
+    with taking(f"{plan.title}, its largest value alone", pieces, plan.smaller, total=largest, backend=backend):
+        pass
+
+
+def _measure(plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel], memory: Memory) -> None:
+    """Find out how large each short-lived value is, and when it is alive."""
+    end = len(arrangement.steps)
+
+    def touch(value: Value, spec: Spec, at: int, lasting: bool = False) -> None:
+        block = memory.blocks.setdefault(value, Block(value, spec, at, at))
+        block.last = end if lasting else max(block.last, at)
+
+    for at, step in enumerate(arrangement.steps):
+        # A section that is run apart may be run again: what it finds has to be there afterwards, too.
+        lasting = step.section is Section.PACK or (plan.apart and step.section is Section.FORWARD)
+        for value in [v.root for v in (*step.ins, *step.outs) if v is not None and v.transient]:
+            touch(value, arrangement.home(value).physical(value.spec), at, lasting)
+        kernel = kernels[step.call]
+        if kernel.saves and step.call not in memory.saves:
+            memory.saves[step.call] = _private(step, "saved", kernel.saves)
+        for value in memory.saves.get(step.call, ()):
+            touch(value, value.spec, at, lasting)
+        forward = step.half is Half.FORWARD
+        workspace = kernel.forward_workspace if forward else kernel.backward_workspace
+        memory.workspaces[step] = _private(step, "workspace", workspace)
+        for value in memory.workspaces[step]:
+            touch(value, value.spec, at)
+    for value, block in memory.blocks.items():
+        if value.keep or value in plan.inputs.values():
+            block.first = 0
+        if value.keep:
+            block.last = end
+
+
+def _private(step: Step, what: str, specs: Iterable[Spec]) -> list[Value]:
+    return [Value(f"{step.call.layer}.{step.call.op.name} {what}", *spec) for spec in specs]
+
+
+def _assign(blocks: list[Block]) -> int:
+    """Largest first, each at the lowest offset that is free while it is alive. Returns the elements needed."""
+    placed: list[Block] = []
+    for block in sorted(blocks, key=lambda b: (-b.spec.size, b.first)):
+        size = aligned_elements(block.spec)
+        neighbours = [b for b in placed if b.first <= block.last and block.first <= b.last]
+        for other in sorted(neighbours, key=lambda b: b.offset):
+            if block.offset + size <= other.offset:
+                break
+            block.offset = max(block.offset, other.end)
+        placed.append(block)
+    return max((block.end for block in blocks), default=0)
+
+
+def _overwritten(blocks: list[Block]) -> set[Value]:
+    return {
+        block.value
+        for block in blocks
+        if any(o.first > block.last and o.offset < block.end and block.offset < o.end for o in blocks)
+    }
+
+
+def _bind(value: Value, memory: Memory, storage: Storage, backend: Backend) -> None:
+    if value in memory.buffers:
+        return
+    root = value.root
+    if root not in memory.buffers:
+        storage.allocate([root])
+        memory.buffers[root] = storage[root]
+    if value.base is not None:
+        memory.buffers[value] = backend.xp.reshape(memory.buffers[root], value.shape)
+
+
+def plain_copy(value: Value, memory: Memory, arrangement: Arrangement, backend: Backend) -> Array:
+    """The contents of a value as a plain array of the backend, whatever layout it lives in."""
+    home, buffer = arrangement.home(value), memory.buffers[value]
+    if home is PLAIN:
+        return buffer
+    plain = backend.empty(value.shape, value.dtype)
+    home.unpack(backend, buffer, plain, add=False)
+    return plain

@@ -1,0 +1,258 @@
+"""`Program`: a compiled plan. Between two coffee breaks it only runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from mocha_core.compile.arrangement import Arrangement
+from mocha_core.compile.kernel import Kernel, Runnable
+from mocha_core.compile.layout import PLAIN, Convert
+from mocha_core.compile.placement import Memory, plain_copy
+from mocha_core.compile.storage import Storage
+from mocha_core.errors import StateError
+from mocha_core.graph.array_api import Array
+from mocha_core.graph.plan import Call, Plan, Section, Step
+from mocha_core.graph.structural import Gather
+from mocha_core.graph.value import Role, Value
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_core.compile.backend import Backend
+
+#: For each cell by name, one value per minibatch.
+Schedule = Mapping[str, "NDArray[Any]"]
+#: One element, which another thread or a signal handler may set from 0 to 1 at any time.
+Stop: TypeAlias = "NDArray[np.int32]"
+
+
+@dataclass(eq=False)
+class BoundStep:
+    """A step, the kernel that serves it, and the kernel bound to buffers."""
+
+    step: Step
+    kernel: Kernel
+    run: Runnable
+
+
+class KernelUse(NamedTuple):
+    """One line of `program.kernels()`."""
+
+    layer: str
+    op: str
+    half: str
+    kernel: str
+    plugin: str
+
+
+@dataclass(eq=False)
+class Program:
+    """Bound steps in a row. Backends that compile further inherit this class and override `iterate` and `execute`.
+
+    Attributes:
+        plan: what was compiled.
+        bound: the steps in order.
+        memory: where the values are; `memory.total` is in bytes.
+        cells: the buffers of the plan's cells by name.
+        objective: the buffer of one minibatch's objective; None in a net without losses.
+        objectives: the objective of each minibatch of the last `iterate`.
+        done: how many iterations of the last `iterate` were done, also when it was left by an exception.
+        half_updated: whether that exception came between the updates of one iteration.
+        tables: how many rows each source has that stays on the device, by the cell with the numbers of a minibatch's.
+        changes: sections that write parameters or states, after which `storage.version` has to grow.
+    """
+
+    backend: Backend
+    plan: Plan
+    bound: list[BoundStep]
+    arrangement: Arrangement
+    memory: Memory
+    storage: Storage
+
+    def __post_init__(self) -> None:
+        self.objectives: NDArray[Any] = np.zeros(0)
+        self.done = 0
+        self.half_updated = False
+        self.changes = {b.step.section for b in self.bound if any(map(_outlives_runs, b.step.writes))}
+        gathers = [step.call for step in self.plan.steps if isinstance(step.call.op, Gather)]
+        self.tables = {call.ins[1]: call.ins[0].shape[0] for call in gathers}
+        self._packed_version = -1
+        self.storage.allocate(self.plan.cells.values())
+        self.cells: dict[str, Array] = {name: self.storage[value] for name, value in self.plan.cells.items()}
+        self.objective: Array | None = None if self.plan.objective is None else self._buffer(self.plan.objective)
+
+    def runs(self, *sections: Section) -> list[Runnable]:
+        """The bound kernels of some sections, in order."""
+        return [bound.run for bound in self.bound if bound.step.section in sections]
+
+    def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
+        """Run n iterations: each `plan.minibatches` times forward and backward, then one update.
+
+        Sets `objectives`, `done` and `half_updated`, calls `pack` before it runs, and raises `storage.version` if
+        there are `changes`.
+
+        Args:
+            n: how many.
+            schedule: values for cells, n * minibatches each; all cells not named keep theirs.
+            stop: once its element is not 0, the iteration in hand is the last.
+
+        Returns:
+            How many iterations were done before one reported a fault in the status cell. After a fault in forward
+            or backward, the failing one has updated nothing; after one in an update, no later update ran. Where it is
+            left by an exception, no fault stands in the status cell any more.
+        """
+        if self.plan.apart:
+            raise StateError("This program's sections are run one by one: use run(section).")
+        clear, update = self.runs(Section.CLEAR), self.runs(Section.UPDATE)
+        before, folded = self._minibatch()
+        k = self.plan.minibatches
+        copy, to_numpy = self.backend.copy_from_numpy, self.backend.to_numpy
+        cells = [(self.cells[name], column) for name, column in schedule.items() if name in self.cells]
+        status, objective = self.cells.get("status"), self.objective
+
+        def failed() -> bool:
+            return status is not None and bool(to_numpy(status) != 0)
+
+        self.objectives = np.zeros(n * k)
+        self.done, self.half_updated = 0, False
+        try:
+            with self.backend.running():
+                self.pack()
+                self.storage.version += bool(self.changes)
+                for i in range(n):
+                    for run in clear:
+                        run()
+                    for j in range(i * k, i * k + k):
+                        for cell, column in cells:
+                            copy(cell, column[j])
+                        for run in before:
+                            run()
+                        self.half_updated = bool(folded)
+                        for run in folded:
+                            run()
+                        if objective is not None:
+                            self.objectives[j] = to_numpy(objective)
+                    if failed():
+                        break
+                    self.half_updated = bool(folded or update)
+                    for run in update:
+                        run()
+                    if update and failed():
+                        break
+                    self.done = i + 1
+                    self.half_updated = False
+                    if stop is not None and stop[0]:
+                        break
+        except BaseException:
+            self.clear_status()  # the minibatch that it belongs to was not done, and comes again
+            raise
+        self.half_updated = False
+        return self.done
+
+    def _minibatch(self) -> tuple[list[Runnable], list[Runnable]]:
+        """Forward and backward, cut before the first update that was folded into them."""
+        steps = [b for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
+        at = next((i for i, b in enumerate(steps) if updates(b)), len(steps))
+        runs = [b.run for b in steps]
+        return runs[:at], runs[at:]
+
+    def fault(self) -> Call | None:
+        """The call that reported the first fault since `clear_status`."""
+        return self.plan.faults.get(self.status())
+
+    def execute(self, section: Section) -> None:
+        """Run the bound kernels of one section, and nothing else."""
+        for run in self.runs(section):
+            run()
+
+    def run(self, section: Section, schedule: Schedule | None = None) -> None:
+        """Run one section; `schedule` holds one value for each cell to set first."""
+        with self.backend.running():
+            self.pack()
+            for name, column in (schedule or {}).items():
+                if name in self.cells:
+                    self.backend.copy_from_numpy(self.cells[name], column[0])
+            self.storage.version += section in self.changes
+            self.execute(section)
+        if self.objective is not None:
+            self.objectives = np.asarray([self.backend.to_numpy(self.objective)])
+
+    def pack(self) -> None:
+        """Pack parameters and states again if any changed since the last time."""
+        if self._packed_version != self.storage.version:
+            self.execute(Section.PACK)
+            self._packed_version = self.storage.version
+
+    def status(self) -> int:
+        """The number of the first fault reported since `clear_status`; 0 for none."""
+        cell = self.cells.get("status")
+        return 0 if cell is None else int(self.backend.to_numpy(cell))
+
+    def clear_status(self) -> None:
+        """Forget the fault, so that updates update again."""
+        if "status" in self.cells:
+            self.backend.copy_from_numpy(self.cells["status"], np.asarray(0))
+
+    def read(self, value: Value, name: str = "") -> NDArray[Any]:
+        """A copy of a value's contents after a run, as plain N,C,H,W; errors call it `name`.
+
+        Raises:
+            StateError: fusion removed it, or its memory was used again; names `keep`.
+        """
+        name = name or value.name
+        self.check_present(value, name)
+        if value.root not in self.memory.buffers:
+            return self.backend.to_numpy(self.storage[value])
+        plain = plain_copy(value.root, self.memory, self.arrangement, self.backend)
+        return self.backend.to_numpy(plain).reshape(value.shape)
+
+    def check_present(self, value: Value, name: str) -> None:
+        """Raise `StateError` unless a value's contents are still there after a run."""
+        way_out = f"Build the net with Net(..., keep=['{name}']) to reach it."
+        if value.root not in self.memory.buffers and value not in self.storage:
+            raise StateError(f"Blob '{name}' is not computed by the program that ran last. {way_out}")
+        if value.root in self.memory.overwritten:
+            raise StateError(f"The memory of blob '{name}' was used again in the run. {way_out}")
+
+    def write(self, value: Value, array: NDArray[Any]) -> None:
+        """Overwrite the contents of a value, such as an input, from a plain N,C,H,W array.
+
+        Where sections are run apart, its copies in other layouts are made again.
+        """
+        home, buffer = self.arrangement.home(value), self._buffer(value)
+        if home is PLAIN:
+            self.backend.copy_from_numpy(buffer, array)
+        else:
+            plain = self.backend.empty(value.shape, value.dtype)
+            self.backend.copy_from_numpy(plain, array)
+            home.pack(self.backend, plain, buffer, gradient=value.root.role is Role.GRADIENT, add=False)
+        stale = {value.root}
+        for bound in self.bound if self.plan.apart else ():
+            call = bound.step.call
+            if isinstance(call.op, Convert) and bound.step.section is Section.FORWARD and call.ins[0].root in stale:
+                bound.run()
+                stale.add(call.outs[0])
+
+    def kernels(self) -> list[KernelUse]:
+        """Which kernel, from which plugin, serves each step."""
+        calls = [(b.step.call, b.step.half, b.kernel) for b in self.bound]
+        return [KernelUse(call.layer, call.op.name, half, k.label, k.plugin) for call, half, k in calls]
+
+    def _buffer(self, value: Value) -> Array:
+        if value not in self.memory.buffers:
+            self.storage.allocate([value])
+            return self.storage[value]
+        return self.memory.buffers[value]
+
+
+def _outlives_runs(value: Value) -> bool:
+    return value.root.role in (Role.PARAMETER, Role.STATE)
+
+
+def updates(bound: BoundStep) -> bool:
+    """Whether a step writes parameters."""
+    return any(value.root.role is Role.PARAMETER for value in bound.step.writes)

@@ -1,0 +1,109 @@
+"""Choosing the kernel of each call: by the backend's ancestry, then by priority, then the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+from mocha_core.compile.kernel import Kernel, Reference
+from mocha_core.errors import BackendError, PluginError, blaming
+from mocha_core.graph.plan import Call, Half, Step
+from mocha_core.plugin.registry import Candidates, Entry
+
+if TYPE_CHECKING:
+    from mocha_core.compile.backend import Backend
+    from mocha_core.plugin.manager import Registries
+
+Found = TypeVar("Found")
+
+
+class Selector:
+    """Looks kernels and fusions up for one backend. Used while compiling, never while running."""
+
+    def __init__(self, backend: Backend, registries: Registries) -> None:
+        self.backend = backend
+        self.registries = registries
+        self.families = (*backend.families(), "*")
+
+    def choose(self, call: Call, reference: bool = True, forward_runs: bool = True) -> Kernel | None:
+        """The kernel for a call; without `reference`, None where no registered kernel accepts.
+
+        Args:
+            call: the use of an op.
+            reference: fall back on the op's own functions.
+            forward_runs: whether the program runs the forward half. Where a fusion replaced it, a kernel
+                that needs what its forward saves cannot serve.
+        """
+        op = call.op.name
+        declined = []
+
+        def build(entry: Entry) -> Kernel | None:
+            kernel: Kernel | None = entry.load()(self.backend, call)
+            if not isinstance(kernel, Kernel | None):
+                raise TypeError(f"expected a Kernel or None, received {kernel!r}")
+            if kernel is None or (kernel.saves and not forward_runs):
+                declined.append(f"{entry.plugin}'s for '{entry.name.rpartition('/')[2]}' declined")
+                return None
+            kernel.plugin = entry.plugin
+            return kernel
+
+        kernel = self.search(self.registries.kernels, (op,), build, call.layer)
+        if kernel is not None or not reference:
+            return kernel
+        if not call.op.has_reference:
+            raise BackendError(
+                f"Layer '{call.layer}': no kernel serves op '{op}' on backend '{self.backend.name}' "
+                f"({'; '.join(declined) or 'none is registered'}), and the op has no reference implementation."
+            )
+        return Reference(self.backend, call)
+
+    def search(
+        self, candidates: Candidates, key: tuple[str, ...], accept: Callable[[Entry], Found | None], layer: str
+    ) -> Found | None:
+        """What `accept` makes of the best entry that it accepts: of the nearest family, then by priority.
+
+        Args:
+            candidates: kernels or fusions.
+            key: the op's name, and for a fusion the half.
+            accept: looks at an entry; None declines.
+            layer: whose op it is for, for errors.
+
+        Raises:
+            PluginError: it accepts several of equal priority, or an entry fails.
+        """
+        for family in self.families:
+            accepted: dict[Entry, Found] = {}
+            for entry in candidates.find(*key, family):
+                if accepted and entry.priority < next(iter(accepted)).priority:
+                    break
+                what = f"Layer '{layer}': {candidates.kind} '{entry.name}' of plugin '{entry.plugin}'"
+                with blaming(what, f"Do without that plugin: MOCHA_DISABLED_PLUGINS={entry.plugin}."):
+                    found = accept(entry)
+                if found is not None:
+                    accepted[entry] = found
+            if accepted:
+                return accepted[self.prefer(candidates, key[0], list(accepted))]
+        return None
+
+    def prefer(self, candidates: Candidates, op: str, entries: list[Entry]) -> Entry:
+        """The entry to take among equals.
+
+        Raises:
+            PluginError: the user has not said which.
+        """
+        wanted = self.backend.prefer.get(op)
+        chosen = entries if len(entries) == 1 else [entry for entry in entries if entry.plugin == wanted]
+        if len(chosen) != 1:
+            raise PluginError(candidates.conflict(entries, self.backend.name))
+        return chosen[0]
+
+    def choose_all(self, steps: Iterable[Step]) -> dict[Call, Kernel]:
+        """A kernel for every call among the steps."""
+        steps = list(steps)
+        forward = {step.call for step in steps if step.half is Half.FORWARD}
+        kernels: dict[Call, Kernel] = {}
+        for call in dict.fromkeys(step.call for step in steps):
+            kernel = self.choose(call, forward_runs=call in forward)
+            assert kernel is not None
+            kernels[call] = kernel
+        return kernels

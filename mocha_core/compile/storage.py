@@ -1,0 +1,86 @@
+"""`Storage`: the buffers of values that outlive programs: parameters, states, gradients, slots, cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from mocha_core.compile.budget import taking
+from mocha_core.errors import StateError
+from mocha_core.graph.array_api import Array
+from mocha_core.graph.value import Role, Spec, Value, aligned_elements, nbytes
+
+if TYPE_CHECKING:
+    from mocha_core.compile.backend import Backend
+
+SMALLER = "Use smaller layers, or a smaller batch_size."
+#: What errors call values of a role, where it is not the role with an s.
+ROLES = {Role.DATA: "resident data sets"}
+
+
+class Storage:
+    """Maps values to buffers, which live as long as somebody holds the value.
+
+    `version` counts the changes to parameters and states; programs check it before they trust a packed copy.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.version = 0
+        self._buffers: WeakKeyDictionary[Value, Array] = WeakKeyDictionary()
+
+    def allocate(self, values: Iterable[Value], owner: str = "", way_out: str = SMALLER) -> None:
+        """Place the values that have no buffer yet side by side in one zeroed arena per dtype.
+
+        Raises:
+            BackendError: they do not fit; names the owner, the largest and the total. Nothing was allocated.
+        """
+        by_dtype: dict[str, list[Value]] = {}
+        for value in values:
+            if value not in self._buffers:
+                by_dtype.setdefault(value.dtype, []).append(value)
+        if not by_dtype:
+            return
+        offsets, sizes = {}, dict.fromkeys(by_dtype, 0)
+        for dtype, group in by_dtype.items():
+            for value in group:
+                offsets[value] = sizes[dtype]
+                sizes[dtype] += aligned_elements(value.spec)
+        roles = ", ".join(dict.fromkeys(ROLES.get(value.role, f"{value.role}s") for value in offsets))
+        what = f"{owner}, {roles}" if owner else roles.capitalize()
+        pieces = [(value.name, value.spec) for value in offsets]
+        arenas = make_arenas(self.backend, sizes, what, pieces, way_out)
+        for value, offset in offsets.items():
+            self._buffers[value] = carve(self.backend, arenas[value.dtype], offset, value.shape, value.spec.size)
+
+    def __contains__(self, value: Value) -> bool:
+        return value in self._buffers
+
+    def __getitem__(self, value: Value) -> Array:
+        try:
+            return self._buffers[value]
+        except KeyError:
+            raise StateError(f"'{value.name}' has no storage in this system.") from None
+
+
+def carve(backend: Backend, arena: Array, offset: int, shape: tuple[int, ...], size: int) -> Array:
+    """A piece of a one-dimensional arena as an array of `shape`, sharing its memory."""
+    return backend.xp.reshape(arena[offset : offset + size], shape)
+
+
+def make_arenas(
+    backend: Backend, sizes: Mapping[str, int], what: str, pieces: Iterable[tuple[str, Spec]], way_out: str
+) -> dict[str, Array]:
+    """Zeroed one-dimensional arrays by dtype, of so many elements: all of them, or none.
+
+    Raises:
+        BackendError: they do not fit; names what they are for, the largest pieces and the total.
+    """
+    total = sum(nbytes(Spec((size,), dtype)) for dtype, size in sizes.items())
+    with taking(what, pieces, way_out, total=total, backend=backend):
+        arenas = {dtype: backend.empty((size,), dtype) for dtype, size in sizes.items()}
+    with backend.running():
+        for dtype, arena in arenas.items():
+            arena[...] = False if dtype == "bool" else 0
+    return arenas

@@ -1,0 +1,1 @@
+"""What the authors of layers write with: layers, parameters, builders, sources."""

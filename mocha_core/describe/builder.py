@@ -1,0 +1,144 @@
+"""Builders: what a layer's `build` records ops and parameters with, and what a solver records its updates with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mocha_core.describe.layer import Layer
+from mocha_core.describe.parameter import Constraint, Initializer, Parameter, Regularizer, State
+from mocha_core.errors import ShapeError
+from mocha_core.graph.plan import Phase, Plan, Section, Statistic
+from mocha_core.graph.random import stream_id
+from mocha_core.graph.structural import Labels
+from mocha_core.graph.value import Value
+
+if TYPE_CHECKING:
+    from mocha_core.graph.op import Op
+    from mocha_core.net.recorder import Recorder
+
+
+class Builder:
+    """Records one layer of a net into a plan.
+
+    Attributes:
+        phase: what the plan is for. A layer that does nothing in one phase returns its bottoms.
+        batch: rows in a minibatch.
+        dtype: the floating dtype of the net, "float32" or "float64".
+        seed: the system's seed, for ops that draw random numbers.
+    """
+
+    def __init__(self, recorder: Recorder, plan: Plan, layer: Layer) -> None:
+        self._recorder = recorder
+        self._plan = plan
+        self._layer = layer
+        self.phase: Phase = plan.phase
+        self.batch: int = plan.batch
+        self.dtype: str = recorder.system.dtype
+        self.seed: int = recorder.system.seed
+
+    def call(self, op: Op, *ins: Value) -> tuple[Value, ...]:
+        """Record a use of `op`; returns its outputs, without those it saves for its backward."""
+        return self._plan.call(op, *ins, layer=self._layer.name)
+
+    def param(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        initializer: Initializer,
+        regularizer: Regularizer | None = None,
+        constraint: Constraint | None = None,
+        multiplier: float = 1.0,
+    ) -> Value:
+        """A parameter, shared with every net that holds this layer, and with layers of equal `param_key`."""
+        return self._recorder.share(
+            Parameter, self._layer, name, shape, initializer,
+            regularizer=regularizer, constraint=constraint, multiplier=multiplier,
+        )  # fmt: skip
+
+    def state(self, name: str, shape: tuple[int, ...], initializer: Initializer) -> Value:
+        """A persistent value that ops update and nobody learns; shared as parameters are."""
+        return self._recorder.share(State, self._layer, name, shape, initializer)
+
+    def view(self, x: Value, shape: tuple[int, ...]) -> Value:
+        """The same memory under another shape of as many elements."""
+        view = Value(f"{self._layer.name}.{x.name}", shape, x.dtype, x.role, base=x)
+        if view.spec.size != x.spec.size:
+            raise ShapeError(f"cannot view {x.spec} as {view.spec}: the numbers of elements differ.")
+        return view
+
+    def cell(self, name: str) -> Value:
+        """A shared small value: `iteration`, `first_row`, `valid_rows`, `status`; of shape ()."""
+        cell = self._recorder.cell(name)
+        self._plan.cells[name] = cell
+        return cell
+
+    def fault(self) -> int:
+        """A number for the next recorded call to put into the status cell when its input is invalid.
+
+        Pass it to the op as an attribute; when it shows up, the op's `explain` words the error.
+        """
+        return self._plan.fault()
+
+    def labels(self, x: Value) -> Value:
+        """Class indices as int32, whatever numeric dtype they come in; a fraction is a fault.
+
+        They are kept through the run, so that an error can show them.
+        """
+        x.root.keep = True
+        if x.dtype == "int32":
+            return x
+        for step in self._plan.steps:
+            if isinstance(step.call.op, Labels) and step.call.ins[0] is x:
+                return step.call.outs[0]
+        (labels,) = self.call(Labels(fault=self.fault()), x, self.cell("status"))
+        labels.keep = True
+        return labels
+
+    def stream(self, op: str) -> int:
+        """The stream of random numbers of this layer's use of `op`."""
+        return stream_id(self._layer.name, op)
+
+    def loss(self, value: Value, weight: float = 1.0) -> None:
+        """Add `weight` times a value without axes to the objective."""
+        self._plan.losses.append((value, weight))
+
+    def statistic(self, key: str, label: str, percent: bool = False) -> Value:
+        """A cell of shape (2,), float64: the sum and the count of a mean taken over an epoch.
+
+        An op adds to it through `updates`. `key` names it in `net.statistics()` as `layer-key`; `label` and
+        `percent` say how logs show it: `Accuracy (avg over 10000) = 96.0500%`.
+        """
+        total = self._recorder.cell(f"{self._layer.name}-{key}", (2,), "float64")
+        self._plan.statistics.append(Statistic(self._layer.name, key, label, percent, total))
+        return total
+
+    def source(self) -> tuple[Value, ...]:
+        """The tops of this data layer."""
+        return self._recorder.source_values(self._plan, self._layer)
+
+
+class UpdateBuilder:
+    """What a solver records its update steps with."""
+
+    def __init__(self, recorder: Recorder, plan: Plan) -> None:
+        self._recorder = recorder
+        self._plan = plan
+        self.dtype: str = recorder.system.dtype
+
+    def gradient(self, parameter: Parameter) -> Value:
+        """The gradient of a parameter that reaches the objective."""
+        return self._plan.gradients[parameter.value]
+
+    def cell(self, name: str) -> Value:
+        """A scheduled cell of shape (), such as "learning_rate", "momentum"; or "status", "iteration"."""
+        cell = self._recorder.cell(name)
+        self._plan.cells[name] = cell
+        return cell
+
+    def fault(self) -> int:
+        """A number for the next recorded call to put into the status cell, when what it would write is invalid."""
+        return self._plan.fault()
+
+    def call(self, op: Op, *ins: Value, layer: str = "") -> None:
+        """Record an update step."""
+        self._plan.call(op, *ins, layer=layer, section=Section.UPDATE)

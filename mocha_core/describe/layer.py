@@ -1,0 +1,116 @@
+"""`Layer`: an immutable description. `build` says which ops compute it; nothing here computes."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, dataclass_transform
+
+from mocha_core import checks
+from mocha_core.errors import ConfigurationError
+from mocha_core.graph.value import Value
+
+if TYPE_CHECKING:
+    from mocha_core.describe.builder import Builder
+    from mocha_core.describe.source import Source
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
+class _Description:
+    """Makes a dataclass of every subclass."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True, kw_only=True, eq=False)(cls)
+
+
+class Layer(_Description, ABC):
+    """A description of one layer: frozen, keyword-only, compared by identity.
+
+    Every subclass becomes a dataclass by itself; annotated class attributes are its fields. The same object
+    in several nets shares its parameters. `dataclasses.replace(layer, ...)` makes another layer.
+    """
+
+    name: str = ""
+    bottoms: Sequence[str] = ()
+    tops: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        kind = type(self).__name__
+        if not isinstance(self.name, str):
+            raise ConfigurationError(f"{kind}: expected name to be a string, received {self.name!r}.")
+        for field in ("bottoms", "tops"):
+            self.replace_field(field, checks.names(f"{kind} '{self.name}'", field, getattr(self, field)))
+        if not self.name:
+            default = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.removesuffix("Layer")).lower()
+            self.replace_field("name", self.tops[0] if self.tops else default)
+        if not self.name.isprintable() or "/" in self.name:
+            raise ConfigurationError(f"{kind}: expected a printable name without '/', received {self.name!r}.")
+        self.check()
+
+    def check(self) -> None:
+        """Check and normalise the fields (see `mocha_core.checks`); called on construction.
+
+        Raises:
+            ConfigurationError: a field is not usable.
+        """
+
+    @abstractmethod
+    def build(self, b: Builder, *bottoms: Any, **_: Any) -> tuple[Value, ...]:
+        """Record the layer's ops through `b`, given the values of its bottoms; return those of its tops."""
+
+    def replace_field(self, field: str, value: Any) -> None:
+        """Store the normalised form of a field. Only for `check`: a layer never changes afterwards."""
+        object.__setattr__(self, field, value)
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}({self.name})"
+
+
+class DataLayer(Layer):
+    """A layer that brings minibatches into a net."""
+
+    tops: Sequence[str] = ("data", "label")
+    batch_size: int = 0
+
+    def check(self) -> None:
+        self.replace_field("batch_size", checks.integer(self, "batch_size", self.batch_size))
+        if self.bottoms:
+            raise ConfigurationError(f"{self}: expected no bottoms of a data layer, received {list(self.bottoms)}.")
+
+    @abstractmethod
+    def open(self, seed: int) -> Source:
+        """The rows behind the layer; `seed` decides how they are shuffled."""
+
+    def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
+        return b.source()
+
+
+class Neuron(ABC):
+    """An activation function that a computation layer applies to its tops."""
+
+    @abstractmethod
+    def build(self, b: Builder, x: Value) -> Value:
+        """Record the neuron's op and return its output, of x's shape."""
+
+
+class ComputationLayer(Layer):
+    """A layer that turns bottoms into tops, and may apply a neuron to each of them."""
+
+    neuron: Neuron | None = None
+
+    def check(self) -> None:
+        if self.neuron is not None:
+            checks.instance(self, "neuron", self.neuron, Neuron, "neurons.ReLU()")
+
+
+class TrainableLayer(ComputationLayer):
+    """A computation layer with parameters. Layers with the same `param_key` share them."""
+
+    param_key: str = ""
+
+    def check(self) -> None:
+        super().check()
+        checks.instance(self, "param_key", self.param_key, str, "'encoder'")

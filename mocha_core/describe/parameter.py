@@ -1,0 +1,118 @@
+"""Parameters and states: values that outlive runs, and what initializes, regularizes and constrains them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mocha_core import checks
+from mocha_core.compile.budget import taking
+from mocha_core.errors import ShapeError
+from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.graph.value import Role, Spec, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mocha_core.net.system import System
+
+
+class Initializer(ABC):
+    """Gives a parameter its first contents."""
+
+    @abstractmethod
+    def initialize(self, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.floating[Any]] | None:
+        """An array of `shape`, or None to leave the parameter as it is (zero, or loaded)."""
+
+
+class Regularizer(ABC):
+    """A penalty on a parameter's size, at regularization coefficient 1. Pure, on the array API."""
+
+    #: Whether the gradient at an element depends on that element alone, and grows no faster than it: then kernels may
+    #: work on pieces of w, and know from w that the gradient is finite.
+    element_wise: ClassVar[bool] = False
+
+    @abstractmethod
+    def value(self, xp: Namespace, w: Array) -> Array:
+        """The penalty, without axes. Never part of the objective shown, as in Mocha."""
+
+    @abstractmethod
+    def gradient(self, xp: Namespace, w: Array) -> Array | None:
+        """The penalty's gradient, of w's shape; None if it is zero."""
+
+
+class Constraint(ABC):
+    """A projection applied to a parameter after each update. Pure, on the array API."""
+
+    @abstractmethod
+    def project(self, xp: Namespace, w: Array) -> Array:
+        """The nearest allowed w."""
+
+
+@dataclass(eq=False)
+class State:
+    """A persistent, saved, shared value that is not learned, such as running statistics."""
+
+    ROLE: ClassVar = Role.STATE
+
+    layer: str
+    name: str
+    value: Value
+    initializer: Initializer
+    system: System
+
+    @property
+    def key(self) -> str:
+        """Its name in files: `layer___name`, with three underscores, as Mocha has it."""
+        return f"{self.layer}___{self.name}"
+
+    def numpy(self) -> NDArray[Any]:
+        """A copy of the contents."""
+        return self.system.read(self.value)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype)
+
+    def set(self, array: Any) -> None:
+        """Overwrite the contents.
+
+        Raises:
+            ShapeError: the array has another shape.
+        """
+        array = checks.numbers(f"Parameter '{self.key}'", array)
+        if array.shape != self.value.shape:
+            raise ShapeError(
+                f"Parameter '{self.key}': expected an array of shape {self.value.shape}, received {array.shape}."
+            )
+        self.system.write(self.value, array)
+
+    def initialize(self) -> None:
+        """Draw the first contents: a function of the system's seed and of the parameter's name only."""
+        import numpy as np
+
+        from mocha_core.graph.random import stream_id
+
+        random = np.random.default_rng([self.system.seed, stream_id(self.layer, self.name)])
+        drawn = [(f"{self.layer}.{self.name}", Spec(self.value.shape, "float64"))]
+        with taking("Initial parameters", drawn, "Use smaller layers."):
+            array = self.initializer.initialize(self.value.shape, random)
+        if array is not None:
+            self.set(array)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key}: {self.value.spec}>"
+
+
+@dataclass(eq=False, repr=False)
+class Parameter(State):
+    """A learned value. Its gradient belongs to a net, its slots to a solver."""
+
+    ROLE: ClassVar = Role.PARAMETER
+
+    regularizer: Regularizer | None = None
+    constraint: Constraint | None = None
+    multiplier: float = 1.0
+    """Times the solver's learning rate."""

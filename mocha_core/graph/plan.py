@@ -1,0 +1,227 @@
+"""`Plan`: the steps of a net in order, and how the backward ones are derived from the forward ones."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mocha_core.errors import TopologyError
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Role, Value, checked_specs
+
+
+class Phase(StrEnum):
+    """What a run is for: dropout drops and statistics update only while training."""
+
+    TRAIN = "train"
+    TEST = "test"
+
+
+class Section(StrEnum):
+    """Parts of a program that run alone or together, in this order."""
+
+    PACK = "pack"
+    """Packs parameters for kernels; run only when a parameter changed."""
+    CLEAR = "clear"
+    """Zeroes what is accumulated over minibatches."""
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    UPDATE = "update"
+
+
+class Half(StrEnum):
+    """Which of an op's two computations a step runs."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+
+
+@dataclass(eq=False, frozen=True)
+class Call:
+    """One use of an op by a layer; its two halves share one kernel. `outs` ends with the updated inputs."""
+
+    op: Op
+    ins: tuple[Value, ...]
+    outs: tuple[Value, ...]
+    layer: str = ""
+
+
+@dataclass(eq=False, frozen=True)
+class Step:
+    """Half of a call.
+
+    A forward step's `ins` and `outs` are the call's. A backward step reads (*dy, *x, *y), None where nothing
+    is read, and writes the gradients of the inputs, None where nothing is wanted. `add[i]`: add to `outs[i]`
+    instead of overwriting it, in the order of the outputs.
+    """
+
+    call: Call
+    half: Half
+    ins: tuple[Value | None, ...]
+    outs: tuple[Value | None, ...]
+    add: tuple[bool, ...]
+    section: Section
+
+    @property
+    def key(self) -> tuple[str, Half]:
+        """What fusions are anchored on: (op name, half)."""
+        return self.call.op.name, self.half
+
+    @property
+    def reads(self) -> list[Value]:
+        """Values whose contents this step needs, among them outputs it adds to."""
+        added = [o for o, add in zip(self.outs, self.add, strict=True) if o is not None and add]
+        return [v for v in self.ins if v is not None] + added
+
+    @property
+    def writes(self) -> list[Value]:
+        return [v for v in self.outs if v is not None]
+
+    def __repr__(self) -> str:
+        return f"<{self.section}: {self.call.layer}.{self.call.op.name} {self.half}>"
+
+
+def forward_step(call: Call, section: Section = Section.FORWARD) -> Step:
+    """The forward half of a call as a step."""
+    return Step(call, Half.FORWARD, call.ins, call.outs, (False,) * len(call.outs), section)
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A running mean a layer reports over an epoch. `total` is a cell of shape (2,): sum and count."""
+
+    layer: str
+    key: str
+    label: str
+    percent: bool
+    total: Value
+
+
+@dataclass(eq=False)
+class Plan:
+    """The steps of one net for one phase and batch size, and the names of the values in them."""
+
+    phase: Phase
+    batch: int
+    net: str = ""
+    steps: list[Step] = field(default_factory=list)
+    inputs: dict[str, Value] = field(default_factory=dict)
+    """Tops of data layers that are written from Python before a run."""
+    blobs: dict[str, Value] = field(default_factory=dict)
+    """Tops by name; of a name used in place, the last version."""
+    losses: list[tuple[Value, float]] = field(default_factory=list)
+    objective: Value | None = None
+    statistics: list[Statistic] = field(default_factory=list)
+    faults: dict[int, Call | None] = field(default_factory=dict)
+    """Which call sets the status cell to which number."""
+    cells: dict[str, Value] = field(default_factory=dict)
+    gradients: dict[Value, Value] = field(default_factory=dict)
+    minibatches: int = 1
+    """How many minibatches' gradients are added before one update."""
+    apart: bool = False
+    """Sections may be run alone, so nothing may be moved from one into another."""
+    fuse: bool = True
+    """Registered rewrites may replace steps."""
+
+    @property
+    def title(self) -> str:
+        """How errors call it: "Net 'LeNet', training batch 64"."""
+        use = "predict" if self.inputs else "training" if self.phase is Phase.TRAIN else "test"
+        return f"Net '{self.net}', {use} batch {self.batch}"
+
+    @property
+    def smaller(self) -> str:
+        """What to do where it is too large."""
+        return f"Use a smaller {'predict(..., batch_size=...)' if self.inputs else 'batch_size'}, or smaller layers."
+
+    def call(self, op: Op, *ins: Value, layer: str = "", section: Section = Section.FORWARD) -> tuple[Value, ...]:
+        """Record a use of `op` and return its visible outputs (neither saved nor updated ones)."""
+        specs = checked_specs(op.name, op.infer(*(v.spec for v in ins)))
+        outs = tuple(
+            Value(f"{layer}.{op.name}" + (f"[{i}]" if len(specs) > 1 else ""), *s) for i, s in enumerate(specs)
+        )
+        call = Call(op, ins, outs + tuple(ins[i] for i in op.updates), layer)
+        self.steps.append(forward_step(call, section))
+        fault = getattr(op, "fault", None)
+        if fault in self.faults:
+            self.faults[fault] = call
+        return outs[: len(outs) - op.saved]
+
+    def fault(self) -> int:
+        """A number for the next recorded call to put into the status cell."""
+        code = len(self.faults) + 1
+        self.faults[code] = None
+        return code
+
+    def prune(self, outputs: Iterable[Value]) -> None:
+        """Keep only the steps that `outputs` depend on."""
+        needed = {v.root for v in outputs}
+        kept: list[Step] = []
+        for step in reversed(self.steps):
+            if needed & {v.root for v in step.call.outs[: len(step.call.outs) - len(step.call.op.updates)]}:
+                kept.append(step)
+                needed |= {v.root for v in step.reads}
+        self.steps = kept[::-1]
+        self.inputs = {name: v for name, v in self.inputs.items() if v in needed}
+
+    def differentiate(self, objective: Value, seed: Value, wanted: Mapping[Value, Value]) -> None:
+        """Append the backward steps that give the gradients of parameters.
+
+        Args:
+            objective: a value without axes.
+            seed: the cell that holds the gradient of the objective with respect to itself.
+            wanted: the parameters, and where their gradients go. Afterwards `gradients` has those that reach
+                the objective.
+        """
+        needed = set(wanted)
+        for step in self.steps:
+            if needed & {v.root for v in _differentiable(step.call)}:
+                needed |= set(step.call.outs[: len(step.call.outs) - len(step.call.op.updates)])
+        gradients = self.gradients
+        gradients[objective] = seed
+        written: set[Value | None] = set()
+        for step in reversed(list(self.steps)):
+            call = step.call
+            dy = tuple(self._gradient(o) for o in call.outs)
+            differentiable = set(_differentiable(call))
+            targets = [v if v in differentiable and v.root in needed else None for v in call.ins]
+            if not any(targets) or not any(dy):
+                continue
+            if not call.op.has_backward:
+                raise TopologyError(
+                    f"Layer '{call.layer}' lies between a parameter and a loss, but its op '{call.op.name}' has "
+                    "no gradient. Freeze the layers before it, or move the loss."
+                )
+            outs = tuple(None if target is None else self._make_gradient(target, wanted) for target in targets)
+            add = []
+            for root in (None if gradient is None else gradient.root for gradient in outs):
+                accumulated = self.minibatches > 1 and root is not None and root.role is Role.PARAMETER_GRADIENT
+                add.append(root is not None and (accumulated or root in written))
+                written |= {root}
+            x = tuple(v if call.op.reads("x", i) else None for i, v in enumerate(call.ins))
+            y = tuple(v if call.op.reads("y", i) else None for i, v in enumerate(call.outs))
+            self.steps.append(Step(call, Half.BACKWARD, dy + x + y, outs, tuple(add), Section.BACKWARD))
+
+    def _gradient(self, value: Value) -> Value | None:
+        """The gradient of a value, as a view where the value is one; None if nothing reached it yet."""
+        root = self.gradients.get(value.root)
+        if root is None or value.base is None:
+            return root
+        if value not in self.gradients:
+            self.gradients[value] = Value(f"d {value.name}", value.shape, value.dtype, root.role, base=root)
+        return self.gradients[value]
+
+    def _make_gradient(self, value: Value, parameters: Mapping[Value, Value]) -> Value:
+        root = value.root
+        if root not in self.gradients:
+            self.gradients[root] = parameters.get(root) or Value(
+                f"d {root.name}", root.shape, root.dtype, Role.GRADIENT
+            )
+        gradient = self._gradient(value)
+        assert gradient is not None
+        return gradient
+
+
+def _differentiable(call: Call) -> list[Value]:
+    indices = call.op.differentiable
+    chosen = call.ins if indices is None else [call.ins[i] for i in indices]
+    return [v for v in chosen if v.root.role in (Role.BLOB, Role.PARAMETER)]

@@ -1,0 +1,116 @@
+"""The ops that the core itself owns: they move, sum and check values, and compute no layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
+
+if TYPE_CHECKING:
+    from mocha_core.net.feed import Feed
+
+
+class Objective(Op):
+    """The weighted sum of the losses."""
+
+    name = "mocha.objective"
+    backward_reads = ()
+    weights: tuple[float, ...]
+
+    def infer(self, *losses: Spec) -> tuple[Spec, ...]:
+        return (losses[0],)
+
+    def forward(self, xp: Namespace, *losses: Array) -> Array:
+        return sum(loss * weight for loss, weight in zip(losses, self.weights, strict=True))
+
+    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
+        return tuple(dy[0] * w if want else None for w, want in zip(self.weights, wanted, strict=True))
+
+
+class Labels(Op):
+    """Class indices of any numeric dtype as int32. Sets the status cell where one is not a whole number."""
+
+    name = "mocha.labels"
+    updates = (1,)
+    differentiable = ()
+    fault: int
+
+    def infer(self, x: Spec, status: Spec) -> tuple[Spec, ...]:
+        return (Spec(x.shape, "int32"),)
+
+    def forward(self, xp: Namespace, x: Array, status: Array) -> tuple[Array, Array]:
+        whole = xp.logical_and(x == xp.round(x), xp.abs(x) < 2**31)
+        labels = xp.astype(xp.where(whole, x, xp.zeros_like(x)), xp.int32)
+        return labels, raise_status(xp, status, xp.all(whole), self.fault)
+
+    def explain(self, *x: Array) -> str:
+        import numpy as np
+
+        bad = np.asarray([] if x[0] is None else x[0]).ravel()
+        bad = bad[~((bad == np.round(bad)) & (np.abs(bad) < 2**31))]
+        shown = "" if bad.size == 0 else f", received {bad[0]}"
+        return f"expected labels to be whole numbers 0, 1, 2, ...{shown}. Check the data set's labels."
+
+
+def raise_status(xp: Namespace, status: Array, valid: Array, fault: int) -> Array:
+    """The new status: `fault` where the input is not valid, unless an earlier op reported one."""
+    failed = xp.logical_and(status == 0, xp.logical_not(valid))
+    return xp.astype(xp.where(failed, xp.full_like(status, fault), status), status.dtype)
+
+
+class CheckFinite(Op):
+    """Sets the status cell where a value is not finite."""
+
+    name = "mocha.check_finite"
+    updates = (1,)
+    differentiable = ()
+    fault: int
+
+    def infer(self, x: Spec, status: Spec) -> tuple[Spec, ...]:
+        return ()
+
+    def forward(self, xp: Namespace, x: Array, status: Array) -> Array:
+        return raise_status(xp, status, xp.all(xp.isfinite(x)), self.fault)
+
+
+class Fill(Op):
+    """A constant into values that others add to. Its operand is both input and, updated, output."""
+
+    name = "mocha.fill"
+    updates = (0,)
+    differentiable = ()
+    number: float
+
+    def infer(self, x: Spec) -> tuple[Spec, ...]:
+        return ()
+
+    def forward(self, xp: Namespace, x: Array) -> Array:
+        return xp.full_like(x, self.number)
+
+
+class Gather(Op):
+    """Rows of a data set that stays on the device, chosen by a cell of row numbers."""
+
+    name = "mocha.gather"
+    differentiable = ()
+
+    def infer(self, table: Spec, rows: Spec) -> tuple[Spec, ...]:
+        return (Spec((rows.shape[0], *table.shape[1:]), table.dtype),)
+
+    def forward(self, xp: Namespace, table: Array, rows: Array) -> Array:
+        return xp.take(table, rows, axis=0)
+
+
+class Fetch(Op):
+    """The next minibatch of a source on the host. Not pure: its kernel asks the feed."""
+
+    name = "mocha.fetch"
+    differentiable = ()
+    feed: Feed
+    specs: tuple[Spec, ...]
+
+    def infer(self) -> tuple[Spec, ...]:
+        return self.specs

@@ -1,0 +1,1 @@
+"""What Mocha asks of the operating system."""

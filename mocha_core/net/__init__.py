@@ -1,0 +1,1 @@
+"""Nets on a system: from layers to plans, where data comes in, and what a user sees."""

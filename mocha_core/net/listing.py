@@ -1,0 +1,51 @@
+"""Nets in words: the architecture, and a summary with shapes, parameters and bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mocha_core.describe.parameter import Parameter
+from mocha_core.graph.value import nbytes
+
+if TYPE_CHECKING:
+    from mocha_core.net.net import Net
+
+WIDTH = 60
+
+
+def architecture(net: Net) -> str:
+    """The layers with the blobs between them, as Mocha prints a net."""
+    lines = ["*" * WIDTH, f"          NAME: {net.name}", f"       BACKEND: {net.system.backend.name}"]
+    lines += [f"  ARCHITECTURE: {len(net.layers)} layers", "." * WIDTH]
+    for layer in net.layers:
+        lines.append(f" *** {type(layer).__name__}({layer.name})")
+        for title, names in (("Inputs", layer.bottoms), ("Outputs", layer.tops)):
+            if names:
+                lines.append(f"    {title} ".ljust(WIDTH - 20, "-"))
+                lines += [f"    {name:>12}: {_shape(net.plan.blobs[name].shape)}" for name in names]
+    return "\n".join([*lines, "*" * WIDTH])
+
+
+def summary(net: Net) -> str:
+    """A table: layer, kind, output shapes, parameters; then the bytes of parameters and programs."""
+    rows = [("layer", "kind", "tops", "parameters")]
+    for layer in net.layers:
+        shapes = ", ".join(f"{name} {_shape(net.plan.blobs[name].shape)}" for name in layer.tops)
+        count = sum(p.value.spec.size for p in net.parameters.get(layer.name, {}).values())
+        rows.append((layer.name, type(layer).__name__, shapes, f"{count:,}" if count else ""))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[3]]).rstrip() for row in rows]
+    lines.insert(1, "-" * max(map(len, lines)))
+    total = sum(s.value.spec.size for s in net.states.values() if isinstance(s, Parameter))
+    size = sum(nbytes(s.value.spec) for s in net.states.values())
+    lines.append(f"{total:,} parameters, {size:,} bytes")
+    lines += [
+        f"program {'solve' if key.solver else 'predict' if key.outputs else key.phase}, batch "
+        f"{program.plan.batch}: {len(program.bound)} steps, {program.memory.total:,} bytes"
+        for key, program in net.programs().items()
+    ]
+    return "\n".join(lines)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

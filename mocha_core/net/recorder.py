@@ -1,0 +1,243 @@
+"""`Recorder`: turns a net's layers into plans, and remembers the values that outlive one plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mocha_core.describe.builder import Builder, UpdateBuilder
+from mocha_core.describe.layer import ComputationLayer, DataLayer, Layer
+from mocha_core.describe.parameter import Initializer, Parameter, State
+from mocha_core.errors import ConfigurationError, MochaError, ShapeError, TopologyError
+from mocha_core.graph.plan import Phase, Plan, Section
+from mocha_core.graph.structural import CheckFinite, Fetch, Fill, Gather, Objective
+from mocha_core.graph.value import Role, Value
+from mocha_core.net.feed import Feed, Feeds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mocha_core.net.system import System
+    from mocha_core.train.solver import Solver
+
+#: Cells with a dtype of their own; all others are of the net's.
+CELL_DTYPES = {"iteration": "int64", "first_row": "int64", "valid_rows": "int32", "status": "int32"}
+
+
+class Recorder:
+    """Records plans for one net.
+
+    Attributes:
+        owned: parameters and states by layer and name, shared ones included.
+        new: those that this net made and nobody has initialized yet.
+        cells: the net's cells by name.
+        gradients: the gradient of each parameter, in the net's arena.
+    """
+
+    def __init__(self, name: str, system: System, layers: Sequence[Layer], feeds: Feeds) -> None:
+        self.name = name
+        self.system = system
+        self.layers = layers
+        self.feeds = feeds
+        self.owned: dict[str, dict[str, State]] = {}
+        self.new: list[State] = []
+        self.cells: dict[str, Value] = {}
+        self.gradients: dict[Value, Value] = {}
+        self._tables: dict[str, list[Value]] = {}
+
+    def record(self, phase: Phase, *, batch: int | None = None, keep: Sequence[str] = (), inputs: bool = False) -> Plan:
+        """The forward steps.
+
+        Args:
+            phase: what the plan is for.
+            batch: rows per minibatch; None: as the data layers say.
+            keep: tops that can be read after a run.
+            inputs: data comes from Python, not from the data layers' sources.
+
+        Raises:
+            MochaError: a layer cannot be built; names it, its bottoms and their shapes.
+        """
+        if not self.feeds:
+            raise TopologyError(f"Net '{self.name}' has no data layer. Add one, such as a MemoryDataLayer.")
+        plan = Plan(phase, self.feeds.first.layer.batch_size if batch is None else batch, self.name)
+        self._batch, self._inputs = batch, inputs
+        for layer in self.layers:
+            self._record_layer(plan, layer, keep)
+        if plan.losses:
+            op = Objective(tuple(weight for _, weight in plan.losses))
+            (plan.objective,) = plan.call(op, *(value for value, _ in plan.losses), layer="(net)")
+            plan.objective.keep = True
+        return plan
+
+    def _record_layer(self, plan: Plan, layer: Layer, keep: Sequence[str]) -> None:
+        bottoms = [plan.blobs[name] for name in layer.bottoms]
+        builder = Builder(self, plan, layer)
+        try:
+            tops = layer.build(builder, *bottoms)
+            if not isinstance(tops, tuple | list) or not all(isinstance(top, Value) for top in tops):
+                raise TopologyError(
+                    f"build returned {tops!r}, expected a tuple with a value for each top, such as b.call(op, x)."
+                )
+            if isinstance(layer, ComputationLayer) and layer.neuron is not None:
+                tops = tuple(layer.neuron.build(builder, top) for top in tops)
+            if len(tops) != len(layer.tops):
+                raise TopologyError(
+                    f"expected {len(tops)} tops, received {len(layer.tops)} ({', '.join(layer.tops) or 'none'})."
+                )
+            for name, value in zip(layer.tops, tops, strict=True):
+                if value.spec.size == 0:
+                    raise ShapeError(f"its top '{name}' would be {value.spec}, which has no elements.")
+        except Exception as error:
+            given = ", ".join(f"'{n}' {v.spec}" for n, v in zip(layer.bottoms, bottoms, strict=True))
+            where = f"{layer} in net '{self.name}', bottoms {given or 'none'}"
+            if not isinstance(error, MochaError | TypeError):  # the layer's, and its author wants to see it as it is
+                error.add_note(where)
+                raise
+            kind = type(error) if isinstance(error, MochaError) else TopologyError
+            raise kind(f"{where}: {error}") from error
+        for name, value in zip(layer.tops, tops, strict=True):
+            plan.blobs[name] = value
+            value.root.keep = value.root.keep or name in keep
+
+    def train(self, plan: Plan, solver: Solver | None, frozen: frozenset[str]) -> None:
+        """Append the backward steps and, for a solver, its updates."""
+        wanted = {p.value: self.gradient(p) for p in self.parameters() if not self._frozen(p, frozen)}
+        if plan.objective is None:
+            if solver is not None:
+                raise TopologyError(
+                    f"Net '{self.name}' cannot be trained: it has no loss layer. Add one, such as SoftmaxLossLayer."
+                )
+            return
+        if solver is not None and solver.parameters.check_finite:
+            plan.cells["status"] = self.cell("status")
+            plan.call(CheckFinite(plan.fault()), plan.objective, plan.cells["status"], layer="(net)")
+        seed = self.cell("objective_gradient", (), plan.objective.dtype)
+        plan.cells["objective_gradient"] = seed
+        plan.differentiate(plan.objective, seed, wanted)
+        if solver is None:
+            return
+        reached = [p for p in self.parameters() if p.value in wanted and p.value in plan.gradients]
+        if not reached:
+            raise TopologyError(
+                f"Net '{self.name}' has nothing to learn: no parameter that is not frozen reaches a loss."
+            )
+        if plan.minibatches > 1:
+            clearing = Plan(plan.phase, plan.batch)
+            for p in reached:
+                clearing.call(Fill(0.0), plan.gradients[p.value], layer=p.layer, section=Section.CLEAR)
+            plan.steps[:0] = clearing.steps
+        solver.record(UpdateBuilder(self, plan), reached)
+
+    def _frozen(self, parameter: Parameter, frozen: frozenset[str]) -> bool:
+        return any(parameter in self.owned[layer].values() for layer in frozen if layer in self.owned)
+
+    def states(self) -> dict[str, State]:
+        """Parameters and states, each once and in the order of the layers, by their names in files."""
+        return {s.key: s for group in self.owned.values() for s in group.values()}
+
+    def parameters(self) -> list[Parameter]:
+        """Each parameter once, in the order of the layers."""
+        return [s for s in self.states().values() if isinstance(s, Parameter)]
+
+    def gradient(self, parameter: Parameter) -> Value:
+        """Where the gradient of a parameter goes."""
+        if parameter.value not in self.gradients:
+            role = Role.PARAMETER_GRADIENT
+            made = {p.value: Value(f"d {p.key}", p.value.shape, p.value.dtype, role) for p in self.parameters()}
+            self.system.storage.allocate(made.values(), f"Net '{self.name}'")
+            self.gradients = made
+        return self.gradients[parameter.value]
+
+    def share(
+        self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
+    ) -> Value:
+        """The value of a parameter or state: the one that the layer (or its `param_key`) has, or a new one."""
+        group = self.system.states_of(layer)
+        state = group.get(name)
+        if state is None:
+            value = Value(f"{layer.name}.{name}", shape, self.system.dtype, kind.ROLE)
+            state = kind(layer.name, name, value, initializer, self.system, **more)
+            group[name] = state
+            self.new.append(state)
+        elif state.value.shape != shape:
+            raise ShapeError(
+                f"it shares parameter '{state.key}' of shape {state.value.shape}, but needs shape {shape}. Layers "
+                "that share parameters must have inputs and sizes that fit; or make a copy with dataclasses.replace."
+            )
+        elif getattr(layer, "param_key", ""):
+            check_equal(state, {"initializer": initializer, **more})
+        if self.states().get(state.key, state) is not state:
+            raise TopologyError(
+                f"another parameter of this net is '{state.key}' in files, too: one of the two was made by a layer "
+                f"'{state.layer}' of another net, and came here by its param_key. Rename the layer '{state.layer}'."
+            )
+        self.owned.setdefault(layer.name, {})[name] = state
+        return state.value
+
+    def forget_new(self) -> None:
+        """Take back what a net that could not be built has put into the system."""
+        for group in map(self.system.states_of, self.layers):
+            for name in [name for name, state in group.items() if state in self.new]:
+                del group[name]
+        self.new.clear()
+
+    def cell(self, name: str, shape: tuple[int, ...] = (), dtype: str | None = None) -> Value:
+        """The net's cell of that name."""
+        if name not in self.cells:
+            dtype = dtype or CELL_DTYPES.get(name, self.system.dtype)
+            cell = Value(name, shape, dtype, Role.CELL)
+            self.system.storage.allocate([cell], f"Net '{self.name}'")
+            self.cells[name] = cell
+        return self.cells[name]
+
+    def source_values(self, plan: Plan, layer: Layer) -> tuple[Value, ...]:
+        """The tops of a data layer: inputs, gathered from the device, or fetched from the host."""
+        assert isinstance(layer, DataLayer)
+        feed = self.feeds[layer.name]
+        batch = layer.batch_size if self._batch is None else self._batch
+        specs = feed.specs(batch)
+        if len(specs) != len(layer.tops):
+            raise ShapeError(
+                f"expected a top for each of the {len(specs)} arrays of its source, received {len(layer.tops)} "
+                f"tops ({', '.join(layer.tops)})."
+            )
+        if self._inputs:
+            values = tuple(Value(f"{layer.name}.{top}", *s) for top, s in zip(layer.tops, specs, strict=True))
+            plan.inputs.update(zip(layer.tops, values, strict=True))
+            return values
+        if feed.nbytes <= self.system.backend.resident_bytes:
+            rows = self.cell(f"{layer.name}.rows[{batch}]", (batch,), "int64")
+            plan.cells[f"{layer.name}.rows"] = rows
+            tables = self._resident(feed)
+            return tuple(plan.call(Gather(), table, rows, layer=layer.name)[0] for table in tables)
+        return plan.call(Fetch(feed, specs), layer=layer.name)
+
+    def _resident(self, feed: Feed) -> list[Value]:
+        """The whole source on the device, uploaded once."""
+        name = feed.layer.name
+        if name not in self._tables:
+            arrays = feed.everything()
+            tables = [Value(f"{name}[{i}]", a.shape, self.system.dtype, Role.DATA) for i, a in enumerate(arrays)]
+            way_out = "Lower the backend's resident_bytes, and minibatches are fetched from the host instead."
+            self.system.storage.allocate(tables, f"Net '{self.name}'", way_out)
+            for table, array in zip(tables, arrays, strict=True):
+                self.system.backend.copy_from_numpy(self.system.storage[table], array)
+            self._tables[name] = tables
+        return self._tables[name]
+
+
+def check_equal(state: State, asked: Mapping[str, Any]) -> None:
+    """Raise `ConfigurationError` where layers that share a parameter want it initialized or learned differently."""
+    for field, wanted in asked.items():
+        has = getattr(state, field, None)
+        if not _alike(has, wanted):
+            raise ConfigurationError(
+                f"it shares '{state.key}', which has the {field} {has}, but asks for {wanted}. Give all layers of one "
+                f"param_key the same {field}."
+            )
+
+
+def _alike(a: object, b: object) -> bool:
+    try:
+        return a is b or a == b or (type(a) is type(b) and hasattr(a, "__dict__") and vars(a) == vars(b))
+    except ValueError:  # arrays among the fields
+        return False

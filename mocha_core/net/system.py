@@ -1,0 +1,151 @@
+"""`System`: a backend, and the parameters and states that live on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary, WeakSet
+
+import numpy as np
+
+from mocha_core import checks
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.budget import taking
+from mocha_core.compile.storage import Storage
+from mocha_core.describe.parameter import State
+from mocha_core.errors import BackendError, ConfigurationError, StateError
+from mocha_core.graph.value import Value
+from mocha_core.plugin.manager import registries
+from mocha_core.plugin.registry import import_string
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_core.describe.layer import Layer
+    from mocha_core.net.net import Net
+
+DTYPES = ("float32", "float64")
+
+
+class System:
+    """Opens a backend and owns what its nets share. Use it as a context manager.
+
+    Args:
+        backend: a registered name, a `Backend`, or None for the best one available (MOCHA_BACKEND overrides).
+        dtype: "float32" or "float64", for everything.
+        seed: decides initial parameters, dropout and shuffling.
+        prefer: op name to plugin, where several plugins' kernels are equal.
+        options: of the backend, such as `threads=2`.
+
+    Raises:
+        BackendError: the backend is unknown or not available, and why.
+        ConfigurationError: another argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        backend: str | Backend | None = None,
+        *,
+        dtype: str = "float32",
+        seed: int = 0,
+        prefer: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        if type(dtype) is not str or dtype not in DTYPES:
+            raise ConfigurationError(f"System: expected dtype to be one of {DTYPES}, received {dtype!r}.")
+        self.dtype = dtype
+        self.seed = checks.integer("System", "seed", seed, at_least=0)
+        if isinstance(backend, Backend) and options:
+            raise ConfigurationError(
+                f"System: the options {', '.join(options)} are for a backend given by name. Give them to the "
+                f"constructor {type(backend).__name__}(...)."
+            )
+        self.backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
+        self.backend.prefer = checks.instance("System", "prefer", prefer or {}, Mapping, "{'relu': 'acme-layers'}")
+        self.storage = Storage(self.backend)
+        self._own: WeakKeyDictionary[Layer, dict[str, State]] = WeakKeyDictionary()
+        self._tied: dict[str, dict[str, State]] = {}
+        self.nets: WeakSet[Net] = WeakSet()
+        """The nets that were built here and are still in use."""
+        self.closed = False
+
+    def states_of(self, layer: Layer) -> dict[str, State]:
+        """Parameters and states of a layer by name: its own, which live as long as somebody holds the layer, or those
+        of its `param_key`, which live as long as the system.
+        """
+        key = getattr(layer, "param_key", "")
+        return self._tied.setdefault(key, {}) if key else self._own.setdefault(layer, {})
+
+    def read(self, value: Value) -> NDArray[Any]:
+        """A copy of a persistent value on the host."""
+        self.check_open()
+        with taking("A copy on the host", [(value.name, value.spec)], "Use smaller layers."):
+            return np.array(self.backend.to_numpy(self.storage[value]))
+
+    def write(self, value: Value, array: NDArray[Any]) -> None:
+        """Overwrite a persistent value; packed copies will be packed again."""
+        self.check_open()
+        self.backend.copy_from_numpy(self.storage[value], array)
+        self.storage.version += 1
+
+    def check_open(self) -> None:
+        """Raise `StateError` if the system was closed."""
+        if self.closed:
+            raise StateError("This System is closed. Use its nets inside `with mocha.System(...) as system:`.")
+
+    def close(self) -> None:
+        """Destroy the nets and release the backend. Parameters cannot be read afterwards."""
+        if not self.closed:
+            for net in list(self.nets):
+                net.destroy()
+            self.closed = True
+            self._own.clear()
+            self._tied.clear()
+            self.backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def unavailable(name: str) -> str:
+    """Why a registered backend cannot be used here; empty if it can."""
+    probe = registries().backends.entry(name).options.get("available")
+    if probe is None:
+        return ""
+    try:
+        return str(import_string(probe, f"the probe of backend '{name}'")() or "")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
+    """An instance of a registered backend."""
+    known = registries().backends
+    if name is not None:
+        checks.instance("System", "backend", name, str, "'cpu'")
+    else:
+        name = os.environ.get("MOCHA_BACKEND") or None
+    if name is None:
+        best_first = sorted(known, key=lambda entry: -entry.priority)
+        name = next((entry.name for entry in best_first if not unavailable(entry.name)), None)
+    if name is None:
+        raise BackendError("No backend is available. Install one: pip install mocha-cpu")
+    if name not in known.names():
+        raise BackendError(known.unknown(str(name)))
+    if reason := unavailable(name):
+        raise BackendError(f"Backend '{name}' is not available: {reason}")
+    try:
+        backend = known.get(name)(**options)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"Backend '{name}' does not take these options: {', '.join(options) or 'none'} ({error})."
+        ) from error
+    if not isinstance(backend, Backend):
+        raise BackendError(f"Backend '{name}' is not a mocha_core.compile.backend.Backend but a {type(backend)}.")
+    return backend

@@ -1,0 +1,1 @@
+"""Plugins: registries, hooks, discovery, and the namespaces that show what was found."""

@@ -1,0 +1,110 @@
+"""The hooks a plugin may implement. Each registering hook is called once per plugin, with a registry.
+
+`add(name, target)` takes `"module:attribute"` as target, so that registering imports nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from mocha_core.net.net import Net
+    from mocha_core.plugin.registry import Candidates, Registry
+    from mocha_core.train.solver import Solver
+
+hookspec = pluggy.HookspecMarker("mocha")
+#: Marks a plugin's functions as implementations of these hooks.
+hookimpl = pluggy.HookimplMarker("mocha")
+
+
+@hookspec(historic=True)
+def mocha_register_backends(backends: Registry) -> None:
+    """`backends.add(name, target, priority=0, available="module:function")`.
+
+    The highest priority whose `available` returns an empty string is the default; otherwise it returns why not.
+    """
+
+
+@hookspec(historic=True)
+def mocha_register_ops(ops: Registry) -> None:
+    """`ops.add(name, target)`: subclasses of `mocha_core.graph.op.Op`, under their own `name`."""
+
+
+@hookspec(historic=True)
+def mocha_register_kernels(kernels: Candidates) -> None:
+    """`kernels.add(op, backend, target, priority=0)`: functions `build(backend, call) -> Kernel | None`."""
+
+
+@hookspec(historic=True)
+def mocha_register_fusions(fusions: Candidates) -> None:
+    """`fusions.add(op, half, backend, target, priority=0)`: functions `rewrite(graph, root)`.
+
+    `half` is "forward" or "backward"; a rewrite returns (replaced steps, new step) or None.
+    """
+
+
+@hookspec(historic=True)
+def mocha_register_layers(layers: Registry) -> None:
+    """`layers.add(name, target)`: subclasses of `mocha_core.describe.layer.Layer`, and their groups of constants."""
+
+
+@hookspec(historic=True)
+def mocha_register_neurons(neurons: Registry) -> None:
+    """`neurons.add(name, target)`: subclasses of `mocha_core.describe.layer.Neuron`."""
+
+
+@hookspec(historic=True)
+def mocha_register_initializers(initializers: Registry) -> None:
+    """`initializers.add(name, target)`: subclasses of `mocha_core.describe.parameter.Initializer`."""
+
+
+@hookspec(historic=True)
+def mocha_register_regularizers(regularizers: Registry) -> None:
+    """`regularizers.add(name, target)`: subclasses of `mocha_core.describe.parameter.Regularizer`."""
+
+
+@hookspec(historic=True)
+def mocha_register_constraints(constraints: Registry) -> None:
+    """`constraints.add(name, target)`: subclasses of `mocha_core.describe.parameter.Constraint`."""
+
+
+@hookspec(historic=True)
+def mocha_register_solvers(solvers: Registry) -> None:
+    """`solvers.add(name, target)`: subclasses of `mocha_core.train.solver.Solver`, and groups of policies."""
+
+
+@hookspec(historic=True)
+def mocha_register_coffee(coffee: Registry) -> None:
+    """`coffee.add(name, target)`: subclasses of `mocha_core.train.coffee_break.CoffeeBreak`."""
+
+
+@hookspec(historic=True)
+def mocha_register_formats(formats: Registry) -> None:
+    """`formats.add(ending, target)`, such as ".hdf5": subclasses of `mocha_core.train.formats.Format`."""
+
+
+@hookspec(historic=True)
+def mocha_register_datasets(datasets: Registry) -> None:
+    """`datasets.add(name, target)`: what `mocha data NAME` converts."""
+
+
+@hookspec(historic=True)
+def mocha_register_commands(commands: Registry) -> None:
+    """`commands.add(name, target, help="...")`: classes with `configure(parser)` and `run(arguments) -> int`."""
+
+
+@hookspec
+def mocha_net_built(net: Net) -> None:
+    """A net was built: its topology and shapes are known to be right."""
+
+
+@hookspec
+def mocha_solve_started(solver: Solver, net: Net) -> None:
+    """`solver.solve(net)` is about to run its first iteration."""
+
+
+@hookspec
+def mocha_solve_finished(solver: Solver, net: Net) -> None:
+    """`solver.solve(net)` has returned from its last coffee break, also where it was told to stop."""

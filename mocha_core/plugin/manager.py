@@ -1,0 +1,217 @@
+"""Finding and loading plugins, each in isolation: a broken one is rolled back, named, and harms nobody."""
+
+import os
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, distributions, version
+from threading import RLock
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pluggy
+
+from mocha_core.errors import PluginError
+from mocha_core.plugin import hookspecs
+from mocha_core.plugin.registry import Candidates, Registry
+
+GROUP = "mocha"
+#: Seconds. A plugin that only registers import strings is imported in milliseconds.
+SLOW = 2.0
+
+
+class Registries(SimpleNamespace):
+    """All registries, as attributes named as the hooks: `layers`, `ops`, `kernels`, ..."""
+
+    KINDS: ClassVar = {
+        "backends": "backend", "ops": "op", "layers": "layer", "neurons": "neuron",
+        "initializers": "initializer", "regularizers": "regularizer", "constraints": "constraint",
+        "solvers": "solver", "coffee": "coffee break", "formats": "format", "datasets": "data set",
+        "commands": "command",
+    }  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__(**{name: Registry(kind) for name, kind in self.KINDS.items()})
+        self.kernels = Candidates("kernel")
+        self.fusions = Candidates("fusion")
+
+    def all(self) -> dict[str, Registry]:
+        return vars(self)
+
+    def attribute_to(self, plugin: str) -> None:
+        for registry in self.all().values():
+            registry.plugin = plugin
+
+    def drop(self, plugin: str) -> None:
+        for registry in self.all().values():
+            registry.drop(plugin)
+
+
+@dataclass
+class PluginRecord:
+    """What became of one entry point."""
+
+    name: str
+    distribution: str
+    version: str
+    status: str = "ok"
+    """"ok", "failed" or "disabled"."""
+    error: BaseException | None = None
+    seconds: float = 0.0
+    """How long its import took."""
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong with it; empty if nothing is."""
+        if self.error is not None:
+            return f"{type(self.error).__name__}: {self.error}"
+        return f"took {self.seconds:.1f} s to import: register import strings" if self.seconds > SLOW else ""
+
+    def facts(self, registries: Registries) -> dict[str, Any]:
+        """All of it and what it registered, as JSON values."""
+        owned = {kind: registry.owned(self.distribution) for kind, registry in registries.all().items()}
+        registered = {kind: names for kind, names in owned.items() if names and self.status == "ok"}
+        shown = {"distribution": self.distribution, "version": self.version, "entry_point": self.name}
+        return {**shown, "status": self.status, "complaint": self.complaint, "registered": registered}
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version} (entry point '{self.name}')"
+
+
+class PluginManager(pluggy.PluginManager):
+    """Loads the entry points of group "mocha" and fills the registries through the hooks."""
+
+    def __init__(self) -> None:
+        super().__init__("mocha")
+        self.registries = Registries()
+        self.records: list[PluginRecord] = []
+        self.add_hookspecs(hookspecs)
+        for kind, registry in self.registries.all().items():
+            getattr(self.hook, f"mocha_register_{kind}").call_historic(kwargs={kind: registry})
+
+    def load(self) -> None:
+        """Load every installed plugin: the project's own first, which no other's names can push out; then by name."""
+        from mocha_core import _plugin
+
+        self.register(_plugin, name="mocha-core")
+        disabled = {n.strip() for n in os.environ.get("MOCHA_DISABLED_PLUGINS", "").split(",")} - {""}
+        for point in sorted(entry_points(group=GROUP), key=_order):
+            record = PluginRecord(point.name, *_distribution(point))
+            self.records.append(record)
+            if disabled & {"*", record.name, record.distribution}:
+                record.status = "disabled"
+            else:
+                self._load_one(point, record)
+
+    def _load_one(self, point: EntryPoint, record: PluginRecord) -> None:
+        try:
+            check_core_version(point, record)
+            started = perf_counter()
+            plugin = point.load()
+            record.seconds = perf_counter() - started
+            self.add_plugin(plugin, record.distribution)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            record.status, record.error = "failed", error
+            message = f"Plugin {record} failed to load: {record.complaint.rstrip('.')}"
+            if os.environ.get("MOCHA_STRICT_PLUGINS", "") not in ("", "0"):
+                raise PluginError(f"{message}. Unset MOCHA_STRICT_PLUGINS to go on without it.") from error
+            warnings.warn(f"{message}. Everything else works without it.", RuntimeWarning, stacklevel=2)
+        else:
+            if record.complaint:
+                warnings.warn(f"Plugin {record} {record.complaint}.", RuntimeWarning, stacklevel=2)
+
+    def add_plugin(self, plugin: object, name: str) -> None:
+        """Register a plugin object under a name; on any error nothing of it stays behind."""
+        if self.has_plugin(name):
+            raise PluginError(f"A plugin named '{name}' is loaded already. Give a distribution one entry point.")
+        self.registries.attribute_to(name)
+        try:
+            self.register(plugin, name=name)
+            self.check_pending()
+        except BaseException:
+            if self.has_plugin(name):
+                self.unregister(name=name)
+            self.registries.drop(name)
+            raise
+        finally:
+            self.registries.attribute_to("mocha-core")
+
+    def remove_plugin(self, name: str) -> None:
+        """Take a plugin and everything it registered out again."""
+        self.unregister(name=name)
+        self.registries.drop(name)
+
+
+def entry_points(group: str) -> list[EntryPoint]:
+    """Those of every distribution whose list of them can be read; of several with one name, the first's."""
+    from packaging.utils import canonicalize_name
+
+    points: dict[str, list[EntryPoint]] = {}
+    for distribution in distributions():
+        with suppress(Exception):  # nobody knows whether it has any: what it is must not harm others
+            if found := list(distribution.entry_points.select(group=group)):
+                points.setdefault(canonicalize_name(_distribution(found[0])[0]), found)
+    return [point for found in points.values() for point in found]
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    """Its name and version; both are missing, or unreadable, where an installation was interrupted."""
+    name = number = None
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 has one for what is missing
+        name, number = (point.dist.name, point.dist.version) if point.dist else (None, None)
+    return name or point.value, number or "?"
+
+
+def _order(point: EntryPoint) -> tuple[bool, str]:
+    return not _distribution(point)[0].startswith("mocha-"), point.name
+
+
+def check_core_version(point: EntryPoint, record: PluginRecord) -> None:
+    """Raise `PluginError` if the plugin's distribution requires another version of mocha-core than this one."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    for text in (point.dist and point.dist.requires) or ():
+        required = Requirement(text)
+        applies = required.marker is None or required.marker.evaluate({"extra": ""})
+        if canonicalize_name(required.name) != "mocha-core" or not applies:
+            continue
+        installed = version("mocha-core")
+        if not required.specifier.contains(installed, prereleases=True):
+            raise PluginError(
+                f"{record.distribution} {record.version} requires mocha-core{required.specifier}, and mocha-core "
+                f"{installed} is installed. Install versions that fit: pip install --upgrade mocha-core "
+                f"{record.distribution}"
+            )
+
+
+_lock = RLock()
+_manager: PluginManager | None = None
+
+
+def plugin_manager() -> PluginManager:
+    """The manager, with all installed plugins loaded at the first call.
+
+    That is when a name is first taken from a namespace (`layers.PoolingLayer`), a `System` or a `Net` is made, a
+    file format is looked up or the command `mocha` runs. Importing anything of `mocha_core` loads no plugin. A plugin
+    that asks while it is being loaded gets what is there by then: the project's own plugins, which come first.
+    """
+    global _manager
+    with _lock:
+        if _manager is None:
+            _manager = PluginManager()
+            try:
+                _manager.load()
+            except BaseException:
+                _manager = None
+                raise
+        return _manager
+
+
+def registries() -> Registries:
+    """The filled registries."""
+    return plugin_manager().registries

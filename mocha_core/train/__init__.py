@@ -1,0 +1,1 @@
+"""Solvers, coffee breaks, and saved runs."""

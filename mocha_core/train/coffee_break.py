@@ -1,0 +1,67 @@
+"""`CoffeeBreak`: what a solver does between iterations, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mocha_core import checks
+from mocha_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mocha_core.net.net import Net
+    from mocha_core.train.solver import Solver
+
+
+class CoffeeBreak:
+    """Base of coffee breaks: override what you need."""
+
+    def init(self, solver: Solver, net: Net) -> None:
+        """Before the first iteration of `solve`; may set `solver.state` and parameters."""
+
+    def enjoy(self, solver: Solver, net: Net) -> None:
+        """At iteration 0, at every multiple of the interval, and at the last iteration."""
+
+    def stopped(self, solver: Solver, net: Net) -> None:
+        """When `solve` was told to stop before the last iteration, after `enjoy`: save what must not be lost."""
+
+    def destroy(self, solver: Solver, net: Net) -> None:
+        """When `solve` returns or fails."""
+
+
+@dataclass
+class ScheduledBreak:
+    """A coffee break and its interval: iterations, or epochs of the net's first data layer."""
+
+    coffee: CoffeeBreak
+    every_n_iter: int = 0
+    every_n_epoch: int = 0
+    _epoch: int = field(default=0, repr=False)
+
+    def __post_init__(self) -> None:
+        owner = f"Coffee break {type(self.coffee).__name__}"
+        checks.integer(owner, "every_n_iter", self.every_n_iter, at_least=0)
+        checks.integer(owner, "every_n_epoch", self.every_n_epoch, at_least=0)
+        if (self.every_n_iter > 0) == (self.every_n_epoch > 0):
+            raise ConfigurationError(
+                f"{owner}: expected either every_n_iter or every_n_epoch, received every_n_iter="
+                f"{self.every_n_iter}, every_n_epoch={self.every_n_epoch}."
+            )
+
+    def begin(self, epoch: int) -> None:
+        """A run starts in this epoch."""
+        self._epoch = epoch
+
+    def iterations_left(self, iteration: int, to_epoch: int) -> int:
+        """How many iterations may run before `due` has to be asked again."""
+        if self.every_n_iter:
+            return self.every_n_iter - iteration % self.every_n_iter
+        return to_epoch
+
+    def due(self, iteration: int, epoch: int) -> bool:
+        """Whether to take the break now; with epochs, once in each."""
+        if self.every_n_iter:
+            return iteration % self.every_n_iter == 0
+        changed = iteration == 0 or epoch // self.every_n_epoch > self._epoch // self.every_n_epoch
+        self._epoch = epoch
+        return changed

@@ -1,0 +1,188 @@
+"""Where numbers that are not finite came from: the minibatch is run again, unfused, and everything is kept."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mocha_core.errors import NonFiniteError
+from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Call, Half, Phase, Plan, Section, Step, forward_step
+from mocha_core.graph.value import Role, Spec, Value
+from mocha_core.net.net import Net, ProgramKey
+from mocha_core.train.update import UpdateOp
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_core.compile.program import Program
+    from mocha_core.net.feed import Feed
+    from mocha_core.train.solver import Solver
+
+_WAY_OUT = "Lower the learning rate, or look for large values in the data."
+
+
+def non_finite(solver: Solver, net: Net, program: Program, call: Call) -> NonFiniteError:
+    """The error that names what made the numbers not finite that `call`, of a training program, has refused.
+
+    Parameters, states, statistics and cursors are as they were afterwards; gradients are not.
+    """
+    updated = call.ins[0] if isinstance(call.op, UpdateOp) else None
+    seen = "the objective" if updated is None else f"the update of parameter '{updated.name}'"
+    try:
+        with np.errstate(all="ignore"):
+            cause = find_held(solver, net) or find_made(net, program, solver.state.iteration, updated)
+            if not cause and updated is not None:
+                cause = f"Its gradient is finite, so the step was too large. {_WAY_OUT}"
+            if not cause:
+                cause = f"The same minibatch, run again, gave finite numbers: some kernel is not pure. {_WAY_OUT}"
+    except Exception as error:
+        cause = f"Where that came from is not known: the minibatch could not be run again ({error}). {_WAY_OUT}"
+    return NonFiniteError(f"{net.label}: {seen} is not finite in iteration {solver.state.iteration}. {cause}")
+
+
+def find_held(solver: Solver, net: Net) -> str:
+    """The parameter or slot that is not finite although nothing was written that is not; empty if there is none."""
+    parameters = [p for group in net.parameters.values() for p in group.values()]
+    held = [(f"Layer '{p.layer}': parameter '{p.name}'", p.value) for p in parameters]
+    held += [(f"The solver's '{key}'", value) for key, value in solver.memories(net).items()]
+    for what, value in held:
+        if (bad := odd_one(net.system.read(value))) is not None:
+            return f"{what} holds {bad}, which was set from outside. Load a snapshot, or set it anew."
+    return ""
+
+
+def find_made(net: Net, program: Program, iteration: int, updated: Value | None) -> str:
+    """What made the objective, or the gradient of the parameter `updated`, not finite; empty if it is finite now."""
+    plan = plan_of_single_writers(net)
+    target = plan.objective if updated is None else plan.gradients[updated]
+    assert target is not None
+    again = net.system.backend.compile(plan, net.system.storage)
+    k = program.plan.minibatches
+    schedule = net.schedule(program, k, iteration)
+    with restored(net, plan):
+        for j in range(k):
+            net.feeds.begin(wrap=True)
+            again.run(Section.FORWARD, {name: column[j:] for name, column in schedule.items()})
+            again.run(Section.BACKWARD)
+            bad = {v.root for v in values(plan.steps) if odd_one(again.read(v.root)) is not None}
+            if target.root in bad:
+                step = first_bad(plan.steps, bad, target.root)
+                return describe_state(net, bad) if step is None else describe(net, again, bad, step)
+            net.feeds.advance(1)
+    return ""
+
+
+def plan_of_single_writers(net: Net) -> Plan:
+    """Forward and backward with every value kept; steps that add to one gradient write a value of their own each."""
+    plan = net.record(ProgramKey(Phase.TRAIN, frozen=net.frozen, apart=True))
+    plan.fuse = False
+    writers = Counter(v.root for step in plan.steps if step.half is Half.BACKWARD for v in step.writes)
+    parts: dict[Value, list[Value]] = defaultdict(list)
+    steps = []
+    for step in plan.steps:
+        outs = list(step.outs)
+        for i, out in enumerate(step.outs):
+            if out is not None and writers[out.root] > 1:
+                outs[i] = part = Value(out.name, out.shape, out.dtype, Role.GRADIENT)
+                parts[out.root].append(part)
+        steps.append(replace(step, outs=tuple(outs), add=(False,) * len(outs)))
+        for total in [total for total in parts if len(parts[total]) == writers[total]]:
+            call = Call(Total(total.shape), tuple(parts.pop(total)), (total,), step.call.layer)
+            steps.append(forward_step(call, Section.BACKWARD))
+    plan.steps = steps
+    for value in values(steps):
+        value.root.keep = value.root.keep or value.transient
+    return plan
+
+
+class Total(Op):
+    """The sum of what several steps contribute to one gradient."""
+
+    name = "mocha.total"
+    differentiable = ()
+    shape: tuple[int, ...]
+
+    def infer(self, *x: Spec) -> tuple[Spec, ...]:
+        return (Spec(self.shape, x[0].dtype),)
+
+    def forward(self, xp: Namespace, *x: Array) -> Array:
+        return sum(xp.reshape(part, self.shape) for part in x)
+
+
+@contextmanager
+def restored(net: Net, plan: Plan) -> Iterator[None]:
+    """Puts back the cursors, and the states and cells that the plan's steps read or write."""
+    lasting = [v.root for v in values(plan.steps) if v.root.role in (Role.STATE, Role.CELL)]
+    contents = {value: net.system.read(value) for value in lasting}
+    try:
+        with net.feeds.restored():
+            yield
+    finally:
+        for value, array in contents.items():
+            net.system.write(value, array)
+
+
+def first_bad(steps: Sequence[Step], bad: set[Value], target: Value) -> Step | None:
+    """The first step, of those that `target` depends on, that made bad values from good ones."""
+    first, spoiled = None, {target}
+    for step in reversed(steps):
+        if spoiled & {v.root for v in step.writes}:
+            inputs = {v.root for v in step.reads} & bad
+            spoiled |= inputs
+            first = first if inputs else step
+    return first
+
+
+def describe_state(net: Net, bad: set[Value]) -> str:
+    """The state that spoilt all that is bad, in words."""
+    states = [s for s in net.states.values() if s.value in bad]
+    return "".join(f"Layer '{s.layer}': state '{s.name}' is not finite. Load a snapshot." for s in states[:1])
+
+
+def describe(net: Net, program: Program, bad: set[Value], step: Step) -> str:
+    """The step that made bad values from good ones, in words."""
+    layer = step.call.layer
+    i, value = next((i, v) for i, v in enumerate(step.outs) if v is not None and v.root in bad)
+    names = {v.root: f"blob '{name}'" for name, v in reversed(program.plan.blobs.items())}
+    names |= {s.value: f"{type(s).__name__.lower()} '{s.name}'" for s in net.states.values()}
+    if layer in net.feeds and step.half is Half.FORWARD:
+        what = names.get(value, f"'{value.name}'")
+        return f"Layer '{layer}': {what}, {odd_row(net.feeds[layer], program.read(value))}"
+    of, gradient, half = value.root, "", "forward"
+    if step.section is Section.BACKWARD:
+        gradient, half = "the gradient of ", "backward"
+        sources = {made.root: source for source, made in program.plan.gradients.items()}
+        of = sources[of] if isinstance(step.call.op, Total) else step.call.ins[i].root
+    what = names.get(of, f"'{of.name}'")
+    inputs = (program.read(v) for v in step.reads if v.root.role is not Role.CELL)
+    largest = max((float(np.abs(array).max(initial=0)) for array in inputs), default=0.0)
+    return (
+        f"Layer '{layer}' made {gradient}{what} not finite in {half}, from finite inputs (the largest is "
+        f"{largest:.3g}). {_WAY_OUT}"
+    )
+
+
+def odd_row(feed: Feed, minibatch: NDArray[Any]) -> str:
+    """The first row that is not finite of the minibatch at the feed's cursor, in words."""
+    at = int(np.argwhere(~np.isfinite(minibatch))[0][0])
+    row = int(feed.rows_from(feed.cursor, len(minibatch))[at])
+    return f"row {row} of its source, holds {odd_one(minibatch)}. Check the data."
+
+
+def values(steps: Sequence[Step]) -> list[Value]:
+    """All values that steps read or write, each once, but for whole data sets."""
+    found = dict.fromkeys(v for step in steps for v in (*step.reads, *step.writes))
+    return [value for value in found if value.root.role is not Role.DATA]
+
+
+def odd_one(array: NDArray[Any]) -> float | None:
+    """The first number that is not finite; None if all are."""
+    odd = array[~np.isfinite(array)]
+    return float(odd[0]) if odd.size else None

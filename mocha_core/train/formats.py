@@ -1,0 +1,144 @@
+"""File formats by ending, and saving and loading the parameters of a net."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mocha_core import checks
+from mocha_core.errors import ConfigurationError, FileError, ShapeError, UnknownNameError
+from mocha_core.plugin.manager import registries
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mocha_core.describe.parameter import State
+    from mocha_core.net.net import Net
+    from mocha_core.train.snapshot import Snapshot
+
+
+class StoredArray(Protocol):
+    """A NumPy array, or one that is still in an open file: `np.asarray` reads it, and may raise `FileError`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its axes, known before anything is read."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its elements."""
+
+    def __array__(self) -> NDArray[Any]:
+        """The contents."""
+
+
+class Format(ABC):
+    """Reads and writes files of one kind. Writing is all or nothing: a file is never half there.
+
+    The arrays of an open file need not have been read (see `StoredArray`), so that names and shapes are checked
+    first, and what nobody wants is never read. They are used inside the `with` only.
+    """
+
+    @abstractmethod
+    def save_network(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write arrays under flat names such as `conv1___filter`."""
+
+    @abstractmethod
+    def open_network(self, path: Path) -> AbstractContextManager[Mapping[str, StoredArray]]:
+        """The arrays of a file by name.
+
+        Raises:
+            FileError: the file is missing, broken, or holds something else; also later, when an array is looked
+                up or read.
+        """
+
+    @abstractmethod
+    def save_snapshot(self, path: Path, snapshot: Snapshot) -> None:
+        """Write everything an exact resume needs; the same snapshot gives the same bytes."""
+
+    @abstractmethod
+    def open_snapshot(self, path: Path) -> AbstractContextManager[Snapshot]:
+        """What `save_snapshot` wrote.
+
+        Raises:
+            SnapshotError: the file is missing, incomplete or damaged.
+            FileError: it cannot be read; also later, when an array is looked up or read.
+        """
+
+
+def format_of(path: str | PathLike[str]) -> Format:
+    """The format registered for the path's ending."""
+    if not isinstance(path, str | PathLike):
+        raise ConfigurationError(f"Expected a path such as 'net.hdf5', received {path!r}.")
+    formats = registries().formats
+    ending = Path(path).suffix.lower()
+    if ending not in formats.names():
+        known = ", ".join(formats.names()) or "none; install mocha-hdf5"
+        raise UnknownNameError(f"No format for '{path}': the ending '{ending}' is unknown. Known: {known}.")
+    found: Format = formats.get(ending)()
+    return found
+
+
+def save_network(path: str | PathLike[str], net: Net) -> None:
+    """Write a net's parameters and states; the ending of `path` chooses the format.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    format_of(path).save_network(Path(path), {key: state.numpy() for key, state in net.states.items()})
+
+
+def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> None:
+    """Overwrite a net's parameters with those of a file; all is checked and read before any is written.
+
+    Names with two underscores are read too, and shapes that differ by leading or trailing axes of size one.
+    A missing bias keeps its contents, with a warning.
+
+    Args:
+        path: the file.
+        net: the net; parameters in the file that it does not have are ignored.
+        strict: without, every missing parameter keeps its contents, with a warning.
+
+    Raises:
+        FileError: the file is missing, broken, or lacks a parameter.
+        ShapeError: a parameter has another shape.
+    """
+    with format_of(path).open_network(path := Path(path)) as arrays:
+        wanted = {}
+        for key, state in net.states.items():
+            if (stored := _find(path, arrays, state, net, strict)) is not None:
+                wanted[key] = stored
+        contents = {key: checks.numbers(f"'{path}', parameter '{key}'", stored) for key, stored in wanted.items()}
+        for key, array in contents.items():
+            net.states[key].set(array.reshape(net.states[key].value.shape))
+
+
+def _find(path: Path, arrays: Mapping[str, StoredArray], state: State, net: Net, strict: bool) -> StoredArray | None:
+    """The array for a state, of a fitting shape and not read yet; None if there is none."""
+    for key in (state.key, f"{state.layer}__{state.name}"):
+        if (stored := arrays.get(key)) is not None:
+            if _strip(stored.shape) != _strip(state.value.shape):
+                raise ShapeError(
+                    f"'{path}', parameter '{state.key}': expected shape {state.value.shape}, received "
+                    f"{stored.shape}. The file is from another net, or the layer's sizes changed."
+                )
+            return stored
+    if strict and state.name != "bias":
+        raise FileError(
+            f"'{path}' has no parameter '{state.key}' for net '{net.name}'; it has "
+            f"{', '.join(sorted(arrays)) or 'none'}. Use load_network(..., strict=False) to keep its present contents."
+        )
+    warnings.warn(f"No {state.name} found for {state.layer}, use default initialization", stacklevel=3)
+    return None
+
+
+def _strip(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the axes of size one at both ends."""
+    kept = [axis for axis, size in enumerate(shape) if size != 1]
+    return shape[kept[0] : kept[-1] + 1] if kept else ()

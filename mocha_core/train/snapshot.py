@@ -1,0 +1,158 @@
+"""`Snapshot`: everything an exact resume needs, as arrays and plain facts."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mocha_core import checks
+from mocha_core.errors import NonFiniteError, SnapshotError
+from mocha_core.graph.value import Role
+from mocha_core.log import logger
+
+if TYPE_CHECKING:
+    from mocha_core.net.net import Net
+    from mocha_core.train.formats import StoredArray
+    from mocha_core.train.solver import Solver
+
+#: More than any run counts, and far from where 64 bits end.
+LARGEST = 2**53
+
+
+@dataclass
+class Snapshot:
+    """A training run at one iteration.
+
+    Attributes:
+        parameters: parameters and states by `layer___name`.
+        slots: the solver's memory by `slot/layer___name`.
+        facts: JSON values: iteration, objective, learning_rate, momentum, backend, seed, dtype, solver,
+            batch_size, accumulate, `rows` of each data layer's source, and `cursors`, the rows consumed by each.
+    """
+
+    parameters: Mapping[str, StoredArray]
+    slots: Mapping[str, StoredArray]
+    facts: dict[str, Any]
+
+
+def capture(solver: Solver, net: Net) -> Snapshot:
+    """The state of a run between two iterations.
+
+    Raises:
+        StateError: an iteration ended between its updates.
+        NonFiniteError: a parameter or slot is not finite, or a state not a number.
+    """
+    net.check_whole()
+    system = net.system
+    parameters = {key: s.numpy() for key, s in net.states.items()}
+    slots = {key: system.read(value) for key, value in solver.memories(net).items()}
+    states = {key for key, s in net.states.items() if s.value.role is Role.STATE}
+    for key, array in (parameters | slots).items():
+        if (np.isnan(array) if key in states else ~np.isfinite(array)).any():
+            raise NonFiniteError(
+                f"'{key}' of {net.label} is not finite, and is not saved. Go on from the last snapshot."
+            )
+    return Snapshot(
+        parameters=parameters,
+        slots=slots,
+        facts={
+            **vars(solver.state),
+            **_surroundings(solver, net),
+            "solver": type(solver).__name__,
+            "cursors": {name: feed.cursor for name, feed in net.feeds.items()},
+        },
+    )
+
+
+def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool = True) -> None:
+    """Put a run where the snapshot was taken; without `solver_state`, load parameters only.
+
+    Everything is checked and read before anything is written.
+
+    Raises:
+        SnapshotError: it is from another net or another kind of solver, or its facts make no sense.
+        FileError: an array cannot be read.
+    """
+    facts, system = snapshot.facts, net.system
+    _check_names("parameters", snapshot.parameters, net.states)
+    stored = {f"parameter '{key}'": (snapshot.parameters[key], state.value) for key, state in net.states.items()}
+    if solver_state:
+        _check_facts(facts, {name: type(value) for name, value in vars(solver.state).items()})
+        if facts["solver"] != type(solver).__name__:
+            raise SnapshotError(
+                f"The snapshot is of solver {facts['solver']}, this is {type(solver).__name__}. Use "
+                "Snapshot(..., also_load_solver_state=False) to start from its parameters only."
+            )
+        learned = {key.partition("/")[2] for key in snapshot.slots}
+        everything = [p for group in net.parameters.values() for p in group.values()]
+        solver.make_slots([p for p in everything if p.key in learned])
+        memories = solver.memories(net)
+        _check_names("solver slots", snapshot.slots, memories)
+        stored |= {f"solver slot '{key}'": (snapshot.slots[key], value) for key, value in memories.items()}
+        _check_names("data layers", facts["cursors"], net.feeds)
+        for what, own in _surroundings(solver, net).items():
+            if (found := facts.get(what, own)) != own:
+                logger.warning(
+                    f"The snapshot was made with {what} {found!s:.200}, this system has {what} {own}: the run "
+                    "goes on, but not as the uninterrupted one would."
+                )
+    for what, (array, value) in stored.items():
+        _check_shape(what, array, value.shape)
+    for value, contents in [(v, checks.numbers(f"The snapshot's {what}", a)) for what, (a, v) in stored.items()]:
+        system.write(value, contents)
+    net.half_updated = False
+    if solver_state:
+        for name, cursor in facts["cursors"].items():
+            net.feeds[name].seek(cursor)
+        for name in vars(solver.state):
+            setattr(solver.state, name, facts[name])
+
+
+def _surroundings(solver: Solver, net: Net) -> dict[str, Any]:
+    """With other ones, a run goes on, but differently."""
+    return {
+        "backend": net.system.backend.name,
+        "seed": net.system.seed,
+        "dtype": net.system.dtype,
+        "rows": {name: feed.source.rows for name, feed in net.feeds.items()},
+        "batch_size": net.feeds.first.layer.batch_size,
+        "accumulate": solver.parameters.accumulate,
+    }
+
+
+def _check_facts(facts: Mapping[str, Any], state: Mapping[str, type]) -> None:
+    """Raise `SnapshotError` unless the facts are there and of the right kind: a file can say anything."""
+    for name, kind in {**state, "seed": int, "dtype": str, "solver": str, "cursors": dict}.items():
+        if type(facts.get(name)) is not kind:
+            raise _nonsense(name, facts.get(name), f"a value of type {kind.__name__}")
+    for name, count in [("iteration", facts["iteration"]), *facts["cursors"].items()]:
+        if type(count) is not int or not 0 <= count <= LARGEST:
+            raise _nonsense(name, count, f"an integer from 0 to {LARGEST}")
+
+
+def _nonsense(name: str, found: Any, expected: str) -> SnapshotError:
+    return SnapshotError(
+        f"The snapshot's '{name}' is {reprlib.repr(found)}, expected {expected}. Delete the snapshot, or load its "
+        "parameters only."
+    )
+
+
+def _check_names(what: str, found: Any, expected: Any) -> None:
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or extra:
+        raise SnapshotError(
+            f"The snapshot is of another net: its {what} lack {', '.join(missing) or 'nothing'}, and have "
+            f"{', '.join(extra) or 'nothing'} more. Use another snapshot folder, or the net it was made with."
+        )
+
+
+def _check_shape(what: str, array: StoredArray, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise SnapshotError(
+            f"The snapshot is of another net: {what} has shape {array.shape}, expected {shape}. Use another "
+            "snapshot folder, or the net it was made with."
+        )

@@ -1,0 +1,294 @@
+"""`Solver`: trains a net and takes coffee breaks. What it does to a parameter is its `UpdateOp`'s business."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from mocha_core import checks
+from mocha_core.describe.parameter import Parameter
+from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError, blaming
+from mocha_core.graph.structural import CheckFinite
+from mocha_core.graph.value import Role, Value
+from mocha_core.host.interrupt import Interruptible
+from mocha_core.log import logger, show_messages
+from mocha_core.net.net import Net
+from mocha_core.plugin.manager import plugin_manager
+from mocha_core.train.coffee_break import CoffeeBreak, ScheduledBreak
+from mocha_core.train.diagnosis import non_finite
+from mocha_core.train.update import UpdateOp as UpdateOp
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mocha_core.describe.builder import UpdateBuilder
+
+
+class Policy(ABC):
+    """How a number, such as the learning rate, depends on the iteration."""
+
+    @abstractmethod
+    def __call__(self, iteration: int) -> float:
+        """The value for the update with this number; the first is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverParameters:
+    """What a solver is told.
+
+    Attributes:
+        max_iter: iterations (updates) to run.
+        lr_policy: a `Policy`, or a number for a constant learning rate.
+        momentum: a `Policy`, or a number.
+        regu_coef: times each parameter's regularizer.
+        accumulate: minibatches whose gradients are averaged for one update.
+        check_finite: stop at the first objective, parameter or slot that is not finite, and say where it came from.
+    """
+
+    max_iter: int
+    lr_policy: Policy | float = 0.01
+    momentum: Policy | float = 0.9
+    regu_coef: float = 0.0005
+    accumulate: int = 1
+    check_finite: bool = True
+
+    def __post_init__(self) -> None:
+        checks.integer("SolverParameters", "max_iter", self.max_iter)
+        checks.integer("SolverParameters", "accumulate", self.accumulate)
+        checks.instance("SolverParameters", "check_finite", self.check_finite, bool, "True")
+        checks.number("SolverParameters", "regu_coef", self.regu_coef, low=0.0)
+        if not isinstance(self.lr_policy, Policy):
+            checks.number("SolverParameters", "lr_policy", self.lr_policy, low=0.0)
+        if not isinstance(self.momentum, Policy):
+            checks.number("SolverParameters", "momentum", self.momentum, low=0.0, high=1.0)
+
+
+@dataclass
+class SolverState:
+    """Where a solver is. `objective` is that of the minibatch before the last update; NaN before the first."""
+
+    iteration: int = 0
+    objective: float = float("nan")
+    learning_rate: float = float("nan")
+    momentum: float = float("nan")
+
+
+class Solver:
+    """Runs a net's training program and takes coffee breaks in between. Subclasses name their `update_op`.
+
+    Attributes:
+        parameters: what it was told.
+        state: where it is; a second `solve` goes on from there.
+        listeners: called with a dict for each event a coffee break publishes.
+    """
+
+    #: What updates one parameter.
+    update_op: ClassVar[type[UpdateOp]]
+    #: Iterations handed to a program at once, at most.
+    MAX_RUN: ClassVar[int] = 1000
+
+    def __init__(self, parameters: SolverParameters) -> None:
+        if not isinstance(parameters, SolverParameters):
+            raise ConfigurationError(
+                f"{type(self).__name__}: expected SolverParameters(max_iter=...), received {parameters!r}."
+            )
+        self.parameters = parameters
+        self.state = SolverState()
+        self.breaks: list[ScheduledBreak] = []
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
+        self._slots: dict[tuple[str, Parameter], Value] = {}
+        self._stop = np.zeros(1, np.int32)
+
+    def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
+        """Record the update of one parameter; `self.slot(parameter, name)` is its memory."""
+        op = self.update_op(
+            multiplier=parameter.multiplier,
+            regu_coef=self.parameters.regu_coef,
+            regularizer=parameter.regularizer,
+            constraint=parameter.constraint,
+            fault=b.fault() if self.parameters.check_finite else 0,
+            **self.options,
+        )
+        slots = (self.slot(parameter, name) for name in op.slots)
+        cells = (b.cell(name) for name in (*op.cells, "status"))
+        b.call(op, parameter.value, gradient, *slots, *cells, layer=parameter.layer)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Fields of the update op that only this kind of solver has, such as {"epsilon": 1e-8}."""
+        return {}
+
+    @property
+    def rule(self) -> Hashable:
+        """What recorded updates depend on besides scheduled cells; when it changes, programs are compiled anew."""
+        return self.parameters.regu_coef, self.parameters.check_finite, *self.options.items()
+
+    def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
+        """Record the updates of all parameters, with slots side by side."""
+        self.make_slots(parameters)
+        for parameter in parameters:
+            self.update(b, parameter, b.gradient(parameter))
+
+    def make_slots(self, parameters: Sequence[Parameter]) -> None:
+        """Allocate the slots that parameters do not have yet, zeroed."""
+        new = {
+            (name, p): Value(f"{name} {p.key}", p.value.shape, p.value.dtype, Role.SLOT)
+            for name in self.update_op.slots
+            for p in parameters
+            if (name, p) not in self._slots
+        }
+        if new:
+            parameters[0].system.storage.allocate(new.values(), type(self).__name__)
+            self._slots |= new
+
+    def slot(self, parameter: Parameter, name: str) -> Value:
+        """A slot of a parameter."""
+        return self._slots[name, parameter]
+
+    def memories(self, net: Net) -> dict[str, Value]:
+        """The slots of a net's parameters by `name/layer___parameter`."""
+        return {f"{n}/{p.key}": v for (n, p), v in self._slots.items() if p is net.states.get(p.key)}
+
+    def schedule(self, first: int, n: int) -> dict[str, NDArray[Any]]:
+        """Values of the solver's cells for n iterations from number `first` on."""
+        iterations = range(first, first + n)
+        return {
+            "learning_rate": np.asarray([evaluate(self.parameters.lr_policy, i) for i in iterations]),
+            "momentum": np.asarray([evaluate(self.parameters.momentum, i) for i in iterations]),
+        }
+
+    def add_coffee_break(self, coffee: CoffeeBreak, *, every_n_iter: int = 0, every_n_epoch: int = 0) -> None:
+        """Take a break at iteration 0, at every multiple, and at the last iteration.
+
+        Raises:
+            ConfigurationError: neither or both intervals are given, or it is no coffee break.
+        """
+        checks.instance(type(self).__name__, "coffee", coffee, CoffeeBreak, "coffee.TrainingSummary()")
+        if any(scheduled.coffee is coffee for scheduled in self.breaks):
+            raise ConfigurationError(
+                f"{type(self).__name__}: {coffee} was added twice. Make another one for another interval."
+            )
+        self.breaks.append(ScheduledBreak(coffee, every_n_iter, every_n_epoch))
+
+    def publish(self, event: str, **facts: Any) -> None:
+        """Tell every listener of an event: {"event": ..., "iteration": ..., **facts}."""
+        for listener in self.listeners:
+            listener({"event": event, "iteration": self.state.iteration, **facts})
+
+    def stop(self) -> None:
+        """Let `solve` finish the iteration in hand, take the breaks that are due, and return.
+
+        May be called at any time from any thread, a signal handler or a coffee break. Before `solve`, it returns from
+        its first coffee breaks.
+        """
+        self._stop[0] = 1
+
+    def solve(self, net: Net) -> None:
+        """Train until `max_iter`. Solving again continues; parameters are initialized only once.
+
+        In the main thread, SIGINT (Ctrl-C) and SIGTERM do as `stop` does, and then leave by an exception that ends
+        the process with status 130 or 143. A second one aborts at once. A program with handlers of its own keeps them.
+
+        Raises:
+            MochaError: the net cannot be trained, or a minibatch is invalid.
+            KeyboardInterrupt: SIGINT came.
+            SystemExit: SIGTERM came.
+        """
+        checks.instance(type(self).__name__, "net", net, Net, "mocha.Net('train', system, layers)")
+        show_messages()
+        with Interruptible(self._stop):
+            self._solve(net)
+
+    def _solve(self, net: Net) -> None:
+        hook = plugin_manager().hook
+        with ExitStack() as stack:
+            for scheduled in self.breaks:
+                stack.push(partial(self._destroy, scheduled.coffee, net))
+                scheduled.coffee.init(self, net)
+            net.check_whole()
+            hook.mocha_solve_started(solver=self, net=net)
+            for scheduled in self.breaks:
+                scheduled.begin(net.epoch)
+            if self.state.iteration == 0:
+                self._take_breaks(net)
+            elif self.state.iteration >= self.parameters.max_iter:
+                logger.info("Already at iteration %d of %d", self.state.iteration, self.parameters.max_iter)
+            while self.state.iteration < self.parameters.max_iter and not self._stop[0]:
+                self._run(net, self._iterations_to_break(net))
+                self._take_breaks(net)
+            if self.state.iteration < self.parameters.max_iter:
+                logger.info("Stopping at iteration %d of %d", self.state.iteration, self.parameters.max_iter)
+                for scheduled in self.breaks:
+                    scheduled.coffee.stopped(self, net)
+            hook.mocha_solve_finished(solver=self, net=net)
+
+    def _destroy(self, coffee: CoffeeBreak, net: Net, kind: object, error: BaseException | None, *_: object) -> None:
+        """What ended the run goes before what a break raises when it is destroyed."""
+        try:
+            coffee.destroy(self, net)
+        except Exception as late:
+            if error is None:
+                raise
+            error.add_note(f"Afterwards, {type(coffee).__name__}.destroy failed: {type(late).__name__}: {late}")
+
+    def _run(self, net: Net, n: int) -> None:
+        state, k = self.state, self.parameters.accumulate
+        cells = self.schedule(state.iteration, n)
+        program = net.training_program(self)
+        try:
+            net.train(program, n, state.iteration, cells, self._stop)
+        finally:
+            if done := program.done:
+                state.objective = float(np.mean(program.objectives[(done - 1) * k : done * k]))
+                state.learning_rate = float(cells["learning_rate"][done - 1])
+                state.momentum = float(cells["momentum"][done - 1])
+                state.iteration += done
+        if (fault := program.fault()) is not None and isinstance(fault.op, CheckFinite | UpdateOp):
+            program.clear_status()
+            net.half_updated = isinstance(fault.op, UpdateOp)
+            raise non_finite(self, net, program, fault)
+        net.raise_fault(program)
+        if not done and not self._stop[0]:
+            raise BackendError(
+                f"{net.label}: backend '{net.system.backend.name}' did no iteration and reported no fault. "
+                "The iterate() of its programs has to set `done`, and the status cell where it ends early."
+            )
+        objectives = program.objectives[: done * k]
+        if not np.isfinite(objectives).all():
+            bad = state.iteration - done + int(np.argmin(np.isfinite(objectives))) // k
+            raise NonFiniteError(
+                f"{net.label}: the objective is not finite since iteration {bad}. SolverParameters(check_finite=True) "
+                "stops there, and names the layer."
+            )
+
+    def _iterations_to_break(self, net: Net) -> int:
+        left = self.parameters.max_iter - self.state.iteration
+        to_epoch = net.iterations_to_epoch(self.parameters.accumulate)
+        until = (s.iterations_left(self.state.iteration, to_epoch) for s in self.breaks)
+        return min(left, self.MAX_RUN, *until)
+
+    def _take_breaks(self, net: Net) -> None:
+        last = self.state.iteration >= self.parameters.max_iter
+        for scheduled in self.breaks:
+            if scheduled.due(self.state.iteration, net.epoch) or last:
+                scheduled.coffee.enjoy(self, net)
+
+
+def evaluate(policy: Policy | float, iteration: int) -> float:
+    """The value of a policy, or the number itself.
+
+    Raises:
+        ConfigurationError: the policy's value is no finite number from 0 on.
+        PluginError: it fails.
+    """
+    if not isinstance(policy, Policy):
+        return float(policy)
+    with blaming(f"{policy} at iteration {iteration}", "Mend it, or choose another policy."):
+        value = policy(iteration)
+    return checks.number(policy, f"its value at iteration {iteration}", value, low=0.0)

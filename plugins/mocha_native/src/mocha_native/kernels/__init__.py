@@ -1,0 +1,1 @@
+"""Kernels by family, as in `csrc/kernels/`."""

@@ -1,0 +1,114 @@
+"""Convolution of few images, see csrc/kernels/channels_last_convolution.h."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf, prod
+from typing import TYPE_CHECKING
+
+from mocha_core.compile.kernel import Runnable
+from mocha_core.compile.layout import PLAIN, Layouts
+from mocha_core.graph.value import Spec
+from mocha_native.channels_last import ChannelsLast, SmallKernel, packed_filters, small
+from mocha_native.compiled import Buffers, Compiled, Series
+
+if TYPE_CHECKING:
+    from mocha_core.graph.plan import Call
+    from mocha_native.backend import NativeBackend
+
+#: Images of so few channels, such as those of a data layer, are read as they are.
+FEW_CHANNELS = 4
+
+
+class SmallConvolution(SmallKernel):
+    """Workspaces hold images as rows that filters read, and the packed gradient of the filters.
+
+    Attributes:
+        rows, convolution: what C wants to know for forward.
+        top_rows, transposed: the same for the gradient of x, which is a convolution of dy.
+        as_it_is: whether x lies like its rows already.
+    """
+
+    rectifies = True
+
+    def __init__(self, backend: NativeBackend, call: Call, layout: ChannelsLast) -> None:
+        super().__init__(backend, call, layout)
+        (images, channels, *size), (_, filters, *top_size) = call.ins[0].shape, call.outs[0].shape
+        (kw, kh), (sw, sh), (pw, ph), groups = self.op.kernel, self.op.stride, self.op.pad, self.op.n_group
+        inputs, outputs = channels // groups, filters // groups
+        # What of the padded image is read, and of the gradient with zeros between its pixels.
+        read = tuple((n - 1) * s + k for n, s, k in zip(top_size, (sh, sw), (kh, kw), strict=True))
+        top_read = (size[0] + kh - 1, size[1] + kw - 1)
+        self.plain = channels <= FEW_CHANNELS
+        depth = 1 if self.plain else self.padded(channels)
+        self.as_it_is = channels == depth and groups == 1 and (ph, pw) == (0, 0) and read == tuple(size)
+        self.rows = [images, channels, *size, groups, *read, ph, pw, 0 if self.plain else depth, inputs, 1, 1]
+        self.convolution = [images, groups, *read, inputs, outputs, kh, kw, sh, sw, *top_size, self.padded(filters)]
+        before = (kh - 1 - ph, kw - 1 - pw)
+        top = [images, filters, *top_size, groups]
+        self.top_rows = [*top, *top_read, *before, self.padded(filters), outputs, sh, sw]
+        self.transposed = [images, groups, *top_read, outputs, inputs, kh, kw, 1, 1, *size, self.padded(channels)]
+        # Of several groups, dy is laid out anew, so that each group's channels begin a vector.
+        room = self.padded(outputs)
+        self.top_groups = [*top, *top_size, 0, 0, self.padded(filters), room, 1, 1]
+        self.filters = [groups, outputs, inputs, kh * kw]
+        block = backend.isa.constants["channels_last_block"] * layout.width
+        forward, backward = (packed_filters(layout.width, block, groups, mirrored) for mirrored in (False, True))
+        first = PLAIN if self.plain else layout
+        self.layouts = Layouts(
+            ins=(first, forward, PLAIN),
+            outs=(layout,),
+            gradients=(layout, PLAIN, PLAIN),
+            backward_ins=(first, backward, PLAIN),
+        )
+        rows = Spec((images, groups, *read, inputs), self.dtype)
+        top_rows = Spec((images, groups, *top_read, outputs), self.dtype)
+        top_groups = Spec((images, groups, *top_size, room) if groups > 1 else (0,), self.dtype)
+        self.forward_workspace = () if self.as_it_is else (rows,)
+        self.backward_workspace = (rows, top_rows, top_groups, forward.physical(call.ins[1].spec))
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.rectified(ins, outs, add, -inf)
+
+    def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
+        (x, w, b), y = ins, outs[0]
+        if self.as_it_is:
+            return self.bind("channels_last_convolution", [x, w, b, y], self.convolution, [floor])
+        rows = outs[1]
+        return Series(
+            self.bind("image_rows", [x, rows], self.rows),
+            self.bind("channels_last_convolution", [rows, w, b, y], self.convolution, [floor]),
+        )
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        (dy, x, w), (dx, dw, db, rows, top_rows, top_groups, packed) = ins[:3], outs
+        images, groups, top_size, top_depth = *self.convolution[:2], self.convolution[10:12], self.convolution[12]
+        lay_out: list[Compiled] = []
+        parts: list[Compiled] = []
+        if dx is not None:
+            lay_out.append(self.bind("image_rows", [dy, top_rows], self.top_rows, meets=False))
+            buffers, sizes = [top_rows, w, None, dx], [*self.transposed, add[0]]
+            parts.append(self.bind("channels_last_convolution", buffers, sizes, [-inf], meets=False))
+        if dw is not None:
+            if self.as_it_is:
+                rows = x
+            else:
+                lay_out.append(self.bind("image_rows", [x, rows], self.rows, meets=False))
+            top, room = dy, top_depth
+            if groups > 1:
+                top, room = top_groups, top_groups.shape[-1]
+                lay_out.append(self.bind("image_rows", [dy, top], self.top_groups, meets=False))
+            sizes = [*self.convolution[:12], room]
+            parts.append(self.bind("channels_last_filter_gradient", [rows, top, packed], sizes))
+            back = [*self.filters, False, add[1]]
+            parts.append(self.bind("channels_last_filters_back", [dw, packed], back, meets=False))
+        if db is not None:
+            sizes = [images * prod(top_size), db.size, top_depth, add[2]]
+            parts.append(self.bind("channels_last_bias_gradient", [dy, db], sizes, meets=False))
+        for stage in (lay_out, parts):
+            if stage:
+                stage[-1].meets = True
+        return Series(*lay_out, *parts)
+
+
+convolution = small(SmallConvolution)

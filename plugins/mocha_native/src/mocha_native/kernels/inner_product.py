@@ -1,0 +1,97 @@
+"""Inner product: three matrix products in registers' tiles, see csrc/kernels/inner_product.h."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf, prod
+from typing import TYPE_CHECKING
+
+from mocha_core.compile.kernel import Runnable
+from mocha_core.compile.layout import PLAIN, Layouts
+from mocha_core.graph.value import ITEMSIZE, Spec
+from mocha_core.train.update import UpdateOp
+from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series, floating
+from mocha_native.kernels.sgd import numbers
+
+if TYPE_CHECKING:
+    from mocha_core.graph.plan import Call
+    from mocha_native.backend import NativeBackend
+
+
+class InnerProduct(NativeKernel):
+    """Blobs have lanes, except x where the gradient of w is computed: there lanes lie along the features."""
+
+    rectifies = True
+
+    def __init__(self, backend: NativeBackend, call: Call) -> None:
+        super().__init__(backend, call)
+        x, w = call.ins[:2]
+        self.sizes = x.shape[0], w.shape[0], prod(x.shape[1:])
+        layout = backend.blob_layout(x)
+        self.lanes = layout is not PLAIN
+        self.masks_bottom = self.lanes
+        self.layouts = Layouts(ins=(layout,), outs=(layout,), gradients=(layout,), backward_ins=(PLAIN,))
+        self.backward_workspace = (self.panels(),)
+
+    def panels(self) -> Spec:
+        """Room in which each thread packs an operand of backward."""
+        rows, outputs, features = self.sizes
+        depth = rows if self.lanes else max(rows, outputs)
+        lanes = self.backend.lanes[self.dtype].width
+        most = self.backend.isa.constants["inner_product_bytes"] // ITEMSIZE[self.dtype]
+        return Spec((self.backend.threads, min(most, depth * -(-features // lanes) * lanes)), self.dtype)
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.rectified(ins, outs, add, -inf)
+
+    def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
+        rows, *more = self.sizes
+        name, first = ("inner_product_lanes", len(ins[0])) if self.lanes else ("inner_product_dots", rows)
+        return self.bind(name, [*ins, outs[0]], [first, *more], [floor])
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.bottom_masked(ins, outs, add, None, 0.0)
+
+    def bottom_masked(
+        self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Array | None, floor: float
+    ) -> Runnable:
+        return self.parts(ins, outs, add, mask, floor, {}, None)
+
+    def parts(
+        self,
+        ins: Buffers,
+        outs: Buffers,
+        add: Sequence[bool],
+        mask: Array | None,
+        floor: float,
+        updates: Mapping[int, tuple[UpdateOp, Buffers]],
+        before: Array | None,
+    ) -> Runnable:
+        """As `bottom_masked`, with updates of w (1) or b (2) or both in place of their gradients.
+
+        Args:
+            updates: the rule, and parameter, velocity, learning rate, momentum and status.
+            before: takes what the status is before any update.
+        """
+        (dy, x, w), (dx, dw, db, panels) = ins[:3], outs
+        sizes = [*self.sizes, self.lanes, panels.shape[1]]
+        series: list[Compiled] = []
+        if updates:
+            status = next(iter(updates.values()))[1][-1]
+            series.append(self.bind("sgd_status", [status, before], serial=True, meets=dx is None))
+        if dx is not None:
+            # w is updated when nobody reads the old one any more.
+            buffers, meets = [dy, w, dx, panels, mask], bool(updates)
+            series.append(self.bind("inner_product_data", buffers, [*sizes, add[0]], [floor], meets=meets))
+        for index, name, gradient in ((1, "inner_product_weight", dw), (2, "inner_product_bias", db)):
+            if index in updates:
+                rule, (parameter, *operands) = updates[index]
+                buffers, more = [dy, x, parameter, panels, *operands, before], [False, rule.fault]
+                series.append(self.bind(name, buffers, [*sizes, *more], numbers(rule), meets=False))
+            elif gradient is not None:
+                series.append(self.bind(name, [dy, x, gradient, panels], [*sizes, add[index]], meets=False))
+        series[-1].meets = True
+        return Series(*series) if len(series) > 1 else series[0]
+
+
+inner_product = floating(InnerProduct)

@@ -1,0 +1,63 @@
+"""Local response normalization, see csrc/kernels/lrn.h."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from mocha_core.compile.kernel import Runnable
+from mocha_core.compile.layout import Layouts
+from mocha_core.graph.value import Spec
+from mocha_native.compiled import Buffers, NativeKernel, floating
+
+if TYPE_CHECKING:
+    from mocha_core.graph.plan import Call
+    from mocha_native.backend import NativeBackend
+
+
+class LRN(NativeKernel):
+    """The workspace has, for each thread, what the windows of a row are made of."""
+
+    #: Whether windows are squares in a plane.
+    within: ClassVar[bool]
+
+    def __init__(self, backend: NativeBackend, call: Call) -> None:
+        super().__init__(backend, call)
+        op, x, lanes = self.op, call.ins[0], backend.lanes[self.dtype]
+        self.layouts = Layouts(ins=(lanes,), outs=(lanes,))
+        blocks, channels, height, width, _ = lanes.physical(x.spec).shape
+        if self.within:
+            self.sizes = [blocks * channels, height, width, True, op.kernel]
+            most = width
+        else:
+            self.sizes = [blocks, channels, height * width, False, op.kernel]
+            most = min(height * width, backend.isa.constants["lrn_piece"])
+        # Three rings, and the sums down.
+        room = (3 * op.kernel * most + most + 2 * (op.kernel - 1)) * lanes.width
+        self.forward_workspace = self.backward_workspace = (Spec((backend.threads, room), self.dtype),)
+        axes = 2 if self.within else 1
+        self.numbers = [op.shift, op.scale / op.kernel**axes, op.power]
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        x, (y, room) = ins[0], outs
+        return self.bind("lrn_forward", [x, y, room], [*self.sizes, False, room.shape[1]], self.numbers)
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        dy, x, (dx, room) = ins[0], ins[1], outs
+        return self.bind("lrn_backward", [dy, x, dx, room], [*self.sizes, add[0], room.shape[1]], self.numbers)
+
+
+class LRNWithinChannel(LRN):
+    """Squares within each channel."""
+
+    within = True
+
+
+class LRNAcrossChannel(LRN):
+    """Windows of channels."""
+
+    within = False
+
+
+within_channel = floating(LRNWithinChannel)
+across_channel = floating(LRNAcrossChannel)

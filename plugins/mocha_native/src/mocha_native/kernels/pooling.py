@@ -1,0 +1,174 @@
+"""Max and mean pooling, over images and over channels, see csrc/kernels/pooling.h."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from math import inf, prod
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.kernel import Runnable
+from mocha_core.compile.layout import Layout, Layouts
+from mocha_core.graph.value import ITEMSIZE, Spec
+from mocha_native.compiled import Array, Buffers, NativeKernel, floating
+from mocha_native.layout import Lanes
+
+if TYPE_CHECKING:
+    from mocha_core.graph.plan import Call
+    from mocha_native.backend import NativeBackend
+
+
+class Axis(NamedTuple):
+    """Windows along one axis, as C has them: `padded` elements count for the divisor of a mean."""
+
+    size: int
+    number: int
+    kernel: int
+    stride: int
+    pad: int
+    padded: int
+
+
+class Places(Layout):
+    """Winners in lanes, as numbers in their windows, row by row.
+
+    2**sharing neighbours in a row share a word, each with 8 bits.
+
+    Outside, a winner is its index in the image; of `channels`, which are the rows of the image, its row.
+    """
+
+    def __init__(self, down: Axis, across: Axis, channels: bool, width: int, sharing: int, dtype: str) -> None:
+        self.across, self.channels, self.lanes, self.dtype = across, channels, Lanes(width), dtype
+        self.windows = down.number, across.number
+        self.words = -(-across.number >> sharing)
+        self.shifts = 8 * np.arange(1 << sharing)
+        rows, self.columns = (np.arange(axis.number) * axis.stride - axis.pad for axis in (down, across))
+        self.rows = rows[:, np.newaxis]
+        self.name = f"places in {down.kernel} x {across.kernel} by {self.lanes}"
+
+    def blob(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a plain blob of the words."""
+        return (shape[0], prod(shape[1:]) // prod(self.windows), self.windows[0], self.words)
+
+    def physical(self, spec: Spec) -> Spec:
+        return self.lanes.physical(Spec(self.blob(spec.shape), self.dtype))
+
+    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+        index = plain.reshape(-1, *self.windows)
+        row, column = (index, self.columns) if self.channels else np.divmod(index, self.across.size)
+        place = np.zeros((*index.shape[:2], self.words * len(self.shifts)), self.dtype)
+        place[..., : self.windows[1]] = (row - self.rows) * self.across.kernel + column - self.columns
+        word = (place.reshape(*index.shape[:2], self.words, -1) << self.shifts).sum(-1).astype(self.dtype)
+        self.lanes.pack(backend, word.reshape(self.blob(plain.shape)), packed, gradient=gradient, add=add)
+
+    def unpack(self, backend: Backend, packed: Array, plain: Array, *, add: bool) -> None:
+        word = np.empty(self.blob(plain.shape), self.dtype)
+        self.lanes.unpack(backend, packed, word, add=False)
+        shared = word.reshape(-1, self.windows[0], self.words, 1) >> self.shifts
+        place = (shared & 0xFF if len(self.shifts) > 1 else shared).reshape(*shared.shape[:2], -1)
+        u, v = np.divmod(place[..., : self.windows[1]], self.across.kernel)
+        row, column = u + self.rows, v + self.columns
+        index = (row if self.channels else row * self.across.size + column).reshape(plain.shape)
+        plain[...] = plain + index if add else index
+
+
+#: Layouts are compared by identity: those of one pooling are one.
+places = cache(Places)
+
+
+class Pooling(NativeKernel):
+    """Windows that slide over planes; of a maximum, the winners' places are kept."""
+
+    rectifies = masks_bottom = masks_top = True
+    #: The function in C, and whether it has winners.
+    function: ClassVar[str]
+    has_places: ClassVar[bool]
+
+    def __init__(self, backend: NativeBackend, call: Call) -> None:
+        super().__init__(backend, call)
+        x, lanes, constants = call.ins[0], backend.lanes[self.dtype], backend.isa.constants
+        down, across, channels = self.axes(x.shape, call.outs[0].shape)
+        planes = prod(lanes.physical(x.spec).shape[:-1]) // (down.size * across.size)
+        sharing = constants["places_sharing"] if down.kernel * across.kernel <= constants["byte_places"] else 0
+        outs: tuple[Layout, ...] = (lanes,)
+        if self.has_places:
+            outs = lanes, places(down, across, channels, lanes.width, sharing, f"int{8 * ITEMSIZE[self.dtype]}")
+        self.layouts = Layouts(ins=(lanes,), outs=outs)
+        self.sizes = [planes, *down, *across, sharing]
+
+    def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis, bool]:
+        """The windows down and across, whose sizes the op has as (width, height); and whether down are channels."""
+        (kw, kh), (sw, sh), (pw, ph) = self.op.kernel, self.op.stride, self.op.pad
+        down, across = Axis(x[2], y[2], kh, sh, ph, x[2] + 2 * ph), Axis(x[3], y[3], kw, sw, pw, x[3] + 2 * pw)
+        return down, across, False
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.rectified(ins, outs, add, -inf)
+
+    def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
+        winners = outs[1] if self.has_places else None
+        return self.bind(f"{self.function}_forward", [ins[0], outs[0], winners], self.sizes, [floor])
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.bound(ins, outs, add)
+
+    def top_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Array, floor: float) -> Runnable:
+        return self.bound(ins, outs, add, top=mask, floor=floor)
+
+    def bottom_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Array, floor: float) -> Runnable:
+        return self.bound(ins, outs, add, bottom=mask, floor=floor)
+
+    def bound(
+        self,
+        ins: Buffers,
+        outs: Buffers,
+        add: Sequence[bool],
+        top: Array | None = None,
+        bottom: Array | None = None,
+        floor: float = 0.0,
+    ) -> Runnable:
+        dy, winners = ins[0], ins[-1] if self.has_places else None
+        sizes = [*self.sizes, add[0]]
+        return self.bind(f"{self.function}_backward", [dy, winners, top, bottom, outs[0]], sizes, [floor])
+
+
+class MaxPooling(Pooling):
+    """Keeps the place of each maximum in its window, in a byte where that is enough."""
+
+    function = "max_pooling"
+    has_places = True
+
+
+class MeanPooling(Pooling):
+    """Keeps nothing."""
+
+    function = "mean_pooling"
+    has_places = False
+
+
+class OverChannels(Pooling):
+    """Pooling of images whose rows are the channels, and whose columns the positions."""
+
+    def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis, bool]:
+        kernel, stride, (front, _) = self.op.kernel, self.op.stride, self.op.pad
+        positions = prod(x[2:])
+        # A mean is divided by the kernel, wherever its window is.
+        down = Axis(x[1], y[1], kernel, stride, front, y[1] * stride + kernel)
+        return down, Axis(positions, positions, 1, 1, 0, positions), True
+
+
+class MaxChannelPooling(OverChannels, MaxPooling):
+    """Winners are channels."""
+
+
+class MeanChannelPooling(OverChannels, MeanPooling):
+    """The divisor is the same everywhere."""
+
+
+max_pooling = floating(MaxPooling)
+mean_pooling = floating(MeanPooling)
+max_channel_pooling = floating(MaxChannelPooling)
+mean_channel_pooling = floating(MeanChannelPooling)

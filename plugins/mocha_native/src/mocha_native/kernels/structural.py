@@ -1,0 +1,67 @@
+"""The ops of the core: they move, sum and check values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mocha_core.compile.kernel import Runnable
+from mocha_native.compiled import Buffers, NativeKernel, floating
+
+if TYPE_CHECKING:
+    from mocha_core.graph.plan import Call
+    from mocha_native.backend import NativeBackend
+
+#: As csrc/structural.h has it.
+MOST_LOSSES = 8
+
+
+class Objective(NativeKernel):
+    """The weighted sum of the losses."""
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.bind("objective_forward", [outs[0], *ins], [len(ins)], self.op.weights, serial=True)
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        added = sum(adds << i for i, adds in enumerate(add))
+        return self.bind("objective_backward", [ins[0], *outs], [len(outs), added], self.op.weights, serial=True)
+
+
+class Labels(NativeKernel):
+    """Class indices as int32."""
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.bind("labels_forward", [*ins, outs[0]], [ins[0].size, self.op.fault], serial=True)
+
+
+class CheckFinite(NativeKernel):
+    """Sets the status cell where a value is not finite."""
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.bind("check_finite_forward", ins, [ins[0].size, self.op.fault], serial=True)
+
+
+class Fill(NativeKernel):
+    """A constant into values that others add to."""
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.bind("fill_forward", ins, [ins[0].size], [self.op.number])
+
+
+class Gather(NativeKernel):
+    """Rows of a data set."""
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        (table, rows), (y,) = ins, outs
+        return self.bind("gather_forward", [table, rows, y], [len(table), y.size // len(y), len(y)])
+
+
+def objective(backend: NativeBackend, call: Call) -> Objective | None:
+    """Declines where there are more losses than a kernel has operands."""
+    return Objective(backend, call) if len(call.ins) <= MOST_LOSSES else None
+
+
+labels = floating(Labels)
+check_finite = floating(CheckFinite)
+fill = floating(Fill)
+gather = floating(Gather)

@@ -1,0 +1,173 @@
+"""Convolutions by Winograd's algorithms, see csrc/kernels/winograd.h and winograd_weights.h."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import inf
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mocha_core.compile.backend import Backend
+from mocha_core.compile.kernel import Runnable
+from mocha_core.compile.layout import PLAIN, Layouts
+from mocha_core.graph.value import Spec
+from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
+from mocha_native.layout import CompiledLayout, Conversion
+
+if TYPE_CHECKING:
+    from mocha_core.graph.plan import Call
+    from mocha_native.backend import NativeBackend
+
+#: Results of a tile each way.
+TILE = 4
+#: By the size of filters: where each of the algorithm's polynomials is evaluated, but for infinity.
+POINTS = {3: (0, 1, -1, 2, -2), 5: (0, 1, -1, 2, -2, 1 / 2, -1 / 2)}
+#: Tiles that are computed together: forward and backward to the data, and backward to the filters. What they take in
+#: memory is used from L2.
+GROUP, WEIGHTS_GROUP = 4, 16
+#: Outputs whose products are kept before they are transformed.
+CHUNK = 96
+#: Elements between the filters at one point and those at the next: else all points would lie in the same set of L1.
+GAP = 16
+#: What both transforms cost for a channel's or an output's data at one point, in multiplications of a product.
+TRANSFORM = 15
+
+
+class Filters(CompiledLayout):
+    """Filters at all points of the algorithm: (points, outputs * channels and a gap); backward, flipped and transposed,
+    (points, channels * outputs and a gap)."""
+
+    def __init__(self, size: int, backward: bool) -> None:
+        self.points, self.backward = size + TILE - 1, backward
+        self.name = f"{size}x{size} filters at {self.points}x{self.points} points{', backward' * backward}"
+        self.weights = weights(size)
+
+    def physical(self, spec: Spec) -> Spec:
+        return Spec((self.points**2, spec.shape[0] * spec.shape[1] + GAP), spec.dtype)
+
+    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+        filters = plain[:, :, ::-1, ::-1].swapaxes(0, 1) if self.backward else plain
+        value = np.einsum("iu,ocuv,jv->ijoc", self.weights, filters, self.weights)
+        there = packed[:, :-GAP]
+        there[...] = value.reshape(there.shape) + (there if add else 0)
+
+    def packing(self, kernel: Conversion, plain: Array, packed: Array, gradient: bool, add: bool) -> Runnable:
+        return kernel.bind(
+            "winograd_pack", [plain, packed], [self.points, *plain.shape[:2], self.backward, add, packed.shape[1]]
+        )
+
+
+def weights(size: int) -> Array:
+    """What each tap of a row of a filter counts for at each point: a power of the point, over the product of its
+    distances from the others; at infinity only the last tap counts."""
+    points = POINTS[size]
+    rows = [[p**tap / distances(points, p) for tap in range(size)] for p in points]
+    return np.array([*rows, [0.0] * (size - 1) + [1.0]])
+
+
+def distances(points: Sequence[float], point: float) -> float:
+    """The product of a point's distances from the others."""
+    return float(np.prod([point - other for other in points if other != point]))
+
+
+FILTERS = {(size, backward): Filters(size, backward) for size, backward in product(POINTS, (False, True))}
+
+
+class Winograd(NativeKernel):
+    """A convolution of stride 1 with square filters. The workspace holds data and products of a group of tiles at all
+    points, in forward and backward to the data for each thread."""
+
+    rectifies = True
+    masks_bottom = True
+
+    def __init__(self, backend: NativeBackend, call: Call) -> None:
+        super().__init__(backend, call)
+        x, w = call.ins[:2]
+        self.blobs = backend.blob_layout(x)
+        size = w.shape[2]
+        self.layouts = Layouts(
+            ins=(self.blobs, FILTERS[size, False]),
+            outs=(self.blobs,),
+            gradients=(self.blobs,),
+            backward_ins=(self.blobs, FILTERS[size, True]),
+        )
+        self.size, self.points = size, size + TILE - 1
+        self.x, self.y = self.blobs.physical(x.spec).shape, self.blobs.physical(call.outs[0].spec).shape
+        self.forward_workspace = (self.products(),)
+        self.backward_workspace = (self.products(), self.pairs())
+
+    def products(self) -> Spec:
+        """Scratch of each thread: channels' data and outputs' products, or backward the other way round."""
+        channels, outputs = self.x[1], self.y[1]
+        rows = max(channels + min(outputs, CHUNK), outputs + min(channels, CHUNK))
+        return Spec((self.backend.threads, self.points**2, rows * GROUP + 2, self.x[-1]), self.dtype)
+
+    def pairs(self) -> Spec:
+        """Scratch of all threads for backward to the filters: outputs' and channels' data, sums for each pair of them
+        and for the bias."""
+        constants, lanes = self.backend.isa.constants, self.x[-1]
+        rows, columns = constants["winograd_pair_rows"], constants["winograd_pair_columns"]
+        outputs, channels = round_up(self.y[1], rows), round_up(self.x[1], columns)
+        at_point = ((outputs + channels) * WEIGHTS_GROUP + 2) * lanes + outputs * channels + rows * columns
+        return Spec((self.points**2 * at_point + outputs * lanes,), self.dtype)
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.rectified(ins, outs, add, -inf)
+
+    def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
+        x, filters, bias = ins
+        y, scratch = outs
+        return self.convolve([x, filters, bias, None, y, scratch], self.op.pad, add[0], floor, -inf)
+
+    def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.masked(ins, outs, add, None, -inf)
+
+    def bottom_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Array, floor: float) -> Runnable:
+        return self.masked(ins, outs, add, mask, floor)
+
+    def masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Array | None, floor: float) -> Runnable:
+        dy, x, filters = ins[:3]
+        dx, dw, db, products, pairs = outs
+        parts = []
+        if dw is not None or db is not None:
+            sizes = [*self.geometry(x, dy, self.op.pad), add[1], add[2], WEIGHTS_GROUP]
+            parts.append(self.bind("winograd_weights", [x, dy, dw, db, pairs], sizes, meets=False))
+        if dx is not None:
+            width, height = (self.size - 1 - pad for pad in self.op.pad)
+            parts.append(self.convolve([dy, filters, None, mask, dx, products], (width, height), add[0], -inf, floor))
+        parts[-1].meets = True
+        return parts[0] if len(parts) == 1 else Series(*parts)
+
+    def convolve(self, buffers: Buffers, pad: tuple[int, int], add: bool, floor: float, mask_floor: float) -> Compiled:
+        """Of the first buffer with the second, into the fifth."""
+        x, y, scratch = buffers[0], buffers[4], buffers[5]
+        sizes = [*self.geometry(x, y, pad), add, GROUP, min(y.shape[1], CHUNK), scratch[0].size, buffers[1].shape[1]]
+        return self.bind("winograd_forward", buffers, sizes, [floor, mask_floor])
+
+    def geometry(self, x: Array, y: Array, pad: tuple[int, int]) -> list[int]:
+        """The sizes that all C kernels begin with."""
+        return [self.points, *x.shape[:4], *y.shape[1:4], pad[1], pad[0]]
+
+
+def round_up(n: int, grain: int) -> int:
+    """The least multiple of `grain` that is not below `n`."""
+    return -(-n // grain) * grain
+
+
+def winograd(backend: NativeBackend, call: Call) -> Winograd | None:
+    """Declines what is not 3x3 or 5x5 of stride 1 without groups, or would not be faster."""
+    op, x = call.op, call.ins[0]
+    fits = op.kernel in ((3, 3), (5, 5)) and op.stride == (1, 1) and op.n_group == 1  # type: ignore[attr-defined]
+    if not (backend.winograd and fits and backend.blob_layout(x) is not PLAIN and pays(call)):
+        return None
+    return Winograd(backend, call)
+
+
+def pays(call: Call) -> bool:
+    """Whether products at the points and transforms take less time than direct convolution."""
+    (outputs, channels, size, _), (rows, columns) = call.ins[1].shape, call.outs[0].shape[2:]
+    tiles, points = -(-rows // TILE) * -(-columns // TILE), (size + TILE - 1) ** 2
+    fast = tiles * points * (outputs * channels + TRANSFORM * (outputs + channels))
+    return fast < rows * columns * size**2 * outputs * channels

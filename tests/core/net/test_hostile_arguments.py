@@ -1,0 +1,295 @@
+"""Arguments of the wrong kind: a MochaError that names what was expected, never somebody else's exception."""
+
+import numpy as np
+import pytest
+from toys import nets
+from toys.inner_product import InnerProductLayer
+from toys.observe import assert_equal, contents, parameters
+from toys.plain import Plain
+from toys.sgd import SGD
+from toys.square_loss import SquareLossLayer
+
+import mocha_core as mocha
+from mocha_core import checks
+from mocha_core.describe.layer import ComputationLayer
+from mocha_core.errors import (
+    BackendError,
+    ConfigurationError,
+    FileError,
+    MochaError,
+    PluginError,
+    ShapeError,
+    StateError,
+    TopologyError,
+)  # fmt: skip
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
+from mocha_core.train.coffee_break import CoffeeBreak
+from mocha_core.train.solver import Policy, Solver
+from mocha_core.train.update import UpdateOp
+
+
+@pytest.fixture
+def system():
+    with mocha.System(Plain(), dtype="float64", seed=3) as system:
+        yield system
+
+
+@pytest.fixture
+def net(system):
+    x = InnerProductLayer(name="x", output_dim=3, bottoms=["data"], tops=["x"])
+    return mocha.Net("net", system, [nets.data(), x, SquareLossLayer(bottoms=["x", "target"])])
+
+
+@pytest.mark.parametrize("system", [None, "cpu", []])
+def test_a_system_that_is_none(system):
+    with pytest.raises(ConfigurationError, match="expected system to be a System"):
+        mocha.Net("net", system, [nets.data()])
+
+
+@pytest.mark.parametrize("layers", [None, nets.data()])
+def test_layers_that_are_no_list(system, layers):
+    with pytest.raises(TopologyError, match="Net 'net': expected a list of layers"):
+        mocha.Net("net", system, layers)
+
+
+@pytest.mark.parametrize("bottoms", [5, {"data", "label"}])
+def test_bottoms_that_are_no_sequence(bottoms):
+    with pytest.raises(ConfigurationError, match="expected bottoms to be a list of blob names"):
+        InnerProductLayer(name="x", output_dim=1, bottoms=bottoms, tops=["x"])
+
+
+@pytest.mark.parametrize("value", ["0.5", 10**400, True])
+def test_a_number_that_is_text_too_large_or_a_truth_value(value):
+    with pytest.raises(ConfigurationError, match="layer: expected ratio to be a finite number"):
+        checks.number("layer", "ratio", value)
+
+
+@pytest.mark.parametrize("what", [None, [], 5])
+def test_solving_what_is_no_net(what):
+    with pytest.raises(ConfigurationError, match="SGD: expected net to be a Net"):
+        SGD(parameters()).solve(what)
+
+
+@pytest.mark.parametrize("backend", [5, True, []])
+def test_a_backend_that_is_no_name(backend):
+    with pytest.raises((BackendError, ConfigurationError), match="backend"):
+        mocha.System(backend)
+
+
+def test_a_dtype_of_numpys_is_refused_or_becomes_a_name():
+    try:
+        system = mocha.System(Plain(), dtype=np.dtype("float64"))
+    except ConfigurationError:
+        return
+    assert type(system.dtype) is str
+
+
+def test_a_preference_that_says_not_for_what():
+    with pytest.raises(ConfigurationError, match="prefer"):
+        mocha.System(Plain(), prefer="acme")
+
+
+@pytest.mark.parametrize("rows", [np.full((2, 2, 8, 8), "a"), [[1, 2], [3]], np.ones((2, 2, 8, 8)) * 1j])
+def test_predicting_what_are_no_numbers(net, rows):
+    with pytest.raises(ShapeError, match=r"Net 'net'.*expected.*numbers"):
+        net.predict(rows, "x")
+
+
+@pytest.mark.parametrize("dtype", [complex, "U1"])
+def test_setting_what_are_no_numbers(net, dtype):
+    parameter = net.parameters["x"]["weight"]
+    with pytest.raises(ShapeError, match="'x___weight': expected an array of numbers"):
+        parameter.set(np.ones(parameter.value.shape).astype(dtype))
+
+
+def test_names_that_the_dicts_of_a_net_do_not_have(net):
+    assert "nosuch" not in net.blobs
+    assert net.blobs.get("nosuch") is None
+    with pytest.raises(MochaError, match=r"has no layer with parameters 'y'\. It has: x"):
+        net.parameters["y"]
+
+
+@pytest.mark.parametrize(("end", "message"), [("destroy", "was destroyed"), ("close", "System is closed")])
+def test_blobs_after_the_end(net, system, end, message):
+    net.forward()
+    net.destroy() if end == "destroy" else system.close()
+    with pytest.raises(StateError, match=message):
+        net.blobs["x"].numpy()
+
+
+@pytest.mark.parametrize("path", [None, 5])
+def test_paths_that_are_none(net, path):
+    for action in (mocha.save_network, mocha.load_network):
+        with pytest.raises(ConfigurationError, match="path"):
+            action(path, net)
+
+
+def test_parameters_that_do_not_fit_into_memory(system):
+    layers = [nets.data(), InnerProductLayer(name="huge", output_dim=10**15, bottoms=["target"], tops=["x"])]
+    with pytest.raises(BackendError, match=r"huge.*bytes"):
+        mocha.Net("net", system, layers)
+
+
+def test_the_same_coffee_break_twice():
+    solver, coffee = SGD(parameters()), CoffeeBreak()
+    solver.add_coffee_break(coffee, every_n_iter=1)
+    with pytest.raises(ConfigurationError, match="twice"):
+        solver.add_coffee_break(coffee, every_n_iter=2)
+
+
+def test_every_break_is_destroyed_though_one_fails(net):
+    class Fails(CoffeeBreak):
+        def destroy(self, solver, net):
+            raise ZeroDivisionError
+
+    class Notes(CoffeeBreak):
+        done = False
+
+        def destroy(self, solver, net):
+            self.done = True
+
+    solver, notes = SGD(parameters(max_iter=1)), Notes()
+    solver.add_coffee_break(notes, every_n_iter=1)
+    solver.add_coffee_break(Fails(), every_n_iter=1)
+    with pytest.raises(ZeroDivisionError):
+        solver.solve(net)
+    assert notes.done
+
+
+@pytest.mark.parametrize("name", ["/a", "a//b", "a\0b", "a/./b"])
+def test_layer_names_that_no_file_can_hold(name):
+    with pytest.raises(ConfigurationError, match="name"):
+        InnerProductLayer(name=name, output_dim=1, bottoms=["data"], tops=["x"])
+
+
+def test_a_break_that_fails_when_it_is_destroyed_does_not_hide_what_ended_the_run(net):
+    class Fails(CoffeeBreak):
+        def enjoy(self, solver, net):
+            if solver.state.iteration == 2:
+                raise FileError("first")
+
+        def destroy(self, solver, net):
+            raise ZeroDivisionError("second")
+
+    class FailsToo(CoffeeBreak):
+        def destroy(self, solver, net):
+            raise KeyError("third")
+
+    solver = SGD(parameters(max_iter=4))
+    solver.add_coffee_break(FailsToo(), every_n_iter=1)
+    solver.add_coffee_break(Fails(), every_n_iter=1)
+    with pytest.raises(FileError, match="first") as caught:
+        solver.solve(net)
+    assert caught.value.__notes__ == [
+        "Afterwards, Fails.destroy failed: ZeroDivisionError: second",
+        "Afterwards, FailsToo.destroy failed: KeyError: 'third'",
+    ]
+
+
+@pytest.mark.parametrize("value", [None, 1j, "0.1", np.ones(2), -1.0, float("nan")])
+def test_a_policy_whose_value_is_no_number(net, value):
+    class Odd(Policy):
+        def __call__(self, iteration):
+            return 0.1 if iteration < 3 else value
+
+        def __str__(self):
+            return "Odd"
+
+    with pytest.raises(ConfigurationError, match=r"Odd: expected its value at iteration 3 to be a finite number"):
+        SGD(parameters(max_iter=5, lr_policy=Odd())).solve(net)
+
+
+def test_a_policy_that_fails(net):
+    class Fails(Policy):
+        def __call__(self, iteration):
+            return 1 / iteration
+
+        def __str__(self):
+            return "Fails"
+
+    with pytest.raises(PluginError, match=r"Fails at iteration 0 failed: ZeroDivisionError.*Mend it"):
+        SGD(parameters(max_iter=5, lr_policy=Fails())).solve(net)
+
+
+class Twice(Op):
+    name = "test.twice"
+    inferred: object = None
+    made: object = None
+
+    def infer(self, x):
+        return (x,) if self.inferred is None else self.inferred
+
+    def forward(self, xp, x):
+        return self.made(x) if callable(self.made) else 2 * x
+
+    def backward(self, xp, dy, x, y, wanted):
+        return (2 * dy[0],)
+
+
+def built(system, build):
+    class TwiceLayer(ComputationLayer):
+        def build(self, b, x):
+            return build(b, x)
+
+    loss = SquareLossLayer(bottoms=["t", "data"])
+    return mocha.Net("net", system, [nets.data(), TwiceLayer(name="t", bottoms=["data"], tops=["t"]), loss])
+
+
+@pytest.mark.parametrize(
+    "returned", [None, "t", lambda x: x, lambda x: (v for v in [x]), lambda x: (1,), Twice()], ids=repr
+)
+def test_a_layer_that_builds_no_values(system, returned):
+    with pytest.raises(
+        TopologyError, match=r"TwiceLayer\(t\) in net 'net', bottoms 'data'.*: build returned .*expected a tuple"
+    ):
+        built(system, lambda b, x: returned(x) if callable(returned) else returned)
+
+
+@pytest.mark.parametrize("build", [lambda b, x: b.call(Twice(), 3), lambda b, x: 1 / 0])
+def test_a_layer_that_fails_to_build_is_named(system, build):
+    with pytest.raises((AttributeError, ZeroDivisionError)) as caught:
+        built(system, build)
+    assert caught.value.__notes__ == ["TwiceLayer(t) in net 'net', bottoms 'data' float64[6, 2, 8, 8]"]
+
+
+@pytest.mark.parametrize(
+    "inferred",
+    [3, "ab", ("ab",), Spec((2, 3), "float32"), (Spec((-1, 3), "float32"),), (Spec((2.0, 3), "float32"),),
+     (Spec((2, 3), "float99"),), (Spec((2, 3), np.dtype("float32")),), (Spec(None, "float32"),)],
+    ids=repr,
+)  # fmt: skip
+def test_an_op_that_infers_no_specs(system, inferred):
+    with pytest.raises(ShapeError, match=r"TwiceLayer\(t\).*op 'test.twice' inferred .*expected a tuple with a Spec"):
+        built(system, lambda b, x: b.call(Twice(inferred=inferred), x))
+
+
+@pytest.mark.parametrize("made", [lambda x: x[:2], lambda x: (x, x), lambda x: 1 / 0])
+def test_an_op_that_fails_is_named(system, made):
+    net = built(system, lambda b, x: b.call(Twice(made=made), x))
+    with pytest.raises(PluginError, match=r"Layer 't': forward of op 'test.twice' failed: .*Mend the op"):
+        net.forward()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [lambda w, v: None, lambda w, v: w, lambda w, v: (w,), lambda w, v: (w, v, v), lambda w, v: [w, v],
+     lambda w, v: (w.sum(), v), lambda w, v: (w, v.sum()), lambda w, v: (w.reshape(-1), v), lambda w, v: (w, None),
+     lambda w, v: (0.5, v)],
+)  # fmt: skip
+def test_a_rule_that_returns_something_else(net, rule):
+    class Odd(UpdateOp):
+        name = "test.odd"
+        slots = ("velocity",)
+
+        def rule(self, xp, w, g, velocity, learning_rate):
+            return rule(w, velocity)
+
+    class OddSolver(Solver):
+        update_op = Odd
+
+    before = contents(net)
+    expected = r"rule of op 'test.odd' returned .*expected a tuple of the step, velocity, each \(3, "
+    with pytest.raises(MochaError, match=expected):
+        OddSolver(parameters(max_iter=2)).solve(net)
+    assert_equal(contents(net), before)
