@@ -11,7 +11,7 @@ from mocha_core.graph.value import Spec, nbytes
 from mocha_core.host import memory as host_memory
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
+    from mocha_core.compile.device import Device
 
 #: Bytes; the address space of a process. Nobody can give more.
 ADDRESSABLE = 2**47
@@ -22,7 +22,7 @@ SHOWN = 3
 
 @contextmanager
 def taking(
-    what: str, pieces: Iterable[tuple[str, Spec]], way_out: str, *, total: int = 0, backend: Backend | None = None
+    what: str, pieces: Iterable[tuple[str, Spec]], way_out: str, *, total: int = 0, backend: Device | None = None
 ) -> Iterator[None]:
     """Entered around an allocation, which is refused before it begins if it cannot be had.
 

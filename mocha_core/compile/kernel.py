@@ -12,12 +12,12 @@ from mocha_core.graph.plan import Call
 from mocha_core.graph.value import Spec
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
+    from mocha_core.compile.device import Device
 
 #: A bound kernel: called without arguments, it computes.
 Runnable = Callable[[], Any]
 #: Makes a kernel for a call, or declines with None after a look at its shapes, dtypes and attributes.
-Build = Callable[["Backend", Call], "Kernel | None"]
+Build = Callable[["Device", Call], "Kernel | None"]
 #: Buffers in the order of the step's values; None where nothing is read or wanted.
 Buffers = Sequence[Array | None]
 
@@ -62,7 +62,7 @@ class Kernel:
 class Reference(Kernel):
     """Runs an op's own pure functions and stores or adds what they return."""
 
-    def __init__(self, backend: Backend, call: Call) -> None:
+    def __init__(self, backend: Device, call: Call) -> None:
         self.xp = backend.xp
         self.call = call
 

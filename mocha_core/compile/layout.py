@@ -9,7 +9,7 @@ from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
+    from mocha_core.compile.device import Device
 
 
 class Layout:
@@ -25,11 +25,11 @@ class Layout:
         """Shape and dtype of the memory that holds a value of `spec`."""
         return spec
 
-    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+    def pack(self, backend: Device, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         """Write the plain array's contents into `packed`, or add them; pad as the class describes."""
         raise NotImplementedError(f"{type(self).__name__} has no pack")
 
-    def unpack(self, backend: Backend, packed: Array, plain: Array, *, add: bool) -> None:
+    def unpack(self, backend: Device, packed: Array, plain: Array, *, add: bool) -> None:
         """Write the contents without padding into `plain`, or add them to it."""
         raise NotImplementedError(f"{type(self).__name__} has no unpack")
 

@@ -16,7 +16,7 @@ from mocha_core.graph.plan import Call, Half, Plan, Section, Step
 from mocha_core.graph.value import Spec, Value, aligned_elements, nbytes
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
+    from mocha_core.compile.device import Device
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Memory:
 
 
 def place(
-    plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel], storage: Storage, backend: Backend
+    plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel], storage: Storage, backend: Device
 ) -> Memory:
     """Give every value of a program a buffer; short-lived ones share arenas by liveness.
 
@@ -76,7 +76,7 @@ def place(
     return memory
 
 
-def check_largest(plan: Plan, steps: Iterable[Step], backend: Backend) -> None:
+def check_largest(plan: Plan, steps: Iterable[Step], backend: Device) -> None:
     """Refuse a value that does not fit alone, before kernels are made, which may make tables of its size.
 
     Raises:
@@ -145,7 +145,7 @@ def _overwritten(blocks: list[Block]) -> set[Value]:
     }
 
 
-def _bind(value: Value, memory: Memory, storage: Storage, backend: Backend) -> None:
+def _bind(value: Value, memory: Memory, storage: Storage, backend: Device) -> None:
     if value in memory.buffers:
         return
     root = value.root
@@ -156,7 +156,7 @@ def _bind(value: Value, memory: Memory, storage: Storage, backend: Backend) -> N
         memory.buffers[value] = backend.xp.reshape(memory.buffers[root], value.shape)
 
 
-def plain_copy(value: Value, memory: Memory, arrangement: Arrangement, backend: Backend) -> Array:
+def plain_copy(value: Value, memory: Memory, arrangement: Arrangement, backend: Device) -> Array:
     """The contents of a value as a plain array of the backend, whatever layout it lives in."""
     home, buffer = arrangement.home(value), memory.buffers[value]
     if home is PLAIN:

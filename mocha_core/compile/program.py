@@ -22,7 +22,7 @@ from mocha_core.graph.value import Role, Value
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mocha_core.compile.backend import Backend
+    from mocha_core.compile.device import Device
 
 #: For each cell by name, one value per minibatch.
 Schedule = Mapping[str, "NDArray[Any]"]
@@ -66,7 +66,7 @@ class Program:
         changes: sections that write parameters or states, after which `storage.version` has to grow.
     """
 
-    backend: Backend
+    backend: Device
     plan: Plan
     bound: list[BoundStep]
     arrangement: Arrangement

@@ -11,7 +11,7 @@ from mocha_core.graph.plan import Call, Half, Step
 from mocha_core.plugin.registry import Candidates, Entry
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
+    from mocha_core.compile.device import Device
     from mocha_core.plugin.manager import Registries
 
 Found = TypeVar("Found")
@@ -20,7 +20,7 @@ Found = TypeVar("Found")
 class Selector:
     """Looks kernels and fusions up for one backend. Used while compiling, never while running."""
 
-    def __init__(self, backend: Backend, registries: Registries) -> None:
+    def __init__(self, backend: Device, registries: Registries) -> None:
         self.backend = backend
         self.registries = registries
         self.families = (*backend.families(), "*")

@@ -12,7 +12,7 @@ from mocha_core.graph.array_api import Array
 from mocha_core.graph.value import Role, Spec, Value, aligned_elements, nbytes
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
+    from mocha_core.compile.device import Device
 
 SMALLER = "Use smaller layers, or a smaller batch_size."
 #: What errors call values of a role, where it is not the role with an s.
@@ -25,7 +25,7 @@ class Storage:
     `version` counts the changes to parameters and states; programs check it before they trust a packed copy.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Device) -> None:
         self.backend = backend
         self.version = 0
         self._buffers: WeakKeyDictionary[Value, Array] = WeakKeyDictionary()
@@ -64,13 +64,13 @@ class Storage:
             raise StateError(f"'{value.name}' has no storage in this system.") from None
 
 
-def carve(backend: Backend, arena: Array, offset: int, shape: tuple[int, ...], size: int) -> Array:
+def carve(backend: Device, arena: Array, offset: int, shape: tuple[int, ...], size: int) -> Array:
     """A piece of a one-dimensional arena as an array of `shape`, sharing its memory."""
     return backend.xp.reshape(arena[offset : offset + size], shape)
 
 
 def make_arenas(
-    backend: Backend, sizes: Mapping[str, int], what: str, pieces: Iterable[tuple[str, Spec]], way_out: str
+    backend: Device, sizes: Mapping[str, int], what: str, pieces: Iterable[tuple[str, Spec]], way_out: str
 ) -> dict[str, Array]:
     """Zeroed one-dimensional arrays by dtype, of so many elements: all of them, or none.
 

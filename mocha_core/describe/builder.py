@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mocha_core.describe.layer import Layer
 from mocha_core.describe.parameter import Constraint, Initializer, Parameter, Regularizer, State
@@ -14,7 +14,24 @@ from mocha_core.graph.value import Value
 
 if TYPE_CHECKING:
     from mocha_core.graph.op import Op
-    from mocha_core.net.recorder import Recorder
+
+
+class Records(Protocol):
+    """What builders record into: one net's `Recorder`."""
+
+    dtype: str
+    seed: int
+
+    def share(
+        self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
+    ) -> Value:
+        """The value of a parameter or state of a layer."""
+
+    def cell(self, name: str, shape: tuple[int, ...] = (), dtype: str | None = None) -> Value:
+        """The net's cell of that name."""
+
+    def source_values(self, plan: Plan, layer: Layer) -> tuple[Value, ...]:
+        """The tops of a data layer."""
 
 
 class Builder:
@@ -27,14 +44,14 @@ class Builder:
         seed: the system's seed, for ops that draw random numbers.
     """
 
-    def __init__(self, recorder: Recorder, plan: Plan, layer: Layer) -> None:
+    def __init__(self, recorder: Records, plan: Plan, layer: Layer) -> None:
         self._recorder = recorder
         self._plan = plan
         self._layer = layer
         self.phase: Phase = plan.phase
         self.batch: int = plan.batch
-        self.dtype: str = recorder.system.dtype
-        self.seed: int = recorder.system.seed
+        self.dtype: str = recorder.dtype
+        self.seed: int = recorder.seed
 
     def call(self, op: Op, *ins: Value) -> tuple[Value, ...]:
         """Record a use of `op`; returns its outputs, without those it saves for its backward."""
@@ -120,10 +137,10 @@ class Builder:
 class UpdateBuilder:
     """What a solver records its update steps with."""
 
-    def __init__(self, recorder: Recorder, plan: Plan) -> None:
+    def __init__(self, recorder: Records, plan: Plan) -> None:
         self._recorder = recorder
         self._plan = plan
-        self.dtype: str = recorder.system.dtype
+        self.dtype: str = recorder.dtype
 
     def gradient(self, parameter: Parameter) -> Value:
         """The gradient of a parameter that reaches the objective."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from mocha_core import checks
 from mocha_core.compile.budget import taking
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mocha_core.net.system import System
+    from mocha_core.compile.storage import Storage
 
 
 class Initializer(ABC):
@@ -51,6 +51,19 @@ class Constraint(ABC):
         """The nearest allowed w."""
 
 
+class Owner(Protocol):
+    """Who holds the contents of parameters and states: a `System`, as far as they know it."""
+
+    seed: int
+    storage: Storage
+
+    def read(self, value: Value) -> NDArray[Any]:
+        """A copy of the contents on the host."""
+
+    def write(self, value: Value, array: NDArray[Any]) -> None:
+        """Overwrite the contents."""
+
+
 @dataclass(eq=False)
 class State:
     """A persistent, saved, shared value that is not learned, such as running statistics."""
@@ -61,7 +74,7 @@ class State:
     name: str
     value: Value
     initializer: Initializer
-    system: System
+    system: Owner
 
     @property
     def key(self) -> str:

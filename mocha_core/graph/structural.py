@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec
-
-if TYPE_CHECKING:
-    from mocha_core.net.feed import Feed
 
 
 class Objective(Op):
@@ -102,15 +98,3 @@ class Gather(Op):
 
     def forward(self, xp: Namespace, table: Array, rows: Array) -> Array:
         return xp.take(table, rows, axis=0)
-
-
-class Fetch(Op):
-    """The next minibatch of a source on the host. Not pure: its kernel asks the feed."""
-
-    name = "mocha.fetch"
-    differentiable = ()
-    feed: Feed
-    specs: tuple[Spec, ...]
-
-    def infer(self) -> tuple[Spec, ...]:
-        return self.specs

@@ -9,9 +9,10 @@ from mocha_core.describe.layer import ComputationLayer, DataLayer, Layer
 from mocha_core.describe.parameter import Initializer, Parameter, State
 from mocha_core.errors import ConfigurationError, MochaError, ShapeError, TopologyError
 from mocha_core.graph.plan import Phase, Plan, Section
-from mocha_core.graph.structural import CheckFinite, Fetch, Fill, Gather, Objective
+from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
 from mocha_core.graph.value import Role, Value
 from mocha_core.net.feed import Feed, Feeds
+from mocha_core.net.fetch import Fetch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ class Recorder:
     def __init__(self, name: str, system: System, layers: Sequence[Layer], feeds: Feeds) -> None:
         self.name = name
         self.system = system
+        self.dtype, self.seed = system.dtype, system.seed
         self.layers = layers
         self.feeds = feeds
         self.owned: dict[str, dict[str, State]] = {}

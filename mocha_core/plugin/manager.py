@@ -92,9 +92,9 @@ class PluginManager(pluggy.PluginManager):
 
     def load(self) -> None:
         """Load every installed plugin: the project's own first, which no other's names can push out; then by name."""
-        from mocha_core import _plugin
+        from mocha_core.plugin import core_plugin
 
-        self.register(_plugin, name="mocha-core")
+        self.register(core_plugin, name="mocha-core")
         disabled = {n.strip() for n in os.environ.get("MOCHA_DISABLED_PLUGINS", "").split(",")} - {""}
         for point in sorted(entry_points(group=GROUP), key=_order):
             record = PluginRecord(point.name, *_distribution(point))

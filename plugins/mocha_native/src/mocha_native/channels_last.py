@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.compile.backend import Backend
+from mocha_core.compile.device import Device
 from mocha_core.compile.kernel import Runnable
 from mocha_core.graph.value import Spec
 from mocha_native.compiled import Array, NativeKernel
@@ -39,7 +39,7 @@ class ChannelsLast(CompiledLayout):
         rows, channels, *rest = spec.shape
         return Spec((rows, *rest, self.padded(channels)), spec.dtype)
 
-    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+    def pack(self, backend: Device, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         channels = plain.shape[1]
         value = np.moveaxis(plain, 1, -1)
         if add:
@@ -48,7 +48,7 @@ class ChannelsLast(CompiledLayout):
             packed[..., :channels] = value
             packed[..., channels:] = 0
 
-    def unpack(self, backend: Backend, packed: Array, plain: Array, *, add: bool) -> None:
+    def unpack(self, backend: Device, packed: Array, plain: Array, *, add: bool) -> None:
         value = np.moveaxis(packed[..., : plain.shape[1]], -1, 1)
         plain[...] = plain + value if add else value
 
@@ -87,7 +87,7 @@ class PackedFilters(CompiledLayout):
         outputs, inputs = ends[::-1] if self.mirrored else ends
         return outputs, inputs, height * width
 
-    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+    def pack(self, backend: Device, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         outputs, inputs, taps = self.sizes(plain.shape)
         wide = -(-outputs // self.width) * self.width
         grouped = plain.reshape(self.groups, -1, plain.shape[1], taps)

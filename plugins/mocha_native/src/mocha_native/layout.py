@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from mocha_core.compile.backend import Backend
+from mocha_core.compile.device import Device
 from mocha_core.compile.kernel import Runnable
 from mocha_core.compile.layout import PLAIN, Convert, Layout
 from mocha_core.graph.value import Spec
@@ -46,7 +46,7 @@ class Lanes(CompiledLayout):
         rows, *rest = spec.shape
         return Spec((-(-rows // self.width), *rest, self.width), spec.dtype)
 
-    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+    def pack(self, backend: Device, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         rows = len(plain)
         wide = plain[np.minimum(np.arange(len(packed) * self.width), rows - 1)]
         if gradient:
@@ -54,7 +54,7 @@ class Lanes(CompiledLayout):
         value = np.moveaxis(wide.reshape(len(packed), self.width, *plain.shape[1:]), 1, -1)
         packed[...] = packed + value if add else value
 
-    def unpack(self, backend: Backend, packed: Array, plain: Array, *, add: bool) -> None:
+    def unpack(self, backend: Device, packed: Array, plain: Array, *, add: bool) -> None:
         value = np.moveaxis(packed, -1, 1).reshape(-1, *plain.shape[1:])[: len(plain)]
         plain[...] = plain + value if add else value
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mocha_core.graph.plan import Call
     from mocha_cuda.backend import CUDABackend
 
-#: As in csrc/kernels/inner_product.cu: outputs of a narrow product, and outputs for whose weights one block has gradients.
+#: As in csrc/kernels/inner_product.cu: outputs of a narrow product, and outputs whose weight gradients one block makes.
 NARROW, CHUNK = 16, 4
 #: Other bounds of a narrow product's backward, within which its own kernel takes a few microseconds on any GPU, about
 #: what a launch or two of those that it saves cost. A warp reads every eighth row, a few at a time: so many, that it

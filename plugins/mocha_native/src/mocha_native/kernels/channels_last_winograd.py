@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.compile.backend import Backend
+from mocha_core.compile.device import Device
 from mocha_core.compile.kernel import Runnable
 from mocha_core.compile.layout import Layouts
 from mocha_core.graph.value import ITEMSIZE, Spec
@@ -43,7 +43,7 @@ class SmallFilters(CompiledLayout):
         outputs, channels = spec.shape[:2]
         return Spec((self.points**2 * channels * round_up(outputs, self.width),), spec.dtype)
 
-    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+    def pack(self, backend: Device, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         outputs, channels = plain.shape[:2]
         wide = round_up(outputs, self.width)
         ordered = np.zeros((self.points, self.points, channels, wide))

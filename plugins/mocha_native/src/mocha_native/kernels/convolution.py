@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.compile.backend import Backend
+from mocha_core.compile.device import Device
 from mocha_core.compile.kernel import Runnable
 from mocha_core.compile.layout import PLAIN, Layouts
 from mocha_core.graph.value import ITEMSIZE, Spec
@@ -43,7 +43,7 @@ class PackedFilters(CompiledLayout):
         outs, ins = (channels, filters) if self.phased else (filters, channels)
         return Spec((groups * -(-outs // self.block) * ins * height * width * self.block,), spec.dtype)
 
-    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+    def pack(self, backend: Device, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         groups, channels, filters, height, width = self.sizes(plain.shape)
         w = plain.reshape(groups, filters, channels, height, width)
         pieces = [w]

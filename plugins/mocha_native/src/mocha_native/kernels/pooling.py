@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from mocha_core.compile.backend import Backend
+from mocha_core.compile.device import Device
 from mocha_core.compile.kernel import Runnable
 from mocha_core.compile.layout import Layout, Layouts
 from mocha_core.graph.value import ITEMSIZE, Spec
@@ -56,7 +56,7 @@ class Places(Layout):
     def physical(self, spec: Spec) -> Spec:
         return self.lanes.physical(Spec(self.blob(spec.shape), self.dtype))
 
-    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+    def pack(self, backend: Device, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         index = plain.reshape(-1, *self.windows)
         row, column = (index, self.columns) if self.channels else np.divmod(index, self.across.size)
         place = np.zeros((*index.shape[:2], self.words * len(self.shifts)), self.dtype)
@@ -64,7 +64,7 @@ class Places(Layout):
         word = (place.reshape(*index.shape[:2], self.words, -1) << self.shifts).sum(-1).astype(self.dtype)
         self.lanes.pack(backend, word.reshape(self.blob(plain.shape)), packed, gradient=gradient, add=add)
 
-    def unpack(self, backend: Backend, packed: Array, plain: Array, *, add: bool) -> None:
+    def unpack(self, backend: Device, packed: Array, plain: Array, *, add: bool) -> None:
         word = np.empty(self.blob(plain.shape), self.dtype)
         self.lanes.unpack(backend, packed, word, add=False)
         shared = word.reshape(-1, self.windows[0], self.words, 1) >> self.shifts

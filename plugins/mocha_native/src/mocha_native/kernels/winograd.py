@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.compile.backend import Backend
+from mocha_core.compile.device import Device
 from mocha_core.compile.kernel import Runnable
 from mocha_core.compile.layout import PLAIN, Layouts
 from mocha_core.graph.value import Spec
@@ -47,7 +47,7 @@ class Filters(CompiledLayout):
     def physical(self, spec: Spec) -> Spec:
         return Spec((self.points**2, spec.shape[0] * spec.shape[1] + GAP), spec.dtype)
 
-    def pack(self, backend: Backend, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
+    def pack(self, backend: Device, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
         filters = plain[:, :, ::-1, ::-1].swapaxes(0, 1) if self.backward else plain
         value = np.einsum("iu,ocuv,jv->ijoc", self.weights, filters, self.weights)
         there = packed[:, :-GAP]

@@ -1,13 +1,13 @@
-"""The core's own plugin: kernels of the structural ops, on every backend, and the first commands."""
+"""The core's own plugin: kernels that every backend has, and the first commands."""
 
-from mocha_core import hookimpl
+from mocha_core.plugin.hookspecs import hookimpl
 from mocha_core.plugin.registry import Candidates, Registry
 
 
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
-    kernels.add("mocha.fetch", "*", "mocha_core.compile.transfer:FetchKernel")
-    kernels.add("mocha.convert", "*", "mocha_core.compile.transfer:ConvertKernel")
+    kernels.add("mocha.fetch", "*", "mocha_core.net.fetch:FetchKernel")
+    kernels.add("mocha.convert", "*", "mocha_core.compile.conversion:ConvertKernel")
 
 
 @hookimpl
