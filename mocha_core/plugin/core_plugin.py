@@ -6,12 +6,14 @@ from mocha_core.plugin.registry import Candidates, Registry
 
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
+    """The structural ops that move data; "*" is every backend."""
     kernels.add("mocha.fetch", "*", "mocha_core.net.fetch:FetchKernel")
     kernels.add("mocha.convert", "*", "mocha_core.compile.conversion:ConvertKernel")
 
 
 @hookimpl
 def mocha_register_commands(commands: Registry) -> None:
+    """What `mocha` can do without any plugin."""
     commands.add("plugins", "mocha_core.commands:Plugins", help="list the installed plugins and their state")
     commands.add("backends", "mocha_core.commands:Backends", help="list the backends, and why one cannot be used here")
     commands.add("new-plugin", "mocha_core.plugin.new_plugin:NewPlugin", help="write a plugin package to start from")

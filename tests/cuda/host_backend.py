@@ -1,7 +1,11 @@
 """Mocha's CUDA backend on the host, as a backend of its own; `pytest -p host_backend` registers it."""
 
+from functools import cached_property
+
 import pytest
+from host_convolutions import HostConvolutions
 from host_device import HostDevice
+from host_matmuls import HostMatmuls
 from mocha_cuda.backend import CUDABackend
 
 from mocha_core.plugin.manager import registries
@@ -17,6 +21,14 @@ class HostBackend(CUDABackend):
 
     def open(self, number):
         return HostDevice()
+
+    @cached_property
+    def matmuls(self):
+        return HostMatmuls(self.device)
+
+    @cached_property
+    def convolutions(self):
+        return HostConvolutions(self.device)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,8 +14,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from host_convolutions import HostConvolutions
-from host_matmuls import HostMatmuls
 from mocha_cuda.nvrtc import REALS, SOURCES
 
 HERE = Path(__file__).parent
@@ -40,10 +38,8 @@ class HostDevice:
     name, architecture, multiprocessors, driver, number = "host", 90, 2, 13000, 0
 
     def __init__(self):
-        self.matmuls = HostMatmuls(self)
         self._recording = self._guard = None
         self.kernel = cache(HostKernel)
-        self.convolutions = HostConvolutions(self)
 
     @contextmanager
     def running(self):

@@ -13,6 +13,7 @@ from mocha_cuda import nvrtc, requirements
 
 sys.modules["cupy"] = fake_cupy
 Device = import_module("mocha_cuda.device").Device
+CUDABackend = import_module("mocha_cuda.backend").CUDABackend
 nvrtc.code = fake_cupy.code
 requirements.LIBRARIES = {}
 
@@ -31,12 +32,12 @@ class Convolutions(HostConvolutions):
 
 
 def kept(make):
-    """An attribute made once for each device."""
-    return property(lambda device: device.__dict__.setdefault(f"_{make.__name__}", make(device)))
+    """An attribute made once for each backend."""
+    return property(lambda backend: backend.__dict__.setdefault(f"_{make.__name__}", make(backend.device)))
 
 
 Device.submit = lambda device, work: fake_cupy.Stream.current.do(work)
-Device.matmuls = kept(Matmuls)
-Device.convolutions = kept(Convolutions)
+CUDABackend.matmuls = kept(Matmuls)
+CUDABackend.convolutions = kept(Convolutions)
 # Outside of `running`, tests use the default stream, as users may.
 fake_cupy.Stream().__enter__()

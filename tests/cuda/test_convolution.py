@@ -65,7 +65,7 @@ def test_nan_stays(rng, precision):
 )
 def test_what_cudnn_is_asked(rng, options, dtype, wants, operands):
     case = Case(rng, (2, 4, 9, 8), 6, (3, 2), (2, 1), (1, 0), 2, dtype=dtype, **options)
-    asked = case.backend.device.convolutions.asked
+    asked = case.backend.convolutions.asked
     assert {w for _, w in asked} == {wants}
     assert {p.dtype for p, _ in asked} == {operands}
     assert {p.direction for p, _ in asked} == set(Direction)
@@ -84,7 +84,7 @@ def test_what_cudnn_cannot_do_is_declined_and_said(rng, monkeypatch):
     def none(problem, wants):
         raise NoPlanError("cuDNN has no plan for this. Try a newer cuDNN.")
 
-    monkeypatch.setattr(case.backend.device.convolutions, "plan", none)
+    monkeypatch.setattr(case.backend.convolutions, "plan", none)
     with pytest.warns(
         RuntimeWarning, match=r"Layer 'conv' runs as its reference, slowly: cuDNN has no plan for this\."
     ):

@@ -61,7 +61,7 @@ def test_the_kernel(rng, geometry, options, dtype, tolerance):
 def each_plan(case, direction, wants, add=False, relu=False):
     """Every plan, the array it computes, and what runs it."""
     backend = case.backend
-    device, convolutions = backend.device, backend.device.convolutions
+    device, convolutions = backend.device, backend.convolutions
     problem = case.kernel.plan(direction, relu, add).plan.graph.problem
     arrays = {Operand.X: case.array(case.x), Operand.W: case.array(case.w), Operand.Y: case.array(case.dy)}
     if problem.bias:
@@ -143,7 +143,7 @@ def test_what_was_measured_is_not_measured_again(rng, monkeypatch, tmp_path):
 
 def test_the_description_of_the_device():
     """That of an H200, for which plans are made without one, has the same fields. MOCHA_CUDA_DEVICE_JSON keeps it."""
-    convolutions = CUDABackend().device.convolutions
+    convolutions = CUDABackend().convolutions
     handle = {Attribute.DEVICEPROP_HANDLE: convolutions.handle.pointer.value}
     properties = Descriptor(convolutions.library, Kind.DEVICEPROP, handle)
     text = b"".join(properties.get(Attribute.DEVICEPROP_JSON_REPRESENTATION)).rstrip(b"\0").decode()

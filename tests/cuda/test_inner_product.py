@@ -41,7 +41,7 @@ def narrow(request, rng):
 
 def kernel_of(case, dtype, refused=(), **options):
     backend = HostBackend(**options)
-    backend.device.matmuls.refused |= set(refused)
+    backend.matmuls.refused |= set(refused)
     return inner_product(backend, case.call(dtype))
 
 
@@ -166,8 +166,8 @@ def test_precision_and_determinism_reach_the_library(rng, monkeypatch):
     case = OpCase(InnerProduct(), [np.ones((2, 3)), np.ones((17, 3)), np.ones(17)])
     kernel = kernel_of(case, "float32", precision="bf16", deterministic=True)
     asked = []
-    bind = kernel.backend.device.matmuls.bind
-    monkeypatch.setattr(kernel.backend.device.matmuls, "bind", lambda *a, **o: asked.append(o) or bind(*a, **o))
+    bind = kernel.backend.matmuls.bind
+    monkeypatch.setattr(kernel.backend.matmuls, "bind", lambda *a, **o: asked.append(o) or bind(*a, **o))
     x, w, b = case.arrays("float32")
     kernel.forward([x, w, b], [np.zeros((2, 17), "float32")], [False])
     kernel.backward([np.zeros((2, 17), "float32"), x, w], [np.empty_like(a) for a in (x, w, b)], [False] * 3)

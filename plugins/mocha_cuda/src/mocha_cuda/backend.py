@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mocha_core import checks
@@ -15,6 +16,8 @@ from mocha_core.compile.storage import Storage
 from mocha_core.errors import ConfigurationError
 from mocha_core.graph.array_api import Array
 from mocha_core.graph.plan import Plan, Step
+from mocha_cuda.cublaslt.matmuls import Matmuls
+from mocha_cuda.cudnn.convolutions import Convolutions
 from mocha_cuda.kernels.sgd import merged
 from mocha_cuda.program import CUDAProgram
 
@@ -61,6 +64,16 @@ class CUDABackend(Backend):
         from mocha_cuda.device import Device
 
         return Device(number)
+
+    @cached_property
+    def matmuls(self) -> Matmuls:
+        """cuBLASLt, loaded at the first use."""
+        return Matmuls(self.device)
+
+    @cached_property
+    def convolutions(self) -> Convolutions:
+        """cuDNN, loaded at the first use."""
+        return Convolutions(self.device)
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
         return self.device.empty(shape, dtype)

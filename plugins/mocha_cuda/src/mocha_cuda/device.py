@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cache
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ from mocha_cuda.staging import Staging
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mocha_cuda.cublaslt.matmuls import Matmuls
-    from mocha_cuda.cudnn.convolutions import Convolutions
 
 #: What a kernel is given, in order: arrays or None, then NumPy scalars.
 Arguments = Sequence[Any]
@@ -118,20 +116,6 @@ class Device:
     def address(self, array: Array) -> int:
         """Where an array begins, for kernels that are given tables of addresses."""
         return int(array.data.ptr)
-
-    @cached_property
-    def matmuls(self) -> Matmuls:
-        """cuBLASLt, loaded at the first use."""
-        from mocha_cuda.cublaslt.matmuls import Matmuls
-
-        return Matmuls(self)
-
-    @cached_property
-    def convolutions(self) -> Convolutions:
-        """cuDNN, loaded at the first use."""
-        from mocha_cuda.cudnn.convolutions import Convolutions
-
-        return Convolutions(self)
 
     @contextmanager
     def guarded(self, status: Array | None) -> Iterator[None]:

@@ -70,7 +70,7 @@ class Convolution(CUDAKernel):
             relu=relu,
             add=add,
         )
-        return self.backend.device.convolutions.plan(problem, self.wants)
+        return self.backend.convolutions.plan(problem, self.wants)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.output(ins, outs, relu=False)

@@ -107,7 +107,7 @@ class InnerProduct(CUDAKernel):
         """As `Matmuls.bind`."""
         backend = self.backend
         options |= {"precision": backend.precision, "deterministic": backend.deterministic}
-        return backend.device.matmuls.bind(a, b, d, label=f"Layer '{self.call.layer}'", **options)
+        return backend.matmuls.bind(a, b, d, label=f"Layer '{self.call.layer}'", **options)
 
 
 inner_product = served(InnerProduct)
