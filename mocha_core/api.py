@@ -1,0 +1,114 @@
+"""The face for authors of layers, ops, kernels, backends, solvers, coffee breaks, sources and formats.
+
+What this module has is stable; other modules of `mocha_core` may change without notice, except the namespaces, such as
+`mocha_core.layers`, and the kit, `mocha_core.testing`. Scripts that train need `import mocha_core as mocha` only.
+"""
+
+# Errors, and checks that raise them.
+from mocha_core import checks as checks
+from mocha_core.errors import BackendError as BackendError
+from mocha_core.errors import ConfigurationError as ConfigurationError
+from mocha_core.errors import DataError as DataError
+from mocha_core.errors import FileError as FileError
+from mocha_core.errors import MochaError as MochaError
+from mocha_core.errors import NonFiniteError as NonFiniteError
+from mocha_core.errors import PluginError as PluginError
+from mocha_core.errors import ShapeError as ShapeError
+from mocha_core.errors import SnapshotError as SnapshotError
+from mocha_core.errors import StateError as StateError
+from mocha_core.errors import TopologyError as TopologyError
+from mocha_core.errors import UnknownNameError as UnknownNameError
+
+# The machinery that all plugins use.
+from mocha_core.host.files import open_regular as open_regular
+from mocha_core.host.files import remove_leftovers as remove_leftovers
+from mocha_core.host.files import write_all as write_all
+from mocha_core.host.files import write_file as write_file
+from mocha_core.host.memory import free_bytes as free_bytes
+from mocha_core.log import logger as logger
+from mocha_core.plugin.hookspecs import hookimpl as hookimpl
+from mocha_core.plugin.manager import plugin_manager as plugin_manager
+from mocha_core.plugin.manager import registries as registries
+from mocha_core.plugin.registry import Candidates as Candidates
+from mocha_core.plugin.registry import Registry as Registry
+
+# Ops: what is computed.
+from mocha_core.graph.array_api import Array as Array
+from mocha_core.graph.array_api import Arrays as Arrays
+from mocha_core.graph.array_api import Gradients as Gradients
+from mocha_core.graph.array_api import Namespace as Namespace
+from mocha_core.graph.op import Op as Op
+from mocha_core.graph.random import stream_id as stream_id
+from mocha_core.graph.random import uniform as uniform
+from mocha_core.graph.structural import Objective as Objective
+from mocha_core.graph.structural import raise_status as raise_status
+from mocha_core.graph.value import ITEMSIZE as ITEMSIZE
+from mocha_core.graph.value import Role as Role
+from mocha_core.graph.value import Spec as Spec
+from mocha_core.graph.value import Value as Value
+from mocha_core.graph.value import nbytes as nbytes
+
+# Layers: what users describe.
+from mocha_core.describe.builder import Builder as Builder
+from mocha_core.describe.builder import UpdateBuilder as UpdateBuilder
+from mocha_core.describe.layer import ComputationLayer as ComputationLayer
+from mocha_core.describe.layer import DataLayer as DataLayer
+from mocha_core.describe.layer import Layer as Layer
+from mocha_core.describe.layer import Neuron as Neuron
+from mocha_core.describe.layer import TrainableLayer as TrainableLayer
+from mocha_core.describe.parameter import Constraint as Constraint
+from mocha_core.describe.parameter import Initializer as Initializer
+from mocha_core.describe.parameter import Parameter as Parameter
+from mocha_core.describe.parameter import Regularizer as Regularizer
+from mocha_core.describe.parameter import State as State
+from mocha_core.describe.source import Source as Source
+
+# Kernels and fusions: the same, faster.
+from mocha_core.compile.fusion import Graph as Graph
+from mocha_core.compile.fusion import Rewritten as Rewritten
+from mocha_core.compile.kernel import Buffers as Buffers
+from mocha_core.compile.kernel import Kernel as Kernel
+from mocha_core.compile.kernel import Reference as Reference
+from mocha_core.compile.kernel import Runnable as Runnable
+from mocha_core.compile.layout import Convert as Convert
+from mocha_core.compile.layout import Layout as Layout
+from mocha_core.compile.layout import Layouts as Layouts
+from mocha_core.compile.layout import PLAIN as PLAIN
+from mocha_core.compile.selection import Selector as Selector
+from mocha_core.graph.plan import Call as Call
+from mocha_core.graph.plan import Half as Half
+from mocha_core.graph.plan import Phase as Phase
+from mocha_core.graph.plan import Plan as Plan
+from mocha_core.graph.plan import Section as Section
+from mocha_core.graph.plan import Step as Step
+from mocha_core.graph.plan import forward_step as forward_step
+
+# Backends: where nets run.
+from mocha_core.compile.arrangement import Arrangement as Arrangement
+from mocha_core.compile.backend import Backend as Backend
+from mocha_core.compile.device import Device as Device
+from mocha_core.compile.placement import Memory as Memory
+from mocha_core.compile.program import BoundStep as BoundStep
+from mocha_core.compile.program import KernelUse as KernelUse
+from mocha_core.compile.program import Program as Program
+from mocha_core.compile.program import Schedule as Schedule
+from mocha_core.compile.program import Stop as Stop
+from mocha_core.compile.program import updates as updates
+from mocha_core.compile.schedule import checked_columns as checked_columns
+from mocha_core.compile.storage import Storage as Storage
+
+# Solvers, coffee breaks and files.
+from mocha_core.net.net import Net as Net
+from mocha_core.net.system import System as System
+from mocha_core.train.coffee_break import CoffeeBreak as CoffeeBreak
+from mocha_core.train.formats import Format as Format
+from mocha_core.train.formats import StoredArray as StoredArray
+from mocha_core.train.formats import format_of as format_of
+from mocha_core.train.snapshot import Snapshot as Snapshot
+from mocha_core.train.snapshot import capture as capture
+from mocha_core.train.snapshot import restore as restore
+from mocha_core.train.solver import Policy as Policy
+from mocha_core.train.solver import Solver as Solver
+from mocha_core.train.solver import SolverParameters as SolverParameters
+from mocha_core.train.solver import evaluate as evaluate
+from mocha_core.train.update import UpdateOp as UpdateOp
