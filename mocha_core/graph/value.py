@@ -79,6 +79,7 @@ class Value:
         return f"<{self.role} {self.name}: {self.spec}>"
 
 
+#: Bytes of an element, by dtype.
 ITEMSIZE = {"bool": 1, "int8": 1, "int32": 4, "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8}
 ALIGNMENT = 64
 
