@@ -1,11 +1,13 @@
-# make mnist    train LeNet on real digits
-# make test     run every check: tests, lint, types, wheels
-# make oracle   compare training with PyTorch, step by step
-# make fashion-mnist FASHION=folder    the same net on the full Fashion-MNIST
-# make bench    Mocha against its peers: make bench BENCH=--quick PEERS="torch==2.13.0 jax"
-# make test-gpu, make bench-gpu    the CUDA backend on a GPU, from the checkout: nothing is installed
-# make docs     build the documentation
-# make clean    remove what the above made, but no data and no snapshots
+# make help             list these targets
+# make mnist            train LeNet on real digits
+# make fashion-mnist    the same net on the full Fashion-MNIST: FASHION=folder
+# make test             run every check: tests, lint, types, wheels
+# make oracle           compare training with PyTorch, step by step (a large download)
+# make bench            Mocha against its peers: make bench BENCH=--quick PEERS="torch==2.13.0 jax"
+# make test-gpu         test the CUDA backend on a GPU, from the checkout; nothing is installed
+# make bench-gpu        time it there
+# make docs             build the documentation
+# make clean            remove what these targets made, but no data and no snapshots
 
 PYTHON ?= python3
 VENV := .venv
@@ -47,8 +49,11 @@ data/mnist/test.txt: | $(VENV)/mocha
 data/fashion-mnist/test.txt: | $(VENV)/mocha
 	$(BIN)/mocha data fashion-mnist --from $(FASHION) --to $(@D)
 
+# Installing comes first, one environment after the other: all of them compile mocha-native in the same folder. The tests
+# are of one thread each, so as many environments run at a time as there are processors.
 test: $(VENV)/tox
-	PYENV_VERSION=$${PYENV_VERSION:-$(PYENV_VERSIONS)} $(BIN)/tox run
+	PYENV_VERSION=$${PYENV_VERSION:-$(PYENV_VERSIONS)} $(BIN)/tox run --notest
+	PYENV_VERSION=$${PYENV_VERSION:-$(PYENV_VERSIONS)} $(BIN)/tox run-parallel --parallel auto --parallel-no-spinner
 
 oracle: $(VENV)/tox
 	$(BIN)/tox run -e oracle
