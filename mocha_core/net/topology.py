@@ -20,20 +20,31 @@ def sort(net: str, layers: Iterable[Layer]) -> list[Layer]:
         raise TopologyError(f"Net '{net}': expected a list of layers, received {layers!r}.")
     layers = list(layers)
     _check_names(net, layers)
-    producers, versions = _producers(net, layers)
-    needs = {layer: _needs(net, layer, producers, versions) for layer in layers}
+    versions = _Versions(net, layers)
+    needs = {layer: versions.needed_by(layer) for layer in layers}
+    readers: dict[Layer, list[Layer]] = {layer: [] for layer in layers}
+    for layer in layers:
+        for need in needs[layer]:
+            readers[need].append(layer)
+    unmet = {layer: len(needs[layer]) for layer in layers}
+    listed = {layer: i for i, layer in enumerate(layers)}
     done: list[Layer] = []
-    waiting = layers
-    while waiting:
-        ready = [layer for layer in waiting if needs[layer] <= set(done)]
-        if not ready:
-            stuck = ", ".join(str(layer) for layer in waiting)
-            raise TopologyError(
-                f"Net '{net}': cycle in the layers' dependencies among {stuck}. Each of them waits for a blob "
-                "that another one makes; rename a top or a bottom to break the cycle."
-            )
+    ready = [layer for layer in layers if not unmet[layer]]
+    while ready:
         done += ready
-        waiting = [layer for layer in waiting if layer not in ready]
+        became_ready: list[Layer] = []
+        for layer in ready:
+            for reader in readers[layer]:
+                unmet[reader] -= 1
+                if not unmet[reader]:
+                    became_ready.append(reader)
+        ready = sorted(became_ready, key=listed.__getitem__)
+    if len(done) < len(layers):
+        stuck = ", ".join(str(layer) for layer in layers if unmet[layer])
+        raise TopologyError(
+            f"Net '{net}': cycle in the layers' dependencies among {stuck}. Each of them waits for a blob "
+            "that another one makes; rename a top or a bottom to break the cycle."
+        )
     return done
 
 
@@ -44,45 +55,54 @@ def _check_names(net: str, layers: list[Layer]) -> None:
     for layer in layers:
         if not isinstance(layer, Layer):
             raise TopologyError(f"Net '{net}': expected layers, received {layer!r}.")
-        other = seen.setdefault(layer.name, layer)
-        if other is layer and layers.count(layer) > 1:
+        other = seen.get(layer.name)
+        seen[layer.name] = layer
+        if other is layer:
             raise TopologyError(
                 f"Net '{net}': {layer} is listed twice. List it once, or make a copy under another name with "
                 "dataclasses.replace(layer, name=..., tops=[...])."
             )
-        if other is not layer:
+        if other is not None:
             raise TopologyError(
                 f"Net '{net}': two layers are named '{layer.name}' ({other} and {layer}). Give each its own name."
             )
 
 
-def _producers(net: str, layers: list[Layer]) -> tuple[dict[str, Layer], dict[str, list[Layer]]]:
-    producers: dict[str, Layer] = {}
-    versions: dict[str, list[Layer]] = {}
-    for layer in layers:
-        for i, top in enumerate(layer.tops):
-            if top in layer.bottoms and top not in layer.tops[:i]:
-                versions.setdefault(top, []).append(layer)
-            elif top in producers or top in layer.tops[:i]:
+class _Versions(dict[str, list[Layer]]):
+    """For each blob, the layer that makes it, and those that change it in place, in the order listed."""
+
+    def __init__(self, net: str, layers: list[Layer]) -> None:
+        super().__init__()
+        self.net = net
+        self.previous: dict[tuple[Layer, str], Layer] = {}
+        """Whose version of a blob a layer changes."""
+        producers: dict[str, Layer] = {}
+        changes: list[tuple[Layer, str]] = []
+        for layer in layers:
+            for i, top in enumerate(layer.tops):
+                if top in layer.bottoms and top not in layer.tops[:i]:
+                    changes.append((layer, top))
+                elif top in producers or top in layer.tops[:i]:
+                    raise TopologyError(
+                        f"Net '{net}': duplicated output blob name: '{top}' is a top of {producers.get(top, layer)} "
+                        f"and of {layer}. Rename one of the tops."
+                    )
+                else:
+                    producers[top] = layer
+        self.update((blob, [layer]) for blob, layer in producers.items())
+        for layer, blob in changes:
+            if blob in self:
+                self.previous[layer, blob] = self[blob][-1]
+                self[blob].append(layer)
+
+    def needed_by(self, layer: Layer) -> set[Layer]:
+        """The layers whose tops it reads; they need, in turn, those that made the versions before."""
+        for bottom in layer.bottoms:
+            if bottom not in self:
+                close = difflib.get_close_matches(bottom, self, n=1)
+                hint = f"Did you mean '{close[0]}'?" if close else f"The net makes: {', '.join(self)}."
                 raise TopologyError(
-                    f"Net '{net}': duplicated output blob name: '{top}' is a top of {producers.get(top, layer)} "
-                    f"and of {layer}. Rename one of the tops."
+                    f"Net '{self.net}': required input blob missing: bottom '{bottom}' of {layer} is no layer's top. "
+                    f"{hint}"
                 )
-            else:
-                producers[top] = layer
-    return producers, versions
-
-
-def _needs(net: str, layer: Layer, producers: dict[str, Layer], versions: dict[str, list[Layer]]) -> set[Layer]:
-    needs: set[Layer] = set()
-    for bottom in layer.bottoms:
-        if bottom not in producers:
-            close = difflib.get_close_matches(bottom, producers, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"The net makes: {', '.join(producers)}."
-            raise TopologyError(
-                f"Net '{net}': required input blob missing: bottom '{bottom}' of {layer} is no layer's top. {hint}"
-            )
-        needs.add(producers[bottom])
-        changers = versions.get(bottom, [])
-        needs.update(changers[: changers.index(layer)] if layer in changers else changers)
-    return needs
+        return {self.previous.get((layer, bottom), self[bottom][-1]) for bottom in layer.bottoms}

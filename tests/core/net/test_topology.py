@@ -1,5 +1,7 @@
 """The order of layers, and the errors of nets that are none."""
 
+from random import Random
+
 import pytest
 from toys import nets
 from toys.inner_product import InnerProductLayer
@@ -92,3 +94,44 @@ def test_no_layers():
 def test_something_that_is_no_layer():
     failing([DATA, "conv1"], "expected layers, received 'conv1'")
     failing([InnerProductLayer], "expected layers, received <class")
+
+
+def waves(layers):
+    """The definition of the order, in loops: of those that are left, all whose needs are done, in the order listed."""
+    changes = {blob: [layer for layer in layers if blob in layer.bottoms and blob in layer.tops] for blob in "abcdefgh"}
+
+    def needs(layer):
+        for other in layers:
+            for blob in set(layer.bottoms) & set(other.tops):
+                before = changes.get(blob, [])
+                if other not in before or layer not in before or before.index(other) < before.index(layer):
+                    yield other
+
+    done, waiting = [], list(layers)
+    while waiting:
+        ready = [layer for layer in waiting if all(need in done or need is layer for need in needs(layer))]
+        assert ready
+        done += ready
+        waiting = [layer for layer in waiting if layer not in ready]
+    return done
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_of_random_nets_is_that_of_the_definition(seed):
+    random = Random(seed)
+    made, layers = ["data"], [DATA]
+    for i, blob in enumerate("abcdefgh"):
+        layers.append(dense(random.choice(made), blob))
+        made.append(blob)
+        layers += [in_place(blob, f"{blob}{i}{j}") for j in range(random.randrange(3))]
+        loss = SquareLossLayer(name=f"loss {blob}", bottoms=[random.choice(made), random.choice(made)])
+        layers.append(loss)
+    random.shuffle(layers)
+    assert sort("net", layers) == waves(layers)
+
+
+def test_long_chains_in_any_order():
+    chain = [DATA, *(ReluLayer(bottoms=[f"x{i}" if i else "data"], tops=[f"x{i + 1}"]) for i in range(10_000))]
+    assert sort("net", chain[::-1]) == chain
+    in_place_chain = [DATA, *(in_place("data", f"n{i}") for i in range(10_000))]
+    assert sort("net", in_place_chain) == in_place_chain
