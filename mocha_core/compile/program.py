@@ -111,6 +111,7 @@ class Program:
         before, folded = self._minibatch()
         k = self.plan.minibatches
         copy, to_numpy = self.backend.copy_from_numpy, self.backend.to_numpy
+        schedule = self.plan.with_row_cells(schedule)
         cells = [(self.cells[name], column) for name, column in schedule.items() if name in self.cells]
         status, objective = self.cells.get("status"), self.objective
 
@@ -173,7 +174,7 @@ class Program:
         """Run one section; `schedule` holds one value for each cell to set first."""
         with self.backend.running():
             self.pack()
-            for name, column in (schedule or {}).items():
+            for name, column in self.plan.with_row_cells(schedule or {}).items():
                 if name in self.cells:
                     self.backend.copy_from_numpy(self.cells[name], column[0])
             self.storage.version += section in self.changes

@@ -28,7 +28,7 @@ def checked_columns(program: Program, schedule: Schedule, count: int) -> dict[st
     """
     plan = program.plan
     columns = {}
-    for name, column in schedule.items():
+    for name, column in plan.with_row_cells(schedule).items():
         if name not in program.cells:
             continue
         cell = plan.cells[name]

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mocha_core.describe.layer import Layer
 from mocha_core.describe.parameter import Constraint, Initializer, Parameter, Regularizer, State
-from mocha_core.errors import ShapeError
-from mocha_core.graph.plan import Phase, Plan, Section, Statistic
+from mocha_core.errors import ConfigurationError, ShapeError
+from mocha_core.graph.plan import Phase, Plan, RowCell, Section, Statistic
 from mocha_core.graph.random import stream_id
 from mocha_core.graph.structural import Labels
-from mocha_core.graph.value import Value
+from mocha_core.graph.value import CELL_DTYPES, Value
 
 if TYPE_CHECKING:
     from mocha_core.graph.op import Op
@@ -78,14 +78,55 @@ class Builder:
 
     def view(self, x: Value, shape: tuple[int, ...]) -> Value:
         """The same memory under another shape of as many elements."""
-        view = Value(f"{self._layer.name}.{x.name}", shape, x.dtype, x.role, base=x)
+        rows = x.rows
+        if rows:  # samples stay side by side
+            rows = shape[0] // self.batch if shape and shape[0] % self.batch == 0 else 0
+        view = Value(f"{self._layer.name}.{x.name}", shape, x.dtype, x.role, base=x, rows=rows)
         if view.spec.size != x.spec.size:
             raise ShapeError(f"cannot view {x.spec} as {view.spec}: the numbers of elements differ.")
         return view
 
     def cell(self, name: str) -> Value:
-        """A shared small value: `iteration`, `first_row`, `valid_rows`, `status`; of shape ()."""
-        cell = self._recorder.cell(name)
+        """A shared small value: `iteration`, `status`; of shape ().
+
+        Raises:
+            ConfigurationError: it is one that depends on whose rows are counted.
+        """
+        if name in ("valid_rows", "first_row"):
+            raise ConfigurationError(
+                f"the cell '{name}' counts rows of the minibatch, which need not be those of a value. Use "
+                f"b.{name}(x), with the value x whose rows are counted."
+            )
+        return self._cell(name)
+
+    def valid_rows(self, *x: Value) -> Value:
+        """The cell of shape (), int32, that says how many rows of `x` count, from the first on.
+
+        It is the number of valid rows of the minibatch, times k where `x` has k rows for each of them. Where none of
+        `x` depends on the minibatch, all rows count; where samples lie mixed (`Value.rows` is 0), too, and a partial
+        minibatch is a `ShapeError`. Several values must have equally many rows.
+        """
+        rows = {value.rows for value in x if value.rows is not None}
+        if len(rows) == 1 and 0 not in rows:
+            return self._row_cell(RowCell("valid_rows", rows.pop()))
+        mixed_in = self._layer.name if rows else ""
+        return self._row_cell(RowCell("valid_rows", constant=x[0].shape[0], mixed_in=mixed_in))
+
+    def first_row(self, x: Value) -> Value:
+        """The cell of shape (), int64, that says how many rows of `x` came before, in the same iteration.
+
+        They are those of the minibatches whose gradients are accumulated. For random numbers, row by row.
+        """
+        return self._row_cell(RowCell("first_row", -(-x.shape[0] // self.batch)))
+
+    def _row_cell(self, cell: RowCell) -> Value:
+        if cell.factor == 1:
+            return self._cell(cell.source)
+        self._plan.row_cells[cell.name] = cell
+        return self._cell(cell.name, CELL_DTYPES[cell.source])
+
+    def _cell(self, name: str, dtype: str | None = None) -> Value:
+        cell = self._recorder.cell(name, (), dtype)
         self._plan.cells[name] = cell
         return cell
 

@@ -29,6 +29,9 @@ class Op(ABC):
     differentiable: ClassVar[tuple[int, ...] | None] = None
     #: How many of the outputs, at the end, are saved for backward and seen by nobody else.
     saved: ClassVar[int] = 0
+    #: Whether the samples of a minibatch lie mixed in the outputs, though these have as many rows as an input: time
+    #: before samples, a shuffle. (Where they have another number of rows, samples count as mixed anyway.)
+    mixes_rows: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

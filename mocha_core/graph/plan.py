@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from mocha_core.errors import TopologyError
+from mocha_core.errors import ShapeError, TopologyError
 from mocha_core.graph.op import Op
-from mocha_core.graph.value import Role, Value, checked_specs
+from mocha_core.graph.value import Role, Spec, Value, checked_specs
 
 
 class Phase(StrEnum):
@@ -96,6 +97,30 @@ class Statistic:
     total: Value
 
 
+@dataclass(frozen=True)
+class RowCell:
+    """A cell that follows from `valid_rows` or `first_row`, for values whose rows are not those of the minibatch.
+
+    Attributes:
+        source: the cell that it follows from.
+        factor: the cell is so many times the source; 0: it is `constant`.
+        constant: all rows.
+        mixed_in: the layer that reads it, where the rows of different samples lie mixed: no part of them can be left
+            out, so that only whole minibatches are possible.
+    """
+
+    source: str
+    factor: int = 0
+    constant: int = 0
+    mixed_in: str = ""
+
+    @property
+    def name(self) -> str:
+        if self.factor:
+            return f"{self.source} x {self.factor}"
+        return f"{self.source} of {self.mixed_in or 'all'} ({self.constant})"
+
+
 @dataclass(eq=False)
 class Plan:
     """The steps of one net for one phase and batch size, and the names of the values in them."""
@@ -114,6 +139,8 @@ class Plan:
     faults: dict[int, Call | None] = field(default_factory=dict)
     """Which call sets the status cell to which number."""
     cells: dict[str, Value] = field(default_factory=dict)
+    row_cells: dict[str, RowCell] = field(default_factory=dict)
+    """Those of the cells that a schedule need not have, because they follow from others."""
     gradients: dict[Value, Value] = field(default_factory=dict)
     minibatches: int = 1
     """How many minibatches' gradients are added before one update."""
@@ -137,7 +164,8 @@ class Plan:
         """Record a use of `op` and return its visible outputs (neither saved nor updated ones)."""
         specs = checked_specs(op.name, op.infer(*(v.spec for v in ins)))
         outs = tuple(
-            Value(f"{layer}.{op.name}" + (f"[{i}]" if len(specs) > 1 else ""), *s) for i, s in enumerate(specs)
+            Value(f"{layer}.{op.name}" + (f"[{i}]" if len(specs) > 1 else ""), *s, rows=self._rows(op, ins, s))
+            for i, s in enumerate(specs)
         )
         call = Call(op, ins, outs + tuple(ins[i] for i in op.updates), layer)
         self.steps.append(forward_step(call, section))
@@ -145,6 +173,37 @@ class Plan:
         if fault in self.faults:
             self.faults[fault] = call
         return outs[: len(outs) - op.saved]
+
+    def _rows(self, op: Op, ins: tuple[Value, ...], out: Spec) -> int | None:
+        """`Value.rows` of an output: that of an input with as many rows, unless the op mixes them."""
+        given = {v.rows for v in ins if v.root.role is Role.BLOB} - {None}
+        if not given:
+            return None
+        if 0 in given or op.mixes_rows:
+            return 0
+        return next((k for k in given if k and out.shape[:1] == (k * self.batch,)), 0)
+
+    def with_row_cells(self, schedule: Mapping[str, Any]) -> dict[str, Any]:
+        """A program's schedule, completed by the values of `row_cells`.
+
+        Raises:
+            ShapeError: a minibatch is partial, but a layer counts rows among which those of its samples lie mixed.
+        """
+        import numpy as np
+
+        complete = dict(schedule)
+        for name, cell in self.row_cells.items():
+            if cell.source not in schedule:
+                continue
+            values = np.asarray(schedule[cell.source])
+            if cell.mixed_in and np.any(values < self.batch):
+                raise ShapeError(
+                    f"{self.title}: layer '{cell.mixed_in}' counts rows in which the samples of a minibatch lie mixed "
+                    f"(joined or sliced along the first axis, or with time first), so that all {self.batch} samples "
+                    f"have to count; here only {values.min()} do. Choose a batch_size that divides the number of rows."
+                )
+            complete[name] = values * cell.factor if cell.factor else np.full(len(values), cell.constant)
+        return complete
 
     def fault(self) -> int:
         """A number for the next recorded call to put into the status cell."""
@@ -162,6 +221,7 @@ class Plan:
                 needed |= {v.root for v in step.reads}
         self.steps = kept[::-1]
         self.inputs = {name: v for name, v in self.inputs.items() if v in needed}
+        self.row_cells = {name: cell for name, cell in self.row_cells.items() if self.cells[name] in needed}
 
     def differentiate(self, objective: Value, seed: Value, wanted: Mapping[Value, Value]) -> None:
         """Append the backward steps that give the gradients of parameters.

@@ -10,7 +10,7 @@ from mocha_core.describe.parameter import Initializer, Parameter, State
 from mocha_core.errors import ConfigurationError, MochaError, ShapeError, TopologyError
 from mocha_core.graph.plan import Phase, Plan, Section
 from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
-from mocha_core.graph.value import Role, Value
+from mocha_core.graph.value import CELL_DTYPES, Role, Value
 from mocha_core.net.feed import Feed, Feeds
 from mocha_core.net.fetch import Fetch
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from mocha_core.net.system import System
     from mocha_core.train.solver import Solver
-
-#: Cells with a dtype of their own; all others are of the net's.
-CELL_DTYPES = {"iteration": "int64", "first_row": "int64", "valid_rows": "int32", "status": "int32"}
 
 
 class Recorder:
@@ -203,15 +200,19 @@ class Recorder:
                 f"tops ({', '.join(layer.tops)})."
             )
         if self._inputs:
-            values = tuple(Value(f"{layer.name}.{top}", *s) for top, s in zip(layer.tops, specs, strict=True))
+            values = tuple(Value(f"{layer.name}.{top}", *s, rows=1) for top, s in zip(layer.tops, specs, strict=True))
             plan.inputs.update(zip(layer.tops, values, strict=True))
             return values
         if feed.nbytes <= self.system.backend.resident_bytes:
             rows = self.cell(f"{layer.name}.rows[{batch}]", (batch,), "int64")
             plan.cells[f"{layer.name}.rows"] = rows
             tables = self._resident(feed)
-            return tuple(plan.call(Gather(), table, rows, layer=layer.name)[0] for table in tables)
-        return plan.call(Fetch(feed, specs), layer=layer.name)
+            values = tuple(plan.call(Gather(), table, rows, layer=layer.name)[0] for table in tables)
+        else:
+            values = plan.call(Fetch(feed, specs), layer=layer.name)
+        for value in values:
+            value.rows = 1
+        return values
 
     def _resident(self, feed: Feed) -> list[Value]:
         """The whole source on the device, uploaded once."""

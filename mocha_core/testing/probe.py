@@ -104,5 +104,5 @@ class ProjectionLayer(Layer):
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         if x.dtype == b.dtype:
             weights = b.state("weights", x.shape, Drawn(self.seed))
-            b.loss(b.call(Project(), x, weights, b.cell("valid_rows"))[0])
+            b.loss(b.call(Project(), x, weights, b.valid_rows(x))[0])
         return ()

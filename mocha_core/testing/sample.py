@@ -116,7 +116,7 @@ class MaskLayer(ComputationLayer):
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         if b.phase is Phase.TEST:
             return (x,)
-        return b.call(Mask(b.seed, b.stream("mask")), x, b.cell("iteration"), b.cell("first_row"))
+        return b.call(Mask(b.seed, b.stream("mask")), x, b.cell("iteration"), b.first_row(x))
 
 
 class Product(Op):
@@ -223,7 +223,7 @@ class CrossEntropyLayer(Layer):
 
     def build(self, b: Builder, x: Value, label: Value) -> tuple[Value, ...]:
         op = CrossEntropy(b.fault())
-        b.loss(b.call(op, x, b.labels(label), b.cell("valid_rows"), b.cell("status"))[0])
+        b.loss(b.call(op, x, b.labels(label), b.valid_rows(x, label), b.cell("status"))[0])
         return ()
 
 
@@ -247,7 +247,8 @@ class HitsLayer(Layer):
     """Bottoms: scores (N, classes) and labels (N,)."""
 
     def build(self, b: Builder, x: Value, label: Value) -> tuple[Value, ...]:
-        b.call(Hits(), x, b.labels(label), b.cell("valid_rows"), b.statistic("accuracy", "Accuracy", percent=True))
+        total = b.statistic("accuracy", "Accuracy", percent=True)
+        b.call(Hits(), x, b.labels(label), b.valid_rows(x, label), total)
         return ()
 
 

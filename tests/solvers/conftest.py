@@ -87,7 +87,7 @@ class Loss(Layer):
 class Agreement(Layer):
     def build(self, b, x, target):
         total = b.statistic("accuracy", "Accuracy", percent=True)
-        b.call(Counted(), x, target, b.cell("valid_rows"), total)
+        b.call(Counted(), x, target, b.valid_rows(x, target), total)
         return ()
 
 

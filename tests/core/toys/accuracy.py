@@ -23,5 +23,5 @@ class Accuracy(Op):
 class AccuracyLayer(Layer):
     def build(self, b, x, label):
         total = b.statistic("accuracy", "Accuracy", percent=True)
-        b.call(Accuracy(), x, b.labels(label), b.cell("valid_rows"), total)
+        b.call(Accuracy(), x, b.labels(label), b.valid_rows(x, label), total)
         return ()

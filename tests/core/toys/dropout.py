@@ -37,4 +37,4 @@ class DropoutLayer(ComputationLayer):
         if b.phase is Phase.TEST:
             return (x,)
         op = Dropout(self.ratio, b.seed, b.stream("dropout"))
-        return b.call(op, x, b.cell("iteration"), b.cell("first_row"))
+        return b.call(op, x, b.cell("iteration"), b.first_row(x))

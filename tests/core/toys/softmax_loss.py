@@ -54,6 +54,6 @@ class SoftmaxLossLayer(Layer):
 
     def build(self, b, x, label):
         op = SoftmaxLoss(b.fault(), x.shape[1])
-        (loss,) = b.call(op, x, b.labels(label), b.cell("valid_rows"), b.cell("status"))
+        (loss,) = b.call(op, x, b.labels(label), b.valid_rows(x, label), b.cell("status"))
         b.loss(loss, self.weight)
         return (loss,) if self.tops else ()

@@ -34,6 +34,6 @@ class SquareLossLayer(Layer):
     weight: float = 1.0
 
     def build(self, b, x, target):
-        (loss,) = b.call(SquareLoss(), x, target, b.cell("valid_rows"))
+        (loss,) = b.call(SquareLoss(), x, target, b.valid_rows(x, target))
         b.loss(loss, self.weight)
         return (loss,) if self.tops else ()

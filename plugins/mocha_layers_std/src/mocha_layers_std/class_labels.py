@@ -38,7 +38,8 @@ class ClassOp(Op):
         """Record a use of the op on a layer's bottoms; returns its outputs."""
         received.features(prediction.spec)
         op = cls(b.fault(), prediction.shape[1])
-        return b.call(op, prediction, b.labels(label), b.cell("valid_rows"), b.cell("status"), *more)
+        valid_rows = b.valid_rows(prediction, label)
+        return b.call(op, prediction, b.labels(label), valid_rows, b.cell("status"), *more)
 
     def new_status(self, xp: Namespace, prediction: Array, labels: Array, valid_rows: Array, status: Array) -> Array:
         """The status cell after a look at the labels that count."""

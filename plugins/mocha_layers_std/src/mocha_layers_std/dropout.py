@@ -77,5 +77,5 @@ class DropoutLayer(ComputationLayer):
         tops: list[Value] = []
         for number, bottom in enumerate(bottoms):
             op = Dropout(self.ratio, self.auto_scale, b.seed, b.stream(f"dropout{number}"))
-            tops += b.call(op, bottom, b.cell("iteration"), b.cell("first_row"))
+            tops += b.call(op, bottom, b.cell("iteration"), b.first_row(bottom))
         return tuple(tops)

@@ -64,6 +64,6 @@ class SquareLossLayer(Layer):
         prediction, label = bottoms
         if received.without_ones(label.shape[1:]) == received.without_ones(prediction.shape[1:]):
             label = b.view(label, prediction.shape)
-        (loss,) = b.call(SquareLoss(), prediction, label, b.cell("valid_rows"))
+        (loss,) = b.call(SquareLoss(), prediction, label, b.valid_rows(prediction, label))
         b.loss(loss, self.weight)
         return ()
