@@ -39,6 +39,11 @@ class LayerCase:
         with self.trial(**changes) as trial:
             return trial.run(phase, valid_rows)
 
+    def rows_per_sample(self) -> dict[str, int]:
+        """How many rows each top has for each sample; 1 where its samples lie mixed."""
+        with self.trial() as trial:
+            return {top: trial.net.plan.blobs[top].rows or 1 for top in self.layer.tops}
+
     def compare(self, what: str, actual: Outcome, expected: Outcome) -> None:
         """Raise unless a run computed at least what another did, as close as the dtype allows."""
         for name, array in expected.items():

@@ -51,11 +51,11 @@ def check_reference(case: LayerCase) -> None:
 
 def check_rows(case: LayerCase) -> None:
     """In the test phase, each row computed alone is what it is in the batch."""
-    together = case.outcome(Phase.TEST, trains=False)
+    together, per_sample = case.outcome(Phase.TEST, trains=False), case.rows_per_sample()
     for row in range(len(case.bottoms[0])):
         bottoms = [array[row : row + 1] for array in case.bottoms]
         alone = case.outcome(Phase.TEST, bottoms=bottoms, trains=False)
-        expected = {top: together[top][row : row + 1] for top in case.layer.tops}
+        expected = {top: together[top][row * k : (row + 1) * k] for top, k in per_sample.items()}
         case.compare(f"of row {row} alone", alone, expected)
 
 
@@ -67,7 +67,7 @@ def check_valid_rows(case: LayerCase) -> None:
         if np.any(part[name][valid:]):
             raise AssertionError(f"'{name}' is not zero in rows that do not count; valid_rows is {valid}.")
         part[name] = part[name][:valid]
-    part |= {top: part[top][:valid] for top in case.layer.tops}
+    part |= {top: part[top][: valid * k] for top, k in case.rows_per_sample().items()}
     whole = case.outcome(bottoms=[array[:valid] for array in case.bottoms])
     case.compare(f"with {valid} valid rows, against a batch of as many,", part, whole)
 

@@ -106,6 +106,20 @@ def test_a_loss_that_counts_padding_rows():
         layer_checks.check_valid_rows(case)
 
 
+class FoldLayer(ScaleLayer):
+    """Two rows for each sample."""
+
+    def build(self, b, x):
+        if len(x.shape) != 2:
+            raise ShapeError(f"expected rows of features, received {x.spec}.")
+        (y,) = super().build(b, x)
+        return (b.view(y, (2 * y.shape[0], y.shape[1] // 2)),)
+
+
+def test_a_layer_that_makes_several_rows_of_each_sample():
+    check_layer(FoldLayer(bottoms=["x"], tops=["y"]), (4, 6))
+
+
 @pytest.mark.parametrize(
     ("bottoms", "names", "message"),
     [
