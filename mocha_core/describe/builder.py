@@ -106,18 +106,19 @@ class Builder:
         `x` depends on the minibatch, all rows count; where samples lie mixed (`Value.rows` is 0), too, and a partial
         minibatch is a `ShapeError`. Several values must have equally many rows.
         """
+        total = _rows(x[0])
         rows = {value.rows for value in x if value.rows is not None}
         if len(rows) == 1 and 0 not in rows:
             return self._row_cell(RowCell("valid_rows", rows.pop()))
         mixed_in = self._layer.name if rows else ""
-        return self._row_cell(RowCell("valid_rows", constant=x[0].shape[0], mixed_in=mixed_in))
+        return self._row_cell(RowCell("valid_rows", constant=total, mixed_in=mixed_in))
 
     def first_row(self, x: Value) -> Value:
         """The cell of shape (), int64, that says how many rows of `x` came before, in the same iteration.
 
         They are those of the minibatches whose gradients are accumulated. For random numbers, row by row.
         """
-        return self._row_cell(RowCell("first_row", -(-x.shape[0] // self.batch)))
+        return self._row_cell(RowCell("first_row", -(-_rows(x) // self.batch)))
 
     def _row_cell(self, cell: RowCell) -> Value:
         if cell.factor == 1:
@@ -173,6 +174,12 @@ class Builder:
     def source(self) -> tuple[Value, ...]:
         """The tops of this data layer."""
         return self._recorder.source_values(self._plan, self._layer)
+
+
+def _rows(x: Value) -> int:
+    if not x.shape:
+        raise ShapeError(f"expected a blob with at least one axis (N, ...), received {x.spec}.")
+    return x.shape[0]
 
 
 class UpdateBuilder:
