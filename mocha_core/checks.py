@@ -3,9 +3,50 @@
 import operator
 from collections.abc import Iterable, Sequence
 from math import isfinite
+from reprlib import Repr
 from typing import Any
 
 from mocha_core.errors import ConfigurationError, ShapeError, UnknownNameError
+
+#: How many names a message lists.
+MOST_NAMES = 20
+
+
+class _Shown(Repr):
+    """At most about 100 characters; arrays as dtype and shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = self.maxlong = 80
+
+    def repr1(self, x: Any, level: int) -> str:
+        shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+        if isinstance(shape, tuple) and shape and dtype is not None and not isinstance(x, type):
+            return f"array {dtype}{list(shape)}"
+        return super().repr1(x, level)
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if abs(x) < 10**80 else f"an integer of {x.bit_length()} bits"
+
+
+def shown(value: Any) -> str:
+    """A value in a message: its `repr`, shortened where it is long; of an array its dtype and shape."""
+    text = _Shown().repr(value)
+    return text if len(text) <= 200 else f"{text[:120]}... ({type(value).__name__})"
+
+
+def clipped(name: object, most: int = 80) -> str:
+    """A name or path in a message, shortened where it is long."""
+    text = str(name)
+    return text if len(text) <= most else f"{text[: most - 20]}..."
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a message, of many the first."""
+    names = [clipped(name) for name in names]
+    more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more if names else "none"
 
 
 def integer(owner: object, field: str, value: Any, at_least: int = 1) -> int:
@@ -19,17 +60,22 @@ def integer(owner: object, field: str, value: Any, at_least: int = 1) -> int:
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < at_least:
-        raise ConfigurationError(f"{owner}: expected {field} to be an integer >= {at_least}, received {value!r}.")
+        raise ConfigurationError(f"{owner}: expected {field} to be an integer >= {at_least}, received {shown(value)}.")
     return number
 
 
-def pair(owner: object, field: str, value: Any, at_least: int = 1) -> tuple[int, int]:
-    """`value` as (width, height), each at least `at_least`."""
-    items = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
-    if len(items) != 2:
-        raise ConfigurationError(f"{owner}: expected {field} to be two integers (width, height), received {value!r}.")
-    width, height = items
-    return integer(owner, field, width, at_least), integer(owner, field, height, at_least)
+def pair(owner: object, field: str, value: Any, at_least: int = 1, words: str = "(width, height)") -> tuple[int, int]:
+    """`value` as two integers, each at least `at_least`; one integer stands for both."""
+    try:
+        items = tuple(value) if isinstance(value, Iterable) else (value, value)
+    except TypeError:  # an array without axes
+        items = (value, value)
+    if len(items) != 2 or isinstance(value, str):
+        raise ConfigurationError(
+            f"{owner}: expected {field} to be two integers {words}, or one for both; received {shown(value)}."
+        )
+    first, second = items
+    return integer(owner, field, first, at_least), integer(owner, field, second, at_least)
 
 
 def number(owner: object, field: str, value: Any, low: float = float("-inf"), high: float = float("inf")) -> float:
@@ -40,7 +86,7 @@ def number(owner: object, field: str, value: Any, low: float = float("-inf"), hi
         result = float("nan")
     if not isfinite(result) or not low <= result <= high:
         bounds = "" if low == -high == float("-inf") else f" in [{low:g}, {high:g}]"
-        raise ConfigurationError(f"{owner}: expected {field} to be a finite number{bounds}, received {value!r}.")
+        raise ConfigurationError(f"{owner}: expected {field} to be a finite number{bounds}, received {shown(value)}.")
     return result
 
 
@@ -48,7 +94,7 @@ def instance(owner: object, field: str, value: Any, kind: type, example: str) ->
     """`value`, which must be an instance of `kind`."""
     if not isinstance(value, kind):
         raise ConfigurationError(
-            f"{owner}: expected {field} to be a {kind.__name__} such as {example}, received {value!r}."
+            f"{owner}: expected {field} to be a {kind.__name__} such as {example}, received {shown(value)}."
         )
     return value
 
@@ -58,7 +104,7 @@ def names(owner: object, field: str, value: Any) -> tuple[str, ...]:
     items = tuple(value) if isinstance(value, Sequence) else () if value is None else (value,)
     if isinstance(value, str) or not all(isinstance(item, str) and item for item in items):
         raise ConfigurationError(
-            f"{owner}: expected {field} to be a list of blob names such as ['data'], received {value!r}."
+            f"{owner}: expected {field} to be a list of blob names such as ['data'], received {shown(value)}."
         )
     return items
 
@@ -67,7 +113,11 @@ def known(owner: object, kind: str, name: str, names: Iterable[str]) -> None:
     """Raise `UnknownNameError` unless `name` is among the names that the owner has."""
     names = list(names)
     if name not in names:
-        raise UnknownNameError(f"{owner} has no {kind} '{name}'. It has: {', '.join(names) or 'none'}.")
+        from mocha_core.plugin.suggestions import close
+
+        meant = close(name, names) if isinstance(name, str) else None
+        hint = f"Did you mean '{meant}'? " if meant else ""
+        raise UnknownNameError(f"{owner} has no {kind} '{clipped(name)}'. {hint}It has: {listed(names)}.")
 
 
 def numbers(owner: object, value: Any) -> Any:

@@ -15,6 +15,10 @@ class ConfigurationError(MochaError, ValueError):
     """A layer, solver or system was given a field it cannot work with."""
 
 
+class ArgumentError(ConfigurationError, TypeError):
+    """Something was constructed with arguments that it does not take, or without those that it needs."""
+
+
 class ShapeError(MochaError, ValueError):
     """The shapes or dtypes of blobs do not fit together."""
 

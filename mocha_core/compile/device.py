@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.plugin.construction import Constructed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Device(ABC):
+class Device(metaclass=Constructed):
     """Memory, and an array namespace that computes in it.
 
     Required: `name`, `xp`, `empty`, `to_numpy`, `copy_from_numpy`.

@@ -9,7 +9,7 @@ from mocha_core.describe.parameter import Constraint, Initializer, Parameter, Re
 from mocha_core.errors import ConfigurationError, ShapeError
 from mocha_core.graph.plan import Phase, Plan, RowCell, Section, Statistic
 from mocha_core.graph.random import stream_id
-from mocha_core.graph.structural import Labels
+from mocha_core.graph.structural import Fetch, Gather, Labels
 from mocha_core.graph.value import CELL_DTYPES, Value
 
 if TYPE_CHECKING:
@@ -152,6 +152,14 @@ class Builder:
         (labels,) = self.call(Labels(fault=self.fault()), x, self.cell("status"))
         labels.keep = True
         return labels
+
+    def is_data(self, x: Value) -> bool:
+        """Whether a value is a data layer's top."""
+        return any(x in step.call.outs for step in self._plan.steps if isinstance(step.call.op, Fetch | Gather))
+
+    def warn(self, message: str) -> None:
+        """Log a warning about this layer, once for its net."""
+        self._recorder.warn(f"{self._layer} in net '{self._recorder.name}': {message}")
 
     def stream(self, op: str) -> int:
         """The stream of random numbers of this layer's use of `op`."""

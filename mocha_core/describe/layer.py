@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError
 from mocha_core.graph.value import Value
+from mocha_core.plugin.construction import Constructed
 
 if TYPE_CHECKING:
     from mocha_core.describe.builder import Builder
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
-class _Description:
+class _Description(metaclass=Constructed):
     """Makes a dataclass of every subclass."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        dataclass(frozen=True, kw_only=True, eq=False)(cls)
+        dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)
 
 
-class Layer(_Description, ABC):
+class Layer(_Description):
     """A description of one layer: frozen, keyword-only, compared by identity.
 
     Every subclass becomes a dataclass by itself; annotated class attributes are its fields. The same object
@@ -40,14 +41,16 @@ class Layer(_Description, ABC):
     def __post_init__(self) -> None:
         kind = type(self).__name__
         if not isinstance(self.name, str):
-            raise ConfigurationError(f"{kind}: expected name to be a string, received {self.name!r}.")
+            raise ConfigurationError(f"{kind}: expected name to be a string, received {checks.shown(self.name)}.")
         for field in ("bottoms", "tops"):
             self.replace_field(field, checks.names(f"{kind} '{self.name}'", field, getattr(self, field)))
         if not self.name:
             default = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.removesuffix("Layer")).lower()
             self.replace_field("name", self.tops[0] if self.tops else default)
         if not self.name.isprintable() or "/" in self.name:
-            raise ConfigurationError(f"{kind}: expected a printable name without '/', received {self.name!r}.")
+            raise ConfigurationError(
+                f"{kind}: expected a printable name without '/', received {checks.shown(self.name)}."
+            )
         self.check()
 
     def check(self) -> None:
@@ -66,14 +69,18 @@ class Layer(_Description, ABC):
         object.__setattr__(self, field, value)
 
     def __str__(self) -> str:
-        return f"{type(self).__name__}({self.name})"
+        return f"{type(self).__name__}({checks.clipped(self.name)})"
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={checks.shown(getattr(self, field.name))}" for field in fields(self))
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class DataLayer(Layer):
     """A layer that brings minibatches into a net."""
 
     tops: Sequence[str] = ("data", "label")
-    batch_size: int = 0
+    batch_size: int
 
     def check(self) -> None:
         self.replace_field("batch_size", checks.integer(self, "batch_size", self.batch_size))
@@ -88,7 +95,7 @@ class DataLayer(Layer):
         return b.source()
 
 
-class Neuron(ABC):
+class Neuron(metaclass=Constructed):
     """An activation function that a computation layer applies to its tops."""
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -11,6 +11,7 @@ from mocha_core.compile.budget import taking
 from mocha_core.errors import ShapeError
 from mocha_core.graph.array_api import Array, Namespace
 from mocha_core.graph.value import Role, Spec, Value
+from mocha_core.plugin.construction import Constructed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mocha_core.compile.storage import Storage
 
 
-class Initializer(ABC):
+class Initializer(metaclass=Constructed):
     """Gives a parameter its first contents."""
 
     @abstractmethod
@@ -27,7 +28,7 @@ class Initializer(ABC):
         """An array of `shape`, or None to leave the parameter as it is (zero, or loaded)."""
 
 
-class Regularizer(ABC):
+class Regularizer(metaclass=Constructed):
     """A penalty on a parameter's size, at regularization coefficient 1. Pure, on the array API."""
 
     #: Whether the gradient at an element depends on that element alone, and grows no faster than it: then kernels may
@@ -43,7 +44,7 @@ class Regularizer(ABC):
         """The penalty's gradient, of w's shape; None if it is zero."""
 
 
-class Constraint(ABC):
+class Constraint(metaclass=Constructed):
     """A projection applied to a parameter after each update. Pure, on the array API."""
 
     @abstractmethod

@@ -1,16 +1,17 @@
 """`Op`: a named differentiable computation, with its pure reference implementation on the array API."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, dataclass_transform
 
 from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.graph.value import Spec
+from mocha_core.plugin.construction import Constructed
 
 
 @dataclass_transform(frozen_default=True)
-class Op(ABC):
+class Op(metaclass=Constructed):
     """A named computation and its gradient. Subclasses become frozen dataclasses; fields are the attributes.
 
     The class is its own reference kernel: `forward` and `backward` are pure functions of arrays, written on

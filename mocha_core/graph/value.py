@@ -8,6 +8,7 @@ from math import prod
 from operator import index
 from typing import Any, NamedTuple
 
+from mocha_core.checks import shown
 from mocha_core.errors import ShapeError
 
 
@@ -112,7 +113,7 @@ def checked_specs(op: str, found: Any) -> tuple[Spec, ...]:
         specs = (Spec((), "?"),)
     if any(spec.dtype not in ITEMSIZE or min(spec.shape, default=0) < 0 for spec in specs):
         raise ShapeError(
-            f"op '{op}' inferred {found!r}, expected a tuple with a Spec for each output, such as "
+            f"op '{op}' inferred {shown(found)}, expected a tuple with a Spec for each output, such as "
             "(Spec((64, 10), 'float32'),)."
         )
     return specs

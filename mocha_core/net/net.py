@@ -23,6 +23,7 @@ from mocha_core.net.prediction import Rows
 from mocha_core.net.recorder import Recorder
 from mocha_core.net.system import System
 from mocha_core.net.topology import sort
+from mocha_core.plugin.construction import Constructed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,7 @@ class ProgramKey(NamedTuple):
     apart: bool = False
 
 
-class Net:
+class Net(metaclass=Constructed):
     """A net: its layers in order, their blobs and parameters, and the programs that run them.
 
     A net serves one thread at a time: its runs share buffers. Several nets of one system may share parameters.

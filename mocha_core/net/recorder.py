@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mocha_core import checks
 from mocha_core.describe.builder import Builder, UpdateBuilder
 from mocha_core.describe.layer import ComputationLayer, DataLayer, Layer
 from mocha_core.describe.parameter import Initializer, Parameter, State
@@ -11,8 +12,10 @@ from mocha_core.errors import ConfigurationError, MochaError, ShapeError, Topolo
 from mocha_core.graph.plan import Phase, Plan, Section
 from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
 from mocha_core.graph.value import CELL_DTYPES, Role, Value
+from mocha_core.log import logger
 from mocha_core.net.feed import Feed, Feeds
 from mocha_core.net.fetch import Fetch
+from mocha_core.plugin.suggestions import CHANNELS_LAST, channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +44,7 @@ class Recorder:
         self.new: list[State] = []
         self.cells: dict[str, Value] = {}
         self.gradients: dict[Value, Value] = {}
+        self._warned: set[str] = set()
         self._tables: dict[str, list[Value]] = {}
 
     def record(self, phase: Phase, *, batch: int | None = None, keep: Sequence[str] = (), inputs: bool = False) -> Plan:
@@ -74,7 +78,8 @@ class Recorder:
             tops = layer.build(builder, *bottoms)
             if not isinstance(tops, tuple | list) or not all(isinstance(top, Value) for top in tops):
                 raise TopologyError(
-                    f"build returned {tops!r}, expected a tuple with a value for each top, such as b.call(op, x)."
+                    f"build returned {checks.shown(tops)}, expected a tuple with a value for each top, such as "
+                    "b.call(op, x)."
                 )
             if isinstance(layer, ComputationLayer) and layer.neuron is not None:
                 tops = tuple(layer.neuron.build(builder, top) for top in tops)
@@ -92,10 +97,24 @@ class Recorder:
                 error.add_note(where)
                 raise
             kind = type(error) if isinstance(error, MochaError) else TopologyError
-            raise kind(f"{where}: {error}") from error
+            hint = self._channels_last(plan) if isinstance(error, ShapeError) else ""
+            raise kind(f"{where}: {error}{hint}") from error
         for name, value in zip(layer.tops, tops, strict=True):
             plan.blobs[name] = value
             value.root.keep = value.root.keep or name in keep
+
+    def _channels_last(self, plan: Plan) -> str:
+        """A hint to data whose axes are in another order, which shows in a layer far behind."""
+        tops = [top for layer in self.layers if isinstance(layer, DataLayer) for top in layer.tops]
+        given = {top: plan.blobs[top].spec for top in tops if top in plan.blobs}
+        wrong = [f" Blob '{top}' {spec} {CHANNELS_LAST}" for top, spec in given.items() if channels_last(spec.shape)]
+        return "".join(wrong[:1])
+
+    def warn(self, message: str) -> None:
+        """Log a warning about the net, unless it was logged before."""
+        if message not in self._warned:
+            self._warned.add(message)
+            logger.warning(message)
 
     def train(self, plan: Plan, solver: Solver | None, frozen: frozenset[str]) -> None:
         """Append the backward steps and, for a solver, its updates."""

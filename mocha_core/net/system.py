@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -14,10 +15,12 @@ from mocha_core.compile.backend import Backend
 from mocha_core.compile.budget import taking
 from mocha_core.compile.storage import Storage
 from mocha_core.describe.parameter import State
-from mocha_core.errors import BackendError, ConfigurationError, StateError
+from mocha_core.errors import ArgumentError, BackendError, ConfigurationError, StateError
 from mocha_core.graph.value import Value
+from mocha_core.plugin import suggestions
+from mocha_core.plugin.construction import Constructed
 from mocha_core.plugin.manager import registries
-from mocha_core.plugin.registry import import_string
+from mocha_core.plugin.registry import Registry, import_string
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "float64")
 
 
-class System:
+class System(metaclass=Constructed):
     """Opens a backend and owns what its nets share. Use it as a context manager.
 
     Args:
@@ -53,7 +56,7 @@ class System:
         **options: Any,
     ) -> None:
         if type(dtype) is not str or dtype not in DTYPES:
-            raise ConfigurationError(f"System: expected dtype to be one of {DTYPES}, received {dtype!r}.")
+            raise ConfigurationError(f"System: expected dtype to be one of {DTYPES}, received {checks.shown(dtype)}.")
         self.dtype = dtype
         self.seed = checks.integer("System", "seed", seed, at_least=0)
         if isinstance(backend, Backend) and options:
@@ -124,6 +127,29 @@ def unavailable(name: str) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+def unknown_backend(name: str) -> str:
+    """What to say where no plugin has registered a backend of that name."""
+    known: Registry = registries().backends
+    meant = suggestions.BACKENDS.get(name.lower(), name.lower())
+    if meant == name and name not in suggestions.PACKAGES:
+        return known.unknown(name)
+    hint = f"Use '{meant}'"
+    if meant not in known.names():
+        package = suggestions.PACKAGES.get(meant, f"mocha-{meant}")
+        hint = f"'{meant}' is in a package that is not installed: pip install {package}"
+    return f"No {known.kind} '{checks.clipped(name)}'. {hint}. Registered: {checks.listed(known.names())}."
+
+
+def _wrong(options: Mapping[str, Any], error: TypeError) -> str:
+    """Which of the options of `System` neither it nor the backend has."""
+    if not isinstance(error, ArgumentError):
+        return f"{', '.join(options) or 'none'} ({error})."
+    own = [name for name in signature(System).parameters if name != "options"]
+    hints = (suggestions.field(name, own) for name in options)
+    meant = [f"'{name}' is near to System's own '{hint}'" for name, hint in zip(options, hints, strict=True) if hint]
+    return " ".join([f"{', '.join(options)}. {error}", *(f"{text}." for text in meant)])
+
+
 def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
     """An instance of a registered backend."""
     known = registries().backends
@@ -137,15 +163,13 @@ def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
     if name is None:
         raise BackendError("No backend is available. Install one: pip install mocha-cpu")
     if name not in known.names():
-        raise BackendError(known.unknown(str(name)))
+        raise BackendError(unknown_backend(name))
     if reason := unavailable(name):
         raise BackendError(f"Backend '{name}' is not available: {reason}")
     try:
         backend = known.get(name)(**options)
     except TypeError as error:
-        raise ConfigurationError(
-            f"Backend '{name}' does not take these options: {', '.join(options) or 'none'} ({error})."
-        ) from error
+        raise ConfigurationError(f"Backend '{name}' does not take these options: {_wrong(options, error)}") from error
     if not isinstance(backend, Backend):
         raise BackendError(f"Backend '{name}' is not a mocha_core.compile.backend.Backend but a {type(backend)}.")
     return backend

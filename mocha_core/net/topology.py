@@ -1,10 +1,11 @@
 """The order of layers: whatever order they are listed in, each comes after what it reads."""
 
-import difflib
 from collections.abc import Iterable
 
+from mocha_core.checks import clipped, listed, shown
 from mocha_core.describe.layer import Layer
 from mocha_core.errors import TopologyError
+from mocha_core.plugin.suggestions import close
 
 
 def sort(net: str, layers: Iterable[Layer]) -> list[Layer]:
@@ -17,7 +18,7 @@ def sort(net: str, layers: Iterable[Layer]) -> list[Layer]:
         TopologyError: a layer or name occurs twice, a blob has two producers or none, or there is a cycle.
     """
     if isinstance(layers, Layer) or not isinstance(layers, Iterable):
-        raise TopologyError(f"Net '{net}': expected a list of layers, received {layers!r}.")
+        raise TopologyError(f"Net '{net}': expected a list of layers, received {shown(layers)}.")
     layers = list(layers)
     _check_names(net, layers)
     versions = _Versions(net, layers)
@@ -27,7 +28,7 @@ def sort(net: str, layers: Iterable[Layer]) -> list[Layer]:
         for need in needs[layer]:
             readers[need].append(layer)
     unmet = {layer: len(needs[layer]) for layer in layers}
-    listed = {layer: i for i, layer in enumerate(layers)}
+    position = {layer: i for i, layer in enumerate(layers)}
     done: list[Layer] = []
     ready = [layer for layer in layers if not unmet[layer]]
     while ready:
@@ -38,9 +39,9 @@ def sort(net: str, layers: Iterable[Layer]) -> list[Layer]:
                 unmet[reader] -= 1
                 if not unmet[reader]:
                     became_ready.append(reader)
-        ready = sorted(became_ready, key=listed.__getitem__)
+        ready = sorted(became_ready, key=position.__getitem__)
     if len(done) < len(layers):
-        stuck = ", ".join(str(layer) for layer in layers if unmet[layer])
+        stuck = listed(str(layer) for layer in layers if unmet[layer])
         raise TopologyError(
             f"Net '{net}': cycle in the layers' dependencies among {stuck}. Each of them waits for a blob "
             "that another one makes; rename a top or a bottom to break the cycle."
@@ -54,7 +55,7 @@ def _check_names(net: str, layers: list[Layer]) -> None:
     seen: dict[str, Layer] = {}
     for layer in layers:
         if not isinstance(layer, Layer):
-            raise TopologyError(f"Net '{net}': expected layers, received {layer!r}.")
+            raise TopologyError(f"Net '{net}': expected layers, received {shown(layer)}.")
         other = seen.get(layer.name)
         seen[layer.name] = layer
         if other is layer:
@@ -99,10 +100,10 @@ class _Versions(dict[str, list[Layer]]):
         """The layers whose tops it reads; they need, in turn, those that made the versions before."""
         for bottom in layer.bottoms:
             if bottom not in self:
-                close = difflib.get_close_matches(bottom, self, n=1)
-                hint = f"Did you mean '{close[0]}'?" if close else f"The net makes: {', '.join(self)}."
+                near = close(bottom, self)
+                hint = f"Did you mean '{near}'?" if near else f"The net makes: {listed(self)}."
                 raise TopologyError(
-                    f"Net '{self.net}': required input blob missing: bottom '{bottom}' of {layer} is no layer's top. "
-                    f"{hint}"
+                    f"Net '{self.net}': required input blob missing: bottom '{clipped(bottom)}' of {layer} is no "
+                    f"layer's top. {hint}"
                 )
         return {self.previous.get((layer, bottom), self[bottom][-1]) for bottom in layer.bottoms}

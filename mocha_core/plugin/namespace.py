@@ -7,7 +7,9 @@ from opcode import opmap
 from pathlib import Path
 from typing import Any
 
+from mocha_core.checks import clipped
 from mocha_core.errors import UnknownImportError, UnknownNameError
+from mocha_core.plugin.suggestions import elsewhere
 
 
 def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -28,7 +30,8 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
         missing = UnknownImportError if importing else UnknownNameError
         package = _first_party(kind, name) or registry.dropped.get(name)
         if package is None:
-            raise missing(registry.unknown(name))
+            hint = elsewhere(kind, name, manager.registries.all())
+            raise missing(f"No {registry.kind} '{clipped(name)}'. {hint}" if hint else registry.unknown(name))
         failed = [r for r in manager.records if r.distribution == package and r.status != "ok"]
         if failed:
             raise missing(

@@ -1,12 +1,13 @@
 """Registries: names that plugins gave to classes, as import strings until somebody asks."""
 
-import difflib
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mocha_core.checks import clipped, shown
 from mocha_core.errors import ConfigurationError, MochaError, PluginError, UnknownNameError
+from mocha_core.plugin.suggestions import close
 
 
 @dataclass(eq=False)
@@ -93,10 +94,10 @@ class Registry:
     def unknown(self, name: str) -> str:
         """What to say when nobody registered `name`."""
         known = self.names()
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        near = close(name, known)
         others = f"Registered: {', '.join(known)}." if known else "No installed plugin registers any."
-        hint = f"Did you mean '{close[0]}'?" if close else others
-        return f"No {self.kind} '{name}'. {hint} `mocha plugins` lists what is installed."
+        hint = f"Did you mean '{near}'?" if near else others
+        return f"No {self.kind} '{clipped(name)}'. {hint} `mocha plugins` lists what is installed."
 
     def drop(self, plugin: str) -> None:
         """Take back everything a plugin registered."""
@@ -120,7 +121,7 @@ class Candidates(Registry):
         """
         *where, target = key
         if not all(isinstance(part, str) for part in where) or len(where) < 2:
-            raise ConfigurationError(f"{self.kind}: expected names and then a target, received {key!r}.")
+            raise ConfigurationError(f"{self.kind}: expected names and then a target, received {shown(key)}.")
         self._entries.append(Entry("/".join(where), target, self.plugin, priority))
 
     def conflicts(self) -> list[str]:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError
+from mocha_core.plugin.construction import Constructed
 
 if TYPE_CHECKING:
     from mocha_core.net.net import Net
     from mocha_core.train.solver import Solver
 
 
-class CoffeeBreak:
+class CoffeeBreak(metaclass=Constructed):
     """Base of coffee breaks: override what you need."""
 
     def init(self, solver: Solver, net: Net) -> None:

@@ -75,12 +75,13 @@ class Format(ABC):
 def format_of(path: str | PathLike[str]) -> Format:
     """The format registered for the path's ending."""
     if not isinstance(path, str | PathLike):
-        raise ConfigurationError(f"Expected a path such as 'net.hdf5', received {path!r}.")
+        raise ConfigurationError(f"Expected a path such as 'net.hdf5', received {checks.shown(path)}.")
     formats = registries().formats
     ending = Path(path).suffix.lower()
     if ending not in formats.names():
         known = ", ".join(formats.names()) or "none; install mocha-hdf5"
-        raise UnknownNameError(f"No format for '{path}': the ending '{ending}' is unknown. Known: {known}.")
+        name, ending = checks.clipped(path, 300), checks.clipped(ending)
+        raise UnknownNameError(f"No format for '{name}': the ending '{ending}' is unknown. Known: {known}.")
     found: Format = formats.get(ending)()
     return found
 

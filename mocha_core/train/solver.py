@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from mocha_core.graph.value import Role, Value
 from mocha_core.host.interrupt import Interruptible
 from mocha_core.log import logger, show_messages
 from mocha_core.net.net import Net
+from mocha_core.plugin.construction import Constructed
 from mocha_core.plugin.manager import plugin_manager
 from mocha_core.train.coffee_break import CoffeeBreak, ScheduledBreak
 from mocha_core.train.diagnosis import non_finite
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from mocha_core.describe.builder import UpdateBuilder
 
 
-class Policy(ABC):
+class Policy(metaclass=Constructed):
     """How a number, such as the learning rate, depends on the iteration."""
 
     @abstractmethod
@@ -39,7 +40,7 @@ class Policy(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SolverParameters:
+class SolverParameters(metaclass=Constructed):
     """What a solver is told.
 
     Attributes:
@@ -79,7 +80,7 @@ class SolverState:
     momentum: float = float("nan")
 
 
-class Solver:
+class Solver(metaclass=Constructed):
     """Runs a net's training program and takes coffee breaks in between. Subclasses name their `update_op`.
 
     Attributes:
@@ -96,7 +97,7 @@ class Solver:
     def __init__(self, parameters: SolverParameters) -> None:
         if not isinstance(parameters, SolverParameters):
             raise ConfigurationError(
-                f"{type(self).__name__}: expected SolverParameters(max_iter=...), received {parameters!r}."
+                f"{type(self).__name__}: expected SolverParameters(max_iter=...), received {checks.shown(parameters)}."
             )
         self.parameters = parameters
         self.state = SolverState()

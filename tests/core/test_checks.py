@@ -10,6 +10,7 @@ import mocha_core as mocha
 from mocha_core import checks
 from mocha_core.describe.layer import Neuron
 from mocha_core.errors import ConfigurationError
+from mocha_core.plugin.manager import registries
 
 
 def failing(check, message):
@@ -36,10 +37,16 @@ def test_other_integers_fail(value):
 def test_pairs():
     assert checks.pair("L", "kernel", [3, np.int32(4)]) == (3, 4)
     assert checks.pair("L", "pad", (0, 0), at_least=0) == (0, 0)
-    for value in (3, "33", (1, 2, 3), (1,), None):
-        message = f"L: expected kernel to be two integers (width, height), received {value!r}."
+    for value in (3, np.int8(3), np.array(3)):
+        assert checks.pair("L", "kernel", value) == (3, 3)
+    for value in ("33", (1, 2, 3), (1,)):
+        message = f"L: expected kernel to be two integers (width, height), or one for both; received {value!r}."
         failing(lambda value=value: checks.pair("L", "kernel", value), message)
-    failing(lambda: checks.pair("L", "kernel", (1, 0)), "L: expected kernel to be an integer >= 1, received 0.")
+    for value in ((1, 0), 0):
+        failing(
+            lambda value=value: checks.pair("L", "kernel", value),
+            "L: expected kernel to be an integer >= 1, received 0.",
+        )
 
 
 def test_numbers():
@@ -69,11 +76,34 @@ def test_layers_check_themselves_on_construction():
     )
     failing(lambda: ReluLayer(name=3), "ReluLayer: expected name to be a string, received 3.")
     failing(
-        lambda: MemoryLayer(name="d", arrays=()),
+        lambda: MemoryLayer(name="d", arrays=(), batch_size=0),
         "MemoryLayer(d): expected batch_size to be an integer >= 1, received 0.",
     )
     with pytest.raises(TypeError):
         PoolingLayer("pool", 2)
+
+
+def test_values_are_shown_in_bounds():
+    images = np.zeros((60000, 28, 28), np.float32)
+    shown = {
+        "array float32[60000, 28, 28]": images,
+        "[array float32[60000, 28, 28], array int64[5]]": [images, np.arange(5)],
+        "'0.5'": "0.5",
+        "an integer of 16610 bits": 10**5000,
+    }
+    for text, value in shown.items():
+        assert checks.shown(value) == text
+    for value in ("x" * 10**6, list(range(10**6)), dict.fromkeys(range(10**5), "x" * 1000), [[["x" * 90] * 9] * 9] * 9):
+        assert len(checks.shown(value)) <= 200
+        with pytest.raises(ConfigurationError) as caught:
+            checks.pair("L", "kernel", value)
+        assert len(str(caught.value)) <= 300
+
+
+def test_layers_show_arrays_by_their_shape():
+    layer = MemoryLayer(name="d", arrays=(np.zeros((1000, 28)),), batch_size=2)
+    assert "arrays=(array float64[1000, 28],)" in repr(layer)
+    assert repr(layer).startswith("MemoryLayer(name='d', bottoms=(), tops=")
 
 
 def test_layers_are_named_after_their_first_top():
@@ -104,5 +134,34 @@ def test_systems():
         mocha.System("plain", seed=-1)
     with pytest.raises(ConfigurationError, match=r"Backend 'plain' does not take these options: threads"):
         mocha.System("plain", threads=2)
+    with pytest.raises(
+        ConfigurationError, match=r"'plain' .* these options: sed\..*'sed' is near to System's own 'seed'"
+    ):
+        mocha.System("plain", sed=2)
     with pytest.raises(mocha.MochaError, match=r"No backend 'plian'. Did you mean 'plain'\?"):
         mocha.System("plian")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gpu", r"No backend 'gpu'\. .*'cuda'.*Registered: .*plain"),
+        ("GPU", "No backend 'GPU'\\. .*'cuda'"),
+        ("cuda:0", "'cuda'"),
+        ("Plain", r"No backend 'Plain'\. Use 'plain'\."),
+        ("numpy", "'cpu'"),
+        ("x" * 10_000, r"No backend 'x{60}\.\.\.'\. Registered: "),
+    ],
+)
+def test_backends_by_the_names_of_others(name, message):
+    with pytest.raises(mocha.MochaError, match=message) as caught:
+        mocha.System(name)
+    assert len(str(caught.value)) < 500
+
+
+def test_backends_that_are_not_installed(monkeypatch):
+    names = registries().backends.names()
+    monkeypatch.setattr(type(registries().backends), "names", lambda self: [n for n in names if n != "cuda"])
+    for name in ("gpu", "cuda"):
+        with pytest.raises(mocha.MochaError, match=rf"No backend '{name}'\. .*pip install mocha-cuda\[cuda12\]"):
+            mocha.System(name)

@@ -53,6 +53,33 @@ def test_layers_that_are_no_list(system, layers):
         mocha.Net("net", system, layers)
 
 
+@pytest.mark.parametrize("what", [list(range(10**6)), np.zeros((1000, 1000)), "x" * 10**6])
+def test_messages_are_short_whatever_was_given(system, what):
+    for build in (
+        lambda: mocha.Net("net", system, what), lambda: mocha.Net("net", system, [what]),
+        lambda: mocha.Net("net", what, []),
+        lambda: SGD(what), lambda: mocha.System(dtype=what), lambda: mocha.SolverParameters(max_iter=what),
+        lambda: InnerProductLayer(name=[what], output_dim=3), lambda: mocha.load_network(what, None),
+        lambda: built(system, lambda b, x: what),
+    ):  # fmt: skip
+        with pytest.raises(MochaError) as caught:
+            build()
+        assert len(str(caught.value)) < 600
+
+
+def test_lists_of_names_are_short(system):
+    wide = [InnerProductLayer(name=f"x{i}", output_dim=1, bottoms=["data"], tops=[f"x{i}"]) for i in range(300)]
+    with pytest.raises(TopologyError, match=r"The net makes: data, label.*, \.\.\. \(304 in all\)"):
+        mocha.Net("net", system, [nets.data(), *wide, InnerProductLayer(output_dim=1, bottoms=["?"], tops=["y"])])
+    loop = [
+        InnerProductLayer(name=f"x{i}", output_dim=1, bottoms=[f"x{i}"], tops=[f"x{(i + 1) % 300}"]) for i in range(300)
+    ]
+    with pytest.raises(TopologyError, match=r"cycle .* \(300 in all\)"):
+        mocha.Net("net", system, [nets.data(), *loop])
+    with pytest.raises(MochaError, match=r"no layer 'zz'\. It has: .* \(301 in all\)"):
+        mocha.Net("net", system, [nets.data(), *wide]).freeze("zz")
+
+
 @pytest.mark.parametrize("bottoms", [5, {"data", "label"}])
 def test_bottoms_that_are_no_sequence(bottoms):
     with pytest.raises(ConfigurationError, match="expected bottoms to be a list of blob names"):

@@ -204,7 +204,9 @@ def test_blobs_are_a_mapping_of_windows(net):
     np.testing.assert_array_equal(np.asarray(blob), blob.numpy())
     np.testing.assert_array_equal(np.from_dlpack(blob), blob.numpy())
     assert np.asarray(blob, dtype="float32").dtype == np.float32
-    with pytest.raises(UnknownNameError, match=r"Net 'net' has no blob 'conv9'. It has: data, label"):
+    with pytest.raises(
+        UnknownNameError, match=r"Net 'net' has no blob 'conv9'. Did you mean 'conv1'\? It has: data, label"
+    ):
         net.blobs["conv9"]
     with pytest.raises(ShapeError, match=r"Blob 'conv1': expected an array of shape \(6, 3, 6, 6\), received \(3,\)"):
         blob.set(np.zeros(3))

@@ -45,6 +45,36 @@ def test_a_missing_name_is_an_attribute_error_with_a_hint():
     assert not hasattr(layers, "__path__")
 
 
+@pytest.mark.parametrize(
+    ("space", "name", "message"),
+    [
+        (neurons, "Acme", r"No neuron 'Acme'\. Did you mean neurons\.AcmeNeuron\?"),
+        (neurons, "acme_layer", r"Did you mean neurons\.AcmeNeuron\?"),
+        (layers, "Dense", r"No layer 'Dense'\. Did you mean layers\.InnerProductLayer\?"),
+        (layers, "Conv2D", r"Did you mean layers\.ConvolutionLayer\?"),
+        (layers, "MaxPool2d", r"Did you mean layers\.PoolingLayer\?"),
+        (
+            layers,
+            "ReLULayer",
+            r"ReLU is a neuron, which layers take along: InnerProductLayer\(\.\.\., neuron=neurons\.ReLU",
+        ),
+        (neurons, "LeakyReLU", r"Did you mean neurons\.LReLU\?"),
+        (layers, "SGD", r"Did you mean solvers\.SGD\?"),
+        (layers, "x" * 5000, r"No layer 'x{60}\.\.\.'\. Registered: "),
+    ],
+)
+def test_a_name_that_is_another_one_here(space, name, message):
+    with pytest.raises(errors.UnknownNameError, match=message) as caught:
+        getattr(space, name)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["LSTMLayer", "RNNLayer", "GRU", "Nothing"])
+def test_a_name_that_is_near_to_none_is_answered_with_the_list(name):
+    with pytest.raises(errors.UnknownNameError, match=rf"No layer '{name}'\. Registered: .*AcmeLayer"):
+        getattr(layers, name)
+
+
 def test_a_name_whose_import_fails_names_the_plugin():
     with pytest.raises(errors.PluginError, match="Cannot load 'AcmeNeuron', registered by plugin 'acme'"):
         _ = neurons.AcmeNeuron

@@ -54,10 +54,12 @@ class Snapshot(CoffeeBreak):
     ) -> None:
         if not isinstance(directory, (str, PathLike)) or not str(directory):
             raise ConfigurationError(
-                f"Snapshot: expected directory to be a path such as 'snapshots', received {directory!r}."
+                f"Snapshot: expected directory to be a path such as 'snapshots', received {checks.shown(directory)}."
             )
         if on_error not in ("warn", "stop"):
-            raise ConfigurationError(f"Snapshot: expected on_error to be 'warn' or 'stop', received {on_error!r}.")
+            raise ConfigurationError(
+                f"Snapshot: expected on_error to be 'warn' or 'stop', received {checks.shown(on_error)}."
+            )
         self.directory = Path(directory)
         self.auto_load = auto_load
         self.also_load_solver_state = also_load_solver_state

@@ -1,0 +1,91 @@
+"""What users construct: arguments that do not fit are an `ArgumentError`, which says what would."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABCMeta
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Any, TypeVar
+
+from mocha_core import checks
+from mocha_core.errors import ArgumentError, ConfigurationError, MochaError
+from mocha_core.plugin import suggestions
+
+T = TypeVar("T")
+
+
+class Constructed(ABCMeta):
+    """Metaclass of layers, solvers, systems and all else that users construct.
+
+    A subclass that is made a dataclass by its base cannot be decorated again, and says so.
+    """
+
+    def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:
+        try:
+            return super().__call__(*args, **kwargs)  # type: ignore[misc, no-any-return]
+        except TypeError as error:
+            if isinstance(error, MochaError):
+                raise
+            misfit = _misfit(cls, args, kwargs)
+            if not misfit:
+                raise
+            raise ArgumentError(misfit) from None
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if name == "__dataclass_params__" and name in cls.__dict__:
+            raise ConfigurationError(
+                f"{_title(cls)}: its base makes a dataclass of it already. Remove the decorator @dataclass, and keep "
+                "the annotated fields."
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of `__init__`: otherwise `inspect` would take that of `__call__`."""
+        if cls.__init__ is object.__init__:  # type: ignore[misc]
+            return inspect.Signature()
+        of_init = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return of_init.replace(parameters=list(of_init.parameters.values())[1:])
+
+
+def _misfit(cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Why a class cannot be called with these arguments; empty if it can."""
+    signature = inspect.signature(cls)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        reason = str(error)
+    else:
+        return ""
+    fields = {p.name: p for p in signature.parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    in_order = [p.name for p in fields.values() if p.kind is not p.KEYWORD_ONLY]
+    word = "field" if is_dataclass(cls) else "argument"
+    faults = []
+    meant = set()
+    for name in kwargs.keys() - fields.keys() if not _takes_any(signature) else ():
+        hint = suggestions.field(name, fields)
+        meant.add(hint)
+        faults.append(f"it has no {word} '{checks.clipped(name)}'" + (f" (did you mean '{hint}'?)" if hint else ""))
+    if len(args) > len(in_order):
+        by_name = [name for name in fields if name not in in_order]
+        how = f"it takes {len(in_order)} {word}s"
+        if by_name:
+            how = f"its {word}s are given by name, such as {by_name[0]}=..."
+        faults.append(f"{how}; received {', '.join(map(checks.shown, args[len(in_order) :]))} besides")
+    needed = [name for name, p in fields.items() if p.default is p.empty and name not in {*in_order[: len(args)]}]
+    missing = [name for name in needed if name not in kwargs and name not in meant]
+    if missing and len(args) <= len(in_order):
+        faults.append(f"it needs {' and '.join(missing)}")
+    faults = faults or [reason]
+    has = f"Its {word}s: {', '.join(fields)}." if fields else f"It has no {word}s."
+    title = _title(cls) + (f" '{kwargs['name']}'" if isinstance(kwargs.get("name"), str) else "")
+    return f"{title}: {'; '.join(sorted(faults))}. {has}"
+
+
+def _title(cls: type) -> str:
+    return cls.__qualname__.rpartition("<locals>.")[2]
+
+
+def _takes_any(signature: inspect.Signature) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
