@@ -72,16 +72,30 @@ class TestChannelPoolingLayer(LayerTests):
         "two bottoms": (
             layers.ChannelPoolingLayer(kernel=2, stride=2, bottoms=["a", "b"], tops=["u", "v"]),
             [(3, 4, 2), (3, 5)],
-        )
-    }
+        ),
+        "one window beyond the channels": (
+            layers.ChannelPoolingLayer(kernel=9, pad=(1, 0), bottoms=["x"], tops=["y"]), [(2, 3, 2)],
+        ),
+        "the mean of a window beyond the channels": (
+            layers.ChannelPoolingLayer(kernel=4, pad=1, stride=2, pooling="mean", bottoms=["x"], tops=["y"]), [(2, 3)],
+        ),
+        "more than all channels": (
+            layers.ChannelPoolingLayer(kernel=8, pooling="mean", bottoms=["x"], tops=["y"]), [(2, 3, 2)],
+        ),
+    }  # fmt: skip
 
     wrong = {
         "one axis": (layers.ChannelPoolingLayer(kernel=1, bottoms=["x"], tops=["y"]), [(4,)], "2 axes"),
-        "window beyond the channels": (
-            layers.ChannelPoolingLayer(kernel=9, bottoms=["x"], tops=["y"]), [(2, 3)], "received kernel 9",
+        "padding as large as the kernel": (
+            layers.ChannelPoolingLayer(kernel=2, pad=2, bottoms=["x"], tops=["y"]), [(2, 3)], "received kernel 2",
         ),
     }  # fmt: skip
 
     def expected(self, layer, bottoms, parameters):
         maximum = layer.pooling is layers.Pooling.Max
-        return [channel_pooling(x, layer.kernel, layer.stride, layer.pad, maximum)[0] for x in bottoms]
+        front, end = layer.pad
+        ends = [max(end, layer.kernel - x.shape[1] - front) for x in bottoms]
+        return [
+            channel_pooling(x, layer.kernel, layer.stride, (front, end), maximum)[0]
+            for x, end in zip(bottoms, ends, strict=True)
+        ]

@@ -62,7 +62,9 @@ class TestConvolutionLayer(LayerTests):
         "stride": (layer(n_filter=2, kernel=(3, 2), stride=(1, 2)), [(2, 2, 5, 4)]),
         "pad": (layer(n_filter=2, kernel=(2, 3), pad=(1, 2)), [(2, 2, 3, 2)]),
         "groups": (layer(n_filter=4, kernel=(2, 2), n_group=2), [(2, 4, 3, 3)]),
-        "1x1": (layer(n_filter=3), [(2, 2, 2, 3)]),
+        "1x1": (layer(n_filter=3, kernel=1), [(2, 2, 2, 3)]),
+        "one integer for both": (layer(n_filter=2, kernel=2, stride=2, pad=1), [(2, 2, 3, 4)]),
+        "no regularizer": (layer(n_filter=2, kernel=2, filter_regu=None, bias_regu=None), [(2, 2, 3, 3)]),
         "three bottoms": (layer("a b c", "u v w", n_filter=2, kernel=(2, 2)), [(2, 2, 3, 3)] * 3),
         "bottoms of different sizes": (
             layer("a b", "u v", n_filter=2, kernel=(2, 2), stride=(2, 1)),
@@ -73,15 +75,15 @@ class TestConvolutionLayer(LayerTests):
     }
 
     wrong = {
-        "no images": (layer(n_filter=2), [(4, 3)], r"float64\[4, 3\].* 4 axes"),
+        "no images": (layer(n_filter=2, kernel=1), [(4, 3)], r"float64\[4, 3\].* 4 axes"),
         "kernel beyond the image": (layer(n_filter=2, kernel=(4, 2)), [(2, 2, 3, 3)], "at least 4x2"),
-        "groups that do not divide": (layer(n_filter=4, n_group=2), [(2, 3, 2, 2)], "group"),
+        "groups that do not divide": (layer(n_filter=4, kernel=1, n_group=2), [(2, 3, 2, 2)], "group"),
         "bottoms of different channels": (
-            layer("a b", "u v", n_filter=2),
+            layer("a b", "u v", n_filter=2, kernel=1),
             [(2, 2, 3, 3), (2, 3, 3, 3)],
             "channels|filter",
         ),
-        "no filters": (lambda: layer(n_filter=0), [], "n_filter"),
+        "no filters": (lambda: layer(n_filter=0, kernel=1), [], "n_filter"),
     }
 
     def expected(self, layer, bottoms, parameters):

@@ -54,13 +54,14 @@ class TestDropoutLayer(LayerTests):
     cases = {
         "defaults": (layers.DropoutLayer(bottoms=["x"], tops=["y"]), [(4, 6)]),
         "ratio": (layers.DropoutLayer(ratio=0.6, bottoms=["x"], tops=["y"]), [(3, 2, 2, 2)]),
+        "ratio 0": (layers.DropoutLayer(ratio=0, bottoms=["x"], tops=["y"]), [(4, 6)]),
         "without scale": (layers.DropoutLayer(ratio=0.3, auto_scale=False, bottoms=["x"], tops=["y"]), [(4, 6)]),
         "two bottoms": (layers.DropoutLayer(bottoms=["a", "b"], tops=["u", "v"]), [(4, 6), (4, 3)]),
     }
 
     wrong = {
         f"ratio {ratio}": (lambda ratio=ratio: layers.DropoutLayer(ratio=ratio, bottoms=["x"], tops=["y"]), [], "ratio")
-        for ratio in (0.0, 1.0, -0.5, "half")
+        for ratio in (1.0, -0.5, "half")
     }
 
     def expected(self, layer, bottoms, parameters, phase):

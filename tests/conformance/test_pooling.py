@@ -96,6 +96,8 @@ class TestPoolingLayer(LayerTests):
         for name, attributes, shape in [
             ("tiles", {"kernel": (2, 3), "stride": (2, 3)}, (2, 1, 6, 4)),
             ("beyond the border", {"kernel": (3, 2), "stride": (2, 2)}, (2, 1, 3, 6)),
+            ("larger than the image", {"kernel": 5}, (2, 2, 3, 4)),
+            ("larger than the padded image", {"kernel": (3, 9), "stride": (2, 4), "pad": (1, 2)}, (2, 1, 3, 5)),
             ("padded", {"kernel": (3, 2), "stride": (2, 1), "pad": (1, 1)}, (2, 1, 3, 4)),
         ]
     } | {
@@ -106,15 +108,20 @@ class TestPoolingLayer(LayerTests):
     }
 
     wrong = {
-        "no images": (layer("max"), [(4, 3)], r"bottoms 'x' float64\[4, 3\]: expected a blob with 4 axes"),
-        "window beyond the image": (layer("max", kernel=(3, 9)), [(2, 1, 8, 8)], "window of at most 8"),
-        "kind": (lambda: layer("median"), [], "received 'median'"),
-        "more tops": (lambda: layer("max", "x", "y z"), [], "as many tops"),
+        "no images": (layer("max", kernel=2), [(4, 3)], r"bottoms 'x' float64\[4, 3\]: expected a blob with 4 axes"),
+        "no kernel": (lambda: layer("max"), [], "it needs kernel"),
+        "kind": (lambda: layer("median", kernel=2), [], "received 'median'"),
+        "more tops": (lambda: layer("max", "x", "y z", kernel=2), [], "as many tops"),
     }
 
     def expected(self, layer, bottoms, parameters):
         maximum = layer.pooling is layers.Pooling.Max
-        return [pooling(x, layer.kernel, layer.stride, layer.pad, maximum)[0] for x in bottoms]
+        (width, height), (pw, ph) = layer.kernel, layer.pad
+
+        def clipped(x):
+            return min(width, x.shape[3] + 2 * pw), min(height, x.shape[2] + 2 * ph)
+
+        return [pooling(x, clipped(x), layer.stride, layer.pad, maximum)[0] for x in bottoms]
 
 
 @pytest.mark.parametrize(

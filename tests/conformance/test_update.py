@@ -95,7 +95,7 @@ def test_learning_rate_multipliers(system, options):
 
 
 def test_convolution_has_the_same_multipliers(system):
-    layer = layers.ConvolutionLayer(name="conv", n_filter=2, bottoms=["image"], tops=["y"])
+    layer = layers.ConvolutionLayer(name="conv", n_filter=2, kernel=1, bottoms=["image"], tops=["y"])
     image, t = distinct((2, 1, 2, 2)), distinct((2, 2, 2, 2), 1)
     data = layers.MemoryDataLayer(name="data", data=[image, t], batch_size=2, tops=["image", "t"])
     loss = layers.SquareLossLayer(name="loss", bottoms=["y", "t"])

@@ -174,9 +174,11 @@ def test_predict_validate_and_train_share_one_file_but_no_position(write, make_n
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"batch_size": 2}, r"HDF5DataLayer\(data\): expected source to be a text file .* received ''"),
+        ({"batch_size": 2}, "HDF5DataLayer 'data': it needs source"),
+        ({"source": "", "batch_size": 2}, r"HDF5DataLayer\(data\): expected source to be a text file .* received ''"),
         ({"source": 3, "batch_size": 2}, r"expected source to be a text file .* received 3"),
-        ({"source": "l.txt"}, r"expected batch_size to be an integer >= 1, received 0"),
+        ({"source": "l.txt"}, "HDF5DataLayer 'data': it needs batch_size"),
+        ({"source": "l.txt", "batch_size": 0}, r"expected batch_size to be an integer >= 1, received 0"),
         ({"source": "l.txt", "batch_size": 1, "shuffle": 1}, r"expected shuffle to be a bool .* received 1"),
         ({"source": "l.txt", "batch_size": 1, "tops": []}, r"expected a top for each dataset"),
     ],

@@ -73,7 +73,7 @@ def test_layer(tops_of):
         {"x": x},
         ChannelPoolingLayer(tops=["max"], **fields),
         ChannelPoolingLayer(tops=["mean"], pooling=Pooling.Mean, **fields),
-        ChannelPoolingLayer(tops=["same"], bottoms=["x"]),
+        ChannelPoolingLayer(kernel=1, tops=["same"], bottoms=["x"]),
     )
     pairs = x.reshape(3, 2, 2, 2, 2)
     np.testing.assert_array_equal(tops["max"], pairs.max(axis=2))
@@ -85,17 +85,30 @@ def test_layer(tops_of):
     ("fields", "message"),
     [
         ({"kernel": 0}, "expected kernel to be an integer >= 1, received 0"),
-        ({"pad": 1}, r"expected pad to be two integers \(front, end\), received 1"),
+        ({"pad": (1, 2, 3)}, r"expected pad to be two integers \(front, end\), or one for both; received \(1, 2, 3\)"),
+        ({"kernel": None}, "expected kernel to be an integer >= 1, received None"),
         ({"pad": (1, -1)}, "expected pad to be an integer >= 0, received -1"),
         ({"pooling": "sum"}, "expected pooling to be one of Pooling.Max, Pooling.Mean, received 'sum'"),
     ],
 )
 def test_bad_fields(fields, message):
     with pytest.raises(ConfigurationError, match=message):
-        ChannelPoolingLayer(bottoms=["x"], tops=["y"], **fields)
+        ChannelPoolingLayer(**{"kernel": 3, "bottoms": ["x"], "tops": ["y"]} | fields)
 
 
-def test_kernel_larger_than_channels(net_of):
-    layer = ChannelPoolingLayer(name="cp", kernel=5, bottoms=["x"], tops=["y"])
-    with pytest.raises(ShapeError, match=r"ChannelPoolingLayer\(cp\).*at most 3.*received kernel 5"):
+@pytest.mark.parametrize(("kernel", "pad"), [(5, 0), (7, (1, 0)), (9, 2)])
+def test_a_kernel_larger_than_the_channels_is_one_window(tops_of, kernel, pad):
+    x = np.random.default_rng(3).normal(size=(2, 3, 2))
+    fields = {"kernel": kernel, "pad": pad, "bottoms": ["x"]}
+    tops = tops_of(
+        {"x": x}, ChannelPoolingLayer(tops=["max"], **fields),
+        ChannelPoolingLayer(tops=["mean"], pooling=Pooling.Mean, **fields),
+    )  # fmt: skip
+    np.testing.assert_array_equal(tops["max"], x.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(tops["mean"], x.sum(axis=1, keepdims=True) / kernel, rtol=1e-12)
+
+
+def test_padding_as_large_as_the_kernel(net_of):
+    layer = ChannelPoolingLayer(name="cp", kernel=2, pad=2, bottoms=["x"], tops=["y"])
+    with pytest.raises(ShapeError, match=r"ChannelPoolingLayer\(cp\).*padding smaller than the kernel"):
         net_of({"x": np.zeros((2, 3))}, layer)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from mocha_layers_std import (
@@ -104,7 +106,9 @@ def test_layer_shares_its_parameters_over_bottoms(net_of):
 
 
 def test_defaults(net_of):
-    net = net_of({"data": np.zeros((2, 3, 4, 5))}, ConvolutionLayer(name="c", bottoms=["data"], tops=["c"]))
+    net = net_of(
+        {"data": np.zeros((2, 3, 4, 5))}, ConvolutionLayer(name="c", n_filter=1, kernel=1, bottoms=["data"], tops=["c"])
+    )
     net.forward()
     w, b = net.parameters["c"]["filter"], net.parameters["c"]["bias"]
     assert net.blobs["c"].shape == (2, 1, 4, 5)
@@ -113,10 +117,53 @@ def test_defaults(net_of):
     assert (b.regularizer, b.multiplier) == (NoRegu(), 2.0)
 
 
+def test_one_integer_is_both_and_no_regularizer_is_none(net_of):
+    sizes = {"kernel": np.int64(3), "stride": 2, "pad": 1, "filter_regu": None, "bias_regu": None}
+    layer = ConvolutionLayer(name="c", n_filter=1, bottoms=["data"], tops=["c"], **sizes)
+    assert (layer.kernel, layer.stride, layer.pad) == ((3, 3), (2, 2), (1, 1))
+    net = net_of({"data": np.zeros((1, 2, 8, 6))}, layer)
+    assert net.blobs["c"].shape == (1, 1, 4, 3)
+    assert [p.regularizer for p in net.parameters["c"].values()] == [NoRegu(), NoRegu()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "ConvolutionLayer 'conv1': it needs n_filter and kernel. Its fields: name, bottoms, "),
+        ({"kernel": 3}, "it needs n_filter"),
+        ({"n_filter": 3}, "it needs kernel"),
+    ],
+)
+def test_filters_and_kernel_are_required(fields, message):
+    with pytest.raises(ConfigurationError, match=message):
+        ConvolutionLayer(name="conv1", bottoms=["data"], tops=["conv1"], **fields)
+
+
+def test_images_with_the_channels_last(net_of, caplog):
+    layer = ConvolutionLayer(name="conv1", n_filter=4, kernel=3, pad=1, bottoms=["data"], tops=["conv1"])
+    deep = ConvolutionLayer(name="conv2", n_filter=4, kernel=5, bottoms=["conv1"], tops=["conv2"])
+    data = {"data": np.zeros((2, 32, 32, 3))}
+    looks = r"float64\[2, 32, 32, 3\] looks like \(N, height, width, channels\).*images.transpose\(0, 3, 1, 2\)"
+    net = net_of(data, layer)
+    net.forward()
+    assert [
+        re.search(rf"ConvolutionLayer\(conv1\).*: its bottom {looks}", r.message) is not None for r in caplog.records
+    ] == [True]
+    with pytest.raises(ShapeError, match=rf"ConvolutionLayer\(conv2\).*at least 5x5 .* Blob 'data' {looks}"):
+        net_of(data, layer, deep)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (2, 32, 8, 1), (2, 64, 4, 4), (2, 1, 28, 28)])
+def test_images_with_the_channels_first_are_not_warned_of(net_of, caplog, shape):
+    net_of({"data": np.zeros(shape)}, ConvolutionLayer(n_filter=1, kernel=1, bottoms=["data"], tops=["y"]))
+    assert not caplog.records
+
+
 def test_fields_reach_the_parameters(net_of):
     layer = ConvolutionLayer(
         name="c",
         n_filter=400,
+        kernel=1,
         bottoms=["data"],
         tops=["c"],
         filter_init=GaussianInitializer(mean=3, std=0.01),
@@ -135,7 +182,14 @@ def test_fields_reach_the_parameters(net_of):
 def test_neuron_is_applied_once_to_each_top(tops_of):
     tops = tops_of(
         {"data": np.array([[[[1.0, -2.0]]]]), "more": np.array([[[[-3.0, 4.0]]]])},
-        ConvolutionLayer(filter_init=ConstantInitializer(1), neuron=ReLU(), bottoms=["data", "more"], tops=["x", "y"]),
+        ConvolutionLayer(
+            n_filter=1,
+            kernel=1,
+            filter_init=ConstantInitializer(1),
+            neuron=ReLU(),
+            bottoms=["data", "more"],
+            tops=["x", "y"],
+        ),
     )
     np.testing.assert_array_equal(tops["x"], [[[[1, 0]]]])
     np.testing.assert_array_equal(tops["y"], [[[[0, 4]]]])
@@ -147,7 +201,7 @@ def test_gradients_of_several_bottoms_add_up(net_of):
     targets = {name: random.normal(size=(2, 1, 2, 2)) for name in ("u", "v")}
     net = net_of(
         images | targets,
-        ConvolutionLayer(name="c", kernel=(2, 2), bottoms=["a", "b"], tops=["x", "y"]),
+        ConvolutionLayer(name="c", n_filter=1, kernel=2, bottoms=["a", "b"], tops=["x", "y"]),
         SquareLossLayer(name="l1", bottoms=["x", "u"]),
         SquareLossLayer(name="l2", bottoms=["y", "v"], weight=3),
     )
@@ -165,13 +219,13 @@ def test_gradients_of_several_bottoms_add_up(net_of):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kernel": (5,)}, r"expected kernel to be two integers \(width, height\), received \(5,\)"),
+        ({"kernel": (5,)}, r"expected kernel to be two integers \(width, height\), or one for both; received \(5,\)"),
         ({"stride": (0, 1)}, "expected stride to be an integer >= 1, received 0"),
         ({"pad": (-1, 0)}, "expected pad to be an integer >= 0, received -1"),
         ({"n_filter": 2.5}, "expected n_filter to be an integer >= 1, received 2.5"),
         ({"n_filter": 6, "n_group": 4}, "n_filter to be a multiple of n_group, received n_filter 6 and n_group 4"),
         ({"filter_init": 0.1}, "expected filter_init to be a Initializer such as .*, received 0.1"),
-        ({"bias_regu": None}, "expected bias_regu to be a Regularizer such as .*, received None"),
+        ({"bias_regu": 0.1}, "expected bias_regu to be a Regularizer such as .* or None, received 0.1"),
         ({"bias_lr": -2}, r"expected bias_lr to be a finite number in \[0, inf\], received -2"),
         ({"neuron": ReLU}, "expected neuron to be a Neuron such as .*, received <class"),
         ({"tops": ["x", "y"]}, r"as many tops, received bottoms \['data'\] and tops \['x', 'y'\]"),
@@ -180,7 +234,9 @@ def test_gradients_of_several_bottoms_add_up(net_of):
 )
 def test_bad_fields(fields, message):
     with pytest.raises(ConfigurationError, match=message) as caught:
-        ConvolutionLayer(**{"name": "conv1", "bottoms": ["data"], "tops": ["conv1"]} | fields)
+        ConvolutionLayer(
+            **{"name": "conv1", "n_filter": 1, "kernel": 1, "bottoms": ["data"], "tops": ["conv1"]} | fields
+        )
     assert "conv1" in str(caught.value)
 
 
@@ -193,7 +249,9 @@ def test_bad_fields(fields, message):
     ],
 )
 def test_bad_shapes(net_of, shape, fields, message):
-    layer = ConvolutionLayer(name="conv1", bottoms=["data"], tops=["conv1"], **fields)
+    layer = ConvolutionLayer(
+        **{"name": "conv1", "n_filter": 1, "kernel": 1, "bottoms": ["data"], "tops": ["c"]} | fields
+    )
     with pytest.raises(ShapeError, match=message) as caught:
         net_of({"data": np.zeros(shape)}, layer)
     assert "ConvolutionLayer(conv1)" in str(caught.value)

@@ -66,7 +66,7 @@ def test_in_place_backward_uses_the_mask_of_forward(net_of):
     data = {"x": random.normal(size=(3, 1, 4, 4)), "u": random.normal(size=(3, 1, 4, 4))}
     net = net_of(
         data,
-        ConvolutionLayer(name="c", bottoms=["x"], tops=["y"]),
+        ConvolutionLayer(name="c", n_filter=1, kernel=1, bottoms=["x"], tops=["y"]),
         DropoutLayer(name="drop", bottoms=["y"], tops=["y"]),
         SquareLossLayer(name="loss", bottoms=["y", "u"]),
     )
@@ -78,10 +78,18 @@ def test_in_place_backward_uses_the_mask_of_forward(net_of):
     np.testing.assert_allclose(net.gradient("c", "filter"), [[[[np.sum(dy * data["x"])]]]], rtol=1e-12)
 
 
-@pytest.mark.parametrize("ratio", [0, 1, -0.1, 1.5, None, float("nan")])
+@pytest.mark.parametrize("ratio", [1, -0.1, 1.5, None, float("nan")])
 def test_bad_ratio(ratio):
     with pytest.raises(ConfigurationError, match=r"DropoutLayer\(y\): expected ratio"):
         DropoutLayer(ratio=ratio, bottoms=["x"], tops=["y"])
+
+
+@pytest.mark.parametrize("ratio", [0, 0.0])
+def test_a_ratio_of_zero_keeps_everything(net_of, ratio):
+    x = np.ones((3, 4))
+    net = net_of({"x": x}, DropoutLayer(ratio=ratio, bottoms=["x"], tops=["y"]))
+    net.forward()
+    np.testing.assert_array_equal(net.blobs["y"].numpy(), x)
 
 
 def test_bad_counts():

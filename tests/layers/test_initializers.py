@@ -54,7 +54,7 @@ def test_constant_and_null():
 def test_in_a_net(net_of):
     net = net_of(
         {"x": np.zeros((1, 2, 3, 3))},
-        ConvolutionLayer(name="c", n_filter=2, filter_init=NullInitializer(), bottoms=["x"], tops=["y"]),
+        ConvolutionLayer(name="c", n_filter=2, kernel=1, filter_init=NullInitializer(), bottoms=["x"], tops=["y"]),
         InnerProductLayer(name="ip", output_dim=2, weight_init=ConstantInitializer(3), bottoms=["y"], tops=["z"]),
     )
     np.testing.assert_array_equal(net.parameters["c"]["filter"].numpy(), np.zeros((2, 2, 1, 1)))

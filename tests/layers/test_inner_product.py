@@ -53,8 +53,13 @@ def test_equal_param_keys_share(net_of):
 
 
 def test_output_dim_is_required():
-    with pytest.raises(ConfigurationError, match=r"InnerProductLayer\(ip1\): expected output_dim .* >= 1, received 0"):
+    with pytest.raises(ConfigurationError, match=r"InnerProductLayer 'ip1': it needs output_dim\. Its fields: name"):
         InnerProductLayer(name="ip1", bottoms=["data"], tops=["ip1"])
+
+
+def test_no_regularizer_is_none():
+    layer = InnerProductLayer(output_dim=1, weight_regu=None, bias_regu=None, bottoms=["data"], tops=["y"])
+    assert (layer.weight_regu, layer.bias_regu) == (NoRegu(), NoRegu())
 
 
 def test_bottoms_must_have_as_many_features(net_of):

@@ -129,17 +129,37 @@ def test_several_bottoms_of_different_sizes(tops_of):
         np.testing.assert_array_equal(tops[top], data[bottom].reshape(n, c, h // 2, 2, w // 2, 2).max(axis=(3, 5)))
 
 
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pad"),
+    [((2, 2), 3, 2, 0), ((3, 3), 5, 1, 0), ((7, 4), (4, 9), (3, 1), 0), ((2, 3), 9, 2, 1), ((1, 1), 100, 1, 2)],
+)
+def test_a_window_larger_than_the_image_is_clipped_to_it(tops_of, net_of, size, kernel, stride, pad):
+    x = np.random.default_rng(4).normal(size=(2, 2, *size))
+    fields = {"kernel": kernel, "stride": stride, "pad": pad, "bottoms": ["x"]}
+    maximum, mean = PoolingLayer(tops=["max"], **fields), PoolingLayer(tops=["mean"], pooling="mean", **fields)
+    tops = tops_of({"x": x}, maximum, mean)
+    shape = tops["max"].shape
+    geometry = {name: getattr(maximum, name) for name in ("kernel", "stride", "pad")}
+    np.testing.assert_array_equal(tops["max"], loop_max(x, np.empty(shape), **geometry)[0])
+    np.testing.assert_allclose(tops["mean"], loop_mean(x, np.empty(shape), **geometry)[0], rtol=1e-12)
+    (kw, kh), (_, sh), (pw, ph) = geometry.values()
+    assert shape[2:] == (1 if kh >= size[0] + 2 * ph else -(-(size[0] - kh) // sh) + 1, 1)
+    assert kw >= size[1] + 2 * pw
+
+
+def test_the_kernel_is_required():
+    with pytest.raises(ConfigurationError, match=r"PoolingLayer 'pool1': it needs kernel\. Its fields: name, "):
+        PoolingLayer(name="pool1", bottoms=["x"], tops=["pool1"])
+
+
 def test_bad_pooling():
     with pytest.raises(ConfigurationError, match=r"pool1.*one of Pooling.Max, Pooling.Mean, received 'median'"):
-        PoolingLayer(name="pool1", pooling="median", bottoms=["x"], tops=["pool1"])
+        PoolingLayer(name="pool1", kernel=2, pooling="median", bottoms=["x"], tops=["pool1"])
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [
-        ({"kernel": (3, 9)}, r"window of at most 8 \(size 8 and padding 0 and 0\), received kernel 9"),
-        ({"kernel": (2, 3), "pad": (2, 1)}, "padding smaller than the kernel, received kernel 2, padding 2 and 2"),
-    ],
+    [({"kernel": (2, 3), "pad": (2, 1)}, "padding smaller than the kernel, received kernel 2, padding 2 and 2")],
 )
 def test_bad_windows(net_of, fields, message):
     layer = PoolingLayer(name="pool1", bottoms=["x"], tops=["pool1"], **fields)

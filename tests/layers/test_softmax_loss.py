@@ -115,6 +115,8 @@ def test_positions_and_weight(net_of, layer, label_shape):
     [
         ([0, 12, 1], "'loss'.*label 12 in row 1 of the minibatch; expected labels 0 to 9"),
         ([0, 1, -1], "label -1 in row 2 of the minibatch; expected labels 0 to 9"),
+        ([1, 10, 4], "label 10 in row 1 of the minibatch; they seem to be counted from 1.* 0 to 9 here: subtract 1"),
+        ([0, 10, 4], "label 10 in row 1 of the minibatch; expected labels 0 to 9"),
         ([0.5, 1, 2], "'loss'.*expected labels to be whole numbers 0, 1, 2, ..., received 0.5"),
     ],
 )

@@ -21,7 +21,7 @@ def test_records_nothing(net_of):
 def test_gradients_add_up(net_of):
     random = np.random.default_rng(2)
     data = {name: random.normal(size=(2, 1, 2, 2)) for name in ("x", "u", "v")}
-    convolution = ConvolutionLayer(name="c", bottoms=["x"], tops=["y"])
+    convolution = ConvolutionLayer(name="c", n_filter=1, kernel=1, bottoms=["x"], tops=["y"])
     split = net_of(
         data,
         convolution,

@@ -36,7 +36,9 @@ def test_gradient_reaches_the_label(net_of):
     random = np.random.default_rng(3)
     data = {"x": random.normal(size=(2, 1, 3, 3)), "image": random.normal(size=(2, 1, 3, 3))}
     net = net_of(
-        data, ConvolutionLayer(name="c", bottoms=["image"], tops=["label"]), SquareLossLayer(bottoms=["x", "label"])
+        data,
+        ConvolutionLayer(name="c", n_filter=1, kernel=1, bottoms=["image"], tops=["label"]),
+        SquareLossLayer(bottoms=["x", "label"]),
     )
     net.forward()
     net.backward()

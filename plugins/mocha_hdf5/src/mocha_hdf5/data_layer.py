@@ -22,8 +22,8 @@ class HDF5DataLayer(DataLayer):
     Paths in the list are relative to the working directory if they exist there, else to the list's folder.
     """
 
-    source: str | PathLike[str] = ""
-    """The text file. Required."""
+    source: str | PathLike[str]
+    """The text file."""
     shuffle: bool = False
     """Whether every epoch has an order of its own, over all files and the same for all tops."""
 
@@ -31,7 +31,8 @@ class HDF5DataLayer(DataLayer):
         super().check()
         if not isinstance(self.source, (str, PathLike)) or not str(self.source):
             raise ConfigurationError(
-                f"{self}: expected source to be a text file that lists HDF5 files, received {self.source!r}."
+                f"{self}: expected source to be a text file that lists HDF5 files, received "
+                f"{checks.shown(self.source)}."
             )
         checks.instance(self, "shuffle", self.shuffle, bool, "True")
         if not self.tops:

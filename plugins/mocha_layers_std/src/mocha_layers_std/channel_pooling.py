@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from mocha_core import checks
 from mocha_core.describe.builder import Builder
 from mocha_core.describe.layer import ComputationLayer
-from mocha_core.errors import ConfigurationError, ShapeError
+from mocha_core.errors import ShapeError
 from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec, Value
@@ -126,10 +126,11 @@ class ChannelPoolingLayer(ComputationLayer):
     channels and the padding before them. A mean is divided by `kernel` also where the window meets padding.
     """
 
-    kernel: int = 1
+    kernel: int
+    """Where it is larger than the padded channels, there is one window, which ends beyond them."""
     stride: int = 1
-    pad: tuple[int, int] = (0, 0)
-    """(front, end), each smaller than the kernel."""
+    pad: tuple[int, int] | int = (0, 0)
+    """(front, end), each smaller than the kernel; one integer is both."""
     pooling: Pooling = Pooling.Max
 
     def check(self) -> None:
@@ -137,16 +138,16 @@ class ChannelPoolingLayer(ComputationLayer):
         fields.one_top_each(self)
         for field in ("kernel", "stride"):
             self.replace_field(field, checks.integer(self, field, getattr(self, field)))
-        pad = tuple(self.pad) if isinstance(self.pad, Iterable) else ()
-        if len(pad) != 2:
-            raise ConfigurationError(f"{self}: expected pad to be two integers (front, end), received {self.pad!r}.")
-        self.replace_field("pad", tuple(checks.integer(self, "pad", size, at_least=0) for size in pad))
+        self.replace_field("pad", checks.pair(self, "pad", self.pad, at_least=0, words="(front, end)"))
         self.replace_field("pooling", fields.choice(self, "pooling", self.pooling, Pooling))
 
     def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
         kind = MaxChannelPooling if self.pooling is Pooling.Max else MeanChannelPooling
+        front, end = fields.pair(self.pad)
         tops: list[Value] = []
         for bottom in bottoms:
             received.features(bottom.spec)
-            tops += b.call(kind(self.kernel, self.stride, self.pad, bottom.shape[1]), bottom)
+            channels = bottom.shape[1]
+            covered = max(end, self.kernel - channels - front)
+            tops += b.call(kind(self.kernel, self.stride, (front, covered), channels), bottom)
         return tuple(tops)

@@ -55,6 +55,10 @@ class ClassOp(Op):
             return f"a label is out of range; {advice}"
         labels = np.asarray(x[1])[: int(x[2])]
         wrong = np.argwhere((labels < 0) | (labels >= self.classes))
+        if len(wrong) and labels.min() >= 1 and labels.max() == self.classes:
+            advice = (
+                f"they seem to be counted from 1, but are 0 to {self.classes - 1} here: subtract 1 from all labels."
+            )
         if len(wrong) == 0:
             return f"a label was out of range; {advice}"
         return f"label {labels[tuple(wrong[0])]} in row {wrong[0][0]} of the minibatch; {advice}"

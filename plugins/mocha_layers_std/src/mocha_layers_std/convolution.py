@@ -119,17 +119,17 @@ class ConvolutionLayer(TrainableLayer):
     Parameters: `filter` (n_filter, channels / n_group, kernel height, kernel width) and `bias` (n_filter,).
     """
 
-    n_filter: int = 1
-    kernel: tuple[int, int] = (1, 1)
-    """(width, height), as are stride and pad."""
-    stride: tuple[int, int] = (1, 1)
-    pad: tuple[int, int] = (0, 0)
+    n_filter: int
+    kernel: tuple[int, int] | int
+    """(width, height), as are stride and pad; one integer is both."""
+    stride: tuple[int, int] | int = (1, 1)
+    pad: tuple[int, int] | int = (0, 0)
     n_group: int = 1
     """Channels and filters fall into as many groups; a filter sees the channels of its own group."""
     filter_init: Initializer = XavierInitializer()
     bias_init: Initializer = ConstantInitializer(0)
-    filter_regu: Regularizer = L2Regu(1)
-    bias_regu: Regularizer = NoRegu()
+    filter_regu: Regularizer | None = L2Regu(1)
+    bias_regu: Regularizer | None = NoRegu()
     filter_lr: float = 1.0
     """Times the solver's learning rate."""
     bias_lr: float = 2.0
@@ -150,16 +150,16 @@ class ConvolutionLayer(TrainableLayer):
             )
 
     def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
-        received.images(bottoms[0].spec)
+        received.image_blobs(b, *bottoms)
         channels = bottoms[0].shape[1]
         if channels % self.n_group:
             raise ShapeError(
                 f"expected the number of channels to be a multiple of n_group {self.n_group}, received "
                 f"{bottoms[0].spec}."
             )
-        width, height = self.kernel
+        width, height = kernel = fields.pair(self.kernel)
         shape = (self.n_filter, channels // self.n_group, height, width)
         w = b.param("filter", shape, self.filter_init, self.filter_regu, multiplier=self.filter_lr)
         bias = b.param("bias", (self.n_filter,), self.bias_init, self.bias_regu, multiplier=self.bias_lr)
-        op = Convolution(self.kernel, self.stride, self.pad, self.n_group)
+        op = Convolution(kernel, fields.pair(self.stride), fields.pair(self.pad), self.n_group)
         return tuple(b.call(op, bottom, w, bias)[0] for bottom in bottoms)

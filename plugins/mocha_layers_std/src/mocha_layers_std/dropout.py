@@ -57,7 +57,7 @@ class DropoutLayer(ComputationLayer):
     """
 
     ratio: float = 0.5
-    """Greater than 0 and less than 1."""
+    """At least 0, which keeps everything, and less than 1."""
     auto_scale: bool = True
     """Whether what is kept is multiplied by 1 / (1 - ratio), so that the expectation stays the same."""
 
@@ -65,14 +65,15 @@ class DropoutLayer(ComputationLayer):
         super().check()
         fields.one_top_each(self)
         self.replace_field("ratio", checks.number(self, "ratio", self.ratio))
-        if not 0 < self.ratio < 1:
+        if not 0 <= self.ratio < 1:
             raise ConfigurationError(
-                f"{self}: expected ratio to be greater than 0 and less than 1, received {self.ratio!r}."
+                f"{self}: expected ratio to be at least 0 and less than 1, received {self.ratio!r}. It is the share "
+                "that is dropped, not the one that is kept."
             )
         checks.instance(self, "auto_scale", self.auto_scale, bool, "True")
 
     def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
-        if b.phase is Phase.TEST:
+        if b.phase is Phase.TEST or self.ratio == 0:
             return bottoms
         tops: list[Value] = []
         for number, bottom in enumerate(bottoms):

@@ -9,6 +9,7 @@ from mocha_core import checks
 from mocha_core.describe.layer import Layer
 from mocha_core.describe.parameter import Initializer, Regularizer
 from mocha_core.errors import ConfigurationError
+from mocha_layers_std.regularizers import NoRegu
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -23,7 +24,15 @@ def choice(owner: object, field: str, value: str, group: type[Choice]) -> Choice
         return group(value)
     except ValueError:
         members = ", ".join(f"{group.__name__}.{member.name}" for member in group)
-        raise ConfigurationError(f"{owner}: expected {field} to be one of {members}, received {value!r}.") from None
+        raise ConfigurationError(
+            f"{owner}: expected {field} to be one of {members}, received {checks.shown(value)}."
+        ) from None
+
+
+def pair(value: tuple[int, int] | int) -> tuple[int, int]:
+    """A field that `checks.pair` has normalised."""
+    assert isinstance(value, tuple)
+    return value
 
 
 def one_top_each(layer: Layer) -> None:
@@ -45,9 +54,11 @@ def blobs(layer: Layer, bottoms: str, tops: str = "") -> None:
 
 
 def learning(layer: Layer, *parameters: str) -> None:
-    """Check `<parameter>_init`, `<parameter>_regu` and `<parameter>_lr` of each parameter."""
+    """Check `<parameter>_init`, `<parameter>_regu` (None: no regularizer) and `<parameter>_lr` of each parameter."""
     for parameter in parameters:
         init, regu, lr = (f"{parameter}_{suffix}" for suffix in ("init", "regu", "lr"))
         checks.instance(layer, init, getattr(layer, init), Initializer, "initializers.XavierInitializer()")
-        checks.instance(layer, regu, getattr(layer, regu), Regularizer, "regularizers.L2Regu(1)")
+        if getattr(layer, regu) is None:
+            layer.replace_field(regu, NoRegu())
+        checks.instance(layer, regu, getattr(layer, regu), Regularizer, "regularizers.L2Regu(1) or None")
         layer.replace_field(lr, checks.number(layer, lr, getattr(layer, lr), low=0))

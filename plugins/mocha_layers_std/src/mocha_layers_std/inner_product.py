@@ -59,12 +59,11 @@ class InnerProductLayer(TrainableLayer):
     Parameters: `weight` (output_dim, features) and `bias` (output_dim,).
     """
 
-    output_dim: int = 0
-    """Required."""
+    output_dim: int
     weight_init: Initializer = XavierInitializer()
     bias_init: Initializer = ConstantInitializer(0)
-    weight_regu: Regularizer = L2Regu(1)
-    bias_regu: Regularizer = NoRegu()
+    weight_regu: Regularizer | None = L2Regu(1)
+    bias_regu: Regularizer | None = NoRegu()
     weight_lr: float = 1.0
     """Times the solver's learning rate."""
     bias_lr: float = 2.0

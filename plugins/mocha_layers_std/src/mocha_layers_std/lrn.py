@@ -110,5 +110,6 @@ class LRNLayer(ComputationLayer):
         self.replace_field("mode", fields.choice(self, "mode", self.mode, LRNMode))
 
     def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
+        received.image_blobs(b, *bottoms)
         kind = LRNAcrossChannel if self.mode is LRNMode.AcrossChannel else LRNWithinChannel
         return b.call(kind(self.kernel, self.scale, self.shift, self.power), *bottoms)

@@ -36,7 +36,7 @@ class MemoryDataLayer(DataLayer):
     `layer.data[0][...]` shows in the next minibatch.
     """
 
-    data: Sequence[Any] = ()
+    data: Sequence[Any]
     """One array for each top, of equal lengths and any numeric dtype."""
     shuffle: bool = False
     """Whether every epoch has an order of its own, the same for all tops."""

@@ -156,10 +156,11 @@ class PoolingLayer(ComputationLayer):
     beyond the image and the padding before it.
     """
 
-    kernel: tuple[int, int] = (1, 1)
-    """(width, height), as are stride and pad."""
-    stride: tuple[int, int] = (1, 1)
-    pad: tuple[int, int] = (0, 0)
+    kernel: tuple[int, int] | int
+    """(width, height), as are stride and pad; one integer is both. Where it is larger than the padded image, it is
+    as large."""
+    stride: tuple[int, int] | int = (1, 1)
+    pad: tuple[int, int] | int = (0, 0)
     """Smaller than the kernel."""
     pooling: Pooling = Pooling.Max
 
@@ -173,9 +174,12 @@ class PoolingLayer(ComputationLayer):
 
     def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
         kind = MaxPooling if self.pooling is Pooling.Max else MeanPooling
+        (kw, kh), (pw, ph) = fields.pair(self.kernel), fields.pair(self.pad)
+        received.image_blobs(b, *bottoms)
         tops: list[Value] = []
         for bottom in bottoms:
-            received.images(bottom.spec)
-            op = kind(self.kernel, self.stride, self.pad, *bottom.shape[2:])
+            rows, columns = bottom.shape[2:]
+            clipped = min(kw, columns + 2 * pw), min(kh, rows + 2 * ph)
+            op = kind(clipped, fields.pair(self.stride), (pw, ph), rows, columns)
             tops += b.call(op, bottom)
         return tuple(tops)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mocha_core.describe.builder import Builder
 from mocha_core.errors import ShapeError
-from mocha_core.graph.value import Spec
+from mocha_core.graph.value import Spec, Value
+from mocha_core.plugin.suggestions import CHANNELS_LAST, channels_last
 
 
 def floating(*specs: Spec) -> None:
@@ -27,6 +29,14 @@ def images(x: Spec) -> None:
     if len(x.shape) != 4:
         raise ShapeError(f"expected a blob with 4 axes (N, channels, height, width), received {x}.")
     floating(x)
+
+
+def image_blobs(b: Builder, *bottoms: Value) -> None:
+    """Raise `ShapeError` unless all are images, and warn where the axes of data seem to be in another order."""
+    for bottom in bottoms:
+        images(bottom.spec)
+        if b.is_data(bottom) and channels_last(bottom.shape):
+            b.warn(f"its bottom {bottom.spec} {CHANNELS_LAST}")
 
 
 def features(x: Spec) -> None:

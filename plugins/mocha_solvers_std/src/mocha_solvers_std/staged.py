@@ -34,14 +34,16 @@ class Staged(Policy):
         lengths = []
         policies: list[Policy | float] = []
         for stage in stages:
-            if not isinstance(stage, tuple) or len(stage) != 2:
-                raise ConfigurationError(f"{name}: expected stages such as (60000, 0.001), received {stage!r}.")
+            if not isinstance(stage, tuple | list) or len(stage) != 2:
+                raise ConfigurationError(
+                    f"{name}: expected stages such as (60000, 0.001), received {checks.shown(stage)}."
+                )
             length, policy = stage
             lengths.append(checks.integer(name, "the iterations of a stage", length))
             if not isinstance(policy, Policy):
                 policy = checks.number(name, "the policy of a stage", policy, low=0)
             policies.append(policy)
-        self.stages = stages
+        self.stages = tuple(map(tuple, stages))
         self._policies = policies
         self._boundaries = list(accumulate(lengths))[:-1]
 
