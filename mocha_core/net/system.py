@@ -23,7 +23,7 @@ from mocha_core.plugin.manager import registries
 from mocha_core.plugin.registry import Registry, import_string
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from mocha_core.describe.layer import Layer
     from mocha_core.net.net import Net
@@ -50,14 +50,16 @@ class System(metaclass=Constructed):
         self,
         backend: str | Backend | None = None,
         *,
-        dtype: str = "float32",
+        dtype: DTypeLike = "float32",
         seed: int = 0,
         prefer: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
+        if isinstance(dtype, np.dtype) or (isinstance(dtype, type) and issubclass(dtype, np.floating)):
+            dtype = np.dtype(dtype).name
         if type(dtype) is not str or dtype not in DTYPES:
             raise ConfigurationError(f"System: expected dtype to be one of {DTYPES}, received {checks.shown(dtype)}.")
-        self.dtype = dtype
+        self.dtype: str = dtype
         self.seed = checks.integer("System", "seed", seed, at_least=0)
         if isinstance(backend, Backend) and options:
             raise ConfigurationError(
@@ -65,7 +67,7 @@ class System(metaclass=Constructed):
                 f"constructor {type(backend).__name__}(...)."
             )
         self.backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
-        self.backend.prefer = checks.instance("System", "prefer", prefer or {}, Mapping, "{'relu': 'acme-layers'}")
+        self.backend.prefer = _preferences(prefer) if prefer else {}
         self.storage = Storage(self.backend)
         self._own: WeakKeyDictionary[Layer, dict[str, State]] = WeakKeyDictionary()
         self._tied: dict[str, dict[str, State]] = {}
@@ -114,6 +116,25 @@ class System(metaclass=Constructed):
         self.close()
 
 
+def _preferences(prefer: Mapping[str, str]) -> Mapping[str, str]:
+    """`prefer`, whose plugins must have something to be preferred."""
+    checks.instance("System", "prefer", prefer, Mapping, "{'relu': 'acme-layers'}")
+    serve: dict[str, set[str]] = {}
+    for entry in (*registries().kernels, *registries().fusions):
+        serve.setdefault(entry.name.split("/")[0], set()).add(entry.plugin)
+    for op, plugin in prefer.items():
+        if plugin not in serve.get(op, ()):
+            near = suggestions.close(str(op), serve)
+            way_out = f"Did you mean '{near}'?" if near else f"Ops with kernels: {checks.listed(sorted(serve))}."
+            if op in serve:
+                way_out = f"These have: {checks.listed(sorted(serve[op]))}."
+            raise ConfigurationError(
+                f"System: expected prefer to name a plugin with kernels for an op, received {checks.shown(plugin)} for "
+                f"{checks.shown(op)}. {way_out}"
+            )
+    return prefer
+
+
 def unavailable(name: str) -> str:
     """Why a registered backend cannot be used here; empty if it can."""
     probe = registries().backends.entry(name).options.get("available")
@@ -152,20 +173,21 @@ def _wrong(options: Mapping[str, Any], error: TypeError) -> str:
 
 def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
     """An instance of a registered backend."""
-    known = registries().backends
+    known, source = registries().backends, ""
     if name is not None:
         checks.instance("System", "backend", name, str, "'cpu'")
     else:
         name = os.environ.get("MOCHA_BACKEND") or None
+        source = " The name is from MOCHA_BACKEND." if name else ""
     if name is None:
         best_first = sorted(known, key=lambda entry: -entry.priority)
         name = next((entry.name for entry in best_first if not unavailable(entry.name)), None)
     if name is None:
         raise BackendError("No backend is available. Install one: pip install mocha-cpu")
     if name not in known.names():
-        raise BackendError(unknown_backend(name))
+        raise BackendError(unknown_backend(name) + source)
     if reason := unavailable(name):
-        raise BackendError(f"Backend '{name}' is not available: {reason}")
+        raise BackendError(f"Backend '{name}' is not available: {reason}{source}")
     try:
         backend = known.get(name)(**options)
     except TypeError as error:

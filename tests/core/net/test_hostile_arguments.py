@@ -104,12 +104,32 @@ def test_a_backend_that_is_no_name(backend):
         mocha.System(backend)
 
 
-def test_a_dtype_of_numpys_is_refused_or_becomes_a_name():
-    try:
-        system = mocha.System(Plain(), dtype=np.dtype("float64"))
-    except ConfigurationError:
-        return
-    assert type(system.dtype) is str
+@pytest.mark.parametrize(
+    ("prefer", "message"),
+    [
+        ({"toy.dot": "acme"}, r"received 'acme' for 'toy\.dot'\. These have: .*\S\."),
+        ({"toy.dott": "acme"}, r"received 'acme' for 'toy\.dott'\. Did you mean 'toy\.dot'\?"),
+        ({"?": "acme"}, r"received 'acme' for '\?'\. Ops with kernels: "),
+        ({3: 4}, "received 4 for 3"),
+    ],
+)
+def test_a_preference_for_what_is_not_there(prefer, message):
+    with pytest.raises(ConfigurationError, match=message):
+        mocha.System(Plain(), prefer=prefer)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.dtype("float64"), "float64"])
+def test_a_dtype_of_numpys_is_one_of_ours(dtype):
+    with mocha.System(Plain(), dtype=dtype) as system:
+        assert system.dtype == "float64"
+    with pytest.raises(ConfigurationError, match="expected dtype to be one of"):
+        mocha.System(Plain(), dtype=np.float16)
+
+
+def test_a_backend_named_in_the_environment(monkeypatch):
+    monkeypatch.setenv("MOCHA_BACKEND", "plian")
+    with pytest.raises(BackendError, match=r"No backend 'plian'\. Did you mean 'plain'\?.* from MOCHA_BACKEND"):
+        mocha.System()
 
 
 def test_a_preference_that_says_not_for_what():
