@@ -113,7 +113,7 @@ def known(owner: object, kind: str, name: str, names: Iterable[str]) -> None:
     """Raise `UnknownNameError` unless `name` is among the names that the owner has."""
     names = list(names)
     if name not in names:
-        from mocha_core.plugin.suggestions import close
+        from mocha_core.suggestions import close
 
         meant = close(name, names) if isinstance(name, str) else None
         hint = f"Did you mean '{meant}'? " if meant else ""

@@ -9,8 +9,8 @@ from mocha_core.describe.parameter import Constraint, Initializer, Parameter, Re
 from mocha_core.errors import ConfigurationError, ShapeError
 from mocha_core.graph.plan import Phase, Plan, RowCell, Section, Statistic
 from mocha_core.graph.random import stream_id
-from mocha_core.graph.structural import Fetch, Gather, Labels
-from mocha_core.graph.value import CELL_DTYPES, Value
+from mocha_core.graph.structural import Labels
+from mocha_core.graph.value import CELL_DTYPES, Role, Value
 
 if TYPE_CHECKING:
     from mocha_core.graph.op import Op
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 class Records(Protocol):
     """What builders record into: one net's `Recorder`."""
 
+    name: str
     dtype: str
     seed: int
+
+    def warn(self, message: str) -> None:
+        """Log a warning about the net, once."""
 
     def share(
         self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
@@ -155,7 +159,8 @@ class Builder:
 
     def is_data(self, x: Value) -> bool:
         """Whether a value is a data layer's top."""
-        return any(x in step.call.outs for step in self._plan.steps if isinstance(step.call.op, Fetch | Gather))
+        made = (step.call for step in self._plan.steps if x in step.call.outs)
+        return any(all(v.role in (Role.DATA, Role.CELL) for v in call.ins) for call in made)
 
     def warn(self, message: str) -> None:
         """Log a warning about this layer, once for its net."""

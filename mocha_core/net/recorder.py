@@ -15,7 +15,7 @@ from mocha_core.graph.value import CELL_DTYPES, Role, Value
 from mocha_core.log import logger
 from mocha_core.net.feed import Feed, Feeds
 from mocha_core.net.fetch import Fetch
-from mocha_core.plugin.suggestions import CHANNELS_LAST, channels_last
+from mocha_core.suggestions import CHANNELS_LAST, channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

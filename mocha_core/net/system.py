@@ -10,14 +10,13 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from mocha_core import checks
+from mocha_core import checks, suggestions
 from mocha_core.compile.backend import Backend
 from mocha_core.compile.budget import taking
 from mocha_core.compile.storage import Storage
 from mocha_core.describe.parameter import State
 from mocha_core.errors import ArgumentError, BackendError, ConfigurationError, StateError
 from mocha_core.graph.value import Value
-from mocha_core.plugin import suggestions
 from mocha_core.plugin.construction import Constructed
 from mocha_core.plugin.manager import registries
 from mocha_core.plugin.registry import Registry, import_string

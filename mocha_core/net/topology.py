@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from mocha_core.checks import clipped, listed, shown
 from mocha_core.describe.layer import Layer
 from mocha_core.errors import TopologyError
-from mocha_core.plugin.suggestions import close
+from mocha_core.suggestions import close
 
 
 def sort(net: str, layers: Iterable[Layer]) -> list[Layer]:

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
-from mocha_core import checks
+from mocha_core import checks, suggestions
 from mocha_core.errors import ArgumentError, ConfigurationError, MochaError
-from mocha_core.plugin import suggestions
 
 T = TypeVar("T")
 

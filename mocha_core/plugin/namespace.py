@@ -9,7 +9,7 @@ from typing import Any
 
 from mocha_core.checks import clipped
 from mocha_core.errors import UnknownImportError, UnknownNameError
-from mocha_core.plugin.suggestions import elsewhere
+from mocha_core.suggestions import elsewhere
 
 
 def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -30,7 +30,7 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
         missing = UnknownImportError if importing else UnknownNameError
         package = _first_party(kind, name) or registry.dropped.get(name)
         if package is None:
-            hint = elsewhere(kind, name, manager.registries.all())
+            hint = elsewhere(kind, name, {k: r.names() for k, r in manager.registries.all().items()})
             raise missing(f"No {registry.kind} '{clipped(name)}'. {hint}" if hint else registry.unknown(name))
         failed = [r for r in manager.records if r.distribution == package and r.status != "ok"]
         if failed:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mocha_core.checks import clipped, shown
 from mocha_core.errors import ConfigurationError, MochaError, PluginError, UnknownNameError
-from mocha_core.plugin.suggestions import close
+from mocha_core.suggestions import close
 
 
 @dataclass(eq=False)

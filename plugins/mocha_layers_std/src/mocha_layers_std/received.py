@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from mocha_core.describe.builder import Builder
 from mocha_core.errors import ShapeError
 from mocha_core.graph.value import Spec, Value
-from mocha_core.plugin.suggestions import CHANNELS_LAST, channels_last
+from mocha_core.suggestions import CHANNELS_LAST, channels_last
 
 
 def floating(*specs: Spec) -> None:

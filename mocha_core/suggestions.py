@@ -5,10 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mocha_core.plugin.registry import Registry
 
 #: Two names are close from this ratio of `difflib` on: "plian" and "plain" are, "RNN" and "LRN" are not.
 CLOSE = 0.7
@@ -126,11 +122,11 @@ def field(name: str, known: Collection[str]) -> str | None:
     return same[0] if same else close(name, known)
 
 
-def elsewhere(kind: str, name: str, registries: Mapping[str, Registry]) -> str:
+def elsewhere(kind: str, name: str, registered: Mapping[str, Collection[str]]) -> str:
     """A hint to the same thing under another name, or in another namespace; empty if there is none."""
     stem = _stem(name)
     for other in (kind, *(other for other in NAMESPACES if other != kind)):
-        names = registries[other].names()
+        names = registered[other]
         found = [theirs for theirs in names if _stem(theirs) == stem]
         if not found and NAMES.get(stem, ("", ""))[0] == other and NAMES[stem][1] in names:
             found = [NAMES[stem][1]]
