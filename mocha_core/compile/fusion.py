@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING
 
 from mocha_core.errors import PluginError
@@ -68,6 +68,8 @@ class Graph:
             return "gradients are added up over several minibatches"
         if new.section not in sections:
             return "the new step is in another section"
+        if len(sections) > 1 and self._exchanges_between(sections):
+            return "gradients are exchanged between them"
         status = self.plan.cells.get("status")
         if Section.UPDATE in sections and new.section is not Section.UPDATE and status not in (None, *new.ins):
             return "the new step would update after a fault, because it does not read the status cell"
@@ -79,6 +81,16 @@ class Graph:
         if self.place(old, new) is None:
             return "another step lies between them"
         return ""
+
+    def _exchanges_between(self, sections: Set[Section]) -> bool:
+        """Whether there are exchange steps, and these sections do not all lie on one side of them.
+
+        An update that ran before would use gradients, or a status, that other processes have not seen; an exchange that
+        ran elsewhere would not run after a fault.
+        """
+        places = [_ORDER[section] for section in sections]
+        crossed = min(places) <= _ORDER[Section.EXCHANGE] <= max(places)
+        return crossed and any(step.section is Section.EXCHANGE for step in self.steps)
 
     def place(self, old: list[Step], new: Step) -> int | None:
         """Before which position `new` can stand in for `old` without overtaking a reader, writer or section."""

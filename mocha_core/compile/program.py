@@ -90,7 +90,7 @@ class Program:
         return [bound.run for bound in self.bound if bound.step.section in sections]
 
     def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
-        """Run n iterations: each `plan.minibatches` times forward and backward, then one update.
+        """Run n iterations: each `plan.minibatches` times forward and backward, one exchange, and one update.
 
         Sets `objectives`, `done` and `half_updated`, calls `pack` before it runs, and raises `storage.version` if
         there are `changes`.
@@ -101,13 +101,14 @@ class Program:
             stop: once its element is not 0, the iteration in hand is the last.
 
         Returns:
-            How many iterations were done before one reported a fault in the status cell. After a fault in forward
-            or backward, the failing one has updated nothing; after one in an update, no later update ran. Where it is
+            How many iterations were done before one reported a fault in the status cell. After a fault in forward,
+            backward or exchange, the failing one has updated nothing; its exchange ran to the end, so that no other
+            process waits for it. After a fault in an update, no later update ran. Where it is
             left by an exception, no fault stands in the status cell any more.
         """
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
-        clear, update = self.runs(Section.CLEAR), self.runs(Section.UPDATE)
+        clear, exchange, update = map(self.runs, (Section.CLEAR, Section.EXCHANGE, Section.UPDATE))
         before, folded = self._minibatch()
         k = self.plan.minibatches
         copy, to_numpy = self.backend.copy_from_numpy, self.backend.to_numpy
@@ -137,6 +138,8 @@ class Program:
                             run()
                         if objective is not None:
                             self.objectives[j] = to_numpy(objective)
+                    for run in exchange:
+                        run()
                     if failed():
                         break
                     self.half_updated = bool(folded or update)

@@ -8,6 +8,7 @@ from mocha_core.describe.layer import Layer
 from mocha_core.describe.parameter import Constraint, Initializer, Parameter, Regularizer, State
 from mocha_core.errors import ConfigurationError, ShapeError
 from mocha_core.graph.plan import Phase, Plan, RowCell, Section, Statistic
+from mocha_core.errors import ShapeError, TopologyError
 from mocha_core.graph.random import stream_id
 from mocha_core.graph.structural import Labels
 from mocha_core.graph.value import CELL_DTYPES, Role, Value
@@ -196,7 +197,7 @@ def _rows(x: Value) -> int:
 
 
 class UpdateBuilder:
-    """What a solver records its update steps with."""
+    """What a solver records its update steps with, and before them the exchange steps."""
 
     def __init__(self, recorder: Records, plan: Plan) -> None:
         self._recorder = recorder
@@ -216,6 +217,22 @@ class UpdateBuilder:
     def fault(self) -> int:
         """A number for the next recorded call to put into the status cell, when what it would write is invalid."""
         return self._plan.fault()
+
+    def exchange(self, op: Op, *ins: Value, layer: str = "(solver)") -> tuple[Value, ...]:
+        """Record an exchange step: it runs once per iteration between backward and the updates, whatever the status is.
+
+        It changes gradients, or the status, through `op.updates`. Where there is one, no update is folded into a
+        gradient. Returns the op's outputs.
+
+        Raises:
+            TopologyError: an update was recorded before.
+        """
+        if any(step.section is Section.UPDATE for step in self._plan.steps):
+            raise TopologyError(
+                f"Net '{self._plan.net}': exchange step '{op.name}' was recorded after an update. Record it in "
+                "Solver.exchange, or in the hook mocha_record_exchange."
+            )
+        return self._plan.call(op, *ins, layer=layer, section=Section.EXCHANGE)
 
     def call(self, op: Op, *ins: Value, layer: str = "") -> None:
         """Record an update step."""

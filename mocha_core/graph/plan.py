@@ -26,6 +26,9 @@ class Section(StrEnum):
     """Zeroes what is accumulated over minibatches."""
     FORWARD = "forward"
     BACKWARD = "backward"
+    EXCHANGE = "exchange"
+    """Changes the gradients of an iteration before its updates: clipping, sums over processes. Runs once per iteration,
+    also where the status cell holds a fault; the status is looked at afterwards."""
     UPDATE = "update"
 
 

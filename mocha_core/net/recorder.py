@@ -16,6 +16,7 @@ from mocha_core.log import logger
 from mocha_core.net.feed import Feed, Feeds
 from mocha_core.net.fetch import Fetch
 from mocha_core.suggestions import CHANNELS_LAST, channels_last
+from mocha_core.plugin.manager import plugin_manager
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,7 +144,10 @@ class Recorder:
             for p in reached:
                 clearing.call(Fill(0.0), plan.gradients[p.value], layer=p.layer, section=Section.CLEAR)
             plan.steps[:0] = clearing.steps
-        solver.record(UpdateBuilder(self, plan), reached)
+        builder = UpdateBuilder(self, plan)
+        plugin_manager().hook.mocha_record_exchange(b=builder, solver=solver, parameters=reached)
+        solver.exchange(builder, reached)
+        solver.record(builder, reached)
 
     def _frozen(self, parameter: Parameter, frozen: frozenset[str]) -> bool:
         return any(parameter in self.owned[layer].values() for layer in frozen if layer in self.owned)

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mocha_core.describe.builder import UpdateBuilder
+    from mocha_core.describe.parameter import Parameter
     from mocha_core.net.net import Net
     from mocha_core.plugin.registry import Candidates, Registry
     from mocha_core.train.solver import Solver
@@ -98,6 +102,16 @@ def mocha_register_commands(commands: Registry) -> None:
 @hookspec
 def mocha_net_built(net: Net) -> None:
     """A net was built: its topology and shapes are known to be right."""
+
+
+@hookspec
+def mocha_record_exchange(b: UpdateBuilder, solver: Solver, parameters: Sequence[Parameter]) -> None:
+    """Record with `b.exchange` what comes between backward and the updates of a training program: sums over processes.
+
+    Called while the program is made, for any solver, before the solver's own `exchange`, which therefore clips what
+    was summed. `parameters` are those that are learned, with `b.gradient(parameter)`, averaged over accumulated
+    minibatches.
+    """
 
 
 @hookspec

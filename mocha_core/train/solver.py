@@ -130,6 +130,9 @@ class Solver(metaclass=Constructed):
         """What recorded updates depend on besides scheduled cells; when it changes, programs are compiled anew."""
         return self.parameters.regu_coef, self.parameters.check_finite, *self.options.items()
 
+    def exchange(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
+        """Record what is done to all gradients before the updates, with `b.exchange`."""
+
     def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
         """Record the updates of all parameters, with slots side by side."""
         self.make_slots(parameters)

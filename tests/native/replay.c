@@ -60,7 +60,7 @@ static void replay(FILE *in, FILE *out, int32_t threads) {
     }
     get(args.sizes, sizeof args.sizes, in);
     get(args.numbers, sizeof args.numbers, in);
-    mocha_run run = {.steps = &step, .bounds = {0, 0, 1, 1}, .minibatches = 1, .iterations = 1, .threads = threads};
+    mocha_run run = {.steps = &step, .bounds = {0, 0, 1, 1, 1}, .minibatches = 1, .iterations = 1, .threads = threads};
     if (mocha_advance(&run) != MOCHA_FINISHED) exit(3);
     for (int64_t b = 0; b < blocks; b++) {
         fwrite(begin[b], (size_t)bytes[b], 1, out);

@@ -51,11 +51,12 @@ typedef struct {
     int64_t bytes;
 } mocha_column;
 
-/* A program, how far it shall run, and where it is. The steps are in three parts: from bounds[0] those that run
-   once in an iteration, from bounds[1] those that run for every minibatch, from bounds[2] to bounds[3] the updates. */
+/* A program, how far it shall run, and where it is. The steps are in four parts: from bounds[0] those that run once in
+   an iteration, from bounds[1] those that run for every minibatch, from bounds[2] the exchange, which runs once, also
+   after a fault, and from bounds[3] to bounds[4] the updates. */
 typedef struct {
     const mocha_step *steps;
-    int64_t bounds[4];
+    int64_t bounds[5];
     const mocha_column *columns;
     int64_t n_columns;
     const int32_t *status;    /* not 0: an iteration reported a fault; may be NULL */

@@ -153,10 +153,12 @@ static void walk(const mocha_run *run, const mocha_team *team, shared_state *sha
                 step = run->bounds[1];
                 continue;
             }
+            part = 2;
+        } else if (part == 2) {
             if (first) shared->failed = failed(run);
             mocha_meet(team);
             if (shared->failed) reason = MOCHA_FAULT;
-            part = 2;
+            part = 3;
         } else {
             if (first) {
                 int32_t bad = failed(run);

@@ -136,3 +136,19 @@ def test_reasons_are_given_in_words():
         graph.reason_against([steps[0], steps[2]], step((a, c), (b, d), (False, False)))
         == "another step lies between them"
     )
+
+
+def test_nothing_is_fused_past_an_exchange_or_with_one():
+    """Whatever values the exchange step has: it may merge the status, which all updates look at."""
+    (a, b, c, d), _ = chain()
+    made, updated = step((a,), (b,), (False,), Section.BACKWARD), step((b,), (c,), (False,), Section.UPDATE)
+    new = step((a,), (c,), (False,), Section.BACKWARD)
+    assert Graph(Plan(Phase.TRAIN, 1), [made, updated]).reason_against([made, updated], new) == ""
+    exchange = step((d,), (d,), (False,), Section.EXCHANGE)
+    graph = Graph(Plan(Phase.TRAIN, 1), [made, exchange, updated])
+    reason = "gradients are exchanged between them"
+    assert graph.reason_against([made, updated], new) == reason
+    for neighbour in (made, updated):
+        for section in (Section.EXCHANGE, neighbour.section):
+            union = step((*neighbour.ins, d), (*neighbour.outs, d), (False, False), section)
+            assert graph.reason_against([neighbour, exchange], union) == reason

@@ -75,6 +75,7 @@ class DeferredProgram(Program):
                     self.execute(Section.FORWARD, self._is_over)
                     self.execute(Section.BACKWARD, self._is_over)
                     self.device.launch(self._end_minibatch)
+                self.execute(Section.EXCHANGE, self._is_over)
                 self.device.launch(self._begin_updates)
                 self.execute(Section.UPDATE, self._skips_updates)
                 self.device.launch(self._end_iteration)

@@ -58,7 +58,8 @@ class CUDAProgram(Program):
         minibatch = [Run(self._minibatches.begin), *steps[len(gathers) :]]
         others = [*minibatch, Run(self._minibatches.end)] * (k - 1)
         end = Run(self._minibatches.end_of_iteration)
-        iteration = [*runs[Section.CLEAR], *others, *minibatch, *runs[Section.UPDATE], end]
+        after = [*runs[Section.EXCHANGE], *runs[Section.UPDATE], end]
+        iteration = [*runs[Section.CLEAR], *others, *minibatch, *after]
         self._tape = Tape(device, iteration)
         #: From this step on, something may be updated and something else not yet.
         self._first_update = next((i for i, step in enumerate(iteration) if step.updates), len(iteration)) + 1
@@ -68,7 +69,7 @@ class CUDAProgram(Program):
         if "status" not in self.cells:
             return []
         statistics = {statistic.total for statistic in self.plan.statistics}
-        steps = [b.step for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
+        steps = [b.step for b in self.bound if b.step.section is not Section.UPDATE]
         values = {value.root: None for step in steps for value in step.writes}
         return [self._buffer(value) for value in values if value.role is Role.STATE or value in statistics]
 

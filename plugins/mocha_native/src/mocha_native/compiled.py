@@ -60,7 +60,7 @@ class Compiled:
     def __call__(self) -> None:
         run = ffi.new("mocha_run *")
         steps = step_array(self.parts)
-        run.steps, run.bounds = steps, [0, 0, len(self.parts), len(self.parts)]
+        run.steps, run.bounds = steps, [0, 0, *[len(self.parts)] * 3]
         run.iterations = run.minibatches = 1
         run.threads = self.threads
         lib.mocha_advance(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +25,7 @@ SECONDS = 0.02
 
 
 class Tape:
-    """Steps in the three parts that `mocha_run` has.
+    """Steps in the four parts that `mocha_run` has.
 
     Attributes:
         runs: what runs each step, those of a `Series` one by one.
@@ -34,12 +35,17 @@ class Tape:
     """
 
     def __init__(
-        self, threads: int, once: list[BoundStep], minibatch: list[BoundStep], update: list[BoundStep]
+        self,
+        threads: int,
+        minibatch: list[BoundStep],
+        once: Sequence[BoundStep] = (),
+        exchange: Sequence[BoundStep] = (),
+        update: Sequence[BoundStep] = (),
     ) -> None:
         self.runs: list[Any] = []
         self.owners: list[BoundStep] = []
         bounds = [0]
-        for part in (once, minibatch, update):
+        for part in (once, minibatch, exchange, update):
             for bound in part:
                 pieces = bound.run.parts if isinstance(bound.run, Compiled) else (bound.run,)
                 self.runs += pieces
@@ -52,7 +58,7 @@ class Tape:
         self.beginning.iterations = self.beginning.minibatches = 1
         self.beginning.threads, self.beginning.seconds = threads, SECONDS
         #: From this step on, something may be updated and something else not yet.
-        self.first_update = next((i for i in range(bounds[1], bounds[2]) if updates(self.owners[i])), bounds[2])
+        self.first_update = next((i for i in range(bounds[1], bounds[2]) if updates(self.owners[i])), bounds[3])
         self.updates = self.first_update < len(self.runs)
 
     def run(self, seconds: NDArray[np.float64] | None = None) -> Any:
@@ -97,9 +103,10 @@ class NativeProgram(Program):
         super().__post_init__()
         sections = {section: [b for b in self.bound if b.step.section is section] for section in Section}
         threads = self.backend.threads
-        self._tapes = {section: Tape(threads, [], steps, []) for section, steps in sections.items()}
+        self._tapes = {section: Tape(threads, steps) for section, steps in sections.items()}
         forward_and_backward = [b for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
-        self._tape = Tape(threads, sections[Section.CLEAR], forward_and_backward, sections[Section.UPDATE])
+        others = (sections[section] for section in (Section.CLEAR, Section.EXCHANGE, Section.UPDATE))
+        self._tape = Tape(threads, forward_and_backward, *others)
         python = not all(isinstance(bound.run, Compiled) for bound in self.bound)
         #: Entered around every run: where there are steps in Python, the backend's, which several threads may share.
         self._running: AbstractContextManager[Any] = self.backend.running() if python else nullcontext()
