@@ -90,6 +90,14 @@ def number(owner: object, field: str, value: Any, low: float = float("-inf"), hi
     return result
 
 
+def positive(owner: object, field: str, value: Any) -> float:
+    """`value` as a finite float above 0."""
+    result = number(owner, field, value, low=0.0)
+    if result == 0:
+        raise ConfigurationError(f"{owner}: expected {field} to be above 0, received {value!r}.")
+    return result
+
+
 def instance(owner: object, field: str, value: Any, kind: type, example: str) -> Any:
     """`value`, which must be an instance of `kind`."""
     if not isinstance(value, kind):

@@ -33,13 +33,16 @@ def non_finite(solver: Solver, net: Net, program: Program, call: Call) -> NonFin
 
     Parameters, states, statistics and cursors are as they were afterwards; gradients are not.
     """
-    updated = call.ins[0] if isinstance(call.op, UpdateOp) else None
-    seen = "the objective" if updated is None else f"the update of parameter '{updated.name}'"
+    updated = [call.ins[0]] if isinstance(call.op, UpdateOp) else []
+    seen = f"the update of parameter '{updated[0].name}'" if updated else "the objective"
+    finite = f"Its gradient is finite, so the step was too large. {_WAY_OUT}" if updated else ""
+    if not updated and call.ins[0] is not program.plan.objective:
+        updated = [p.value for g in net.parameters.values() for p in g.values() if p.value in program.plan.gradients]
+        seen = "the norm of the gradients"
+        finite = f"Each gradient is finite, but the sum of their squares is too large. {_WAY_OUT}"
     try:
         with np.errstate(all="ignore"):
-            cause = find_held(solver, net) or find_made(net, program, solver.state.iteration, updated)
-            if not cause and updated is not None:
-                cause = f"Its gradient is finite, so the step was too large. {_WAY_OUT}"
+            cause = find_held(solver, net) or find_made(net, program, solver.state.iteration, updated) or finite
             if not cause:
                 cause = f"The same minibatch, run again, gave finite numbers: some kernel is not pure. {_WAY_OUT}"
     except Exception as error:
@@ -58,11 +61,10 @@ def find_held(solver: Solver, net: Net) -> str:
     return ""
 
 
-def find_made(net: Net, program: Program, iteration: int, updated: Value | None) -> str:
-    """What made the objective, or the gradient of the parameter `updated`, not finite; empty if it is finite now."""
+def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Value]) -> str:
+    """What made the objective, or else a gradient of the parameters `updated`, not finite; empty if all is finite now."""
     plan = plan_of_single_writers(net)
-    target = plan.objective if updated is None else plan.gradients[updated]
-    assert target is not None
+    targets = [plan.gradients[value].root for value in updated] or [plan.objective]
     again = net.system.backend.compile(plan, net.system.storage)
     k = program.plan.minibatches
     schedule = net.schedule(program, k, iteration)
@@ -72,8 +74,8 @@ def find_made(net: Net, program: Program, iteration: int, updated: Value | None)
             again.run(Section.FORWARD, {name: column[j:] for name, column in schedule.items()})
             again.run(Section.BACKWARD)
             bad = {v.root for v in values(plan.steps) if odd_one(again.read(v.root)) is not None}
-            if target.root in bad:
-                step = first_bad(plan.steps, bad, target.root)
+            for target in [target for target in targets if target in bad]:
+                step = first_bad(plan.steps, bad, target)
                 return describe_state(net, bad) if step is None else describe(net, again, bad, step)
             net.feeds.advance(1)
     return ""

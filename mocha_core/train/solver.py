@@ -20,7 +20,7 @@ from mocha_core.host.interrupt import Interruptible
 from mocha_core.log import logger, show_messages
 from mocha_core.net.net import Net
 from mocha_core.plugin.construction import Constructed
-from mocha_core.plugin.manager import plugin_manager
+from mocha_core.plugin.manager import plugin_manager, registries
 from mocha_core.train.coffee_break import CoffeeBreak, ScheduledBreak
 from mocha_core.train.diagnosis import non_finite
 from mocha_core.train.update import UpdateOp as UpdateOp
@@ -50,6 +50,13 @@ class SolverParameters(metaclass=Constructed):
         regu_coef: times each parameter's regularizer.
         accumulate: minibatches whose gradients are averaged for one update.
         check_finite: stop at the first objective, parameter or slot that is not finite, and say where it came from.
+        clip_norm: the most that the norm of the gradients may be, the root of the sum of the squares of all elements
+            of all learned parameters' gradients; where it exceeds that, all are scaled by clip_norm / norm.
+        clip_value: each element of a gradient is limited to [-clip_value, clip_value].
+
+    Gradients are clipped as `accumulate` averaged them, before regularizers are added. (Caffe's `clip_gradients` is
+    `clip_norm`, but clips the sum of `iter_size` minibatches before it is divided.) What is not finite is not clipped:
+    with `check_finite` it stops the run. `clip_norm` and `clip_value` exclude each other.
     """
 
     max_iter: int
@@ -58,12 +65,22 @@ class SolverParameters(metaclass=Constructed):
     regu_coef: float = 0.0005
     accumulate: int = 1
     check_finite: bool = True
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
     def __post_init__(self) -> None:
         checks.integer("SolverParameters", "max_iter", self.max_iter)
         checks.integer("SolverParameters", "accumulate", self.accumulate)
         checks.instance("SolverParameters", "check_finite", self.check_finite, bool, "True")
         checks.number("SolverParameters", "regu_coef", self.regu_coef, low=0.0)
+        for name, limit in (("clip_norm", self.clip_norm), ("clip_value", self.clip_value)):
+            if limit is not None:
+                checks.positive("SolverParameters", name, limit)
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ConfigurationError(
+                f"SolverParameters: expected either clip_norm or clip_value, received clip_norm={self.clip_norm}, "
+                f"clip_value={self.clip_value}."
+            )
         if not isinstance(self.lr_policy, Policy):
             checks.number("SolverParameters", "lr_policy", self.lr_policy, low=0.0)
         if not isinstance(self.momentum, Policy):
@@ -128,10 +145,18 @@ class Solver(metaclass=Constructed):
     @property
     def rule(self) -> Hashable:
         """What recorded updates depend on besides scheduled cells; when it changes, programs are compiled anew."""
-        return self.parameters.regu_coef, self.parameters.check_finite, *self.options.items()
+        given = self.parameters
+        return given.regu_coef, given.check_finite, given.clip_norm, given.clip_value, *self.options.items()
 
     def exchange(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
-        """Record what is done to all gradients before the updates, with `b.exchange`."""
+        """Record what is done to all gradients before the updates, with `b.exchange`: by default, their clipping."""
+        given, gradients = self.parameters, [b.gradient(parameter) for parameter in parameters]
+        if given.clip_value is not None:
+            b.exchange(registries().ops.get("clip_value")(given.clip_value, len(gradients)), *gradients)
+        if given.clip_norm is not None:
+            (norm,) = b.exchange(registries().ops.get("clip_norm")(given.clip_norm, len(gradients)), *gradients)
+            if given.check_finite:
+                b.exchange(CheckFinite(b.fault()), norm, b.cell("status"))
 
     def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
         """Record the updates of all parameters, with slots side by side."""

@@ -5,11 +5,12 @@ from math import prod
 
 import pytest
 from mocha_cuda import compiled, nvrtc
-from mocha_cuda.kernels import inner_product, lrn, sgd
+from mocha_cuda.kernels import clipping, inner_product, lrn, sgd
 
 SAID = {
     ("mocha.cuh", "THREADS"): compiled.THREADS,
     ("mocha.cuh", "WARP"): compiled.WARP,
+    ("kernels/clipping.cu", "TILE"): clipping.TILE,
     ("kernels/inner_product.cu", "NARROW"): inner_product.NARROW,
     ("kernels/inner_product.cu", "CHUNK"): inner_product.CHUNK,
     ("kernels/lrn.cu", "TILE"): lrn.TILE,

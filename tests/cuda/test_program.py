@@ -340,3 +340,13 @@ def test_where_a_tape_is_left_between_graphs(times, last):
     with pytest.raises(KeyboardInterrupt):
         tape(times)
     assert tape.position == 0
+
+
+@pytest.mark.parametrize("limits", [{"clip_norm": 0.1}, {"clip_value": 0.01}])
+def test_clipping_is_part_of_the_graph(backend, limits):
+    system, net, solver = opened(backend, **limits)
+    with system:
+        solver.solve(net)
+        program = net.training_program(solver)
+        assert program._tape.whole
+        assert {"clip_norm", "clip_value"} & {use.op for use in program.kernels()} == {*limits}

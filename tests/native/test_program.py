@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mocha_native.backend import NativeBackend
 from mocha_native.compiled import Compiled
-from nets import data, parameters, perceptron
+from nets import assert_same, data, parameters, perceptron
 
 import mocha_core as mocha
 from mocha_core import hookimpl, layers, solvers
@@ -288,3 +288,18 @@ def test_profile_names_every_kernel_and_trains():
         found = {row[:3] for row in rows}
         assert {("h", "then_relu", Section.FORWARD), ("h", "native.updating_backward", Section.BACKWARD)} <= found
         assert (net.parameters["y"]["weight"].numpy() != before).any()
+
+
+@pytest.mark.parametrize("limits", [{"clip_norm": 0.1}, {"clip_value": 0.01}])
+def test_clipping_stays_in_c_and_is_the_same_for_any_number_of_threads(limits):
+    found = []
+    for threads in (1, 2, 3):
+        with mocha.System(NativeBackend(threads=threads), seed=2) as system:
+            net = mocha.Net("net", system, [data(), *perceptron()])
+            solver = solvers.SGD(parameters(9, **limits))
+            solver.solve(net)
+            program = net.training_program(solver)
+            assert all(isinstance(bound.run, Compiled) for bound in program.bound)
+            found.append({key: state.numpy() for key, state in net.states.items()})
+    assert_same(*found[:2])
+    assert_same(*found[1:])

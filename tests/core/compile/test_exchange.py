@@ -1,4 +1,4 @@
-"""Steps between backward and the updates: they run once per iteration, also after a fault, and no update passes them."""
+"""Steps between backward and the updates: they run once per iteration, also after a fault; no update passes them."""
 
 import threading
 from dataclasses import dataclass, field

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 KERNELS = {
     "accuracy": "kernels.accuracy:accuracy",
     "add": "kernels.element_wise:element_wise",
+    "clip_norm": "kernels.clipping:clip_norm",
+    "clip_value": "kernels.clipping:clip_value",
     "convolution": "kernels.convolution:convolution",
     "divide": "kernels.element_wise:element_wise",
     "dropout": "kernels.dropout:dropout",

@@ -25,4 +25,6 @@ def mocha_register_coffee(coffee: Registry) -> None:
 
 @hookimpl
 def mocha_register_ops(ops: Registry) -> None:
+    ops.add("clip_norm", "mocha_solvers_std.clipping:ClipNorm")
+    ops.add("clip_value", "mocha_solvers_std.clipping:ClipValue")
     ops.add("sgd", "mocha_solvers_std.sgd:SGDUpdate")

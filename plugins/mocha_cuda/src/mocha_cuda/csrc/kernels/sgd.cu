@@ -1,6 +1,6 @@
 /* The update of stochastic gradient descent with momentum, of any number of parameters in one launch. */
 
-#include "mocha.cuh"
+#include "tables.cuh"
 
 /* Elements of a parameter that a block updates. */
 #define TILE (4 * THREADS)
@@ -19,18 +19,8 @@ struct update {
    blocks of all parameters. What is not finite is not written, and sets the status; what is finite is, unless its
    thread sees that already. */
 KERNEL(sgd_forward)(const unsigned long long *table, int n, const REAL *rate, const REAL *momentum, int *status) {
-    const struct update *updates = reinterpret_cast<const struct update *>(table);
     if (*status) return;
-    /* The last parameter that begins at this block or before. */
-    int low = 0;
-    for (int high = n - 1; low < high;) {
-        const int middle = (low + high + 1) / 2;
-        if (updates[middle].first_block <= blockIdx.x)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    const struct update u = updates[low];
+    const struct update u = row_of_block<struct update>(table, n);
     const REAL step = (REAL)(*rate * u.multiplier), kept = *momentum;
     const REAL decay = (REAL)u.decay, sparsity = (REAL)u.sparsity;
     const long long begin = (blockIdx.x - u.first_block) * TILE, end = min(begin + TILE, u.elements);

@@ -1,0 +1,75 @@
+"""Limits of gradients: by their norm together, or by value; all gradients of a program in one launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from mocha_core.compile.kernel import Runnable
+from mocha_core.graph.value import Spec
+from mocha_cuda.compiled import REALS, THREADS, Buffers, CUDAKernel, Series
+from mocha_cuda.kernels.block_sums import tickets
+from mocha_cuda.tables import Table
+
+if TYPE_CHECKING:
+    from mocha_core.graph.plan import Call
+    from mocha_cuda.backend import CUDABackend
+
+#: Elements that a block has, as csrc/clipping.cu has it.
+TILE = 16 * THREADS
+
+
+class Clipping(CUDAKernel):
+    """Each gradient has blocks of its own."""
+
+    family = "clipping"
+
+    def __init__(self, backend: CUDABackend, call: Call) -> None:
+        super().__init__(backend, call)
+        self.blocks = sum(_blocks(value.spec.size) for value in call.ins)
+
+    def table(self, gradients: Buffers) -> Table:
+        """Where the gradients are, and which blocks each has."""
+        rows, blocks = [], 0
+        for gradient in gradients:
+            rows.append((gradient, int(gradient.size), blocks))
+            blocks += _blocks(gradient.size)
+        return Table(self.backend, rows)
+
+
+class ClipNorm(Clipping):
+    """The norm in one launch, whose last block adds the others' sums; the scaling in a second."""
+
+    def __init__(self, backend: CUDABackend, call: Call) -> None:
+        super().__init__(backend, call)
+        self.forward_workspace = (Spec((self.blocks,), "float64"),)
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        table, norm = [self.table(ins), len(ins)], outs[0]
+        sums = self.bind("clip_norm_squares", *table, norm, outs[-1], tickets(self.backend), blocks=self.blocks)
+        return Series(sums, self.bind("clip_norm_forward", *table, norm, float(self.op.limit), blocks=self.blocks))
+
+
+class ClipValue(Clipping):
+    """One launch."""
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        return self.bind("clip_value_forward", self.table(ins), len(ins), float(self.op.limit), blocks=self.blocks)
+
+
+def _blocks(elements: int) -> int:
+    return -(-elements // TILE)
+
+
+def _alike(kernel: type[Clipping]) -> Callable[[CUDABackend, Call], Clipping | None]:
+    """A builder that declines gradients of several dtypes, and of others than kernels compute with."""
+
+    def build(backend: CUDABackend, call: Call) -> Clipping | None:
+        dtypes = {value.dtype for value in call.ins}
+        return kernel(backend, call) if len(dtypes) == 1 and dtypes <= set(REALS) else None
+
+    return build
+
+
+clip_norm = _alike(ClipNorm)
+clip_value = _alike(ClipValue)

@@ -1,0 +1,62 @@
+"""Ops that limit gradients before the updates: all of them together by their norm, or each element by its value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
+
+
+class Clip(Op):
+    """Changes `count` gradients in place.
+
+    Attributes:
+        limit: above 0.
+        count: how many gradients there are.
+    """
+
+    differentiable = ()
+    limit: float
+    count: int
+
+    @property
+    def updates(self) -> tuple[int, ...]:  # type: ignore[override]
+        return tuple(range(self.count))
+
+    def infer(self, *gradients: Spec) -> tuple[Spec, ...]:
+        return ()
+
+
+class ClipNorm(Clip):
+    """Scales all gradients by limit / norm where the norm, the root of the sum of the squares of all elements, exceeds
+    the limit: Caffe's `clip_gradients`. Where it is not finite, they stay as they are.
+
+    Output: the norm before, float64 without axes, summed in float64.
+    """
+
+    name = "clip_norm"
+
+    def infer(self, *gradients: Spec) -> tuple[Spec, ...]:
+        return (Spec((), "float64"),)
+
+    def forward(self, xp: Namespace, *gradients: Array) -> tuple[Array, ...]:
+        squares: Any = sum(xp.sum(xp.square(xp.astype(g, xp.float64))) for g in gradients)
+        norm = xp.sqrt(squares)
+        ratio = self.limit / xp.maximum(norm, xp.full_like(norm, self.limit))
+        scale = xp.where(xp.isfinite(norm), ratio, xp.full_like(norm, 1.0))
+        return norm, *(g * xp.astype(scale, g.dtype) for g in gradients)
+
+
+class ClipValue(Clip):
+    """Limits each element of all gradients to [-limit, limit]. What is not finite stays as it is."""
+
+    name = "clip_value"
+
+    def forward(self, xp: Namespace, *gradients: Array) -> tuple[Array, ...]:
+        return tuple(self._clipped(xp, g) for g in gradients)
+
+    def _clipped(self, xp: Namespace, g: Array) -> Array:
+        top = xp.full_like(g, self.limit)
+        return xp.where(xp.isfinite(g), xp.minimum(xp.maximum(g, -top), top), g)

@@ -1,0 +1,151 @@
+"""What every backend does with steps between backward and the updates, such as those of several processes."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+import mocha_core as mocha
+from mocha_core import hookimpl, layers, solvers
+from mocha_core.compile.kernel import Kernel
+from mocha_core.compile.program import updates
+from mocha_core.errors import DataError
+from mocha_core.graph.op import Op
+from mocha_core.graph.plan import Section
+from mocha_core.testing.backends import installed, open_any
+from mocha_core.testing.inputs import distinct
+
+CALLS = []
+
+
+class Share(Op):
+    """As if another process had the same gradients, and a fault in its iteration number `fails_in`, counted from 1."""
+
+    name = "acme.share"
+    differentiable = ()
+    fault: int
+    fails_in: int
+    count: int
+
+    @property
+    def updates(self):
+        return tuple(range(self.count + 1))
+
+    def infer(self, *x):
+        return ()
+
+    def explain(self, *x):
+        return "the other process has a fault."
+
+
+class ShareKernel(Kernel):
+    splits = True
+
+    def __init__(self, backend, call):
+        self.backend, self.op = backend, call.op
+
+    def forward(self, ins, outs, add):
+        read, write = self.backend.to_numpy, self.backend.copy_from_numpy
+
+        def run():
+            *gradients, status = ins
+            CALLS.append(int(read(status)))
+            for gradient in gradients:
+                write(gradient, 2 * read(gradient))
+            if 0 < self.op.fails_in <= len(CALLS) and read(status) == 0:
+                write(status, np.asarray(self.op.fault))
+
+        return run
+
+
+class Sharing:
+    """A plugin that records a step for any solver."""
+
+    def __init__(self, fails_in):
+        self.fails_in = fails_in
+
+    @hookimpl
+    def mocha_register_kernels(self, kernels):
+        kernels.add(Share.name, "*", ShareKernel)
+
+    @hookimpl
+    def mocha_record_exchange(self, b, solver, parameters):
+        op = Share(b.fault(), self.fails_in, len(parameters))
+        b.exchange(op, *map(b.gradient, parameters), b.cell("status"))
+
+
+@pytest.fixture
+def sharing(register_plugin):
+    def register(fails_in=0):
+        register_plugin(Sharing(fails_in), "acme-sharing")
+        CALLS.clear()
+
+    return register
+
+
+def net_on(system, labels=None):
+    given = [distinct((24, 4)), np.arange(24) % 3 if labels is None else labels]
+    data = layers.MemoryDataLayer(name="data", data=given, batch_size=4, tops=["x", "label"])
+    ip = layers.InnerProductLayer(name="ip", output_dim=3, bottoms=["x"], tops=["y"])
+    return mocha.Net("net", system, [data, ip, layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"])])
+
+
+def sgd(max_iter, lr_policy=0.1, **options):
+    return solvers.SGD(mocha.SolverParameters(max_iter=max_iter, lr_policy=lr_policy, regu_coef=0.0, **options))
+
+
+def contents(net):
+    return {key: state.numpy() for key, state in net.states.items()}
+
+
+@pytest.mark.parametrize("backend", installed())
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_it_runs_once_per_iteration_after_the_minibatches(backend, accumulate, sharing):
+    with mocha.System(open_any(backend), dtype="float64", seed=3) as system:
+        net = net_on(system)
+        sgd(5, 0.2, accumulate=accumulate).solve(net)
+        expected = contents(net)
+    sharing()
+    with mocha.System(open_any(backend), dtype="float64", seed=3) as system:
+        net, solver = net_on(system), sgd(5, 0.1, accumulate=accumulate)
+        solver.solve(net)
+        for key, array in contents(net).items():
+            np.testing.assert_allclose(array, expected[key], rtol=1e-12, atol=1e-15)
+        program = net.training_program(solver)
+        assert {bound.step.section for bound in program.bound if updates(bound)} == {Section.UPDATE}
+    assert CALLS == [0] * 5
+
+
+@pytest.mark.parametrize("backend", installed())
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_it_runs_in_the_iteration_that_has_a_fault_and_sees_it(backend, accumulate, sharing):
+    """The fault is in the fourth minibatch. No other process waits for this one for ever."""
+    labels = np.arange(24) % 3
+    labels[13] = 9
+    sharing()
+    with mocha.System(open_any(backend), seed=3) as system:
+        net, solver = net_on(system, labels), sgd(6, accumulate=accumulate)
+        done = 3 // accumulate
+        with pytest.raises(DataError, match="label 9"):
+            solver.solve(net)
+        assert solver.state.iteration == done
+        assert CALLS[:done] == [0] * done
+        assert CALLS[done] != 0
+        assert not net.half_updated
+
+
+@pytest.mark.parametrize("backend", installed())
+def test_a_fault_that_it_merges_stops_the_iteration_before_its_updates(backend, sharing):
+    sharing(fails_in=3)
+    found = []
+    for iterations in (2, 6):
+        CALLS.clear()
+        with mocha.System(open_any(backend), dtype="float64", seed=3) as system:
+            net, solver = net_on(system), sgd(iterations)
+            with nullcontext() if iterations == 2 else pytest.raises(DataError, match="the other process has a fault"):
+                solver.solve(net)
+            assert solver.state.iteration == 2
+            assert not net.half_updated
+            found.append(contents(net))
+    for key, array in found[0].items():
+        assert array.tobytes() == found[1][key].tobytes(), key
