@@ -7,6 +7,7 @@ from collections.abc import Callable, Set
 from typing import TYPE_CHECKING
 
 from mocha_core.errors import PluginError
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Half, Plan, Section, Step
 from mocha_core.graph.value import Role, Value
 from mocha_core.plugin.registry import Entry
@@ -70,7 +71,7 @@ class Graph:
             return "the new step is in another section"
         if len(sections) > 1 and self._exchanges_between(sections):
             return "gradients are exchanged between them"
-        status = self.plan.cells.get("status")
+        status = self.plan.cells.get(Cell.STATUS)
         if Section.UPDATE in sections and new.section is not Section.UPDATE and status not in (None, *new.ins):
             return "the new step would update after a fault, because it does not read the status cell"
         kept = {value.root for value in new.writes}
@@ -114,7 +115,7 @@ class Graph:
 
     def _conflict(self, first: Step, second: Step) -> bool:
         """Whether two steps may not change places. Which of two faults is the first in the status is no matter."""
-        status = {self.plan.cells.get("status")}
+        status = {self.plan.cells.get(Cell.STATUS)}
         first_writes = {v.root for v in first.writes} - status
         second_writes = {v.root for v in second.writes} - status
         return bool(

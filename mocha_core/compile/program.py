@@ -15,6 +15,7 @@ from mocha_core.compile.placement import Memory, plain_copy
 from mocha_core.compile.storage import Storage
 from mocha_core.errors import StateError
 from mocha_core.graph.array_api import Array
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Call, Plan, Section, Step
 from mocha_core.graph.structural import Gather
 from mocha_core.graph.value import Role, Value
@@ -114,7 +115,7 @@ class Program:
         copy, to_numpy = self.backend.copy_from_numpy, self.backend.to_numpy
         schedule = self.plan.with_row_cells(schedule)
         cells = [(self.cells[name], column) for name, column in schedule.items() if name in self.cells]
-        status, objective = self.cells.get("status"), self.objective
+        status, objective = self.cells.get(Cell.STATUS), self.objective
 
         def failed() -> bool:
             return status is not None and bool(to_numpy(status) != 0)
@@ -193,13 +194,13 @@ class Program:
 
     def status(self) -> int:
         """The number of the first fault reported since `clear_status`; 0 for none."""
-        cell = self.cells.get("status")
+        cell = self.cells.get(Cell.STATUS)
         return 0 if cell is None else int(self.backend.to_numpy(cell))
 
     def clear_status(self) -> None:
         """Forget the fault, so that updates update again."""
-        if "status" in self.cells:
-            self.backend.copy_from_numpy(self.cells["status"], np.asarray(0))
+        if Cell.STATUS in self.cells:
+            self.backend.copy_from_numpy(self.cells[Cell.STATUS], np.asarray(0))
 
     def read(self, value: Value, name: str = "") -> NDArray[Any]:
         """A copy of a value's contents after a run, as plain N,C,H,W; errors call it `name`.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mocha_core import checks
 from mocha_core.describe.layer import Layer
 from mocha_core.describe.parameter import Constraint, Initializer, Parameter, Regularizer, State
-from mocha_core.errors import ConfigurationError, ShapeError
+from mocha_core.errors import ConfigurationError, ShapeError, TopologyError
+from mocha_core.graph.cells import DTYPES, Cell
 from mocha_core.graph.plan import Phase, Plan, RowCell, Section, Statistic
-from mocha_core.errors import ShapeError, TopologyError
 from mocha_core.graph.random import stream_id
 from mocha_core.graph.structural import Labels
-from mocha_core.graph.value import CELL_DTYPES, Role, Value
+from mocha_core.graph.value import Role, Value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mocha_core.graph.op import Op
 
 
@@ -92,12 +95,14 @@ class Builder:
         return view
 
     def cell(self, name: str) -> Value:
-        """A shared small value: `iteration`, `status`; of shape ().
+        """A shared small value of shape (): a `Cell` such as `Cell.STATUS`, or a string of equal value.
 
         Raises:
+            UnknownNameError: there is no such cell.
             ConfigurationError: it is one that depends on whose rows are counted.
         """
-        if name in ("valid_rows", "first_row"):
+        checks.known("A program", "cell", name, Cell)
+        if name in (Cell.VALID_ROWS, Cell.FIRST_ROW):
             raise ConfigurationError(
                 f"the cell '{name}' counts rows of the minibatch, which need not be those of a value. Use "
                 f"b.{name}(x), with the value x whose rows are counted."
@@ -114,22 +119,22 @@ class Builder:
         total = _rows(x[0])
         rows = {value.rows for value in x if value.rows is not None}
         if len(rows) == 1 and 0 not in rows:
-            return self._row_cell(RowCell("valid_rows", rows.pop()))
+            return self._row_cell(RowCell(Cell.VALID_ROWS, rows.pop()))
         mixed_in = self._layer.name if rows else ""
-        return self._row_cell(RowCell("valid_rows", constant=total, mixed_in=mixed_in))
+        return self._row_cell(RowCell(Cell.VALID_ROWS, constant=total, mixed_in=mixed_in))
 
     def first_row(self, x: Value) -> Value:
         """The cell of shape (), int64, that says how many rows of `x` came before, in the same iteration.
 
         They are those of the minibatches whose gradients are accumulated. For random numbers, row by row.
         """
-        return self._row_cell(RowCell("first_row", -(-_rows(x) // self.batch)))
+        return self._row_cell(RowCell(Cell.FIRST_ROW, -(-_rows(x) // self.batch)))
 
     def _row_cell(self, cell: RowCell) -> Value:
         if cell.factor == 1:
             return self._cell(cell.source)
         self._plan.row_cells[cell.name] = cell
-        return self._cell(cell.name, CELL_DTYPES[cell.source])
+        return self._cell(cell.name, DTYPES[cell.source])
 
     def _cell(self, name: str, dtype: str | None = None) -> Value:
         cell = self._recorder.cell(name, (), dtype)
@@ -154,7 +159,7 @@ class Builder:
         for step in self._plan.steps:
             if isinstance(step.call.op, Labels) and step.call.ins[0] is x:
                 return step.call.outs[0]
-        (labels,) = self.call(Labels(fault=self.fault()), x, self.cell("status"))
+        (labels,) = self.call(Labels(fault=self.fault()), x, self.cell(Cell.STATUS))
         labels.keep = True
         return labels
 
@@ -199,9 +204,10 @@ def _rows(x: Value) -> int:
 class UpdateBuilder:
     """What a solver records its update steps with, and before them the exchange steps."""
 
-    def __init__(self, recorder: Records, plan: Plan) -> None:
+    def __init__(self, recorder: Records, plan: Plan, scheduled: Iterable[str] = ()) -> None:
         self._recorder = recorder
         self._plan = plan
+        self._known = (*Cell, *scheduled)
         self.dtype: str = recorder.dtype
 
     def gradient(self, parameter: Parameter) -> Value:
@@ -209,7 +215,12 @@ class UpdateBuilder:
         return self._plan.gradients[parameter.value]
 
     def cell(self, name: str) -> Value:
-        """A scheduled cell of shape (), such as "learning_rate", "momentum"; or "status", "iteration"."""
+        """A cell of shape (): one that the solver's `schedule` fills, such as "learning_rate"; or a `Cell`.
+
+        Raises:
+            UnknownNameError: there is no such cell, and the schedule does not fill it.
+        """
+        checks.known("The solver's schedule", "cell", name, self._known)
         cell = self._recorder.cell(name)
         self._plan.cells[name] = cell
         return cell

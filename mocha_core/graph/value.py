@@ -83,8 +83,6 @@ class Value:
         return f"<{self.role} {self.name}: {self.spec}>"
 
 
-#: Cells with a dtype of their own; all others are of the net's.
-CELL_DTYPES = {"iteration": "int64", "first_row": "int64", "valid_rows": "int32", "status": "int32"}
 #: Bytes of an element, by dtype.
 ITEMSIZE = {"bool": 1, "int8": 1, "int32": 4, "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8}
 ALIGNMENT = 64

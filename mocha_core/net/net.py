@@ -14,6 +14,7 @@ from mocha_core.compile.program import Program, Schedule, Stop
 from mocha_core.describe.layer import DataLayer, Layer
 from mocha_core.describe.parameter import Parameter, State
 from mocha_core.errors import DataError, ShapeError, StateError
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Plan, Section, Statistic
 from mocha_core.graph.value import Spec
 from mocha_core.net import listing
@@ -284,7 +285,7 @@ class Net(metaclass=Constructed):
             n = feed.batches_to_epoch(batch)
             valid = np.minimum(batch, feed.source.rows - batch * np.arange(n))
             self.feeds.begin(wrap=False)
-            program.iterate(n, self.schedule(program, n, 0, wrap=False) | {"valid_rows": valid})
+            program.iterate(n, self.schedule(program, n, 0, wrap=False) | {Cell.VALID_ROWS: valid})
             self._last = program
             self.raise_fault(program)
         return float(np.average(program.objectives, weights=valid))
@@ -319,7 +320,7 @@ class Net(metaclass=Constructed):
         def predicted(start: int) -> NDArray[Any]:
             for name, part in rows.batch(start, batch).items():
                 program.write(program.plan.inputs[name], part)
-            program.iterate(1, {"valid_rows": np.asarray([min(batch, rows.count - start)])})
+            program.iterate(1, {Cell.VALID_ROWS: np.asarray([min(batch, rows.count - start)])})
             self._last = program
             self.raise_fault(program)
             return program.read(value, output)
@@ -341,10 +342,10 @@ class Net(metaclass=Constructed):
         with taking(f"{self.label}, {n:,} minibatches at once", columns, "Accumulate fewer of them."):
             index = np.arange(n)
         schedule: dict[str, NDArray[Any]] = {
-            "iteration": iteration + index // k,
-            "first_row": index % k * batch,
-            "valid_rows": np.full(n, batch),
-            "objective_gradient": np.full(n, 1.0 / k),
+            Cell.ITERATION: iteration + index // k,
+            Cell.FIRST_ROW: index % k * batch,
+            Cell.VALID_ROWS: np.full(n, batch),
+            Cell.OBJECTIVE_GRADIENT: np.full(n, 1.0 / k),
         }
         for name, feed in resident.items():
             schedule[f"{name}.rows"] = feed.rows_from(feed.cursor, n * batch, wrap).reshape(n, batch)

@@ -9,14 +9,16 @@ from mocha_core.describe.builder import Builder, UpdateBuilder
 from mocha_core.describe.layer import ComputationLayer, DataLayer, Layer
 from mocha_core.describe.parameter import Initializer, Parameter, State
 from mocha_core.errors import ConfigurationError, MochaError, ShapeError, TopologyError
+from mocha_core.graph import cells
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Plan, Section
 from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
-from mocha_core.graph.value import CELL_DTYPES, Role, Value
+from mocha_core.graph.value import Role, Value
 from mocha_core.log import logger
 from mocha_core.net.feed import Feed, Feeds
 from mocha_core.net.fetch import Fetch
-from mocha_core.suggestions import CHANNELS_LAST, channels_last
 from mocha_core.plugin.manager import plugin_manager
+from mocha_core.suggestions import CHANNELS_LAST, channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,10 +129,10 @@ class Recorder:
                 )
             return
         if solver is not None and solver.parameters.check_finite:
-            plan.cells["status"] = self.cell("status")
-            plan.call(CheckFinite(plan.fault()), plan.objective, plan.cells["status"], layer="(net)")
-        seed = self.cell("objective_gradient", (), plan.objective.dtype)
-        plan.cells["objective_gradient"] = seed
+            plan.cells[Cell.STATUS] = self.cell(Cell.STATUS)
+            plan.call(CheckFinite(plan.fault()), plan.objective, plan.cells[Cell.STATUS], layer="(net)")
+        seed = self.cell(Cell.OBJECTIVE_GRADIENT, (), plan.objective.dtype)
+        plan.cells[Cell.OBJECTIVE_GRADIENT] = seed
         plan.differentiate(plan.objective, seed, wanted)
         if solver is None:
             return
@@ -144,7 +146,7 @@ class Recorder:
             for p in reached:
                 clearing.call(Fill(0.0), plan.gradients[p.value], layer=p.layer, section=Section.CLEAR)
             plan.steps[:0] = clearing.steps
-        builder = UpdateBuilder(self, plan)
+        builder = UpdateBuilder(self, plan, solver.schedule(0, 1))
         plugin_manager().hook.mocha_record_exchange(b=builder, solver=solver, parameters=reached)
         solver.exchange(builder, reached)
         solver.record(builder, reached)
@@ -205,7 +207,7 @@ class Recorder:
     def cell(self, name: str, shape: tuple[int, ...] = (), dtype: str | None = None) -> Value:
         """The net's cell of that name."""
         if name not in self.cells:
-            dtype = dtype or CELL_DTYPES.get(name, self.system.dtype)
+            dtype = dtype or cells.DTYPES.get(name, self.system.dtype)
             cell = Value(name, shape, dtype, Role.CELL)
             self.system.storage.allocate([cell], f"Net '{self.name}'")
             self.cells[name] = cell

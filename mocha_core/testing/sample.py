@@ -11,6 +11,7 @@ from mocha_core.describe.builder import Builder
 from mocha_core.describe.layer import ComputationLayer, Layer, TrainableLayer
 from mocha_core.describe.parameter import Regularizer
 from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Phase
 from mocha_core.graph.random import uniform
@@ -116,7 +117,7 @@ class MaskLayer(ComputationLayer):
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         if b.phase is Phase.TEST:
             return (x,)
-        return b.call(Mask(b.seed, b.stream("mask")), x, b.cell("iteration"), b.first_row(x))
+        return b.call(Mask(b.seed, b.stream("mask")), x, b.cell(Cell.ITERATION), b.first_row(x))
 
 
 class Product(Op):
@@ -223,7 +224,7 @@ class CrossEntropyLayer(Layer):
 
     def build(self, b: Builder, x: Value, label: Value) -> tuple[Value, ...]:
         op = CrossEntropy(b.fault())
-        b.loss(b.call(op, x, b.labels(label), b.valid_rows(x, label), b.cell("status"))[0])
+        b.loss(b.call(op, x, b.labels(label), b.valid_rows(x, label), b.cell(Cell.STATUS))[0])
         return ()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mocha_core.describe.parameter import Parameter
 from mocha_core.errors import ConfigurationError, DataError, NonFiniteError, SnapshotError
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Call, Section
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
@@ -177,7 +178,7 @@ class SolverTests(Conformance):
         """One use of an update op with the contents of its operands."""
         arrays = [program.read(value) for value in call.ins]
         arrays = [
-            np.asarray(status, a.dtype) if v.name == "status" else a for v, a in zip(call.ins, arrays, strict=True)
+            np.asarray(status, a.dtype) if v.name == Cell.STATUS else a for v, a in zip(call.ins, arrays, strict=True)
         ]
         return OpCase(call.op, arrays)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mocha_core.describe.layer import Layer
 from mocha_core.errors import ConfigurationError
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Section
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
@@ -91,7 +92,7 @@ class Trial:
         for feed in net.feeds.values():
             feed.begin(wrap=True)
         rows = program.plan.batch if valid_rows is None else valid_rows
-        program.run(Section.FORWARD, {"valid_rows": np.asarray([rows])})
+        program.run(Section.FORWARD, {Cell.VALID_ROWS: np.asarray([rows])})
         net.raise_fault(program)
         outcome = {name: np.asarray(mean) for name, mean in net.statistics().items()}
         outcome |= {top: net.blobs[top].numpy() for top in self.layer.tops}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Section
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
@@ -93,7 +94,7 @@ def run_rows(net: Net, valid_rows: int) -> NDArray[Any]:
     for feed in net.feeds.values():
         feed.seek(0)
         feed.begin(wrap=True)
-    cells = {"valid_rows": valid_rows, "iteration": 0, "first_row": 0}
+    cells = {Cell.VALID_ROWS: valid_rows, Cell.ITERATION: 0, Cell.FIRST_ROW: 0}
     program = net.last_program()
     program.run(Section.FORWARD, {name: np.asarray([number]) for name, number in cells.items()})
     objective = program.objectives

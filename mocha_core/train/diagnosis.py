@@ -62,8 +62,9 @@ def find_held(solver: Solver, net: Net) -> str:
 
 
 def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Value]) -> str:
-    """What made the objective, or else a gradient of the parameters `updated`, not finite; empty if all is finite now."""
+    """What made the objective, or a gradient of the parameters `updated`, not finite; empty if all is finite now."""
     plan = plan_of_single_writers(net)
+    assert plan.objective is not None
     targets = [plan.gradients[value].root for value in updated] or [plan.objective]
     again = net.system.backend.compile(plan, net.system.storage)
     k = program.plan.minibatches

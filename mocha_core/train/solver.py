@@ -14,6 +14,7 @@ import numpy as np
 from mocha_core import checks
 from mocha_core.describe.parameter import Parameter
 from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError, blaming
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.structural import CheckFinite
 from mocha_core.graph.value import Role, Value
 from mocha_core.host.interrupt import Interruptible
@@ -134,7 +135,7 @@ class Solver(metaclass=Constructed):
             **self.options,
         )
         slots = (self.slot(parameter, name) for name in op.slots)
-        cells = (b.cell(name) for name in (*op.cells, "status"))
+        cells = (b.cell(name) for name in (*op.cells, Cell.STATUS))
         b.call(op, parameter.value, gradient, *slots, *cells, layer=parameter.layer)
 
     @property
@@ -156,7 +157,7 @@ class Solver(metaclass=Constructed):
         if given.clip_norm is not None:
             (norm,) = b.exchange(registries().ops.get("clip_norm")(given.clip_norm, len(gradients)), *gradients)
             if given.check_finite:
-                b.exchange(CheckFinite(b.fault()), norm, b.cell("status"))
+                b.exchange(CheckFinite(b.fault()), norm, b.cell(Cell.STATUS))
 
     def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
         """Record the updates of all parameters, with slots side by side."""

@@ -343,8 +343,8 @@ def test_where_a_tape_is_left_between_graphs(times, last):
 
 
 @pytest.mark.parametrize("limits", [{"clip_norm": 0.1}, {"clip_value": 0.01}])
-def test_clipping_is_part_of_the_graph(backend, limits):
-    system, net, solver = opened(backend, **limits)
+def test_clipping_is_part_of_the_graph(limits):
+    system, net, solver = opened(HostBackend(), **limits)
     with system:
         solver.solve(net)
         program = net.training_program(solver)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mocha_core.graph.cells import Cell
 from mocha_cuda.compiled import Launch, striding
 from mocha_cuda.kernels.gather import Gathering
 from mocha_cuda.tables import Table
@@ -50,7 +51,7 @@ class Minibatches:
         backend.copy_from_numpy(self._objectives, np.zeros(capacity))  # they stay 0 in a net without losses
         #: Minibatches that came to their ends, and iterations done, since `give`; whether the last one had a fault.
         self._progress = backend.empty((3,), "int32")
-        status = cells.get("status")
+        status = cells.get(Cell.STATUS)
         numbers = {backend.device.address(cell): i for i, cell in enumerate(cells.values())}
         copies, parts, blocks = [], [], len(cells)
         for array in lasting:

@@ -13,6 +13,7 @@ from mocha_core.compile.program import BoundStep, KernelUse, Program, Schedule, 
 from mocha_core.compile.schedule import checked_columns
 from mocha_core.errors import BackendError, StateError
 from mocha_core.graph.array_api import Array
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Section
 from mocha_core.graph.value import Role
 from mocha_core.train.update import UpdateOp
@@ -66,7 +67,7 @@ class CUDAProgram(Program):
 
     def _lasting(self) -> list[Array]:
         """What a minibatch changes and leaves behind. Those that repeat it after a fault must not change it."""
-        if "status" not in self.cells:
+        if Cell.STATUS not in self.cells:
             return []
         statistics = {statistic.total for statistic in self.plan.statistics}
         steps = [b.step for b in self.bound if b.step.section is not Section.UPDATE]
@@ -95,7 +96,7 @@ class CUDAProgram(Program):
                 minibatches.give({name: values[first:last] for name, values in columns.items()})
                 start = perf_counter()
                 try:
-                    with self.backend.device.guarded(self.cells.get("status")):
+                    with self.backend.device.guarded(self.cells.get(Cell.STATUS)):
                         self._tape(count)
                 except BaseException:
                     self.half_updated = self._tape.position >= self._first_update

@@ -14,6 +14,7 @@ import numpy as np
 from mocha_core.describe.builder import Builder
 from mocha_core.errors import ShapeError
 from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.op import Op
 from mocha_core.graph.structural import raise_status
 from mocha_core.graph.value import Spec, Value
@@ -39,7 +40,7 @@ class ClassOp(Op):
         received.features(prediction.spec)
         op = cls(b.fault(), prediction.shape[1])
         valid_rows = b.valid_rows(prediction, label)
-        return b.call(op, prediction, b.labels(label), valid_rows, b.cell("status"), *more)
+        return b.call(op, prediction, b.labels(label), valid_rows, b.cell(Cell.STATUS), *more)
 
     def new_status(self, xp: Namespace, prediction: Array, labels: Array, valid_rows: Array, status: Array) -> Array:
         """The status cell after a look at the labels that count."""

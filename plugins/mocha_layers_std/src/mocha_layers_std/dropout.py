@@ -10,6 +10,7 @@ from mocha_core.describe.builder import Builder
 from mocha_core.describe.layer import ComputationLayer
 from mocha_core.errors import ConfigurationError
 from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Phase
 from mocha_core.graph.random import uniform
@@ -78,5 +79,5 @@ class DropoutLayer(ComputationLayer):
         tops: list[Value] = []
         for number, bottom in enumerate(bottoms):
             op = Dropout(self.ratio, self.auto_scale, b.seed, b.stream(f"dropout{number}"))
-            tops += b.call(op, bottom, b.cell("iteration"), b.first_row(bottom))
+            tops += b.call(op, bottom, b.cell(Cell.ITERATION), b.first_row(bottom))
         return tuple(tops)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mocha_core.compile.program import BoundStep, Program, Schedule, Stop, updates
 from mocha_core.compile.schedule import checked_columns
 from mocha_core.errors import StateError
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Section
 from mocha_native._native import ffi, lib
 from mocha_native.compiled import Compiled, address, step_array
@@ -112,8 +113,8 @@ class NativeProgram(Program):
         self._running: AbstractContextManager[Any] = self.backend.running() if python else nullcontext()
         beginning = self._tape.beginning
         beginning.minibatches = self.plan.minibatches
-        if "status" in self.cells:
-            beginning.status = address(self.cells["status"], "int32_t[]")
+        if Cell.STATUS in self.cells:
+            beginning.status = address(self.cells[Cell.STATUS], "int32_t[]")
         if self.objective is not None and self.objective.dtype == np.float32:
             beginning.objective32 = address(self.objective, "float[]")
         elif self.objective is not None:

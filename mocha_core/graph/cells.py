@@ -1,0 +1,30 @@
+"""`Cell`: the scalars on the device that every program may have, by name."""
+
+from enum import StrEnum
+
+
+class Cell(StrEnum):
+    """Cells that the core fills or reads. A plain string of equal value serves as well.
+
+    A solver has other ones besides: those that its schedule fills, such as "learning_rate".
+    """
+
+    STATUS = "status"
+    """0, or the number of the first fault that a kernel reported; int32."""
+    ITERATION = "iteration"
+    """The number of the iteration, counted from 0; int64."""
+    FIRST_ROW = "first_row"
+    """The number of the minibatch's first row, counted over the accumulated minibatches of an iteration; int64."""
+    VALID_ROWS = "valid_rows"
+    """How many rows of the minibatch count, from the first on; int32."""
+    OBJECTIVE_GRADIENT = "objective_gradient"
+    """With respect to itself: 1 / accumulated minibatches; in the net's dtype."""
+
+
+#: Cells with a dtype of their own; all others are of the net's.
+DTYPES: dict[str, str] = {
+    Cell.STATUS: "int32",
+    Cell.ITERATION: "int64",
+    Cell.FIRST_ROW: "int64",
+    Cell.VALID_ROWS: "int32",
+}
