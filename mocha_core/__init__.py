@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mocha_core.net.system import System
     from mocha_core.plugin.hookspecs import hookimpl
     from mocha_core.train.formats import load_network, save_network
-    from mocha_core.train.solver import SolverParameters
+    from mocha_core.train.parameters import SolverParameters
 
     __version__: str
 
@@ -27,7 +27,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: Where the names are that are no modules.
-_HOMES = {"MochaError": "errors", "Net": "net.net", "Phase": "graph.plan", "SolverParameters": "train.solver"}
+_HOMES = {"MochaError": "errors", "Net": "net.net", "Phase": "graph.plan", "SolverParameters": "train.parameters"}
 _HOMES |= {"System": "net.system", "hookimpl": "plugin.hookspecs"}
 _HOMES |= {"load_network": "train.formats", "save_network": "train.formats"}
 

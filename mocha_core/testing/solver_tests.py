@@ -49,9 +49,9 @@ class SolverTests(Conformance):
         class TestNesterov(SolverTests):
             solver = Nesterov
 
-            def expected(self, w, gradients, learning_rates, momenta):
+            def expected(self, w, gradients, learning_rate, momentum):
                 v = np.zeros_like(w)
-                for g, rate, momentum in zip(gradients, learning_rates, momenta):
+                for g, rate, m in zip(gradients, learning_rate, momentum):
                     ...
                     yield w
 
@@ -79,20 +79,13 @@ class SolverTests(Conformance):
         work = ["training", "accumulating", "training with frozen layers", "taking turns"]
         return super().arguments() | {"work": work, "kind": list(KINDS)}
 
-    def expected(
-        self,
-        w: NDArray[Any],
-        gradients: Sequence[NDArray[Any]],
-        learning_rates: Sequence[float],
-        momenta: Sequence[float],
-    ) -> Any:
+    def expected(self, w: NDArray[Any], gradients: Sequence[NDArray[Any]], *_: Any, **cells: Any) -> Any:
         """By an independent implementation in float64, the parameter after each update; None: not tested.
 
         Args:
             w: where the parameter begins.
             gradients: one for each update, without regularization.
-            learning_rates: one for each update.
-            momenta: one for each update.
+            cells: of each of the solver's cells, such as `learning_rate` and `momentum`, a value for each update.
         """
         return None
 
@@ -119,10 +112,9 @@ class SolverTests(Conformance):
 
     def test_expected(self, backend: str, dtype: str) -> None:
         n = len(GRADIENTS)
-        columns = self.make(max_iter=n).schedule(0, n)
-        rates, momenta = (columns[name].tolist() for name in ("learning_rate", "momentum"))
+        cells = {name: column.tolist() for name, column in self.make(max_iter=n).schedule(0, n).items()}
         rows = [g.astype(dtype).astype(float) for g in GRADIENTS]
-        expected = self.expected(START.astype(dtype).astype(float), rows, rates, momenta)
+        expected = self.expected(START.astype(dtype).astype(float), rows, **cells)
         if expected is None:
             pytest.skip("the class expects nothing of this solver")
         recorded: list[NDArray[Any]] = []
@@ -397,4 +389,5 @@ def learned(net: Net, solver: Solver) -> Seen:
 
 def state(state: SolverState) -> Seen:
     """A solver's state as arrays."""
-    return {f"({name})": np.asarray(value) for name, value in vars(state).items()}
+    facts = {"iteration": state.iteration, "objective": state.objective, **state.cells}
+    return {f"({name})": np.asarray(value) for name, value in facts.items()}

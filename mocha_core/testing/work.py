@@ -42,7 +42,7 @@ def net_of(system: System, layers: Sequence[Layer] | None = None, *, name: str =
 
 def parameters(**changes: Any) -> SolverParameters:
     """What solvers are told."""
-    return replace(SolverParameters(max_iter=5, lr_policy=Falling(), momentum=0.9, regu_coef=0.01), **changes)
+    return replace(SolverParameters(max_iter=5, lr_policy=Falling(), regu_coef=0.01), **changes)
 
 
 def descent(**changes: Any) -> Solver:

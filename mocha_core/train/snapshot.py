@@ -30,8 +30,9 @@ class Snapshot:
     Attributes:
         parameters: parameters and states by `layer___name`.
         slots: the solver's memory by `slot/layer___name`.
-        facts: JSON values: iteration, objective, learning_rate, momentum, backend, seed, dtype, solver,
-            batch_size, accumulate, `rows` of each data layer's source, and `cursors`, the rows consumed by each.
+        facts: JSON values: iteration, objective, the solver's cells (learning_rate, momentum), backend, seed, dtype,
+            solver, batch_size, accumulate, `rows` of each data layer's source, and `cursors`, the rows that each
+            consumed.
     """
 
     parameters: Mapping[str, StoredArray]
@@ -60,7 +61,7 @@ def capture(solver: Solver, net: Net) -> Snapshot:
         parameters=parameters,
         slots=slots,
         facts={
-            **vars(solver.state),
+            **_progress(solver),
             **_surroundings(solver, net),
             "solver": type(solver).__name__,
             "cursors": {name: feed.cursor for name, feed in net.feeds.items()},
@@ -81,12 +82,13 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
     _check_names("parameters", snapshot.parameters, net.states)
     stored = {f"parameter '{key}'": (snapshot.parameters[key], state.value) for key, state in net.states.items()}
     if solver_state:
-        _check_facts(facts, {name: type(value) for name, value in vars(solver.state).items()})
+        _check_facts(facts)
         if facts["solver"] != type(solver).__name__:
             raise SnapshotError(
                 f"The snapshot is of solver {facts['solver']}, this is {type(solver).__name__}. Use "
                 "Snapshot(..., also_load_solver_state=False) to start from its parameters only."
             )
+        _check_kinds(facts, dict.fromkeys(solver.state.cells, float))
         learned = {key.partition("/")[2] for key in snapshot.slots}
         everything = [p for group in net.parameters.values() for p in group.values()]
         solver.make_slots([p for p in everything if p.key in learned])
@@ -108,8 +110,14 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
     if solver_state:
         for name, cursor in facts["cursors"].items():
             net.feeds[name].seek(cursor)
-        for name in vars(solver.state):
-            setattr(solver.state, name, facts[name])
+        solver.state.iteration, solver.state.objective = facts["iteration"], facts["objective"]
+        solver.state.cells = {name: facts[name] for name in solver.state.cells}
+
+
+def _progress(solver: Solver) -> dict[str, Any]:
+    """The solver's state as facts: iteration, objective, and its cells by name."""
+    state = solver.state
+    return {"iteration": state.iteration, "objective": state.objective, **state.cells}
 
 
 def _surroundings(solver: Solver, net: Net) -> dict[str, Any]:
@@ -124,14 +132,19 @@ def _surroundings(solver: Solver, net: Net) -> dict[str, Any]:
     }
 
 
-def _check_facts(facts: Mapping[str, Any], state: Mapping[str, type]) -> None:
-    """Raise `SnapshotError` unless the facts are there and of the right kind: a file can say anything."""
-    for name, kind in {**state, "seed": int, "dtype": str, "solver": str, "cursors": dict}.items():
-        if type(facts.get(name)) is not kind:
-            raise _nonsense(name, facts.get(name), f"a value of type {kind.__name__}")
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    """Raise `SnapshotError` unless the facts are there and make sense: a file can say anything."""
+    run = {"iteration": int, "objective": float, "cursors": dict}
+    _check_kinds(facts, {**run, "seed": int, "dtype": str, "solver": str})
     for name, count in [("iteration", facts["iteration"]), *facts["cursors"].items()]:
         if type(count) is not int or not 0 <= count <= LARGEST:
             raise _nonsense(name, count, f"an integer from 0 to {LARGEST}")
+
+
+def _check_kinds(facts: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    for name, kind in kinds.items():
+        if type(facts.get(name)) is not kind:
+            raise _nonsense(name, facts.get(name), f"a value of type {kind.__name__}")
 
 
 def _nonsense(name: str, found: Any, expected: str) -> SnapshotError:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from math import nan
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from mocha_core import checks
 from mocha_core.describe.parameter import Parameter
-from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError, blaming
+from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.structural import CheckFinite
 from mocha_core.graph.value import Role, Value
@@ -24,6 +24,11 @@ from mocha_core.plugin.construction import Constructed
 from mocha_core.plugin.manager import plugin_manager, registries
 from mocha_core.train.coffee_break import CoffeeBreak, ScheduledBreak
 from mocha_core.train.diagnosis import non_finite
+from mocha_core.train.parameters import Hyperparameter as Hyperparameter
+from mocha_core.train.parameters import Policy as Policy
+from mocha_core.train.parameters import SolverParameters as SolverParameters
+from mocha_core.train.parameters import evaluate as evaluate
+from mocha_core.train.parameters import policies
 from mocha_core.train.update import UpdateOp as UpdateOp
 
 if TYPE_CHECKING:
@@ -32,97 +37,66 @@ if TYPE_CHECKING:
     from mocha_core.describe.builder import UpdateBuilder
 
 
-class Policy(metaclass=Constructed):
-    """How a number, such as the learning rate, depends on the iteration."""
-
-    @abstractmethod
-    def __call__(self, iteration: int) -> float:
-        """The value for the update with this number; the first is 0."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SolverParameters(metaclass=Constructed):
-    """What a solver is told.
-
-    Attributes:
-        max_iter: iterations (updates) to run.
-        lr_policy: a `Policy`, or a number for a constant learning rate.
-        momentum: a `Policy`, or a number.
-        regu_coef: times each parameter's regularizer.
-        accumulate: minibatches whose gradients are averaged for one update.
-        check_finite: stop at the first objective, parameter or slot that is not finite, and say where it came from.
-        clip_norm: the most that the norm of the gradients may be, the root of the sum of the squares of all elements
-            of all learned parameters' gradients; where it exceeds that, all are scaled by clip_norm / norm.
-        clip_value: each element of a gradient is limited to [-clip_value, clip_value].
-
-    Gradients are clipped as `accumulate` averaged them, before regularizers are added. (Caffe's `clip_gradients` is
-    `clip_norm`, but clips the sum of `iter_size` minibatches before it is divided.) What is not finite is not clipped:
-    with `check_finite` it stops the run. `clip_norm` and `clip_value` exclude each other.
-    """
-
-    max_iter: int
-    lr_policy: Policy | float = 0.01
-    momentum: Policy | float = 0.9
-    regu_coef: float = 0.0005
-    accumulate: int = 1
-    check_finite: bool = True
-    clip_norm: float | None = None
-    clip_value: float | None = None
-
-    def __post_init__(self) -> None:
-        checks.integer("SolverParameters", "max_iter", self.max_iter)
-        checks.integer("SolverParameters", "accumulate", self.accumulate)
-        checks.instance("SolverParameters", "check_finite", self.check_finite, bool, "True")
-        checks.number("SolverParameters", "regu_coef", self.regu_coef, low=0.0)
-        for name, limit in (("clip_norm", self.clip_norm), ("clip_value", self.clip_value)):
-            if limit is not None:
-                checks.positive("SolverParameters", name, limit)
-        if self.clip_norm is not None and self.clip_value is not None:
-            raise ConfigurationError(
-                f"SolverParameters: expected either clip_norm or clip_value, received clip_norm={self.clip_norm}, "
-                f"clip_value={self.clip_value}."
-            )
-        if not isinstance(self.lr_policy, Policy):
-            checks.number("SolverParameters", "lr_policy", self.lr_policy, low=0.0)
-        if not isinstance(self.momentum, Policy):
-            checks.number("SolverParameters", "momentum", self.momentum, low=0.0, high=1.0)
-
-
 @dataclass
 class SolverState:
-    """Where a solver is. `objective` is that of the minibatch before the last update; NaN before the first."""
+    """Where a solver is.
+
+    Attributes:
+        iteration: how many were done.
+        objective: that of the minibatch before the last update; NaN before the first.
+        cells: the numbers that the last update read, by name ("learning_rate", "momentum"); NaN before the first.
+    """
 
     iteration: int = 0
-    objective: float = float("nan")
-    learning_rate: float = float("nan")
-    momentum: float = float("nan")
+    objective: float = nan
+    cells: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last update; NaN before the first."""
+        return self.cells.get("learning_rate", nan)
 
 
 class Solver(metaclass=Constructed):
     """Runs a net's training program and takes coffee breaks in between. Subclasses name their `update_op`.
 
     Attributes:
-        parameters: what it was told.
         state: where it is; a second `solve` goes on from there.
         listeners: called with a dict for each event a coffee break publishes.
     """
 
     #: What updates one parameter.
     update_op: ClassVar[type[UpdateOp]]
+    #: The numbers that the rule reads besides the learning rate, by the names of their cells.
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
     #: Iterations handed to a program at once, at most.
     MAX_RUN: ClassVar[int] = 1000
 
     def __init__(self, parameters: SolverParameters) -> None:
-        if not isinstance(parameters, SolverParameters):
-            raise ConfigurationError(
-                f"{type(self).__name__}: expected SolverParameters(max_iter=...), received {checks.shown(parameters)}."
-            )
         self.parameters = parameters
-        self.state = SolverState()
+        self.state = SolverState(cells=dict.fromkeys(self.policies, nan))
         self.breaks: list[ScheduledBreak] = []
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
         self._slots: dict[tuple[str, Parameter], Value] = {}
         self._stop = np.zeros(1, np.int32)
+
+    @property
+    def parameters(self) -> SolverParameters:
+        """What it is told; may be replaced between two `solve`s.
+
+        Raises:
+            ConfigurationError: it is told something that it does not know.
+        """
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, parameters: SolverParameters) -> None:
+        name = type(self).__name__
+        if not isinstance(parameters, SolverParameters):
+            raise ConfigurationError(f"{name}: expected SolverParameters(max_iter=...), received {parameters!r}.")
+        #: What decides the value of each of its cells.
+        self.policies = policies(name, self.hyperparameters, parameters)
+        self._parameters = parameters
 
     def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
         """Record the update of one parameter; `self.slot(parameter, name)` is its memory."""
@@ -189,8 +163,7 @@ class Solver(metaclass=Constructed):
         """Values of the solver's cells for n iterations from number `first` on."""
         iterations = range(first, first + n)
         return {
-            "learning_rate": np.asarray([evaluate(self.parameters.lr_policy, i) for i in iterations]),
-            "momentum": np.asarray([evaluate(self.parameters.momentum, i) for i in iterations]),
+            name: np.asarray([evaluate(policy, i) for i in iterations], float) for name, policy in self.policies.items()
         }
 
     def add_coffee_break(self, coffee: CoffeeBreak, *, every_n_iter: int = 0, every_n_epoch: int = 0) -> None:
@@ -276,8 +249,7 @@ class Solver(metaclass=Constructed):
         finally:
             if done := program.done:
                 state.objective = float(np.mean(program.objectives[(done - 1) * k : done * k]))
-                state.learning_rate = float(cells["learning_rate"][done - 1])
-                state.momentum = float(cells["momentum"][done - 1])
+                state.cells = {name: float(cells[name][done - 1]) for name in self.policies}
                 state.iteration += done
         if (fault := program.fault()) is not None and isinstance(fault.op, CheckFinite | UpdateOp):
             program.clear_status()
@@ -308,17 +280,3 @@ class Solver(metaclass=Constructed):
         for scheduled in self.breaks:
             if scheduled.due(self.state.iteration, net.epoch) or last:
                 scheduled.coffee.enjoy(self, net)
-
-
-def evaluate(policy: Policy | float, iteration: int) -> float:
-    """The value of a policy, or the number itself.
-
-    Raises:
-        ConfigurationError: the policy's value is no finite number from 0 on.
-        PluginError: it fails.
-    """
-    if not isinstance(policy, Policy):
-        return float(policy)
-    with blaming(f"{policy} at iteration {iteration}", "Mend it, or choose another policy."):
-        value = policy(iteration)
-    return checks.number(policy, f"its value at iteration {iteration}", value, low=0.0)

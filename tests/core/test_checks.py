@@ -121,7 +121,7 @@ def test_layers_are_frozen_and_compared_by_identity():
 
 
 def test_solver_parameters():
-    wrong = {"max_iter": 0, "accumulate": 0, "regu_coef": -1, "lr_policy": "x", "momentum": 2, "check_finite": None}
+    wrong = {"max_iter": 0, "accumulate": 0, "regu_coef": -1, "lr_policy": "x", "check_finite": None}
     for field, value in wrong.items():
         with pytest.raises(ConfigurationError, match=f"SolverParameters: expected {field} to be"):
             mocha.SolverParameters(**({"max_iter": 1} | {field: value}))

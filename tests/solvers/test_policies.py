@@ -94,4 +94,4 @@ def test_a_rate_beyond_all_numbers_is_named():
 
 def test_solver_parameters_take_policies_and_numbers():
     given = SolverParameters(max_iter=1, lr_policy=LRPolicy.Fixed(0.5), momentum=0.25)
-    assert (evaluate(given.lr_policy, 3), evaluate(given.momentum, 3)) == (0.5, 0.25)
+    assert (evaluate(given.lr_policy, 3), given.hyperparameters) == (0.5, {"momentum": 0.25})

@@ -115,7 +115,7 @@ def test_training_is_the_formula_iteration_by_iteration(system, toy, accumulate)
     np.testing.assert_allclose(part.net.parameters["fc"]["weight"].numpy(), w, rtol=1e-12)
     assert solver.state.iteration == 7
     assert solver.state.objective == pytest.approx(objective, rel=1e-12)
-    assert (solver.state.learning_rate, solver.state.momentum) == (lr, m)
+    assert (solver.state.learning_rate, solver.state.cells["momentum"]) == (lr, m)
     assert (w == 0.3).any(), "the constraint had no part in this test"
 
 

@@ -287,6 +287,7 @@ def test_another_solver_is_an_error_that_names_the_way_out(train):
     class Other(Solver):
         slots = ("velocity",)
         update = SGD.update
+        hyperparameters = SGD.hyperparameters
 
     train(2)
     with pytest.raises(SnapshotError, match=r"is of solver SGD, this is Other. Use .*also_load_solver_state=False"):

@@ -12,12 +12,12 @@ from mocha_core.testing import SolverTests, assert_close
 class TestAcmeNesterov(SolverTests):
     solver = AcmeNesterov
 
-    def expected(self, w, gradients, learning_rates, momenta):
+    def expected(self, w, gradients, learning_rate, momentum):
         """Sutskever's form: the gradient is looked up where the momentum leads; here from the point looked from."""
         v = np.zeros_like(w)
-        for gradient, rate, momentum in zip(gradients, learning_rates, momenta):
-            before, v = v, momentum * v - rate * gradient
-            w = w - momentum * before + (1 + momentum) * v
+        for gradient, rate, m in zip(gradients, learning_rate, momentum):
+            before, v = v, m * v - rate * gradient
+            w = w - m * before + (1 + m) * v
             yield w
 
 

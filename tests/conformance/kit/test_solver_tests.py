@@ -16,10 +16,10 @@ def suite_of(solver_under_test):
     class Suite(SolverTests):
         solver = solver_under_test
 
-        def expected(self, w, gradients, learning_rates, momenta):
+        def expected(self, w, gradients, learning_rate, momentum):
             velocity = 0.0
-            for g, rate, momentum in zip(gradients, learning_rates, momenta):
-                velocity = momentum * velocity + rate * g
+            for g, rate, m in zip(gradients, learning_rate, momentum):
+                velocity = m * velocity + rate * g
                 w = w - velocity
                 yield w
 

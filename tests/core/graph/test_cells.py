@@ -57,6 +57,6 @@ class Scheduled(MisspeltSGD):
 def test_a_solver_that_reads_a_cell_that_no_schedule_fills_is_refused():
     with mocha.System(Plain()) as system:
         net = mocha.Net("net", system, layers())
-        with pytest.raises(UnknownNameError, match="no cell 'learnig_rate'.*learning_rate"):
+        with pytest.raises(UnknownNameError, match=r"no cell 'learnig_rate'.*learning_rate"):
             MisspeltSGD(parameters()).solve(net)
         Scheduled(parameters()).solve(net)

@@ -71,4 +71,4 @@ def test_training_follows_the_formula_of_sgd():
     np.testing.assert_allclose(seen[0], w, rtol=1e-10)
     np.testing.assert_allclose(seen[1], b, rtol=1e-10)
     assert solver.state.objective == pytest.approx(objective, rel=1e-12)
-    assert (solver.state.iteration, solver.state.learning_rate, solver.state.momentum) == (8, 0.1 / 8, 0.9)
+    assert (solver.state.iteration, solver.state.learning_rate, solver.state.cells["momentum"]) == (8, 0.1 / 8, 0.9)

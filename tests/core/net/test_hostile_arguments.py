@@ -255,7 +255,7 @@ def test_a_policy_that_fails(net):
         def __str__(self):
             return "Fails"
 
-    with pytest.raises(PluginError, match=r"Fails at iteration 0 failed: ZeroDivisionError.*Mend it"):
+    with pytest.raises(PluginError, match=r"Fails at iteration 0 failed: ZeroDivisionError.*Fix it"):
         SGD(parameters(max_iter=5, lr_policy=Fails())).solve(net)
 
 

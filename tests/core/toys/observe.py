@@ -12,7 +12,7 @@ ITERATIONS = 7
 
 
 def parameters(**options):
-    given = {"max_iter": ITERATIONS, "lr_policy": 0.05, "momentum": 0.9, "regu_coef": 0.01}
+    given = {"max_iter": ITERATIONS, "lr_policy": 0.05, "regu_coef": 0.01}
     return mocha.SolverParameters(**(given | options))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mocha_core.train.solver import Solver
+from mocha_core.train.solver import Hyperparameter, Solver
 from mocha_core.train.update import UpdateOp
 
 
@@ -18,3 +18,4 @@ class Sgd(UpdateOp):
 
 class SGD(Solver):
     update_op = Sgd
+    hyperparameters = {"momentum": Hyperparameter(0.9, high=1.0)}

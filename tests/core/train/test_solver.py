@@ -138,7 +138,7 @@ def test_the_break_at_k_sees_the_minibatch_before_update_k(system):
 
     class Watch(CoffeeBreak):
         def enjoy(self, solver, net):
-            states.append((solver.state.objective, solver.state.learning_rate, solver.state.momentum))
+            states.append((solver.state.objective, solver.state.learning_rate, solver.state.cells["momentum"]))
 
     solve(mocha.Net("net", system, layers()), [(Watch(), {"every_n_iter": 1})], max_iter=2)
     assert np.isnan(states[0]).all()

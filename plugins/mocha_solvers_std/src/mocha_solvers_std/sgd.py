@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mocha_core.graph.array_api import Array, Namespace
-from mocha_core.train.solver import Solver
+from mocha_core.train.solver import Hyperparameter, Solver
 from mocha_core.train.update import UpdateOp
 
 
@@ -28,6 +30,8 @@ class SGD(Solver):
     """Stochastic gradient descent with momentum.
 
     The update with number i uses the learning rate and the momentum that the policies have for i.
+    `SolverParameters(momentum=...)` takes a policy or a number from 0 to 1; by default, 0.9.
     """
 
     update_op = SGDUpdate
+    hyperparameters: ClassVar = {"momentum": Hyperparameter(0.9, high=1.0)}

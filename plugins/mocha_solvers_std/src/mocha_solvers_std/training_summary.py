@@ -31,7 +31,7 @@ class TrainingSummary(CoffeeBreak):
         if state.iteration:
             logger.info("%06d :: TRAIN obj-val = %.8f", state.iteration, state.objective)
             solver.publish("training", objective=state.objective, learning_rate=state.learning_rate)
-        for policy in (solver.parameters.lr_policy, solver.parameters.momentum):
+        for policy in solver.policies.values():
             if isinstance(policy, Staged) and state.iteration < solver.parameters.max_iter:
                 self._report_stage(policy, state.iteration)
 

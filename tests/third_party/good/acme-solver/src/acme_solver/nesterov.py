@@ -1,7 +1,7 @@
 """`AcmeNesterov`: Nesterov's accelerated gradient, and its rule."""
 
 from mocha_core.graph.array_api import Array, Namespace
-from mocha_core.train.solver import Solver
+from mocha_core.train.solver import Hyperparameter, Solver
 from mocha_core.train.update import UpdateOp
 
 
@@ -21,3 +21,4 @@ class AcmeNesterovUpdate(UpdateOp):
 
 class AcmeNesterov(Solver):
     update_op = AcmeNesterovUpdate
+    hyperparameters = {"momentum": Hyperparameter(0.9, high=1.0)}
