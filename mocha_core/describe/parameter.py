@@ -29,15 +29,14 @@ class Initializer(metaclass=Constructed):
 
 
 class Regularizer(metaclass=Constructed):
-    """A penalty on a parameter's size, at regularization coefficient 1. Pure, on the array API."""
+    """A penalty on a parameter's size, at regularization coefficient 1; no part of the objective shown, as in Mocha.
+
+    Pure, on the array API.
+    """
 
     #: Whether the gradient at an element depends on that element alone, and grows no faster than it: then kernels may
     #: work on pieces of w, and know from w that the gradient is finite.
     element_wise: ClassVar[bool] = False
-
-    @abstractmethod
-    def value(self, xp: Namespace, w: Array) -> Array:
-        """The penalty, without axes. Never part of the objective shown, as in Mocha."""
 
     @abstractmethod
     def gradient(self, xp: Namespace, w: Array) -> Array | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mocha_core.plugin.registry import Candidates, Registry
     from mocha_core.train.solver import Solver
 
+#: Marks what a plugin adds to these hooks: see `mocha_register_kinds`.
 hookspec = pluggy.HookspecMarker("mocha")
 #: Marks a plugin's functions as implementations of these hooks.
 hookimpl = pluggy.HookimplMarker("mocha")
@@ -90,13 +91,18 @@ def mocha_register_formats(formats: Registry) -> None:
 
 
 @hookspec(historic=True)
-def mocha_register_datasets(datasets: Registry) -> None:
-    """`datasets.add(name, target)`: what `mocha data NAME` converts."""
+def mocha_register_commands(commands: Registry) -> None:
+    """`commands.add(name, target, help="...")`: classes with `configure(parser)` and `run(arguments) -> int`."""
 
 
 @hookspec(historic=True)
-def mocha_register_commands(commands: Registry) -> None:
-    """`commands.add(name, target, help="...")`: classes with `configure(parser)` and `run(arguments) -> int`."""
+def mocha_register_kinds(kinds: Registry) -> None:
+    """`kinds.add(name, hookspecs, noun="...")`: a kind of registrations that other plugins make, too.
+
+    `hookspecs` is a class (or an import string of one) with the hook `mocha_register_<name>(<name>)`, marked
+    `@hookspec(historic=True)`. The registry is `registries().<name>`; errors call an entry `noun`. A plugin that
+    implements the hook, and is to work without this one, marks that `@hookimpl(optionalhook=True)`.
+    """
 
 
 @hookspec

@@ -2,9 +2,11 @@
 
 import os
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, distributions, version
+from itertools import groupby
 from threading import RLock
 from time import perf_counter
 from types import SimpleNamespace
@@ -22,13 +24,13 @@ SLOW = 2.0
 
 
 class Registries(SimpleNamespace):
-    """All registries, as attributes named as the hooks: `layers`, `ops`, `kernels`, ..."""
+    """All registries, as attributes named as the hooks: `layers`, `ops`, `kernels`, ..., and kinds that plugins add."""
 
     KINDS: ClassVar = {
         "backends": "backend", "ops": "op", "layers": "layer", "neurons": "neuron",
         "initializers": "initializer", "regularizers": "regularizer", "constraints": "constraint",
-        "solvers": "solver", "coffee": "coffee break", "formats": "format", "datasets": "data set",
-        "commands": "command",
+        "solvers": "solver", "coffee": "coffee break", "formats": "format",
+        "commands": "command", "kinds": "kind of registrations",
     }  # fmt: skip
 
     def __init__(self) -> None:
@@ -85,6 +87,7 @@ class PluginManager(pluggy.PluginManager):
     def __init__(self) -> None:
         super().__init__("mocha")
         self.registries = Registries()
+        self._registries_of_kinds: dict[str, Registry] = {}
         self.records: list[PluginRecord] = []
         self.add_hookspecs(hookspecs)
         for kind, registry in self.registries.all().items():
@@ -96,21 +99,32 @@ class PluginManager(pluggy.PluginManager):
 
         self.register(core_plugin, name="mocha-core")
         disabled = {n.strip() for n in os.environ.get("MOCHA_DISABLED_PLUGINS", "").split(",")} - {""}
-        for point in sorted(entry_points(group=GROUP), key=_order):
-            record = PluginRecord(point.name, *_distribution(point))
-            self.records.append(record)
-            if disabled & {"*", record.name, record.distribution}:
-                record.status = "disabled"
-            else:
-                self._load_one(point, record)
+        points = sorted(entry_points(group=GROUP), key=_order)
+        for _, group in groupby(points, key=_is_foreign):
+            imported: list[tuple[PluginRecord, Any]] = []
+            for point in group:
+                record = PluginRecord(point.name, *_distribution(point))
+                self.records.append(record)
+                if disabled & {"*", record.name, record.distribution}:
+                    record.status = "disabled"
+                    continue
+                with self._isolated(record):
+                    check_core_version(point, record)
+                    started = perf_counter()
+                    imported.append((record, point.load()))
+                    record.seconds = perf_counter() - started
+            # A plugin may register what another one has added a kind for.
+            for record, plugin in sorted(imported, key=lambda pair: not hasattr(pair[1], "mocha_register_kinds")):
+                with self._isolated(record):
+                    self.add_plugin(plugin, record.distribution)
+                if record.status == "ok" and record.complaint:
+                    warnings.warn(f"Plugin {record} {record.complaint}.", RuntimeWarning, stacklevel=2)
 
-    def _load_one(self, point: EntryPoint, record: PluginRecord) -> None:
+    @contextmanager
+    def _isolated(self, record: PluginRecord) -> Iterator[None]:
+        """What goes wrong inside is recorded and warned of, or raised in strict mode."""
         try:
-            check_core_version(point, record)
-            started = perf_counter()
-            plugin = point.load()
-            record.seconds = perf_counter() - started
-            self.add_plugin(plugin, record.distribution)
+            yield
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -119,9 +133,6 @@ class PluginManager(pluggy.PluginManager):
             if os.environ.get("MOCHA_STRICT_PLUGINS", "") not in ("", "0"):
                 raise PluginError(f"{message}. Unset MOCHA_STRICT_PLUGINS to go on without it.") from error
             warnings.warn(f"{message}. Everything else works without it.", RuntimeWarning, stacklevel=2)
-        else:
-            if record.complaint:
-                warnings.warn(f"Plugin {record} {record.complaint}.", RuntimeWarning, stacklevel=2)
 
     def add_plugin(self, plugin: object, name: str) -> None:
         """Register a plugin object under a name; on any error nothing of it stays behind."""
@@ -130,19 +141,41 @@ class PluginManager(pluggy.PluginManager):
         self.registries.attribute_to(name)
         try:
             self.register(plugin, name=name)
+            self._open_kinds(name)
             self.check_pending()
         except BaseException:
             if self.has_plugin(name):
                 self.unregister(name=name)
-            self.registries.drop(name)
+            self._drop(name)
             raise
         finally:
             self.registries.attribute_to("mocha-core")
 
+    def _open_kinds(self, plugin: str) -> None:
+        """Make registries for the kinds that a plugin added, and let plugins fill them by their hooks."""
+        for kind in self.registries.kinds.owned(plugin):
+            if kind in self.registries.all():
+                raise PluginError(f"kind '{kind}' is there already. Choose another name.")
+            entry = self.registries.kinds.entry(kind)
+            registry = self._registries_of_kinds.setdefault(kind, Registry(entry.options.get("noun", kind)))
+            registry.plugin = plugin
+            vars(self.registries)[kind] = registry
+            hook = f"mocha_register_{kind}"
+            if not hasattr(self.hook, hook) or not getattr(self.hook, hook).has_spec():
+                self.add_hookspecs(entry.load())
+                getattr(self.hook, hook).call_historic(kwargs={kind: registry})
+
     def remove_plugin(self, name: str) -> None:
         """Take a plugin and everything it registered out again."""
         self.unregister(name=name)
-        self.registries.drop(name)
+        self._drop(name)
+
+    def _drop(self, plugin: str) -> None:
+        kinds = self.registries.kinds.owned(plugin)
+        self.registries.drop(plugin)
+        for kind in kinds:
+            if self.registries.all().get(kind) is self._registries_of_kinds.get(kind):
+                vars(self.registries).pop(kind, None)
 
 
 def entry_points(group: str) -> list[EntryPoint]:
@@ -166,8 +199,12 @@ def _distribution(point: EntryPoint) -> tuple[str, str]:
     return name or point.value, number or "?"
 
 
+def _is_foreign(point: EntryPoint) -> bool:
+    return not _distribution(point)[0].startswith("mocha-")
+
+
 def _order(point: EntryPoint) -> tuple[bool, str]:
-    return not _distribution(point)[0].startswith("mocha-"), point.name
+    return _is_foreign(point), point.name
 
 
 def check_core_version(point: EntryPoint, record: PluginRecord) -> None:

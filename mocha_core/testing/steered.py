@@ -74,9 +74,6 @@ class Box(Constraint):
 class Squares(Regularizer):
     """|w|**2."""
 
-    def value(self, xp: Namespace, w: Array) -> Array:
-        return xp.sum(w * w)
-
     def gradient(self, xp: Namespace, w: Array) -> Array:
         return 2 * w
 

@@ -9,21 +9,14 @@ from mocha_core.errors import ConfigurationError
 @pytest.mark.parametrize("xp", [np, strict])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("regularizer", "value", "gradient"),
-    [
-        (L2Regu(250), lambda w: 250 * np.sum(w**2), lambda w: 2 * 250 * w),
-        (L1Regu(0.3), lambda w: 0.3 * np.sum(np.abs(w)), lambda w: 0.3 * np.sign(w)),
-        (NoRegu(), lambda w: 0, lambda w: None),
-    ],
+    ("regularizer", "gradient"),
+    [(L2Regu(250), lambda w: 2 * 250 * w), (L1Regu(0.3), lambda w: 0.3 * np.sign(w)), (NoRegu(), lambda w: None)],
 )
-def test_formula(regularizer, value, gradient, dtype, xp):
+def test_formula(regularizer, gradient, dtype, xp):
     w = np.random.default_rng(1).normal(size=(3, 4)).astype(dtype)
     w[0, 0] = 0
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     ours, theirs = regularizer.gradient(xp, xp.asarray(w)), gradient(w)
-    penalty = np.asarray(regularizer.value(xp, xp.asarray(w)))
-    assert (penalty.shape, penalty.dtype) == ((), dtype)
-    np.testing.assert_allclose(penalty, value(w), rtol=tolerance)
     if theirs is None:
         assert ours is None
     else:

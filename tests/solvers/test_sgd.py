@@ -16,17 +16,11 @@ from mocha_core.solvers import SGD, LRPolicy, MomPolicy
 class Squares(Regularizer):
     coefficient: float
 
-    def value(self, xp, w):
-        return self.coefficient * xp.sum(w * w)
-
     def gradient(self, xp, w):
         return 2 * self.coefficient * w
 
 
 class Nothing(Regularizer):
-    def value(self, xp, w):
-        return xp.zeros((), dtype=w.dtype)
-
     def gradient(self, xp, w):
         return None
 

@@ -10,8 +10,9 @@ import pytest
 
 from mocha_core import __version__ as VERSION
 from mocha_core import hookimpl
-from mocha_core.errors import PluginError
+from mocha_core.errors import PluginError, UnknownNameError
 from mocha_core.plugin import manager as plugins
+from mocha_core.plugin.hookspecs import hookspec
 from mocha_core.plugin.manager import PluginManager
 
 
@@ -307,3 +308,74 @@ def test_loading_that_failed_is_tried_again(monkeypatch):
             plugins.plugin_manager()
     points.clear()
     assert plugins.plugin_manager().records == []
+
+
+class Spoons:
+    """A kind that a plugin adds."""
+
+    @hookspec(historic=True)
+    def mocha_register_spoons(self, spoons):
+        """`spoons.add(name, target)`."""
+
+
+class SpoonKind:
+    @hookimpl
+    def mocha_register_kinds(self, kinds):
+        kinds.add("spoons", Spoons, noun="spoon")
+
+    @hookimpl
+    def mocha_register_spoons(self, spoons):
+        spoons.add("tea", "nowhere:Tea")
+
+
+def spoon(name, **options):
+    class Plugin:
+        @hookimpl(**options)
+        def mocha_register_spoons(self, spoons):
+            spoons.add(name, f"nowhere:{name}")
+
+    return Plugin()
+
+
+def test_a_plugin_adds_a_kind_that_others_fill(load):
+    """Also a plugin whose name comes before that of the one that adds the kind."""
+    points = (Point(name, lambda name=name: spoon(name)) for name in ("a-soup", "z-ladle"))
+    manager, caught = load(*points, Point("kind", SpoonKind))
+    assert not caught
+    spoons = manager.registries.spoons
+    assert {entry.name: entry.plugin for entry in spoons} == {
+        "tea": "acme-kind", "a-soup": "acme-a-soup", "z-ladle": "acme-z-ladle",
+    }  # fmt: skip
+    with pytest.raises(UnknownNameError, match=r"No spoon 'soup'. Did you mean 'a-soup'"):
+        spoons.get("soup")
+    assert [r.facts(manager.registries)["registered"].get("spoons") for r in manager.records] == [
+        ["a-soup"], ["tea"], ["z-ladle"],
+    ]  # fmt: skip
+
+
+def test_a_kind_goes_and_comes_with_its_plugin(load):
+    manager, _ = load(Point("kind", SpoonKind), Point("soup", lambda: spoon("soup")))
+    manager.remove_plugin("acme-kind")
+    assert not hasattr(manager.registries, "spoons")
+    manager.add_plugin(SpoonKind(), "acme-kind")
+    assert manager.registries.spoons.names() == ["soup", "tea"]
+
+
+def test_without_the_kind_a_hook_of_it_is_unknown_or_optional(load):
+    manager, (warning,) = load(
+        Point("soup", lambda: spoon("soup")), Point("ladle", lambda: spoon("ladle", optionalhook=True))
+    )
+    assert "unknown hook 'mocha_register_spoons'" in warning
+    assert {r.name: r.status for r in manager.records} == {"soup": "failed", "ladle": "ok"}
+
+
+class TakenKind:
+    @hookimpl
+    def mocha_register_kinds(self, kinds):
+        kinds.add("layers", Spoons)
+
+
+def test_a_kind_of_the_core_cannot_be_taken(load):
+    manager, (warning,) = load(Point("a-good", good), Point("taken", TakenKind))
+    assert "kind 'layers' is there already" in warning
+    assert manager.registries.layers.names() == ["Good"]

@@ -26,8 +26,5 @@ class Constant(Initializer):
 
 
 class L2(Regularizer):
-    def value(self, xp, w):
-        return xp.sum(w * w)
-
     def gradient(self, xp, w):
         return 2.0 * w

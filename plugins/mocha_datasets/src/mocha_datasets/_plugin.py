@@ -5,6 +5,12 @@ from mocha_core.plugin.registry import Registry
 
 
 @hookimpl
+def mocha_register_kinds(kinds: Registry) -> None:
+    """Data sets, which other plugins may have, too."""
+    kinds.add("datasets", "mocha_datasets.hookspecs:Hookspecs", noun="data set")
+
+
+@hookimpl
 def mocha_register_datasets(datasets: Registry) -> None:
     """The data sets, each a `mocha_datasets.dataset.Dataset`."""
     datasets.add("mnist", "mocha_datasets.mnist:MNIST")

@@ -15,9 +15,6 @@ class NoRegu(Regularizer):
 
     element_wise = True
 
-    def value(self, xp: Namespace, w: Array) -> Array:
-        return xp.zeros((), dtype=w.dtype)
-
     def gradient(self, xp: Namespace, w: Array) -> None:
         return None
 
@@ -36,9 +33,6 @@ class _Weighted(Regularizer):
 class L2Regu(_Weighted):
     """`coefficient * sum(w**2)`; its gradient is `2 * coefficient * w`."""
 
-    def value(self, xp: Namespace, w: Array) -> Array:
-        return self.coefficient * xp.sum(xp.square(w))
-
     def gradient(self, xp: Namespace, w: Array) -> Array:
         return 2 * self.coefficient * w
 
@@ -46,9 +40,6 @@ class L2Regu(_Weighted):
 @dataclass(frozen=True)
 class L1Regu(_Weighted):
     """`coefficient * sum(abs(w))`; its gradient is `coefficient * sign(w)`, zero at zero."""
-
-    def value(self, xp: Namespace, w: Array) -> Array:
-        return self.coefficient * xp.sum(xp.abs(w))
 
     def gradient(self, xp: Namespace, w: Array) -> Array:
         return self.coefficient * xp.sign(w)
