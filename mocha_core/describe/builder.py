@@ -11,11 +11,10 @@ from mocha_core.errors import ConfigurationError, ShapeError, TopologyError
 from mocha_core.graph.cells import DTYPES, Cell
 from mocha_core.graph.plan import Phase, Plan, RowCell, Section, Statistic
 from mocha_core.graph.random import stream_id
-from mocha_core.graph.structural import Labels
 from mocha_core.graph.value import Role, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from mocha_core.graph.op import Op
 
@@ -148,20 +147,11 @@ class Builder:
         """
         return self._plan.fault()
 
-    def labels(self, x: Value) -> Value:
-        """Class indices as int32, whatever numeric dtype they come in; a fraction is a fault.
-
-        They are kept through the run, so that an error can show them.
-        """
-        x.root.keep = True
-        if x.dtype == "int32":
-            return x
-        for step in self._plan.steps:
-            if isinstance(step.call.op, Labels) and step.call.ins[0] is x:
-                return step.call.outs[0]
-        (labels,) = self.call(Labels(fault=self.fault()), x, self.cell(Cell.STATUS))
-        labels.keep = True
-        return labels
+    def once(self, key: Hashable, record: Callable[[], Value]) -> Value:
+        """What `record` returned for this key the first time: what several layers of a net need is recorded once."""
+        if key not in self._plan.recorded:
+            self._plan.recorded[key] = record()
+        return self._plan.recorded[key]
 
     def is_data(self, x: Value) -> bool:
         """Whether a value is a data layer's top."""

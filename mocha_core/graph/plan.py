@@ -1,6 +1,6 @@
 """`Plan`: the steps of a net in order, and how the backward ones are derived from the forward ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -145,6 +145,8 @@ class Plan:
     row_cells: dict[str, RowCell] = field(default_factory=dict)
     """Those of the cells that a schedule need not have, because they follow from others."""
     gradients: dict[Value, Value] = field(default_factory=dict)
+    recorded: dict[Hashable, Value] = field(default_factory=dict)
+    """What layers have recorded once for all of them, see `Builder.once`."""
     minibatches: int = 1
     """How many minibatches' gradients are added before one update."""
     apart: bool = False

@@ -26,31 +26,6 @@ class Objective(Op):
         return tuple(dy[0] * w if want else None for w, want in zip(self.weights, wanted, strict=True))
 
 
-class Labels(Op):
-    """Class indices of any numeric dtype as int32. Sets the status cell where one is not a whole number."""
-
-    name = "mocha.labels"
-    updates = (1,)
-    differentiable = ()
-    fault: int
-
-    def infer(self, x: Spec, status: Spec) -> tuple[Spec, ...]:
-        return (Spec(x.shape, "int32"),)
-
-    def forward(self, xp: Namespace, x: Array, status: Array) -> tuple[Array, Array]:
-        whole = xp.logical_and(x == xp.round(x), xp.abs(x) < 2**31)
-        labels = xp.astype(xp.where(whole, x, xp.zeros_like(x)), xp.int32)
-        return labels, raise_status(xp, status, xp.all(whole), self.fault)
-
-    def explain(self, *x: Array) -> str:
-        import numpy as np
-
-        bad = np.asarray([] if x[0] is None else x[0]).ravel()
-        bad = bad[~((bad == np.round(bad)) & (np.abs(bad) < 2**31))]
-        shown = "" if bad.size == 0 else f", received {bad[0]}"
-        return f"expected labels to be whole numbers 0, 1, 2, ...{shown}. Check the data set's labels."
-
-
 def raise_status(xp: Namespace, status: Array, valid: Array, fault: int) -> Array:
     """The new status: `fault` where the input is not valid, unless an earlier op reported one."""
     failed = xp.logical_and(status == 0, xp.logical_not(valid))

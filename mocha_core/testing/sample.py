@@ -180,6 +180,26 @@ class CentreLayer(ComputationLayer):
         return b.call(Centre() if b.phase is Phase.TRAIN else Subtract(), x, mean)
 
 
+class Indices(Op):
+    """Class indices as int32."""
+
+    name = "mocha.testing.indices"
+    differentiable = ()
+
+    def infer(self, x: Spec) -> tuple[Spec, ...]:
+        return (Spec(x.shape, "int32"),)
+
+    def forward(self, xp: Namespace, x: Array) -> Array:
+        return xp.astype(x, xp.int32)
+
+
+def indices(b: Builder, label: Value) -> Value:
+    """Labels as class indices, for the errors of who reads them."""
+    (found,) = b.call(Indices(), label)
+    found.keep = True
+    return found
+
+
 class CrossEntropy(Op):
     """The mean of -log softmax(x) at the labels of the first `valid_rows` rows; saved: softmax(x)."""
 
@@ -221,7 +241,7 @@ class CrossEntropyLayer(Layer):
 
     def build(self, b: Builder, x: Value, label: Value) -> tuple[Value, ...]:
         op = CrossEntropy(b.fault())
-        b.loss(b.call(op, x, b.labels(label), b.valid_rows(x, label), b.cell(Cell.STATUS))[0])
+        b.loss(b.call(op, x, indices(b, label), b.valid_rows(x, label), b.cell(Cell.STATUS))[0])
         return ()
 
 
@@ -246,7 +266,7 @@ class HitsLayer(Layer):
 
     def build(self, b: Builder, x: Value, label: Value) -> tuple[Value, ...]:
         total = b.statistic("accuracy", "Accuracy", percent=True)
-        b.call(Hits(), x, b.labels(label), b.valid_rows(x, label), total)
+        b.call(Hits(), x, indices(b, label), b.valid_rows(x, label), total)
         return ()
 
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from against_reference import DTYPES, check, forward
 from host_backend import HostBackend
+from mocha_layers_std.class_labels import Labels
 
 import mocha_core as mocha
 from mocha_core import layers
 from mocha_core.errors import DataError
-from mocha_core.graph.structural import CheckFinite, Fill, Gather, Labels, Objective
+from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from kernel_use import KernelUse
 from mocha_layers_std.accuracy import Accuracy
+from mocha_layers_std.class_labels import Labels
 from mocha_layers_std.dropout import Dropout
 from mocha_layers_std.element_wise import OPS
 from mocha_layers_std.inner_product import InnerProduct
@@ -23,7 +24,7 @@ from mocha_native.backend import NativeBackend
 from mocha_solvers_std.sgd import SGDUpdate
 
 from mocha_core.graph.plan import Phase, Plan
-from mocha_core.graph.structural import CheckFinite, Fill, Gather, Labels, Objective
+from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
 from mocha_core.graph.value import Value
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
 

@@ -219,4 +219,4 @@ def test_training_with_kernels_and_with_references_gives_the_same():
     for ours, theirs in zip(values, references, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
     referenced = {use.op for use in kernels if use.plugin == "reference"}
-    assert referenced <= {"mocha.labels", "mocha.objective", "mocha.check_finite"}
+    assert referenced <= {"labels", "mocha.objective", "mocha.check_finite"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mocha_core.describe.layer import Layer
 from mocha_core.graph.op import Op
+from toys.labels import as_labels
 
 
 class Accuracy(Op):
@@ -23,5 +24,5 @@ class Accuracy(Op):
 class AccuracyLayer(Layer):
     def build(self, b, x, label):
         total = b.statistic("accuracy", "Accuracy", percent=True)
-        b.call(Accuracy(), x, b.labels(label), b.valid_rows(x, label), total)
+        b.call(Accuracy(), x, as_labels(b, label), b.valid_rows(x, label), total)
         return ()

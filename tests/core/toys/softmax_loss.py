@@ -8,6 +8,7 @@ from mocha_core.describe.layer import Layer
 from mocha_core.graph.op import Op
 from mocha_core.graph.structural import raise_status
 from mocha_core.graph.value import Spec
+from toys.labels import as_labels
 
 
 class SoftmaxLoss(Op):
@@ -54,6 +55,6 @@ class SoftmaxLossLayer(Layer):
 
     def build(self, b, x, label):
         op = SoftmaxLoss(b.fault(), x.shape[1])
-        (loss,) = b.call(op, x, b.labels(label), b.valid_rows(x, label), b.cell("status"))
+        (loss,) = b.call(op, x, as_labels(b, label), b.valid_rows(x, label), b.cell("status"))
         b.loss(loss, self.weight)
         return (loss,) if self.tops else ()

@@ -20,6 +20,7 @@ KERNELS = {
     "exponential": "kernels.neurons:neuron",
     "gather_labels": "kernels.gather:gather_labels",
     "inner_product": "kernels.inner_product:inner_product",
+    "labels": "class_labels:labels",
     "lrelu": "kernels.neurons:neuron",
     "lrn_across_channel": "kernels.lrn:across_channel",
     "lrn_within_channel": "kernels.lrn:within_channel",
@@ -30,7 +31,6 @@ KERNELS = {
     "mocha.check_finite": "kernels.structural:check_finite",
     "mocha.fill": "kernels.structural:fill",
     "mocha.gather": "kernels.gather:gather",
-    "mocha.labels": "kernels.structural:labels",
     "mocha.objective": "kernels.structural:objective",
     "multinomial_logistic_loss": "kernels.losses:multinomial_logistic_loss",
     "multiply": "kernels.element_wise:element_wise",
@@ -75,6 +75,6 @@ def mocha_register_kernels(kernels: Candidates) -> None:
 def mocha_register_fusions(fusions: Candidates) -> None:
     for op, half, rewrite in WITH_RELU:
         fusions.add(op, half, "cuda", f"mocha_layers_std.rectified:{rewrite}")
-    fusions.add("mocha.labels", "forward", "cuda", "mocha_cuda.kernels.gather:with_labels")
+    fusions.add("labels", "forward", "cuda", "mocha_cuda.kernels.gather:with_labels")
     fusions.add("softmax_loss", "backward", "cuda", "mocha_layers_std.loss_step:one_step")
     fusions.add("mocha.check_finite", "forward", "cuda", "mocha_layers_std.loss_step:checked_step")

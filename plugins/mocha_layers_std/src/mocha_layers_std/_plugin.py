@@ -18,6 +18,7 @@ OPS = {
     "dropout": "dropout:Dropout",
     "exponential": "neurons.exponential:ExponentialOp",
     "inner_product": "inner_product:InnerProduct",
+    "labels": "class_labels:Labels",
     "lrelu": "neurons.lrelu:LReLUOp",
     "lrn_across_channel": "lrn:LRNAcrossChannel",
     "lrn_within_channel": "lrn:LRNWithinChannel",

@@ -22,6 +22,44 @@ from mocha_layers_std import received
 from mocha_layers_std.valid_rows import counted
 
 
+class Labels(Op):
+    """Class indices of any numeric dtype as int32. Sets the status cell where one is not a whole number."""
+
+    name = "labels"
+    updates = (1,)
+    differentiable = ()
+    fault: int
+
+    def infer(self, x: Spec, status: Spec) -> tuple[Spec, ...]:
+        return (Spec(x.shape, "int32"),)
+
+    def forward(self, xp: Namespace, x: Array, status: Array) -> tuple[Array, Array]:
+        whole = xp.logical_and(x == xp.round(x), xp.abs(x) < 2**31)
+        labels = xp.astype(xp.where(whole, x, xp.zeros_like(x)), xp.int32)
+        return labels, raise_status(xp, status, xp.all(whole), self.fault)
+
+    def explain(self, *x: Array) -> str:
+        bad = np.asarray([] if x[0] is None else x[0]).ravel()
+        bad = bad[~((bad == np.round(bad)) & (np.abs(bad) < 2**31))]
+        shown = "" if bad.size == 0 else f", received {bad[0]}"
+        return f"expected labels to be whole numbers 0, 1, 2, ...{shown}. Check the data set's labels."
+
+
+def as_labels(b: Builder, x: Value) -> Value:
+    """Class indices as int32, whatever numeric dtype they come in; a fraction is a fault.
+
+    They are kept through the run, so that an error can show them.
+    """
+
+    def record() -> Value:
+        (labels,) = b.call(Labels(b.fault()), x, b.cell(Cell.STATUS))
+        labels.keep = True
+        return labels
+
+    x.root.keep = True
+    return x if x.dtype == "int32" else b.once((Labels.name, x), record)
+
+
 class ClassOp(Op):
     """An op of (prediction, int32 labels, cells valid_rows and status, ...).
 
@@ -40,7 +78,7 @@ class ClassOp(Op):
         received.features(prediction.spec)
         op = cls(b.fault(), prediction.shape[1])
         valid_rows = b.valid_rows(prediction, label)
-        return b.call(op, prediction, b.labels(label), valid_rows, b.cell(Cell.STATUS), *more)
+        return b.call(op, prediction, as_labels(b, label), valid_rows, b.cell(Cell.STATUS), *more)
 
     def new_status(self, xp: Namespace, prediction: Array, labels: Array, valid_rows: Array, status: Array) -> Array:
         """The status cell after a look at the labels that count."""

@@ -27,14 +27,6 @@ class Objective(Structural):
         return self.bind("objective_backward", ins[0], Table(self.backend, [*terms]), len(outs), blocks=1)
 
 
-class Labels(Structural):
-    """Class indices as int32."""
-
-    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        n = ins[0].size
-        return self.bind("labels_forward", *ins, outs[0], n, self.op.fault, threads=n)
-
-
 class CheckFinite(Structural):
     """Sets the status cell where a value is not finite."""
 
@@ -52,6 +44,5 @@ class Fill(Structural):
 
 
 objective = served(Objective)
-labels = served(Labels)
 check_finite = served(CheckFinite)
 fill = served(Fill)

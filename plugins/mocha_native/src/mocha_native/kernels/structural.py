@@ -27,13 +27,6 @@ class Objective(NativeKernel):
         return self.bind("objective_backward", [ins[0], *outs], [len(outs), added], self.op.weights, serial=True)
 
 
-class Labels(NativeKernel):
-    """Class indices as int32."""
-
-    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        return self.bind("labels_forward", [*ins, outs[0]], [ins[0].size, self.op.fault], serial=True)
-
-
 class CheckFinite(NativeKernel):
     """Sets the status cell where a value is not finite."""
 
@@ -61,7 +54,6 @@ def objective(backend: NativeBackend, call: Call) -> Objective | None:
     return Objective(backend, call) if len(call.ins) <= MOST_LOSSES else None
 
 
-labels = floating(Labels)
 check_finite = floating(CheckFinite)
 fill = floating(Fill)
 gather = floating(Gather)

@@ -1,6 +1,6 @@
 /* The ops of the core: they move, sum and check values. */
 
-#include "rows.cuh"
+#include "mocha.cuh"
 
 /* A row of the table of an objective, of 64-bit numbers. */
 struct term {
@@ -23,10 +23,6 @@ KERNEL(objective_backward)(const REAL *dy, const unsigned long long *table, int 
     if (threadIdx.x || blockIdx.x) return;
     for (int i = 0; i < n; i++)
         if (term[i].loss) give(term[i].loss, *dy * (REAL)term[i].weight, term[i].add != 0);
-}
-
-KERNEL(labels_forward)(const REAL *x, int *status, int *labels, int n, int fault) {
-    FOR_EACH(i, n) labels[i] = label_of(x[i], status, fault);
 }
 
 KERNEL(check_finite_forward)(const REAL *x, int *status, int n, int fault) {
