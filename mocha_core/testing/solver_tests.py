@@ -15,6 +15,7 @@ from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Call, Section
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
+from mocha_core.plugin.manager import registries
 from mocha_core.testing import sample
 from mocha_core.testing.backends import open_any
 from mocha_core.testing.conformance import Conformance
@@ -245,6 +246,17 @@ class SolverTests(Conformance):
     def test_accumulated_minibatches_are_one_big_one(self, backend: str) -> None:
         small, big = self.moved(backend, told={"accumulate": 2}), self.moved(backend, batch=2)
         assert_close("two minibatches of one row", small, big, self.tolerances["float64"])
+
+    def test_clipped_gradients(self, backend: str) -> None:
+        """The rule sees what is clipped, and the regularizer is added to that."""
+        if "clip_norm" not in registries().ops.names():
+            pytest.skip("no installed plugin clips gradients: pip install mocha-solvers-std")
+        by_norm = [g * min(1.0, 0.5 / float(np.linalg.norm(g))) for g in GRADIENTS]
+        by_value = [np.clip(g, -0.5, 0.5) for g in GRADIENTS]
+        for name, clipped in (("clip_norm", by_norm), ("clip_value", by_value)):
+            given = self.moved(backend, told={name: 0.5}, regularizer=Squares())
+            expected = self.moved(backend, gradients=clipped, regularizer=Squares())
+            assert_close(f"with {name}", given, expected, self.tolerances["float64"])
 
     def test_the_schedule_has_a_value_for_each_iteration(self) -> None:
         solver = self.make(max_iter=100)
