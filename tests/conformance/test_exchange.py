@@ -129,8 +129,7 @@ def test_it_runs_in_the_iteration_that_has_a_fault_and_sees_it(backend, accumula
         with pytest.raises(DataError, match="label 9"):
             solver.solve(net)
         assert solver.state.iteration == done
-        assert CALLS[:done] == [0] * done
-        assert CALLS[done] != 0
+        assert [status == 0 for status in CALLS] == [True] * done + [False]
         assert not net.half_updated
 
 
@@ -145,6 +144,7 @@ def test_a_fault_that_it_merges_stops_the_iteration_before_its_updates(backend, 
             with nullcontext() if iterations == 2 else pytest.raises(DataError, match="the other process has a fault"):
                 solver.solve(net)
             assert solver.state.iteration == 2
+            assert len(CALLS) == min(iterations, 3)
             assert not net.half_updated
             found.append(contents(net))
     for key, array in found[0].items():

@@ -53,6 +53,9 @@ class CUDAProgram(Program):
         steps = self._steps(Section.FORWARD, Section.BACKWARD)
         gathers = at_once(step.run for step in steps)
         k = self.plan.minibatches
+        # Other processes may wait in an exchange step in Python: all look at the status after the same iteration.
+        shared = not all(step.captured for step in runs[Section.EXCHANGE])
+        self._longest = 1 if shared else max(1, MOST // k)
         self._minibatches = Minibatches(
             self.backend, self.cells, self.objective, max(MOST, k), gathers, self._lasting()
         )
@@ -114,7 +117,7 @@ class CUDAProgram(Program):
                 if done < count or (stop is not None and stop[0]):
                     break
                 longer = perf_counter() - start < SECONDS
-                self._chunk = min(self._chunk * 2, max(1, MOST // k)) if longer else max(1, self._chunk // 2)
+                self._chunk = min(self._chunk * 2, self._longest) if longer else max(1, self._chunk // 2)
         return self.done
 
     def execute(self, section: Section) -> None:
