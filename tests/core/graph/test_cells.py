@@ -27,7 +27,7 @@ def layers(*more):
     return [nets.data(), dense, *more, SquareLossLayer(name="loss", bottoms=["y", "target"])]
 
 
-@pytest.mark.parametrize("name", ["status", "iteration", "first_row", "valid_rows", Cell.STATUS, Cell.VALID_ROWS])
+@pytest.mark.parametrize("name", ["status", "iteration", Cell.STATUS, Cell.ITERATION])
 def test_a_layer_names_a_cell_by_string_or_member(name):
     train(Plain(), layers(Reading(name="reading", cell=name, bottoms=["data"], tops=["same"])))
 
