@@ -126,12 +126,17 @@ class Solver(metaclass=Constructed):
     def exchange(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
         """Record what is done to all gradients before the updates, with `b.exchange`: by default, their clipping."""
         given, gradients = self.parameters, [b.gradient(parameter) for parameter in parameters]
-        if given.clip_value is not None:
-            b.exchange(registries().ops.get("clip_value")(given.clip_value, len(gradients)), *gradients)
-        if given.clip_norm is not None:
-            (norm,) = b.exchange(registries().ops.get("clip_norm")(given.clip_norm, len(gradients)), *gradients)
-            if given.check_finite:
-                b.exchange(CheckFinite(b.fault()), norm, b.cell(Cell.STATUS))
+        for name, limit in (("clip_norm", given.clip_norm), ("clip_value", given.clip_value)):
+            if limit is None:
+                continue
+            if name not in registries().ops.names():
+                raise ConfigurationError(
+                    f"SolverParameters({name}={limit}): no installed plugin has the op '{name}'. Install it: "
+                    "pip install mocha-solvers-std."
+                )
+            norm = b.exchange(registries().ops.get(name)(limit, len(gradients)), *gradients)
+            if norm and given.check_finite:
+                b.exchange(CheckFinite(b.fault()), *norm, b.cell(Cell.STATUS))
 
     def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
         """Record the updates of all parameters, with slots side by side."""

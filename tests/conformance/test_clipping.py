@@ -9,6 +9,7 @@ from mocha_core import layers, solvers
 from mocha_core.compile.program import updates
 from mocha_core.errors import ConfigurationError, NonFiniteError
 from mocha_core.graph.plan import Section
+from mocha_core.plugin.manager import registries
 from mocha_core.testing import OpCase, OpTests
 from mocha_core.testing.backends import installed, open_any
 from mocha_core.testing.inputs import distinct
@@ -195,6 +196,15 @@ def test_gradients_that_overflow_are_found_and_their_cause_is_named(backend, lim
         assert solver.state.iteration == 1
         assert net.half_updated == ("clip_value" in limits)
         assert all(np.isfinite(array).all() for array in parameters(net).values())
+
+
+@pytest.mark.parametrize("name", ["clip_norm", "clip_value"])
+def test_without_the_plugin_that_clips_nothing_is_ignored(monkeypatch, name):
+    with mocha.System(open_any("reference"), seed=3) as system:
+        net, solver = net_on(system), sgd(1, **{name: 0.5})
+        monkeypatch.setattr(registries().ops, "_entries", [])
+        with pytest.raises(ConfigurationError, match=rf"SolverParameters\({name}=0.5\): .*mocha-solvers-std"):
+            solver.solve(net)
 
 
 def test_limits_that_make_no_sense_are_refused():
