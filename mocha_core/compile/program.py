@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -64,7 +65,7 @@ class Program:
         done: how many iterations of the last `iterate` were done, also when it was left by an exception.
         half_updated: whether that exception came between the updates of one iteration.
         tables: how many rows each source has that stays on the device, by the cell with the numbers of a minibatch's.
-        changes: sections that write parameters or states, after which `storage.version` has to grow.
+        changes: sections that write parameters or states, around which `storage.version` has to grow.
     """
 
     backend: Device
@@ -93,8 +94,7 @@ class Program:
     def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
         """Run n iterations: each `plan.minibatches` times forward and backward, one exchange, and one update.
 
-        Sets `objectives`, `done` and `half_updated`, calls `pack` before it runs, and raises `storage.version` if
-        there are `changes`.
+        Sets `objectives`, `done` and `half_updated`, and runs inside `changing`.
 
         Args:
             n: how many.
@@ -123,9 +123,7 @@ class Program:
         self.objectives = np.zeros(n * k)
         self.done, self.half_updated = 0, False
         try:
-            with self.backend.running():
-                self.pack()
-                self.storage.version += bool(self.changes)
+            with self.backend.running(), self.changing(*Section):
                 for i in range(n):
                     for run in clear:
                         run()
@@ -176,21 +174,25 @@ class Program:
 
     def run(self, section: Section, schedule: Schedule | None = None) -> None:
         """Run one section; `schedule` holds one value for each cell to set first."""
-        with self.backend.running():
-            self.pack()
+        with self.backend.running(), self.changing(section):
             for name, column in self.plan.with_row_cells(schedule or {}).items():
                 if name in self.cells:
                     self.backend.copy_from_numpy(self.cells[name], column[0])
-            self.storage.version += section in self.changes
             self.execute(section)
         if self.objective is not None:
             self.objectives = np.asarray([self.backend.to_numpy(self.objective)])
 
     def pack(self) -> None:
         """Pack parameters and states again if any changed since the last time."""
-        if self._packed_version != self.storage.version:
+        version = self.storage.version  # before they are read: another thread may change them meanwhile
+        if self._packed_version != version:
             self.execute(Section.PACK)
-            self._packed_version = self.storage.version
+            self._packed_version = version
+
+    def changing(self, *sections: Section) -> AbstractContextManager[None]:
+        """Entered around every run of these sections: packs, and lets `storage.version` grow if they change any."""
+        self.pack()
+        return self.storage.changing(not self.changes.isdisjoint(sections))
 
     def status(self) -> int:
         """The number of the first fault reported since `clear_status`; 0 for none."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -22,12 +24,13 @@ ROLES = {Role.DATA: "resident data sets"}
 class Storage:
     """Maps values to buffers, which live as long as somebody holds the value.
 
-    `version` counts the changes to parameters and states; programs check it before they trust a packed copy.
+    `version` grows with every change to parameters and states; programs check it before they trust a packed copy.
     """
 
     def __init__(self, backend: Device) -> None:
         self.backend = backend
         self.version = 0
+        self._lock = Lock()
         self._buffers: WeakKeyDictionary[Value, Array] = WeakKeyDictionary()
 
     def allocate(self, values: Iterable[Value], owner: str = "", way_out: str = SMALLER) -> None:
@@ -53,6 +56,23 @@ class Storage:
         arenas = make_arenas(self.backend, sizes, what, pieces, way_out)
         for value, offset in offsets.items():
             self._buffers[value] = carve(self.backend, arenas[value.dtype], offset, value.shape, value.spec.size)
+
+    @contextmanager
+    def changing(self, changes: bool = True) -> Iterator[None]:
+        """Around what changes parameters or states, unless `changes` is False.
+
+        The version grows before, and again afterwards, also where an exception ends the change: what another thread
+        packs meanwhile may be half old, and is packed again.
+        """
+        self._grow(changes)
+        try:
+            yield
+        finally:
+            self._grow(changes)
+
+    def _grow(self, changes: bool) -> None:
+        with self._lock:  # two threads that add at once would count one change
+            self.version += changes
 
     def __contains__(self, value: Value) -> bool:
         return value in self._buffers

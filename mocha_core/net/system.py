@@ -90,8 +90,8 @@ class System(metaclass=Constructed):
     def write(self, value: Value, array: NDArray[Any]) -> None:
         """Overwrite a persistent value; packed copies will be packed again."""
         self.check_open()
-        self.backend.copy_from_numpy(self.storage[value], array)
-        self.storage.version += 1
+        with self.storage.changing():
+            self.backend.copy_from_numpy(self.storage[value], array)
 
     def check_open(self) -> None:
         """Raise `StateError` if the system was closed."""

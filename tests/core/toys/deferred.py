@@ -65,25 +65,24 @@ class DeferredProgram(Program):
         self.ring = np.zeros(n * k)
         self.stop = np.zeros(1, np.int32) if stop is None else stop
         self.device.launch(self._begin)
-        self.pack()
-        self.storage.version += bool(self.changes)
-        try:
-            for _ in range(n):
-                self.execute(Section.CLEAR, self._is_over)
-                for _ in range(k):
-                    self.device.launch(self._set_cells)
-                    self.execute(Section.FORWARD, self._is_over)
-                    self.execute(Section.BACKWARD, self._is_over)
-                    self.device.launch(self._end_minibatch)
-                self.execute(Section.EXCHANGE, self._is_over)
-                self.device.launch(self._begin_updates)
-                self.execute(Section.UPDATE, self._skips_updates)
-                self.device.launch(self._end_iteration)
-        finally:  # also when a Python step failed: how many iterations are done must be known
+        with self.changing(*Section):
             try:
-                self.device.synchronise()
-            finally:
-                self.objectives, self.done = np.array(self.ring), int(self.counter[1])
+                for _ in range(n):
+                    self.execute(Section.CLEAR, self._is_over)
+                    for _ in range(k):
+                        self.device.launch(self._set_cells)
+                        self.execute(Section.FORWARD, self._is_over)
+                        self.execute(Section.BACKWARD, self._is_over)
+                        self.device.launch(self._end_minibatch)
+                    self.execute(Section.EXCHANGE, self._is_over)
+                    self.device.launch(self._begin_updates)
+                    self.execute(Section.UPDATE, self._skips_updates)
+                    self.device.launch(self._end_iteration)
+            finally:  # also when a Python step failed: how many iterations are done must be known
+                try:
+                    self.device.synchronise()
+                finally:
+                    self.objectives, self.done = np.array(self.ring), int(self.counter[1])
         assert self._addresses() == self.addresses, "a buffer was bound anew"
         return self.done
 

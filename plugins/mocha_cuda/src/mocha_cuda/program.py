@@ -89,9 +89,7 @@ class CUDAProgram(Program):
         self.objectives = np.zeros(n * k)
         self.done, self.half_updated = 0, False
         minibatches = self._minibatches
-        with self.backend.running():
-            self.pack()
-            self.storage.version += bool(self.changes)
+        with self.backend.running(), self.changing(*Section):
             minibatches.schedule(columns)
             while self.done < n:
                 count = min(self._chunk, n - self.done)

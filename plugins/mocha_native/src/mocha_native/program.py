@@ -162,9 +162,7 @@ class NativeProgram(Program):
         if stop is not None:
             run.stop = address(stop, "int32_t[]")
         try:
-            with self._running:
-                self.pack()
-                self.storage.version += bool(self.changes)
+            with self._running, self.changing(*Section):
                 if n > 0:
                     tape.advance(run)
         except BaseException:
