@@ -55,7 +55,9 @@ def nothing():
 
 
 def program(system, depth):
-    data = layers.MemoryDataLayer(batch_size=1, data=[np.zeros((1, 1))], tops=["0"])
+    rows = np.zeros((1, 1))
+    rows.flags.writeable = False  # a constant, which a program gathers without Python
+    data = layers.MemoryDataLayer(batch_size=1, data=[rows], tops=["0"])
     chain = [NothingLayer(bottoms=[str(i)], tops=[str(i + 1)]) for i in range(depth)]
     net = mocha.Net(f"{depth} layers", system, [data, *chain])
     net.forward_epoch()

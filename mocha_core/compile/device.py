@@ -26,6 +26,8 @@ class Device(metaclass=Constructed):
     xp: Namespace
     #: Data sets up to this many bytes stay on the device, and minibatches are gathered there.
     resident_bytes: int = 0
+    #: Arrays are NumPy's, and a minibatch may be fetched into them at any time: one copy less.
+    arrays_on_host: ClassVar[bool] = False
     #: Which plugin to take where several kernels or fusions are equal: op name to plugin.
     prefer: Mapping[str, str] = {}
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, dataclass_transform
 
 from mocha_core import checks
+from mocha_core.describe.transformer import Transformer
 from mocha_core.errors import ConfigurationError
 from mocha_core.graph.value import Value
 from mocha_core.plugin.construction import Constructed
@@ -81,15 +83,40 @@ class DataLayer(Layer):
 
     tops: Sequence[str] = ("data", "label")
     batch_size: int
+    transformers: Sequence[tuple[str, Transformer]] = ()
+    """What is done to the rows of tops, in this order: `[("data", Scale(1 / 256)), ("data", Mirror())]`.
+
+    The host does it, and in every phase alike. One object given for several tops draws the same for all of them.
+    """
 
     def check(self) -> None:
         self.replace_field("batch_size", checks.integer(self, "batch_size", self.batch_size))
         if self.bottoms:
             raise ConfigurationError(f"{self}: expected no bottoms of a data layer, received {list(self.bottoms)}.")
+        self.replace_field("transformers", self._checked_transformers())
+
+    def _checked_transformers(self) -> tuple[tuple[str, Transformer], ...]:
+        given: Any = self.transformers
+        pairs = tuple(given) if isinstance(given, list | tuple) else (given,)
+        for pair in pairs:
+            if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[1], Transformer):
+                raise ConfigurationError(
+                    f"{self}: expected transformers to be a list of pairs such as [('data', transformers.Scale(0.5))], "
+                    f"received {reprlib.repr(pair)} in it."
+                )
+            if pair[0] not in self.tops:
+                raise ConfigurationError(
+                    f"{self}: expected each transformer beside one of the tops {', '.join(self.tops)}, received "
+                    f"{reprlib.repr(pair[0])}."
+                )
+        return tuple((top, transformer) for top, transformer in pairs)
 
     @abstractmethod
     def open(self, seed: int) -> Source:
-        """The rows behind the layer; `seed` decides how they are shuffled."""
+        """The rows behind the layer.
+
+        `seed` decides how they are shuffled: the same for all data layers of a net, whose rows belong together.
+        """
 
     def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
         return b.source()

@@ -20,26 +20,39 @@ class Source(ABC):
     Attributes:
         rows: how many rows there are, at least 1.
         specs: shape and dtype of one row, for each top.
-        prefetch: fetching is slow enough to be worth a thread of its own.
-        seed: what the order is shuffled with; None keeps the rows in order.
+        prefetch: fetching is slow enough to be worth a thread of its own. Unless the source is `fixed`, the thread
+            fetches ahead within one run only, so that every run sees the rows as they are when it begins, or newer.
+        fixed: a row is the same in every epoch, and never changes. Only then may a backend keep the rows on its device.
+        seed: what the order is shuffled with; None keeps the rows in order. The data layers of a net share one order:
+            take the seed that `DataLayer.open` is given.
     """
 
     rows: int
     specs: tuple[Spec, ...]
     prefetch: bool = False
+    fixed: bool = False
     seed: int | None = None
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """The row numbers in the order of this epoch: a pure function of seed and epoch."""
+        """The row numbers in the order of this epoch: a pure function of seed and epoch.
+
+        Several threads may call it at once.
+        """
         if self.seed is None:
             return np.arange(self.rows, dtype=np.int64)
         return np.random.default_rng([self.seed, epoch]).permutation(self.rows).astype(np.int64)
 
     @abstractmethod
-    def fetch(self, rows: NDArray[np.int64], out: Sequence[NDArray[Any]]) -> None:
+    def fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
         """Write the given rows into `out`, one array of shape (len(rows), ...) per top, casting as needed.
 
         Called by one thread at a time, not always by the same.
+
+        Args:
+            rows: row numbers, all of one epoch. A minibatch that wraps around the end of the data takes two calls.
+            epoch: which epoch the rows are for, from 0 on. What an augmentation draws depends on the seed, the epoch
+                and the row number alone: then resuming is exact.
+            out: where the rows go, in the dtype of the net.
 
         Raises:
             MochaError: the rows cannot be had. Other errors come to the user as the cause of a `DataError`.

@@ -1,27 +1,31 @@
 """Feeds: which rows a net takes next, and a thread that fetches them ahead.
 
 The order of rows is a pure function of seed, epoch and position, so all there is to save of a data set is how
-many rows were consumed.
+many rows were consumed. Rows that may change are fetched for every minibatch.
 """
 
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from mocha_core.compile.budget import taking
 from mocha_core.describe.source import Source
-from mocha_core.errors import DataError, MochaError, ShapeError
+from mocha_core.describe.transformer import seeds
+from mocha_core.errors import ConfigurationError, DataError, ShapeError, blaming
 from mocha_core.graph.value import Spec, nbytes
 from mocha_core.log import logger
+from mocha_core.net.order import Order, naming
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,16 +40,41 @@ class Feeds(dict[str, "Feed"]):
     def first(self) -> Feed:
         return next(iter(self.values()))
 
-    def check_same(self, what: str, of: Callable[[Feed], int]) -> None:
-        """Raise `ShapeError` unless all feeds have the same of something."""
-        if len({of(feed) for feed in self.values()}) > 1:
-            listed = ", ".join(f"'{name}' {of(feed)}" for name, feed in self.items())
-            raise ShapeError(f"Expected the same {what} in all data layers of a net, received {listed}.")
+    def join(self) -> None:
+        """Let all feeds take their rows in one order.
 
-    def begin(self, wrap: bool) -> None:
-        """A run starts at the cursors."""
+        Raises:
+            ShapeError: they have different batch sizes or numbers of rows.
+            ConfigurationError: they are shuffled differently.
+        """
+        if len({feed.layer.batch_size for feed in self.values()}) > 1:
+            listed = ", ".join(f"'{name}' {feed.layer.batch_size}" for name, feed in self.items())
+            raise ShapeError(f"Expected the same batch_size in all data layers of a net, received {listed}.")
+        if self:
+            order = Order({name: feed.source for name, feed in self.items()})
+            for feed in self.values():
+                feed.order = order
+
+    def check_batch(self) -> None:
+        """Raise `ShapeError` where a minibatch would hold a row twice."""
         for feed in self.values():
-            feed.begin(wrap)
+            if feed.layer.batch_size > feed.source.rows:
+                raise ShapeError(
+                    f"Layer '{feed.layer.name}': expected at least as many rows as its batch_size, "
+                    f"{feed.layer.batch_size}, received {feed.source.rows}: a minibatch would hold rows twice. Use "
+                    f"batch_size={feed.source.rows} or less; net.forward_epoch() of a net without losses takes any."
+                )
+
+    def begin(self, wrap: bool, minibatches: int = 1) -> None:
+        """A run of so many minibatches starts at the cursors. With `wrap` it goes on from epoch to epoch.
+
+        Raises:
+            ShapeError: a minibatch would hold a row twice.
+        """
+        if wrap:
+            self.check_batch()
+        for feed in self.values():
+            feed.begin(wrap, minibatches)
 
     def advance(self, minibatches: int) -> None:
         """So many minibatches were consumed."""
@@ -85,18 +114,31 @@ class Feed:
     #: Seconds that closing waits for a source which is fetching.
     PATIENCE = 5.0
 
-    def __init__(self, layer: DataLayer, source: Source, dtype: str) -> None:
+    def __init__(self, layer: DataLayer, source: Source, dtype: str, seed: int = 0) -> None:
         if source.rows < 1:
             raise DataError(f"Layer '{layer.name}': its source has no rows. Give it at least one.")
+        _check_fetch(layer, source)
         self.layer = layer
         self.source = source
         self.dtype = dtype
+        self.order = Order({layer.name: source})
         self.cursor = 0
-        self._orders: dict[int, NDArray[np.int64]] = {}
+        chosen = [transformer for _, transformer in layer.transformers]
+        listed = zip(layer.transformers, seeds(seed, chosen), strict=True)
+        self._transformers = [(top, transformer, own) for (top, transformer), own in listed]
+        self._rows_in: dict[str, NDArray[Any]] = {}
         self._ahead: _Prefetcher | None = None
         self._next = 0
         self._wrap = True
+        self._left = 0
         self._out: dict[int, list[NDArray[Any]]] = {}
+        tops = [*layer.tops, *[""] * len(source.specs)]  # the recorder says where their numbers differ
+        self._row_specs = [self._transformed(top, spec) for top, spec in zip(tops, source.specs, strict=False)]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every row is the same in all epochs, and may be kept anywhere."""
+        return self.source.fixed and all(transformer.fixed for _, transformer, _ in self._transformers)
 
     @property
     def epoch(self) -> int:
@@ -105,19 +147,23 @@ class Feed:
 
     def specs(self, batch: int) -> tuple[Spec, ...]:
         """Specs of a minibatch: tops are of the net's dtype, whatever the source holds."""
-        return tuple(Spec((batch, *spec.shape), self.dtype) for spec in self.source.specs)
+        return tuple(Spec((batch, *spec.shape), self.dtype) for spec in self._row_specs)
+
+    def _transformed(self, top: str, row: Spec) -> Spec:
+        """The spec of a row that leaves the last transformer of a top."""
+        for name, transformer, _ in self._transformers:
+            if name == top:
+                with blaming(f"Layer '{self.layer.name}', infer() of the transformer {transformer}", "Fix it."):
+                    shape, _ = transformer.infer(Spec(row.shape, self.dtype))
+                    row = Spec(tuple(map(index, shape)), self.dtype)
+        return row
 
     def rows_from(self, start: int, batch: int, wrap: bool = True) -> NDArray[np.int64]:
         """Row numbers of the minibatch that begins after `start` rows.
 
         With `wrap` it runs on into the next epoch; without, the epoch's last row fills it up.
         """
-        n, end = self.source.rows, start + batch
-        if not wrap:
-            end = min(end, start - start % n + n)
-        epochs = range(start // n, -(-end // n))
-        rows = np.concatenate([self._order(e)[max(start - e * n, 0) : end - e * n] for e in epochs])
-        return rows if len(rows) == batch else rows[np.minimum(np.arange(batch), len(rows) - 1)]
+        return self.order.rows_from(start, batch, wrap)
 
     def batches_to_epoch(self, batch: int) -> int:
         """How many minibatches of `batch` rows it takes until the epoch changes."""
@@ -131,34 +177,46 @@ class Feed:
     def everything(self) -> list[NDArray[Any]]:
         """All rows, in their own order."""
         (arrays,) = self.buffers(self.source.rows)
-        self._fetch(np.arange(self.source.rows, dtype=np.int64), arrays)
+        self._fetch(np.arange(self.source.rows, dtype=np.int64), 0, arrays)
+        self._rows_in.clear()
         return arrays
 
-    def begin(self, wrap: bool) -> None:
-        """A run starts at the cursor."""
+    def begin(self, wrap: bool, minibatches: int = 1) -> None:
+        """A run of so many minibatches starts at the cursor."""
         self._next = self.cursor
         self._wrap = wrap
+        self._left = minibatches
+        if not self.source.fixed:
+            self._stop()  # what was fetched ahead may have changed since
 
-    def fetch(self, batch: int) -> list[NDArray[Any]]:
+    def fetch(self, batch: int, out: Sequence[NDArray[Any]] = ()) -> Sequence[NDArray[Any]]:
         """The next minibatch of the run; valid until the next call.
+
+        Args:
+            batch: how many rows.
+            out: C-ordered arrays of the net's dtype, which are written and returned where no thread fetches ahead.
 
         Raises:
             MochaError: what the source raised, also when a prefetching thread met it; anything else that it
                 raised is the cause of a `DataError`.
         """
-        if not self.source.prefetch:
-            if batch not in self._out:
-                (self._out[batch],) = self.buffers(batch)
-            self.load(self._next, batch, self._wrap, self._out[batch])
-            arrays = self._out[batch]
-        else:
-            # A forked process has the queues, but not the thread.
-            wanted = (os.getpid(), self._next, batch, self._wrap)
-            if self._ahead is None or self._ahead.upcoming != wanted:
-                self._stop()
-                self._ahead = _Prefetcher(self, *wanted)
+        # A forked process has the queues, but not the thread.
+        wanted = (os.getpid(), self._next, batch, self._wrap)
+        ready = self._ahead is not None and self._ahead.upcoming == wanted
+        if not ready:
+            self._stop()
+            if self.source.prefetch and (self.source.fixed or self._left > 1):
+                self._ahead = _Prefetcher(self, *wanted, None if self.source.fixed else self._left)
+        arrays: Sequence[NDArray[Any]]
+        if self._ahead is not None:
             arrays = self._ahead.take()
+        else:
+            if not out and batch not in self._out:
+                (self._out[batch],) = self.buffers(batch)
+            arrays = out or self._out[batch]
+            self.load(self._next, batch, self._wrap, arrays)
         self._next += batch
+        self._left -= 1
         return arrays
 
     def seek(self, cursor: int) -> None:
@@ -180,18 +238,6 @@ class Feed:
         )
         return False
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        order = self._orders.get(epoch)
-        if order is None:
-            numbers = Spec((self.source.rows,), "int64")
-            what = f"Layer '{self.layer.name}', row numbers of an epoch"
-            with self._naming_layer("order"), taking(what, [("order", numbers)], "Use a smaller data set."):
-                order = self.source.order(epoch)
-                if order.shape != numbers.shape:
-                    raise ValueError(f"expected row numbers of shape {numbers.shape}, received {order.shape}")
-            self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
-        return order
-
     def buffers(self, batch: int, count: int = 1) -> list[list[NDArray[Any]]]:
         """Arrays for `count` minibatches.
 
@@ -204,28 +250,72 @@ class Feed:
         with taking(what, pieces * count, "Use a smaller batch_size."):
             return [[np.empty(*spec) for spec in specs] for _ in range(count)]
 
-    def load(self, start: int, batch: int, wrap: bool, out: list[NDArray[Any]]) -> None:
+    def load(self, start: int, batch: int, wrap: bool, out: Sequence[NDArray[Any]]) -> None:
         """Fetch the minibatch after `start` rows into `out`; called by the prefetching thread, too."""
-        self._fetch(self.rows_from(start, batch, wrap), out)
+        done = 0
+        for epoch, rows in self.order.parts(start, batch, wrap):
+            self._fetch(rows, epoch, [array[done : done + len(rows)] for array in out])
+            done += len(rows)
+        if done < batch:
+            for array in out:
+                array[done:] = array[done - 1]
 
-    def _fetch(self, rows: NDArray[np.int64], out: list[NDArray[Any]]) -> None:
-        with self._naming_layer("fetch"):
-            result: object = self.source.fetch(rows, tuple(out))
+    def _fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
+        """Rows of one epoch, transformed. A source gets row numbers that it may change."""
+        fetched = [
+            self._room(len(rows), top, spec) if any(top == name for name, _, _ in self._transformers) else array
+            for top, spec, array in zip(self.layer.tops, self.source.specs, out, strict=True)
+        ]
+        with naming(self.layer.name, self.source, "fetch"):
+            result: object = self.source.fetch(np.array(rows), epoch, tuple(fetched))
             if result is not None:
                 raise TypeError(f"expected rows in the arrays that it is given, and received {type(result).__name__}")
+        for top, array, target in zip(self.layer.tops, fetched, out, strict=True):
+            if target is not array:
+                self._transform(top, array, rows, epoch, target)
 
-    @contextmanager
-    def _naming_layer(self, method: str) -> Iterator[None]:
-        """What a source raises is a `MochaError`, or the cause of one."""
-        try:
-            yield
-        except MochaError:
-            raise
-        except Exception as error:
-            raise DataError(
-                f"Layer '{self.layer.name}': {method}() of its source, {type(self.source).__name__}, failed: "
-                f"{type(error).__name__}: {error}. Look at that error above; the data or the source has to be mended."
-            ) from error
+    def _transform(
+        self, top: str, array: NDArray[Any], rows: NDArray[np.int64], epoch: int, target: NDArray[Any]
+    ) -> None:
+        for name, transformer, seed in self._transformers:
+            if name == top:
+                what = f"Layer '{self.layer.name}', top '{top}', epoch {epoch}: transform() of {transformer}"
+                expected = (len(rows), *transformer.infer(Spec(array.shape[1:], self.dtype)).shape)
+                with blaming(what, "Fix it, or look at the rows that it was given."):
+                    array = transformer.transform(array, seed, epoch, np.array(rows))
+                    array = np.require(array, self.dtype, "W")
+                if array.shape != expected:
+                    raise DataError(
+                        f"{what} returned an array of shape {array.shape}, but inferred {expected}. Fix it."
+                    )
+        target[...] = array
+
+    def _room(self, count: int, top: str, row: Spec) -> NDArray[Any]:
+        """Where rows go that a transformer takes; used again for the next minibatch."""
+        there = self._rows_in.get(top)
+        if there is None or len(there) < count:
+            spec = Spec((count, *row.shape), self.dtype)
+            what = f"Layer '{self.layer.name}', rows to transform"
+            with taking(what, [(f"{self.layer.name}.{top}", spec)], "Use a smaller batch_size."):
+                there = self._rows_in[top] = np.empty(*spec)
+        return there[:count]
+
+
+def _check_fetch(layer: DataLayer, source: Source) -> None:
+    """Raise `ConfigurationError` where a source has the fetch(rows, out) of before epochs were passed."""
+    try:
+        taken = inspect.signature(source.fetch)
+    except ValueError:  # compiled code says nothing
+        return
+    try:
+        second = list(taken.bind(0, 0, 0).arguments)[1]
+    except TypeError:  # it takes fewer, or more
+        second = "out"
+    if second == "out":
+        raise ConfigurationError(
+            f"Layer '{layer.name}': fetch{taken} of its source, {type(source).__name__}, takes no epoch. Write "
+            "def fetch(self, rows, epoch, out): the rows belong to that epoch; ignore it where every epoch is alike."
+        )
 
 
 _Free: TypeAlias = "queue.SimpleQueue[list[NDArray[Any]] | None]"
@@ -233,11 +323,12 @@ _Ready: TypeAlias = "queue.SimpleQueue[list[NDArray[Any]] | BaseException]"
 
 
 class _Prefetcher:
-    """A thread that loads the minibatches that come next; two wait while one is in use."""
+    """A thread that loads `count` minibatches that come next, or any number; two wait while one is in use."""
 
     DEPTH = 2
 
-    def __init__(self, feed: Feed, process: int, start: int, batch: int, wrap: bool) -> None:
+    def __init__(self, feed: Feed, process: int, start: int, batch: int, wrap: bool, count: int | None) -> None:
+        self._left = count
         self.upcoming = (process, start, batch, wrap)
         self._free: _Free = queue.SimpleQueue()
         self._ready: _Ready = queue.SimpleQueue()
@@ -247,7 +338,7 @@ class _Prefetcher:
         # The thread holds neither the feed nor this object, so that both end with the net, and the thread with them.
         self._thread = threading.Thread(
             target=self._work,
-            args=(weakref.ref(feed), self._free, self._ready, start, batch, wrap),
+            args=(weakref.ref(feed), self._free, self._ready, start, batch, wrap, count),
             name=f"prefetch {feed.layer.name}",
             daemon=True,
         )
@@ -255,8 +346,10 @@ class _Prefetcher:
         _running.add(self)
 
     @staticmethod
-    def _work(feed: weakref.ref[Feed], free: _Free, ready: _Ready, start: int, batch: int, wrap: bool) -> None:
-        while (arrays := free.get()) is not None and (alive := feed()) is not None:
+    def _work(
+        feed: weakref.ref[Feed], free: _Free, ready: _Ready, start: int, batch: int, wrap: bool, count: int | None
+    ) -> None:
+        while count != 0 and (arrays := free.get()) is not None and (alive := feed()) is not None:
             try:
                 alive.load(start, batch, wrap, arrays)
             except BaseException as error:
@@ -265,6 +358,7 @@ class _Prefetcher:
             del alive
             ready.put(arrays)
             start += batch
+            count = None if count is None else count - 1
 
     def __del__(self) -> None:
         self._free.put(None)
@@ -279,7 +373,10 @@ class _Prefetcher:
         if self._in_use is not None:
             self._free.put(self._in_use)
         self._in_use = batch
-        self.upcoming = (process, start + size, size, wrap)
+        if self._left is not None:
+            self._left -= 1
+        if self._left != 0:
+            self.upcoming = (process, start + size, size, wrap)
         return batch
 
     def stop(self, patience: float | None) -> bool:

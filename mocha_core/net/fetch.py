@@ -26,7 +26,7 @@ class Fetch(Op):
 
 
 class FetchKernel(Kernel):
-    """Copies the feed's next minibatch into the tops of a data layer."""
+    """Brings the feed's next minibatch into the tops of a data layer."""
 
     splits = True
 
@@ -36,10 +36,12 @@ class FetchKernel(Kernel):
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         feed, batch, copy = self.op.feed, self.op.specs[0].shape[0], self.backend.copy_from_numpy
+        there = [out for out in outs if out is not None]
+        in_place = there if self.backend.arrays_on_host and len(there) == len(outs) else []
 
         def run() -> None:
-            for out, array in zip(outs, feed.fetch(batch), strict=True):
-                if out is not None:
+            for out, array in zip(outs, feed.fetch(batch, in_place), strict=True):
+                if out is not None and out is not array:
                     copy(out, array)
 
         return run

@@ -83,9 +83,11 @@ class Net(metaclass=Constructed):
             for layer in self.layers:
                 if isinstance(layer, DataLayer):
                     source = layer.open(system.seed)
-                    self.feeds[layer.name] = Feed(layer, source, system.dtype)
-            self.feeds.check_same("batch_size", lambda feed: feed.layer.batch_size)
+                    self.feeds[layer.name] = Feed(layer, source, system.dtype, system.seed)
+            self.feeds.join()
             self.plan: Plan = self._recorder.record(Phase.TRAIN)
+            if self.plan.objective is not None:
+                self.feeds.check_batch()
             for kept in self.keep:
                 checks.known(self.label, "blob", kept, self.plan.blobs)
             system.storage.allocate((state.value for state in self._recorder.new), self.label)
@@ -223,6 +225,7 @@ class Net(metaclass=Constructed):
             plan.objective = None
         elif key.phase is Phase.TRAIN:
             self._recorder.train(plan, key.solver, key.frozen)
+        self._recorder.upload(plan)
         return plan
 
     # Running.
@@ -250,8 +253,10 @@ class Net(metaclass=Constructed):
     def training_program(self, solver: Solver) -> Program:
         """The program of whole iterations with a solver's updates. Used by `Solver.solve`."""
         minibatches = solver.parameters.accumulate
-        key = ProgramKey(Phase.TRAIN, None, (), self.frozen, solver, solver.rule, minibatches)
-        return self._program(key)
+        # Held by the ops of the program with this key, a regularizer or constraint keeps its id.
+        updates = [(p.key, p.multiplier, id(p.regularizer), id(p.constraint)) for p in self._recorder.parameters()]
+        rule = solver.rule, tuple(updates)
+        return self._program(ProgramKey(Phase.TRAIN, None, (), self.frozen, solver, rule, minibatches))
 
     def train(self, program: Program, n: int, iteration: int, cells: Schedule, stop: Stop | None = None) -> None:
         """Run `n` iterations of a training program, from number `iteration` on; sets `program.done`.
@@ -262,7 +267,7 @@ class Net(metaclass=Constructed):
         k = program.plan.minibatches
         schedule = self.schedule(program, n * k, iteration) | {name: np.repeat(c, k) for name, c in cells.items()}
         self._last, self._finished = program, None
-        self.feeds.begin(wrap=True)
+        self.feeds.begin(wrap=True, minibatches=n * k)
         try:
             # Numbers that are not finite are found by the checks of the program and the solver, which name them.
             with np.errstate(all="ignore"):
@@ -279,12 +284,11 @@ class Net(metaclass=Constructed):
         """
         program = self._program(ProgramKey(Phase.TEST))
         feed, batch = self.feeds.first, program.plan.batch
-        self.feeds.check_same("number of rows", lambda feed: feed.source.rows)
         self.reset_statistics()
         with self.feeds.rewound():
             n = feed.batches_to_epoch(batch)
             valid = np.minimum(batch, feed.source.rows - batch * np.arange(n))
-            self.feeds.begin(wrap=False)
+            self.feeds.begin(wrap=False, minibatches=n)
             program.iterate(n, self.schedule(program, n, 0, wrap=False) | {Cell.VALID_ROWS: valid})
             self._last = program
             self.raise_fault(program)
@@ -295,7 +299,8 @@ class Net(metaclass=Constructed):
 
         Args:
             data: an array with one row per sample, or a dict of arrays by blob name where `output` depends
-                on several tops of data layers.
+                on several tops of data layers. They are the contents of blobs: a data layer's transformers are not
+                applied to them.
             output: a blob name.
             batch_size: rows computed at once; by default, up to the data layer's batch size.
 

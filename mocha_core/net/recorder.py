@@ -49,6 +49,7 @@ class Recorder:
         self.gradients: dict[Value, Value] = {}
         self._warned: set[str] = set()
         self._tables: dict[str, list[Value]] = {}
+        self._uploaded: set[str] = set()
 
     def record(self, phase: Phase, *, batch: int | None = None, keep: Sequence[str] = (), inputs: bool = False) -> Plan:
         """The forward steps.
@@ -228,7 +229,7 @@ class Recorder:
             values = tuple(Value(f"{layer.name}.{top}", *s, rows=1) for top, s in zip(layer.tops, specs, strict=True))
             plan.inputs.update(zip(layer.tops, values, strict=True))
             return values
-        if feed.nbytes <= self.system.backend.resident_bytes:
+        if feed.fixed and feed.nbytes <= self.system.backend.resident_bytes:
             rows = self.cell(f"{layer.name}.rows[{batch}]", (batch,), "int64")
             plan.cells[f"{layer.name}.rows"] = rows
             tables = self._resident(feed)
@@ -240,17 +241,29 @@ class Recorder:
         return values
 
     def _resident(self, feed: Feed) -> list[Value]:
-        """The whole source on the device, uploaded once."""
+        """The whole source as it will be on the device."""
         name = feed.layer.name
         if name not in self._tables:
-            arrays = feed.everything()
-            tables = [Value(f"{name}[{i}]", a.shape, self.system.dtype, Role.DATA) for i, a in enumerate(arrays)]
+            specs = feed.specs(feed.source.rows)
+            self._tables[name] = [Value(f"{name}[{i}]", *spec, Role.DATA) for i, spec in enumerate(specs)]
+        return self._tables[name]
+
+    def upload(self, plan: Plan) -> None:
+        """Bring the data sets that a plan gathers from to the device, each once.
+
+        Raises:
+            MochaError: what a source raised, or a data set does not fit.
+        """
+        gathered = {step.call.ins[0] for step in plan.steps if isinstance(step.call.op, Gather)}
+        for name, tables in self._tables.items():
+            if name in self._uploaded or gathered.isdisjoint(tables):
+                continue
+            arrays = self.feeds[name].everything()
             way_out = "Lower the backend's resident_bytes, and minibatches are fetched from the host instead."
             self.system.storage.allocate(tables, f"Net '{self.name}'", way_out)
             for table, array in zip(tables, arrays, strict=True):
                 self.system.backend.copy_from_numpy(self.system.storage[table], array)
-            self._tables[name] = tables
-        return self._tables[name]
+            self._uploaded.add(name)
 
 
 def check_equal(state: State, asked: Mapping[str, Any]) -> None:

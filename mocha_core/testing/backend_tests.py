@@ -23,7 +23,7 @@ from mocha_core.testing.conformance import Conformance
 from mocha_core.testing.inputs import filled
 from mocha_core.testing.layer_case import LayerCase
 from mocha_core.testing.layer_checks import check_reference
-from mocha_core.testing.probe import Drawn
+from mocha_core.testing.probe import Drawn, InputLayer
 from mocha_core.testing.tolerances import OF_A_RUN, assert_close
 from mocha_core.testing.work import (
     WORK,
@@ -272,6 +272,20 @@ class BackendTests(Conformance):
                 net = net_of(system, batch=8, arrays=(images, labels))
                 runs.append({"(objective)": run_rows(net, 5)} | gradients(net))
         self.compare(runs[1], runs[0], dtype)
+
+    def test_rows_that_may_change_are_seen_as_they_are(self, dtype: str) -> None:
+        """Also those of a small data set, which could stay on the device."""
+        images, labels = sample.rows(8)
+        data = InputLayer(name="data", tops=("x", "label"), batch_size=4, arrays=(images, labels), fixed=False)
+        with self.system(dtype) as system:
+            net = Net("changing", system, [data], keep=["x"])
+            for number in (7.0, 8.0):
+                images[...] = number
+                net.forward()
+                assert (net.blobs["x"].numpy() == number).all()
+            images[...] = 9.0
+            net.forward_epoch()
+            assert (net.blobs["x"].numpy() == 9.0).all()
 
     def test_resuming_is_exact(self, dtype: str) -> None:
         """A run that goes on in another system from a snapshot is the uninterrupted one, bit for bit."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
@@ -44,3 +46,11 @@ def filled(bottom: Any, seed: int) -> NDArray[Any]:
     if isinstance(bottom, tuple) and all(isinstance(size, int) for size in bottom):
         return distinct(bottom, seed)
     return np.asarray(bottom)
+
+
+def constant(arrays: Iterable[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Read-only copies: as the data of a `MemoryDataLayer`, they may stay on a device."""
+    copies = [np.array(array) for array in arrays]
+    for copy in copies:
+        copy.flags.writeable = False
+    return copies

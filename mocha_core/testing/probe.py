@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 class ArraySource(Source):
     """Rows of arrays."""
 
-    def __init__(self, arrays: Sequence[NDArray[Any]]) -> None:
+    def __init__(self, arrays: Sequence[NDArray[Any]], fixed: bool) -> None:
         self.arrays = arrays
+        self.fixed = fixed
         self.rows = len(arrays[0])
         self.specs = tuple(Spec(array.shape[1:], str(array.dtype)) for array in arrays)
 
-    def fetch(self, rows: NDArray[np.int64], out: Sequence[NDArray[Any]]) -> None:
+    def fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
         for array, target in zip(self.arrays, out, strict=True):
             target[...] = array[rows]
 
@@ -36,9 +37,11 @@ class InputLayer(DataLayer):
     """One minibatch, the same in every run."""
 
     arrays: Sequence[Any] = ()
+    fixed: bool = True
+    """Whether nothing writes the arrays after the net has run."""
 
     def open(self, seed: int) -> ArraySource:
-        return ArraySource(self.arrays)
+        return ArraySource(self.arrays, self.fixed)
 
 
 class Drawn(Initializer):

@@ -15,7 +15,11 @@ from mocha_core.plugin.construction import Constructed
 
 
 class Policy(metaclass=Constructed):
-    """How a number, such as the learning rate, depends on the iteration."""
+    """How a number, such as the learning rate, depends on the iteration.
+
+    It is asked ahead for all iterations up to the next coffee break. A break may change what it depends on: the
+    iterations after it see that.
+    """
 
     @abstractmethod
     def __call__(self, iteration: int) -> float:

@@ -11,6 +11,7 @@ from mocha_core.describe.source import Source
 from mocha_core.errors import DataError, MochaError, StateError
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec
+from mocha_core.testing.inputs import constant
 
 
 class Centre(Op):
@@ -68,7 +69,9 @@ def test_states_and_statistics_count_the_faulty_minibatch_once(what):
     left = []
     for backend in ("cpu", HostBackend()):
         with mocha.System(backend, seed=2) as system:
-            source = layers.MemoryDataLayer(name="d", batch_size=BATCH, data=[data, labels], tops=["data", "label"])
+            source = layers.MemoryDataLayer(
+                name="d", batch_size=BATCH, data=constant([data, labels]), tops=["data", "label"]
+            )
             solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=90))
             net = opened(system, source, solver)
             with pytest.raises(MochaError):
@@ -91,7 +94,7 @@ class Unreliable(Source):
     specs = (Spec((6,), "float64"), Spec((), "float64"))
     rows, fetched, spoilt, bad = ROWS, 0, True, np.nan
 
-    def fetch(self, rows, out):
+    def fetch(self, rows, epoch, out):
         self.fetched += 1
         if self.spoilt and self.fetched == 6:
             raise OSError("the disk is gone")
@@ -156,7 +159,9 @@ def test_a_minibatch_that_failed_leaves_a_net_whole_wherever_it_is_interrupted(m
     labels[BAD] = 9
     for step in range(4):
         with mocha.System(HostBackend(), seed=2) as system:
-            source = layers.MemoryDataLayer(name="d", batch_size=BATCH, data=[data, labels], tops=["data", "label"])
+            source = layers.MemoryDataLayer(
+                name="d", batch_size=BATCH, data=constant([data, labels]), tops=["data", "label"]
+            )
             solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))
             net = opened(system, source, solver)
             tape = net.training_program(solver)._tape

@@ -9,6 +9,7 @@ from host_backend import HostBackend
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
+from mocha_core.testing.inputs import constant
 
 
 def residual_net():
@@ -33,7 +34,7 @@ def trained(backend, **more):
     rng = np.random.default_rng(3)
     data = [rng.standard_normal((24, 3, 8, 7)), rng.integers(0, 5, 24)]
     with mocha.System(backend, seed=2) as system:
-        source = layers.MemoryDataLayer(name="data", batch_size=8, data=data, tops=["data", "label"])
+        source = layers.MemoryDataLayer(name="data", batch_size=8, data=constant(data), tops=["data", "label"])
         net = mocha.Net("net", system, [source, *residual_net()])
         solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, momentum=0.9, **more))
         solver.solve(net)

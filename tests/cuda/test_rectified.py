@@ -11,6 +11,7 @@ from mocha_cuda.compiled import CUDAKernel, served
 import mocha_core as mocha
 from mocha_core import hookimpl, layers, neurons, solvers
 from mocha_core.compile.kernel import store
+from mocha_core.testing.inputs import constant
 
 POOLINGS = {"max": layers.Pooling.Max, "mean": layers.Pooling.Mean}
 
@@ -103,7 +104,7 @@ def trained(pooling, epsilon, dtype="float64", **options):
     rng = np.random.default_rng(7)
     arrays = [rng.standard_normal((12, 2, 11, 10)), rng.integers(0, 5, 12)]
     with mocha.System(HostBackend(**options), seed=3, dtype=dtype) as system:
-        source = layers.MemoryDataLayer(name="data", batch_size=6, data=arrays, tops=["data", "label"])
+        source = layers.MemoryDataLayer(name="data", batch_size=6, data=constant(arrays), tops=["data", "label"])
         net = mocha.Net("net", system, [source, *body(pooling, epsilon)])
         solver = solvers.SGD(mocha.SolverParameters(max_iter=6, lr_policy=0.05, momentum=0.9))
         solver.solve(net)

@@ -16,6 +16,7 @@ from mocha_core.describe.parameter import Constraint
 from mocha_core.graph.plan import Section, forward_step
 from mocha_core.plugin.manager import registries
 from mocha_core.testing import OpCase
+from mocha_core.testing.inputs import constant
 
 
 def cells(status=0):
@@ -109,7 +110,7 @@ def trained(backend, one_launch, monkeypatch):
     options = {"weight_regu": regularizers.L2Regu(1.0)}
     with mocha.System(backend, seed=3) as system:
         net = mocha.Net("net", system, [
-            layers.MemoryDataLayer(name="data", data=data, batch_size=4, tops=["x", "t"]),
+            layers.MemoryDataLayer(name="data", data=constant(data), batch_size=4, tops=["x", "t"]),
             layers.InnerProductLayer(name="h", output_dim=5, bottoms=["x"], tops=["h"], **options),
             layers.InnerProductLayer(name="y", output_dim=3, bottoms=["h"], tops=["y"], **options),
             layers.SquareLossLayer(name="loss", bottoms=["y", "t"]),

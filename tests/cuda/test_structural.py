@@ -1,5 +1,7 @@
 """The core's ops: they move, sum and check values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from against_reference import DTYPES, check, forward
@@ -10,6 +12,7 @@ import mocha_core as mocha
 from mocha_core import layers
 from mocha_core.errors import DataError
 from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
+from mocha_core.testing.inputs import constant
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -58,13 +61,13 @@ def test_labels_are_gathered_in_a_forward_pass_alone(dtype, fuse):
     """No program of many iterations takes the gathers along."""
     data, labels = np.eye(5), np.array([3, 0, 4, 1, 2])
     with mocha.System(HostBackend(fuse=fuse), dtype=dtype) as system:
-        source = layers.MemoryDataLayer(name="data", batch_size=5, data=[data, labels], tops=["x", "label"])
+        source = layers.MemoryDataLayer(name="data", batch_size=5, data=constant([data, labels]), tops=["x", "label"])
         loss = layers.MultinomialLogisticLossLayer(name="loss", bottoms=["x", "label"])
         net = mocha.Net("net", system, [source, loss], keep=["label"])
         net.forward()
         np.testing.assert_array_equal(net.blobs["label"].numpy(), labels)
         labels[2] = 5
-        net = mocha.Net("net", system, [source, loss])
+        net = mocha.Net("net", system, [replace(source, data=constant([data, labels])), loss])
         with pytest.raises(DataError, match="label 5"):
             net.forward()
 

@@ -200,7 +200,7 @@ def test_very_sparse_data_is_read_but_not_kept_as_a_whole(path):
     source = layer.open(0)
     rows = np.array([2**12, 7, 2**17])
     out = np.ones((3, 64), "f4")
-    source.fetch(rows, [out])
+    source.fetch(rows, 0, [out])
     source.close()
     assert out[:, 0].tolist() == [2**12, 0, 2**17]
     assert source._shards[0]._resident == []

@@ -4,12 +4,14 @@ import numpy as np
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
+from mocha_core.testing.inputs import constant
 
 
 def data(batch=16, rows=40, source=None, shape=(1, 12, 12)):
     rng = np.random.default_rng(1)
+    rows = max(rows, batch)
     arrays = [rng.standard_normal((rows, *shape)), rng.integers(0, 10, rows)]
-    return layers.MemoryDataLayer(name="data", batch_size=batch, data=arrays, tops=["data", "label"])
+    return layers.MemoryDataLayer(name="data", batch_size=batch, data=constant(arrays), tops=["data", "label"])
 
 
 def perceptron():

@@ -10,6 +10,7 @@ from mocha_datasets.mnist import EMBEDDED
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
+from mocha_core.testing.inputs import constant
 
 CIFAR = Path(__file__).parents[2] / "examples" / "cifar10"
 LABELS = "t10k-labels-idx1-ubyte.gz"
@@ -62,7 +63,9 @@ NETS = {
 def open_net(system, name, batch):
     """The net, ready to be trained, and a solver for it."""
     images, body, scores, rule = NETS[name]
-    data = layers.MemoryDataLayer(name="data", batch_size=batch, data=[images(), labels()], tops=["data", "label"])
+    data = layers.MemoryDataLayer(
+        name="data", batch_size=batch, data=constant([images(), labels()]), tops=["data", "label"]
+    )
     loss = layers.SoftmaxLossLayer(name="loss", bottoms=[scores, "label"])
     net = mocha.Net(name, system, [data, *body(), loss])
     return net, lambda iterations: solvers.SGD(mocha.SolverParameters(max_iter=iterations, momentum=0.9, **rule))

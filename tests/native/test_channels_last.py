@@ -17,6 +17,7 @@ from mocha_core import layers, neurons
 from mocha_core.compile.layout import PLAIN, Convert
 from mocha_core.graph.plan import Call
 from mocha_core.graph.value import Spec, Value
+from mocha_core.testing.inputs import constant
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
 
 DTYPES = ["float32", "float64"]
@@ -184,7 +185,9 @@ def body():
 
 def test_predictions_of_any_batch_agree_with_cpu(isa, rng):
     images = rng.standard_normal((20, 3, 9, 11)).astype("float32")
-    source = layers.MemoryDataLayer(name="data", batch_size=20, data=[images, np.zeros(20)], tops=["data", "label"])
+    source = layers.MemoryDataLayer(
+        name="data", batch_size=20, data=constant([images, np.zeros(20)]), tops=["data", "label"]
+    )
     common = body()
     found = {}
     for name in ("cpu", "native"):

@@ -11,6 +11,7 @@ from mocha_core import layers, solvers
 from mocha_core.describe.layer import Layer
 from mocha_core.errors import DataError, NonFiniteError
 from mocha_core.graph.op import Op
+from mocha_core.testing.inputs import constant
 from mocha_core.testing.tolerances import assert_close
 
 #: What the one step is in place of, in a program's order.
@@ -29,7 +30,7 @@ def images():
     """A label for each pixel."""
     rng = np.random.default_rng(3)
     arrays = [rng.standard_normal((40, 2, 5, 7)), rng.integers(0, 4, (40, 1, 5, 7))]
-    return layers.MemoryDataLayer(name="data", batch_size=6, data=arrays, tops=["data", "label"])
+    return layers.MemoryDataLayer(name="data", batch_size=6, data=constant(arrays), tops=["data", "label"])
 
 
 def of_pixels():
@@ -193,7 +194,7 @@ def test_a_wrong_label_ends_the_run_with_the_same_error(body, threads):
     """In the fifth minibatch; nothing is updated with it."""
     arrays = [np.random.default_rng(1).standard_normal((40, 1, 12, 12)), np.arange(40) % 10]
     arrays[1][37] = 11
-    source = layers.MemoryDataLayer(name="data", batch_size=8, data=arrays, tops=["data", "label"])
+    source = layers.MemoryDataLayer(name="data", batch_size=8, data=constant(arrays), tops=["data", "label"])
     left = []
     for fuse in (True, False):
         with mocha.System(NativeBackend(threads=threads, fuse=fuse), seed=2) as system:

@@ -1,10 +1,12 @@
 """The executor: which steps Python runs, faults, stops, exceptions in the middle, and schedules."""
 
+import threading
+
 import numpy as np
 import pytest
 from mocha_native.backend import NativeBackend
 from mocha_native.compiled import Compiled
-from nets import assert_same, data, parameters, perceptron
+from nets import assert_same, data, lenet, parameters, perceptron
 
 import mocha_core as mocha
 from mocha_core import hookimpl, layers, solvers
@@ -15,6 +17,7 @@ from mocha_core.errors import ConfigurationError, DataError, NonFiniteError
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Section
 from mocha_core.plugin.manager import plugin_manager
+from mocha_core.testing.inputs import constant
 from mocha_core.testing.work import gradients
 
 THREADS = [1, 2, 3]
@@ -96,7 +99,7 @@ def test_stop_ends_after_the_iteration_in_hand(threads):
 def test_a_wrong_label_ends_the_run_before_its_update(threads):
     arrays = [np.random.default_rng(0).standard_normal((40, 6)), np.arange(40) % 10]
     arrays[1][37] = 11
-    source = layers.MemoryDataLayer(name="data", batch_size=8, data=arrays, tops=["data", "label"])
+    source = layers.MemoryDataLayer(name="data", batch_size=8, data=constant(arrays), tops=["data", "label"])
     with mocha.System(NativeBackend(threads=threads), seed=2) as system:
         net = mocha.Net("net", system, [source, *perceptron()])
         solver = solvers.SGD(parameters(20))
@@ -231,6 +234,40 @@ def test_a_schedule_that_is_too_short():
             program.iterate(5, {"learning_rate": np.ones(3)})
 
 
+def test_weights_that_are_packed_in_the_middle_of_a_run_are_packed_again_after_it():
+    """Another net of the layers predicts in a thread of its own while the second iteration waits for its rows."""
+    body = lenet()
+    images = np.random.default_rng(1).standard_normal((40, 1, 12, 12))
+    expected = []
+
+    class Between(layers.MemoryDataLayer):
+        def open(self, seed):
+            source = super().open(seed)
+            fetch, calls = source.fetch, []
+
+            def fetching(rows, epoch, out):
+                calls.append(epoch)
+                if len(calls) == 2:
+                    thread = threading.Thread(target=lambda: other.predict(images, "y"))
+                    thread.start()
+                    thread.join()
+                fetch(rows, epoch, out)
+
+            source.fetch = fetching
+            return source
+
+    for backend in (NativeBackend(threads=1), "cpu"):
+        with mocha.System(backend, seed=2) as system:
+            rows = [images, np.arange(40) % 10]
+            other = mocha.Net("other", system, [data(batch=40), *body[:-1]])
+            other.predict(images, "y")
+            net = mocha.Net("net", system, [Between(name="data", batch_size=8, data=rows), *body])
+            solvers.SGD(parameters(5)).solve(net)
+            expected.append(other.predict(images, "y"))
+            assert backend == "cpu" or other.last_program().runs(Section.PACK)
+    np.testing.assert_allclose(*expected, rtol=1e-4, atol=1e-5)
+
+
 class Disordered(Source):
     """Its order names a row that it does not have."""
 
@@ -242,7 +279,7 @@ class Disordered(Source):
 
         self.specs = (Spec((4,), "float64"), Spec((), "float64"))
 
-    def fetch(self, rows, out):
+    def fetch(self, rows, epoch, out):
         for array in out:
             array[...] = 0
 

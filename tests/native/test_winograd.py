@@ -18,6 +18,7 @@ from mocha_core.compile.selection import Selector
 from mocha_core.graph.plan import Call
 from mocha_core.graph.value import Value
 from mocha_core.plugin.manager import registries
+from mocha_core.testing.inputs import constant
 
 #: Of the largest value of a result.
 ERRORS = {"float32": 2e-5, "float64": 4e-14}
@@ -184,7 +185,7 @@ def test_training_with_and_without_differs_in_rounding_only():
         rng = np.random.default_rng(0)
         arrays = [rng.standard_normal((40, 16, 8, 8)).astype("float32"), np.arange(40) % 10]
         with mocha.System(NativeBackend(threads=2, **options), seed=2) as system:
-            body = [layers.MemoryDataLayer(name="data", batch_size=20, data=arrays, tops=["d", "label"])]
+            body = [layers.MemoryDataLayer(name="data", batch_size=20, data=constant(arrays), tops=["d", "label"])]
             for bottom, top in itertools.pairwise("dab"):
                 kernel = {"n_filter": 16, "kernel": (3, 3), "pad": (1, 1), "neuron": neurons.ReLU()}
                 body.append(layers.ConvolutionLayer(name=f"to {top}", bottoms=[bottom], tops=[top], **kernel))

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -88,9 +89,10 @@ def train(source, folder, variant):
     """One of the variants, from the newest snapshot in the folder on."""
     choose = random.Random(variant)
     accumulate, every = choose.choice([1, 2, 3]), choose.choice([2, 3, 5])
-    data = layers.HDF5DataLayer(name="data", source=source, batch_size=8, shuffle=variant % 2 == 0)
-    noise = np.random.default_rng(1).standard_normal((19, 6))
-    extra = layers.MemoryDataLayer(name="extra", data=[noise], tops=["noise"], batch_size=8, shuffle=True)
+    shuffle = variant % 2 == 0
+    data = layers.HDF5DataLayer(name="data", source=source, batch_size=8, shuffle=shuffle)
+    noise = np.random.default_rng(1).standard_normal((31, 6))
+    extra = layers.MemoryDataLayer(name="extra", data=[noise], tops=["noise"], batch_size=8, shuffle=shuffle)
     body = [
         layers.InnerProductLayer(name="hidden", output_dim=6, neuron=neurons.ReLU(), bottoms=["data"], tops=["hidden"]),
         CentreLayer(name="centre", bottoms=["hidden"], tops=["centred"]),
@@ -101,7 +103,7 @@ def train(source, folder, variant):
     ]
     loss = layers.SoftmaxLossLayer(name="loss", bottoms=["output", "label"])
     accuracy = layers.AccuracyLayer(name="accuracy", bottoms=["output", "label"])
-    test_extra = layers.MemoryDataLayer(name="extra", data=[np.zeros((31, 6))], tops=["noise"], batch_size=8)
+    test_extra = replace(extra, data=[np.zeros((31, 6))])
     with mocha.System("cpu", seed=variant, threads=1) as system:
         net = mocha.Net("train", system, [data, extra, *body, loss])
         test_net = mocha.Net("test", system, [data, test_extra, *body, accuracy])

@@ -50,6 +50,8 @@ def body(net: Net) -> list[Layer]:
 def build(workload: Workload, system: mocha.System) -> mocha.Net:
     """The net with its data, and with the weights of the description."""
     data = list(workload.net.minibatches(workload.batch, MINIBATCHES))
+    for array in data:
+        array.flags.writeable = False  # constants, which may stay on the device
     source = layers.MemoryDataLayer(name="source", data=data, batch_size=workload.batch)
     loss = layers.SoftmaxLossLayer(name="loss", bottoms=[workload.net.output, "label"])
     net = mocha.Net(workload.net.name, system, [source, *body(workload.net), loss])

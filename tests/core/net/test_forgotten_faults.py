@@ -17,7 +17,7 @@ class Unreliable(Source):
     specs = (Spec((4,), "float64"), Spec((), "float64"))
     rows, spoilt = 16, True
 
-    def fetch(self, rows, out):
+    def fetch(self, rows, epoch, out):
         out[0][...] = np.eye(4)[rows % 4]
         out[1][...] = rows % 3
         if self.spoilt and 4 in rows:

@@ -58,6 +58,7 @@ class Numbers(Source):
     """Row i is [i, i]; `before(rows)` and `write(rows, out)` may misbehave."""
 
     def __init__(self, prefetch=True, before=lambda rows: None, write=None, order=None):
+        self.fixed = True
         self.rows, self.specs, self.prefetch = ROWS, (Spec((2,), "float32"),), prefetch
         self.before, self.write, self.own_order = before, write, order
         self.closed = False
@@ -65,7 +66,7 @@ class Numbers(Source):
     def order(self, epoch):
         return super().order(epoch) if self.own_order is None else self.own_order(epoch)
 
-    def fetch(self, rows, out):
+    def fetch(self, rows, epoch, out):
         self.before(rows)
         if self.write is not None:
             return self.write(rows, out)

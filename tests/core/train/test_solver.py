@@ -75,7 +75,7 @@ def test_at_zero_at_multiples_and_at_the_end(net, max_iter, every, expected):
 
 @pytest.mark.parametrize(
     ("n", "batch", "every", "expected"),
-    [(20, 6, 1, [0, 4, 7, 10, 12]), (20, 6, 2, [0, 7, 12]), (3, 6, 1, [0, *range(1, 13)]), (6, 6, 3, [0, 3, 6, 9, 12])],
+    [(20, 6, 1, [0, 4, 7, 10, 12]), (20, 6, 2, [0, 7, 12]), (6, 6, 1, [0, *range(1, 13)]), (6, 6, 3, [0, 3, 6, 9, 12])],
 )
 def test_every_epoch(system, n, batch, every, expected):
     """20 rows in batches of 6: the epoch changes after 4, 7 and 10 minibatches."""
@@ -199,11 +199,11 @@ def test_ctrl_c_leaves_a_state_to_go_on_from(system):
             source = super().open(seed)
             fetch, calls = source.fetch, []
 
-            def interrupted(rows, out):
+            def interrupted(rows, epoch, out):
                 calls.append(rows)
                 if len(calls) == 3:
                     raise KeyboardInterrupt
-                fetch(rows, out)
+                fetch(rows, epoch, out)
 
             source.fetch = interrupted
             return source

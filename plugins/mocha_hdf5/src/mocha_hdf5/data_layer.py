@@ -7,7 +7,6 @@ from os import PathLike
 from mocha_core import checks
 from mocha_core.describe.layer import DataLayer
 from mocha_core.errors import ConfigurationError
-from mocha_core.graph.random import stream_id
 from mocha_hdf5.source import HDF5Source
 from mocha_hdf5.source_list import read_source_list
 
@@ -25,7 +24,7 @@ class HDF5DataLayer(DataLayer):
     source: str | PathLike[str]
     """The text file."""
     shuffle: bool = False
-    """Whether every epoch has an order of its own, over all files and the same for all tops."""
+    """Whether every epoch has an order of its own, over all files, and the same for all data layers of a net."""
 
     def check(self) -> None:
         super().check()
@@ -39,5 +38,4 @@ class HDF5DataLayer(DataLayer):
             raise ConfigurationError(f"{self}: expected a top for each dataset to read, received none.")
 
     def open(self, seed: int) -> HDF5Source:
-        own_seed = seed << 32 | stream_id(self.name, "shuffle")
-        return HDF5Source(read_source_list(self.source), self.tops, own_seed if self.shuffle else None)
+        return HDF5Source(read_source_list(self.source), self.tops, seed if self.shuffle else None)

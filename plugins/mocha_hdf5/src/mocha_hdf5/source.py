@@ -92,6 +92,7 @@ class HDF5Source(Source):
     """
 
     prefetch = True
+    fixed = True
 
     def __init__(self, files: Sequence[Path], tops: Sequence[str], seed: int | None) -> None:
         self.seed = seed
@@ -120,7 +121,7 @@ class HDF5Source(Source):
                     f"'{first.path}', found {table.shape[1:]}. All files of a list must fit together."
                 )
 
-    def fetch(self, rows: NDArray[np.int64], out: Sequence[NDArray[Any]]) -> None:
+    def fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
         owners = np.searchsorted(self._ends, rows, side="right")
         for number in np.unique(owners):
             shard = self._shards[number]

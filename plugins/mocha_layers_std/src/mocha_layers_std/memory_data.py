@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -16,42 +17,66 @@ from mocha_core.graph.value import Spec
 
 
 class ArraySource(Source):
-    """Rows of arrays, read when they are fetched."""
+    """Rows of arrays, read when they are fetched. They are `fixed` if all arrays are read-only."""
 
     def __init__(self, data: Sequence[NDArray[Any]], seed: int | None) -> None:
         self.data = data
         self.seed = seed
         self.rows = len(data[0])
         self.specs = tuple(Spec(array.shape[1:], str(array.dtype)) for array in data)
+        self.fixed = all(map(_read_only, data))
 
-    def fetch(self, rows: NDArray[np.int64], out: Sequence[NDArray[Any]]) -> None:
+    def fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
+        first, last = int(rows[0]), int(rows[-1])
+        following = last - first == len(rows) - 1 and bool((np.diff(rows) == 1).all())
         for array, target in zip(self.data, out, strict=True):
-            target[...] = array[rows]
+            if following:
+                target[...] = array[first : last + 1]
+            elif array.dtype == target.dtype:
+                np.take(array, rows, axis=0, out=target, mode="clip")  # "raise" would copy once more
+            else:
+                target[...] = array[rows]
+
+
+def _read_only(array: NDArray[Any]) -> bool:
+    """Whether neither the array nor what it views can be written: not a file that is mapped into memory, either."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base  # type: ignore[assignment]
+    return array is None
 
 
 class MemoryDataLayer(DataLayer):
     """Minibatches from arrays of any rank, samples along the first axis.
 
     Tops: one for each array, (batch_size, ...). The arrays are not copied: what is written into
-    `layer.data[0][...]` shows in the next minibatch.
+    `layer.data[0][...]` shows in the next minibatch. Arrays that are read-only when the net is built, after
+    `array.flags.writeable = False`, and view none that is not, are taken for constants: a backend may keep a copy on
+    its device, which is faster.
     """
 
-    data: Sequence[Any]
-    """One array for each top, of equal lengths and any numeric dtype."""
+    data: Sequence[Any] = field(repr=False)
+    """A list with one array for each top, of equal lengths and any numeric dtype."""
     shuffle: bool = False
-    """Whether every epoch has an order of its own, the same for all tops."""
+    """Whether every epoch has an order of its own, the same for all tops and data layers of a net."""
 
     def check(self) -> None:
         super().check()
         checks.instance(self, "shuffle", self.shuffle, bool, "True")
+        if isinstance(self.data, np.ndarray):
+            raise ConfigurationError(
+                f"{self}: expected data to be a list with one array for each of the tops {list(self.tops)}, received "
+                f"one array, {_listed([self.data])}. For one top, write data=[array]."
+            )
         try:
             arrays = tuple(np.asarray(array) for array in self.data)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"{self}: expected data to be a list of {len(self.tops)} arrays of numbers, one for each of the tops "
-                f"{list(self.tops)}; received something else ({error})."
+                f"{list(self.tops)}; received something else ({error!s:.200})."
             ) from error
-        received = ", ".join(f"{array.dtype}{list(array.shape)}" for array in arrays) or "none"
+        received = _listed(arrays)
         if len(arrays) != len(self.tops) or not arrays:
             raise ConfigurationError(
                 f"{self}: expected data to be a list of {len(self.tops)} arrays, one for each of the tops "
@@ -70,3 +95,8 @@ class MemoryDataLayer(DataLayer):
 
     def open(self, seed: int) -> ArraySource:
         return ArraySource(self.data, seed if self.shuffle else None)
+
+
+def _listed(arrays: Sequence[NDArray[Any]], most: int = 6) -> str:
+    shown = ", ".join(f"{array.dtype}{list(array.shape)}" for array in arrays[:most]) or "none"
+    return shown if len(arrays) <= most else f"{shown} and {len(arrays) - most:,} more"
