@@ -9,7 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mocha_core import backends, coffee, constraints, initializers, layers, neurons, regularizers, solvers
+    from mocha_core import (
+        backends,
+        coffee,
+        constraints,
+        initializers,
+        layers,
+        neurons,
+        regularizers,
+        solvers,
+        transformers,
+    )
     from mocha_core.errors import MochaError
     from mocha_core.graph.plan import Phase
     from mocha_core.net.net import Net
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MochaError", "Net", "Phase", "SolverParameters", "System", "__version__", "backends", "coffee",
     "constraints", "hookimpl", "initializers", "layers", "load_network", "neurons", "regularizers",
-    "save_network", "solvers",
+    "save_network", "solvers", "transformers",
 ]  # fmt: skip
 
 #: Where the names are that are no modules.

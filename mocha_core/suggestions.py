@@ -91,7 +91,9 @@ NAMES: dict[str, tuple[str, str]] = {
 }
 
 #: Where users look for names.
-NAMESPACES = ("layers", "neurons", "solvers", "initializers", "regularizers", "constraints", "coffee", "backends")
+NAMESPACES = (
+    "layers", "neurons", "solvers", "initializers", "regularizers", "constraints", "transformers", "coffee", "backends",
+)  # fmt: skip
 
 #: What others call a device, and the backend for it.
 BACKENDS = {"cuda:0": "cuda", "gpu": "cuda", "nvidia": "cuda", "numpy": "cpu", "c": "native", "openmp": "native"}

@@ -17,6 +17,7 @@ from mocha_core.plugin.registry import Registry
 ROOT = Path(__file__).parents[1]
 NAMESPACES = (
     "backends", "coffee", "constraints", "initializers", "layers", "neurons", "regularizers", "solvers",
+    "transformers",
 )  # fmt: skip
 
 

@@ -52,8 +52,8 @@ class Transformer(ABC):
 def draw(seed: int, epoch: int, numbers: NDArray[np.int64], count: int = 1) -> NDArray[np.float32]:
     """Random numbers in [0, 1) of shape (len(numbers), count), a function of seed, epoch and row number alone.
 
-    Philox4x32-10, as in `mocha_core.graph.random`. Key: the seed. Counter: (column // 4, the row number's low and high 32
-    bits, epoch).
+    Philox4x32-10, as in `mocha_core.graph.random`. Key: the seed. Counter: (column // 4, the row number's low and
+    high 32 bits, epoch).
     """
     import numpy as np
 

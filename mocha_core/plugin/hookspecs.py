@@ -76,6 +76,11 @@ def mocha_register_constraints(constraints: Registry) -> None:
 
 
 @hookspec(historic=True)
+def mocha_register_transformers(transformers: Registry) -> None:
+    """`transformers.add(name, target)`: subclasses of `mocha_core.describe.transformer.Transformer`."""
+
+
+@hookspec(historic=True)
 def mocha_register_solvers(solvers: Registry) -> None:
     """`solvers.add(name, target)`: subclasses of `mocha_core.train.solver.Solver`, and groups of policies."""
 

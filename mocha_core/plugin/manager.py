@@ -29,7 +29,7 @@ class Registries(SimpleNamespace):
     KINDS: ClassVar = {
         "backends": "backend", "ops": "op", "layers": "layer", "neurons": "neuron",
         "initializers": "initializer", "regularizers": "regularizer", "constraints": "constraint",
-        "solvers": "solver", "coffee": "coffee break", "formats": "format",
+        "transformers": "transformer", "solvers": "solver", "coffee": "coffee break", "formats": "format",
         "commands": "command", "kinds": "kind of registrations",
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from mocha_core.compile.backend import Backend
 from mocha_core.compile.layout import Convert
 from mocha_core.describe.layer import Layer, Neuron
 from mocha_core.describe.parameter import Constraint, Initializer, Regularizer
+from mocha_core.describe.transformer import Transformer
 from mocha_core.errors import ConfigurationError
 from mocha_core.graph import structural
 from mocha_core.graph.op import Op
@@ -40,6 +41,7 @@ BASES: dict[str, type] = {
     "initializers": Initializer,
     "regularizers": Regularizer,
     "constraints": Constraint,
+    "transformers": Transformer,
     "solvers": Solver,
     "coffee": CoffeeBreak,
     "formats": Format,

@@ -16,6 +16,7 @@ KINDS = {
     "neurons": mocha_layers_std.NEURONS,
     "initializers": mocha_layers_std.INITIALIZERS,
     "regularizers": mocha_layers_std.REGULARIZERS,
+    "transformers": mocha_layers_std.TRANSFORMERS,
 }
 
 

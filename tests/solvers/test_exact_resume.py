@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import mocha_core as mocha
-from mocha_core import coffee, initializers, layers, neurons, solvers
-from mocha_core.describe.layer import ComputationLayer
+from mocha_core import coffee, initializers, layers, neurons, solvers, transformers
+from mocha_core.describe.layer import ComputationLayer, DataLayer
+from mocha_core.describe.source import Source
 from mocha_core.graph.op import Op
+from mocha_core.graph.value import Spec
 from mocha_core.train.coffee_break import CoffeeBreak
 
 ITERATIONS = 23
@@ -75,7 +77,7 @@ def train(source):
         hidden = layers.InnerProductLayer(
             name="hidden", output_dim=6, neuron=neurons.ReLU(), bottoms=["data"], tops=["hidden"]
         )
-        noise = np.random.default_rng(1).standard_normal((19, 6))
+        noise = np.random.default_rng(1).standard_normal((31, 6))
         extra = [
             layers.MemoryDataLayer(name="extra", data=[noise], tops=["noise"], batch_size=8, shuffle=shuffle),
             layers.ElementWiseLayer(name="add", bottoms=["hidden", "noise"], tops=["hidden"]),
@@ -164,3 +166,59 @@ def test_how_often_snapshots_are_taken_changes_nothing(train, tmp_path):
     often, seldom = train(tmp_path / "a", every=1), train(tmp_path / "b", every=23)
     assert len(often) == 23
     assert seldom == {"snapshot-000023.hdf5": often["snapshot-000023.hdf5"]}
+
+
+@pytest.mark.parametrize("backend", ["cpu", "native"])
+def test_a_run_with_augmentation_is_resumed_exactly(source, tmp_path, backend):
+    """Mirrored rows and a source that draws, over six epochs."""
+
+    def run(stop):
+        data = layers.HDF5DataLayer(
+            name="data",
+            source=source,
+            batch_size=8,
+            shuffle=True,
+            transformers=[("data", transformers.SubMean(0.1)), ("data", transformers.Mirror(0.4))],
+        )
+        noise = NoiseLayer(name="noise-data", tops=["noise"], batch_size=8, shuffle=True)
+        hidden = layers.InnerProductLayer(name="hidden", output_dim=6, bottoms=["data"], tops=["hidden"])
+        noisy = layers.ElementWiseLayer(name="noisy", bottoms=["hidden", "noise"], tops=["noisy"])
+        output = layers.InnerProductLayer(name="output", output_dim=4, bottoms=["noisy"], tops=["output"])
+        loss = layers.SoftmaxLossLayer(name="loss", bottoms=["output", "label"])
+        with mocha.System(backend, seed=2, threads=1) as system:
+            net = mocha.Net("train", system, [data, noise, hidden, noisy, output, loss])
+            solver = solvers.SGD(mocha.SolverParameters(max_iter=stop, lr_policy=0.1))
+            solver.add_coffee_break(coffee.Snapshot(tmp_path / backend, auto_load=True), every_n_iter=50)
+            solver.solve(net)
+            assert solver.state.iteration == stop
+            states = {key: state.numpy().tobytes() for key, state in net.states.items()}
+            slots = {key: system.read(value).tobytes() for key, value in solver.memories(net).items()}
+            net.destroy()
+            return states | slots
+
+    for stop in (5, 11):
+        run(stop)
+    resumed = run(ITERATIONS)
+    for path in (tmp_path / backend).iterdir():
+        path.unlink()
+    assert resumed == run(ITERATIONS)
+
+
+class Noise(Source):
+    """Rows that are drawn for their epoch and number."""
+
+    rows, specs = 31, (Spec((6,), "float32"),)
+
+    def __init__(self, seed):
+        self.seed = seed
+
+    def fetch(self, rows, epoch, out):
+        for row, target in zip(rows, out[0], strict=True):
+            target[...] = np.random.default_rng([self.seed, epoch, row]).standard_normal(6)
+
+
+class NoiseLayer(DataLayer):
+    shuffle: bool = False
+
+    def open(self, seed):
+        return Noise(seed)

@@ -118,7 +118,17 @@ def test_a_name_of_a_plugin_that_failed_half_way_says_which(monkeypatch):
 def test_every_namespace_is_over_a_registry():
     import mocha_core
 
-    for name in ("layers", "neurons", "initializers", "regularizers", "constraints", "solvers", "coffee", "backends"):
+    for name in (
+        "layers",
+        "neurons",
+        "initializers",
+        "regularizers",
+        "constraints",
+        "transformers",
+        "solvers",
+        "coffee",
+        "backends",
+    ):
         assert getattr(mocha_core, name) is sys.modules[f"mocha_core.{name}"]
         assert dir(getattr(mocha_core, name)) == getattr(plugins.registries(), name).names()
     with pytest.raises(AttributeError, match="module 'mocha_core' has no attribute 'spoons'"):

@@ -1,4 +1,4 @@
-"""Mocha's standard layers, ops, neurons, initializers and regularizers."""
+"""Mocha's standard layers, ops, neurons, initializers, regularizers and transformers."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from mocha_layers_std.softmax_loss import SoftmaxLossLayer as SoftmaxLossLayer
     from mocha_layers_std.split import SplitLayer as SplitLayer
     from mocha_layers_std.square_loss import SquareLossLayer as SquareLossLayer
+    from mocha_layers_std.transformers import Mirror as Mirror
+    from mocha_layers_std.transformers import Scale as Scale
+    from mocha_layers_std.transformers import SubMean as SubMean
 
 LAYERS = {
     "AccuracyLayer": "accuracy",
@@ -70,8 +73,9 @@ INITIALIZERS = dict.fromkeys(
     ["ConstantInitializer", "GaussianInitializer", "NullInitializer", "XavierInitializer"], "initializers"
 )
 REGULARIZERS = dict.fromkeys(["L1Regu", "L2Regu", "NoRegu"], "regularizers")
+TRANSFORMERS = dict.fromkeys(["Mirror", "Scale", "SubMean"], "transformers")
 
-_MODULES = LAYERS | NEURONS | INITIALIZERS | REGULARIZERS
+_MODULES = LAYERS | NEURONS | INITIALIZERS | REGULARIZERS | TRANSFORMERS
 __all__ = list(_MODULES)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mocha_core import hookimpl
-from mocha_layers_std import INITIALIZERS, LAYERS, NEURONS, REGULARIZERS
+from mocha_layers_std import INITIALIZERS, LAYERS, NEURONS, REGULARIZERS, TRANSFORMERS
 
 if TYPE_CHECKING:
     from mocha_core.plugin.registry import Registry
@@ -69,6 +69,11 @@ def mocha_register_neurons(neurons: Registry) -> None:
 @hookimpl
 def mocha_register_initializers(initializers: Registry) -> None:
     _add(initializers, INITIALIZERS)
+
+
+@hookimpl
+def mocha_register_transformers(transformers: Registry) -> None:
+    _add(transformers, TRANSFORMERS)
 
 
 @hookimpl
