@@ -57,7 +57,7 @@ class MemoryDataLayer(DataLayer):
     """
 
     data: Sequence[Any] = field(repr=False)
-    """A list with one array for each top, of equal lengths and any numeric dtype."""
+    """A list with one array for each top, of equal lengths and any numeric dtype. What is no array is copied."""
     shuffle: bool = False
     """Whether every epoch has an order of its own, the same for all tops and data layers of a net."""
 
