@@ -22,10 +22,10 @@ import numpy as np
 from mocha_core.compile.budget import taking
 from mocha_core.describe.source import Source
 from mocha_core.describe.transformer import seeds
-from mocha_core.errors import ConfigurationError, DataError, ShapeError, blaming
+from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeError, blaming
 from mocha_core.graph.value import Spec, nbytes
 from mocha_core.log import logger
-from mocha_core.net.order import Order, naming
+from mocha_core.net.order import Order, failed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -266,10 +266,14 @@ class Feed:
             self._room(len(rows), top, spec) if any(top == name for name, _, _ in self._transformers) else array
             for top, spec, array in zip(self.layer.tops, self.source.specs, out, strict=True)
         ]
-        with naming(self.layer.name, self.source, "fetch"):
+        try:
             result: object = self.source.fetch(np.array(rows), epoch, tuple(fetched))
             if result is not None:
                 raise TypeError(f"expected rows in the arrays that it is given, and received {type(result).__name__}")
+        except MochaError:
+            raise
+        except Exception as error:
+            raise failed(self.layer.name, self.source, "fetch", error) from error
         for top, array, target in zip(self.layer.tops, fetched, out, strict=True):
             if target is not array:
                 self._transform(top, array, rows, epoch, target)

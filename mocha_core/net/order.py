@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,10 +91,17 @@ def _draw(layer: str, source: Source, epoch: int) -> NDArray[np.int64]:
     """A copy of what the source says, checked."""
     numbers = Spec((source.rows,), "int64")
     what = f"Layer '{layer}', row numbers of an epoch"
-    with naming(layer, source, "order"), taking(what, [("order", numbers)], "Use a smaller data set."):
-        order = np.array(source.order(epoch))
-        if order.shape != numbers.shape or order.dtype.kind not in "iu":
-            raise ValueError(f"expected row numbers of shape {numbers.shape}, received {order.shape} of {order.dtype}")
+    try:
+        with taking(what, [("order", numbers)], "Use a smaller data set."):
+            order = np.array(source.order(epoch))
+            if order.shape != numbers.shape or order.dtype.kind not in "iu":
+                raise ValueError(
+                    f"expected row numbers of shape {numbers.shape}, received {order.shape} of {order.dtype}"
+                )
+    except MochaError:
+        raise
+    except Exception as error:
+        raise failed(layer, source, "order", error) from error
     if order.min() < 0 or order.max() >= source.rows:
         raise DataError(
             f"Layer '{layer}': the order of a source with {source.rows} rows goes from row {order.min()} to row "
@@ -104,15 +110,9 @@ def _draw(layer: str, source: Source, epoch: int) -> NDArray[np.int64]:
     return order.astype(np.int64, copy=False)
 
 
-@contextmanager
-def naming(layer: str, source: Source, method: str) -> Iterator[None]:
-    """What a source raises is a `MochaError`, or the cause of one."""
-    try:
-        yield
-    except MochaError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"Layer '{layer}': {method}() of its source, {type(source).__name__}, failed: {type(error).__name__}: "
-            f"{error}. Look at that error above; the data or the source has to be fixed."
-        ) from error
+def failed(layer: str, source: Source, method: str, error: Exception) -> DataError:
+    """What to raise from an error of a source that is no `MochaError`."""
+    return DataError(
+        f"Layer '{layer}': {method}() of its source, {type(source).__name__}, failed: {type(error).__name__}: "
+        f"{error}. Look at that error above; the data or the source has to be fixed."
+    )

@@ -27,13 +27,9 @@ class ArraySource(Source):
         self.fixed = all(map(_read_only, data))
 
     def fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
-        first, last = int(rows[0]), int(rows[-1])
-        following = last - first == len(rows) - 1 and bool((np.diff(rows) == 1).all())
         for array, target in zip(self.data, out, strict=True):
-            if following:
-                target[...] = array[first : last + 1]
-            elif array.dtype == target.dtype:
-                np.take(array, rows, axis=0, out=target, mode="clip")  # "raise" would copy once more
+            if array.dtype == target.dtype and array.flags.c_contiguous:  # take() would copy other arrays as a whole
+                array.take(rows, axis=0, out=target, mode="clip")  # "raise" would copy the rows once more
             else:
                 target[...] = array[rows]
 
