@@ -139,3 +139,21 @@ def numbers(owner: object, value: Any) -> Any:
     if array.dtype.kind not in "buif":
         raise ShapeError(f"{owner}: expected an array of numbers, received {type(value).__name__} of {array.dtype}.")
     return array
+
+
+def castable(owner: object, value: Any, dtype: str) -> Any:
+    """`value` as a NumPy array of real numbers that `dtype` holds, up to rounding where it is a floating one.
+
+    Raises:
+        ShapeError: it is no such array, or the dtype is one of whole numbers or truth values, and holds another number.
+    """
+    import numpy as np
+
+    array = numbers(owner, value)
+    if np.dtype(dtype).kind != "f":
+        with np.errstate(invalid="ignore"):
+            cast = array.astype(dtype)
+        odd = array[(cast != array) | ((cast < 0) != (array < 0))]
+        if odd.size:
+            raise ShapeError(f"{owner}: expected numbers that {dtype} holds, received {odd[0]}.")
+    return array

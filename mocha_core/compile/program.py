@@ -244,6 +244,12 @@ class Program:
                 bound.run()
                 stale.add(call.outs[0])
 
+    def start_anew(self) -> None:
+        """Give per-row states of the test phase their first contents, before a run."""
+        for value, first in self.plan.carried.items():
+            if value in self.memory.buffers:
+                self.write(value, first(value.shape))
+
     def kernels(self) -> list[KernelUse]:
         """Which kernel, from which plugin, serves each step."""
         calls = [(b.step.call, b.step.half, b.kernel) for b in self.bound]

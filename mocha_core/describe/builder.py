@@ -10,8 +10,11 @@ from mocha_core.describe.parameter import Constraint, Initializer, Parameter, Re
 from mocha_core.errors import ConfigurationError, ShapeError, TopologyError
 from mocha_core.graph.cells import DTYPES, Cell
 from mocha_core.graph.plan import Phase, Plan, RowCell, Section, Statistic
+from mocha_core.errors import ConfigurationError, ShapeError
+from mocha_core.graph.array_api import DTYPES
 from mocha_core.graph.random import stream_id
 from mocha_core.graph.value import Role, Value
+from mocha_core.graph.value import Spec, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -39,6 +42,9 @@ class Records(Protocol):
 
     def source_values(self, plan: Plan, layer: Layer) -> tuple[Value, ...]:
         """The tops of a data layer."""
+
+#: What states may be of: what files keep.
+STATE_DTYPES = tuple(dtype for dtype in DTYPES if dtype != "bool")
 
 
 class Builder:
@@ -79,9 +85,39 @@ class Builder:
             regularizer=regularizer, constraint=constraint, multiplier=multiplier,
         )  # fmt: skip
 
-    def state(self, name: str, shape: tuple[int, ...], initializer: Initializer) -> Value:
-        """A persistent value that ops update and nobody learns; shared as parameters are."""
-        return self._recorder.share(State, self._layer, name, shape, initializer)
+    def state(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        initializer: Initializer,
+        dtype: str | None = None,
+        per_row: bool = False,
+    ) -> Value:
+        """A persistent value that ops update and nobody learns; shared as parameters are.
+
+        What ops write is seen by those after them, and kept when the minibatch is not refused; in the test phase it is
+        not kept.
+
+        Args:
+            name: in the layer.
+            shape: of the whole; with `per_row`, of one row.
+            initializer: of the first contents.
+            dtype: such as "int64" for a counter; None: the net's.
+            per_row: the value has a row for each of the batch's, such as what a recurrent layer carries from one
+                minibatch to the next. It belongs to this net alone and is saved in snapshots, not with the network. A
+                run in the test phase has rows of its own, and starts them anew.
+
+        Raises:
+            ConfigurationError: there is no such dtype.
+            ShapeError: it is shared, and has another shape or dtype.
+        """
+        dtype = self.dtype if dtype is None else dtype
+        if dtype not in STATE_DTYPES:
+            known = ", ".join(STATE_DTYPES)
+            raise ConfigurationError(f"state '{name}': expected a dtype of {known}, received {dtype!r}.")
+        if per_row:
+            return self._recorder.carry(self._plan, self._layer, name, Spec(shape, dtype), initializer)
+        return self._recorder.share(State, self._layer, name, shape, initializer, dtype)
 
     def view(self, x: Value, shape: tuple[int, ...]) -> Value:
         """The same memory under another shape of as many elements."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from dataclasses import dataclass, field
 
 from mocha_core import checks
 from mocha_core.compile.budget import taking
@@ -66,7 +66,11 @@ class Owner(Protocol):
 
 @dataclass(eq=False)
 class State:
-    """A persistent, saved, shared value that is not learned, such as running statistics."""
+    """A persistent, saved value that is not learned, such as running statistics.
+
+    It is shared as parameters are, but for one that is `per_row`: that has a row for each of the batch's, belongs to one
+    net, and is saved in snapshots only.
+    """
 
     ROLE: ClassVar = Role.STATE
 
@@ -75,6 +79,7 @@ class State:
     value: Value
     initializer: Initializer
     system: Owner
+    per_row: bool = field(default=False, kw_only=True)
 
     @property
     def key(self) -> str:
@@ -90,30 +95,48 @@ class State:
         return array if dtype is None else array.astype(dtype)
 
     def set(self, array: Any) -> None:
-        """Overwrite the contents.
+        """Overwrite the contents, cast to the state's dtype.
 
         Raises:
-            ShapeError: the array has another shape.
+            ShapeError: the array has another shape, or numbers that a dtype of whole numbers cannot hold.
         """
-        array = checks.numbers(f"Parameter '{self.key}'", array)
-        if array.shape != self.value.shape:
-            raise ShapeError(
-                f"Parameter '{self.key}': expected an array of shape {self.value.shape}, received {array.shape}."
-            )
-        self.system.write(self.value, array)
+        self.system.write(self.value, self._checked(array, self.value.shape))
+
+    def _checked(self, array: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+        checked: NDArray[Any] = checks.castable(f"Parameter '{self.key}'", array, self.value.dtype)
+        if checked.shape != shape:
+            raise ShapeError(f"Parameter '{self.key}': expected an array of shape {shape}, received {checked.shape}.")
+        return checked
 
     def initialize(self) -> None:
-        """Draw the first contents: a function of the system's seed and of the parameter's name only."""
+        """Draw the first contents."""
+        array = self.drawn(self.value.shape)
+        if array is not None:
+            self.system.write(self.value, array)
+
+    def drawn(self, shape: tuple[int, ...]) -> NDArray[Any] | None:
+        """First contents of that shape, a function of the system's seed and of the parameter's name only; None: what
+        is there, which is zero at first.
+
+        Raises:
+            ShapeError: the initializer returned something else.
+        """
         import numpy as np
 
         from mocha_core.graph.random import stream_id
 
         random = np.random.default_rng([self.system.seed, stream_id(self.layer, self.name)])
-        drawn = [(f"{self.layer}.{self.name}", Spec(self.value.shape, "float64"))]
+        drawn = [(f"{self.layer}.{self.name}", Spec(shape, "float64"))]
         with taking("Initial parameters", drawn, "Use smaller layers."):
-            array = self.initializer.initialize(self.value.shape, random)
-        if array is not None:
-            self.set(array)
+            array = self.initializer.initialize(shape, random)
+        return None if array is None else self._checked(array, shape)
+
+    def anew(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        """What `drawn` gives, or zeros."""
+        import numpy as np
+
+        drawn = self.drawn(shape)
+        return np.zeros(shape, self.value.dtype) if drawn is None else drawn
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key}: {self.value.spec}>"

@@ -1,6 +1,6 @@
 """`Plan`: the steps of a net in order, and how the backward ones are derived from the forward ones."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -147,6 +147,8 @@ class Plan:
     gradients: dict[Value, Value] = field(default_factory=dict)
     recorded: dict[Hashable, Value] = field(default_factory=dict)
     """What layers have recorded once for all of them, see `Builder.once`."""
+    carried: dict[Value, Callable[[tuple[int, ...]], Any]] = field(default_factory=dict)
+    """Per-row states of the test phase, which each run starts anew, and what gives an array of their shape for it."""
     minibatches: int = 1
     """How many minibatches' gradients are added before one update."""
     apart: bool = False

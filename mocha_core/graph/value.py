@@ -39,6 +39,8 @@ class Role(StrEnum):
     """Owned by a net, in one contiguous arena."""
     STATE = "state"
     """Persistent and saved, not learned: running statistics."""
+    SHADOW = "shadow"
+    """What a run makes of a state or a statistic, until it is committed."""
     SLOT = "slot"
     """A solver's memory of one parameter, such as momentum."""
     CELL = "cell"

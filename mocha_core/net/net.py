@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -15,6 +16,7 @@ from mocha_core.describe.layer import DataLayer, Layer
 from mocha_core.describe.parameter import Parameter, State
 from mocha_core.errors import DataError, ShapeError, StateError
 from mocha_core.graph.cells import Cell
+from mocha_core.graph.commit import commit_updates
 from mocha_core.graph.plan import Phase, Plan, Section, Statistic
 from mocha_core.graph.value import Spec
 from mocha_core.net import listing
@@ -225,6 +227,7 @@ class Net(metaclass=Constructed):
             plan.objective = None
         elif key.phase is Phase.TRAIN:
             self._recorder.train(plan, key.solver, key.frozen)
+        commit_updates(plan, partial(self._recorder.cell, Cell.STATUS))
         self._recorder.upload(plan)
         return plan
 
@@ -236,9 +239,10 @@ class Net(metaclass=Constructed):
         program = self._program(ProgramKey(phase, frozen=self.frozen, apart=True))
         self._last, self._finished = program, None
         self.feeds.begin(wrap=True)
+        program.start_anew()
         program.run(Section.FORWARD, self.schedule(program, 1, self.feeds.first.cursor // program.plan.batch))
-        self.feeds.advance(1)
         self.raise_fault(program)
+        self.feeds.advance(1)
         self._finished = Section.FORWARD
         return float(program.objectives[0]) if len(program.objectives) else 0.0
 
@@ -289,6 +293,7 @@ class Net(metaclass=Constructed):
             n = feed.batches_to_epoch(batch)
             valid = np.minimum(batch, feed.source.rows - batch * np.arange(n))
             self.feeds.begin(wrap=False, minibatches=n)
+            program.start_anew()
             program.iterate(n, self.schedule(program, n, 0, wrap=False) | {Cell.VALID_ROWS: valid})
             self._last = program
             self.raise_fault(program)
@@ -325,6 +330,7 @@ class Net(metaclass=Constructed):
         def predicted(start: int) -> NDArray[Any]:
             for name, part in rows.batch(start, batch).items():
                 program.write(program.plan.inputs[name], part)
+            program.start_anew()
             program.iterate(1, {Cell.VALID_ROWS: np.asarray([min(batch, rows.count - start)])})
             self._last = program
             self.raise_fault(program)

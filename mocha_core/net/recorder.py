@@ -13,8 +13,8 @@ from mocha_core.graph import cells
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Plan, Section
 from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
-from mocha_core.graph.value import Role, Value
 from mocha_core.log import logger
+from mocha_core.graph.value import Role, Spec, Value
 from mocha_core.net.feed import Feed, Feeds
 from mocha_core.net.fetch import Fetch
 from mocha_core.plugin.manager import plugin_manager
@@ -173,13 +173,21 @@ class Recorder:
         return self.gradients[parameter.value]
 
     def share(
-        self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
+        self,
+        kind: type[State],
+        layer: Layer,
+        name: str,
+        shape: tuple[int, ...],
+        initializer: Initializer,
+        dtype: str | None = None,
+        **more: Any,
     ) -> Value:
         """The value of a parameter or state: the one that the layer (or its `param_key`) has, or a new one."""
         group = self.system.states_of(layer)
+        dtype = dtype or self.system.dtype
         state = group.get(name)
         if state is None:
-            value = Value(f"{layer.name}.{name}", shape, self.system.dtype, kind.ROLE)
+            value = Value(f"{layer.name}.{name}", shape, dtype, kind.ROLE)
             state = kind(layer.name, name, value, initializer, self.system, **more)
             group[name] = state
             self.new.append(state)
@@ -187,6 +195,11 @@ class Recorder:
             raise ShapeError(
                 f"it shares parameter '{state.key}' of shape {state.value.shape}, but needs shape {shape}. Layers "
                 "that share parameters must have inputs and sizes that fit; or make a copy with dataclasses.replace."
+            )
+        elif state.value.dtype != dtype:
+            raise ShapeError(
+                f"it shares state '{state.key}' of dtype {state.value.dtype}, but needs {dtype}. Give all layers of one "
+                "param_key the same."
             )
         elif getattr(layer, "param_key", ""):
             check_equal(state, {"initializer": initializer, **more})
@@ -197,6 +210,26 @@ class Recorder:
             )
         self.owned.setdefault(layer.name, {})[name] = state
         return state.value
+
+    def carry(self, plan: Plan, layer: Layer, name: str, row: Spec, initializer: Initializer) -> Value:
+        """A value with a row for each of the batch's: the net's, or in the test phase one of this plan alone."""
+        group = self.owned.setdefault(layer.name, {})
+        batch = self.feeds.first.layer.batch_size
+        if name not in group:
+            value = Value(f"{layer.name}.{name}", (batch, *row.shape), row.dtype, Role.STATE)
+            group[name] = State(layer.name, name, value, initializer, self.system, per_row=True)
+            self.new.append(group[name])
+        state = group[name]
+        if not state.per_row or state.value.spec != Spec((batch, *row.shape), row.dtype):
+            raise ShapeError(
+                f"state '{name}' was made as {state.value.spec}, and now rows of {row} are asked for. Ask for the same "
+                "in both phases, with whatever batch."
+            )
+        if plan.phase is Phase.TRAIN:
+            return state.value
+        value = Value(state.value.name, (plan.batch, *row.shape), row.dtype, Role.SHADOW)
+        plan.carried[value] = state.anew
+        return value
 
     def forget_new(self) -> None:
         """Take back what a net that could not be built has put into the system."""

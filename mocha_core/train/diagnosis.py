@@ -12,6 +12,7 @@ import numpy as np
 
 from mocha_core.errors import NonFiniteError
 from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.graph.commit import Copy
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Call, Half, Phase, Plan, Section, Step, forward_step
 from mocha_core.graph.value import Role, Spec, Value
@@ -69,6 +70,9 @@ def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Valu
     again = net.system.backend.compile(plan, net.system.storage)
     k = program.plan.minibatches
     schedule = net.schedule(program, k, iteration)
+    held = {s.value for s in net.states.values() if odd_one(net.system.read(s.value)) is not None}
+    copies = [step for step in plan.steps if isinstance(step.call.op, Copy)]
+    fresh = {shadow for step in copies for state, shadow in zip(step.ins, step.outs) if state not in held}
     with restored(net, plan):
         for j in range(k):
             net.feeds.begin(wrap=True)
@@ -76,8 +80,8 @@ def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Valu
             again.run(Section.BACKWARD)
             bad = {v.root for v in values(plan.steps) if odd_one(again.read(v.root)) is not None}
             for target in [target for target in targets if target in bad]:
-                step = first_bad(plan.steps, bad, target)
-                return describe_state(net, bad) if step is None else describe(net, again, bad, step)
+                step = first_bad(plan.steps, bad, target, fresh)
+                return describe_state(net, held) if step is None else describe(net, again, bad, step)
             net.feeds.advance(1)
     return ""
 
@@ -132,20 +136,23 @@ def restored(net: Net, plan: Plan) -> Iterator[None]:
             net.system.write(value, array)
 
 
-def first_bad(steps: Sequence[Step], bad: set[Value], target: Value) -> Step | None:
-    """The first step, of those that `target` depends on, that made bad values from good ones."""
+def first_bad(steps: Sequence[Step], bad: set[Value], target: Value, fresh: set[Value]) -> Step | None:
+    """The first step, of those that `target` depends on, that made bad values from good ones.
+
+    What a step overwrites was good before, if it is one of the `fresh`.
+    """
     first, spoiled = None, {target}
     for step in reversed(steps):
-        if spoiled & {v.root for v in step.writes}:
-            inputs = {v.root for v in step.reads} & bad
+        if spoiled & {v.root for v in step.writes} and not isinstance(step.call.op, Copy):
+            inputs = ({v.root for v in step.reads} & bad) - ({v.root for v in step.writes} & fresh)
             spoiled |= inputs
             first = first if inputs else step
     return first
 
 
-def describe_state(net: Net, bad: set[Value]) -> str:
-    """The state that spoilt all that is bad, in words."""
-    states = [s for s in net.states.values() if s.value in bad]
+def describe_state(net: Net, held: set[Value]) -> str:
+    """The state that was not finite before the minibatch, in words."""
+    states = [s for s in net.states.values() if s.value in held]
     return "".join(f"Layer '{s.layer}': state '{s.name}' is not finite. Load a snapshot." for s in states[:1])
 
 

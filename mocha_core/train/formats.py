@@ -89,10 +89,12 @@ def format_of(path: str | PathLike[str]) -> Format:
 def save_network(path: str | PathLike[str], net: Net) -> None:
     """Write a net's parameters and states; the ending of `path` chooses the format.
 
+    Per-row states are not written: they belong to a run, and its snapshots have them.
+
     Raises:
         FileError: the file cannot be written.
     """
-    format_of(path).save_network(Path(path), {key: state.numpy() for key, state in net.states.items()})
+    format_of(path).save_network(Path(path), {key: s.numpy() for key, s in net.states.items() if not s.per_row})
 
 
 def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> None:
@@ -113,9 +115,12 @@ def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> No
     with format_of(path).open_network(path := Path(path)) as arrays:
         wanted = {}
         for key, state in net.states.items():
-            if (stored := _find(path, arrays, state, net, strict)) is not None:
+            if not state.per_row and (stored := _find(path, arrays, state, net, strict)) is not None:
                 wanted[key] = stored
-        contents = {key: checks.numbers(f"'{path}', parameter '{key}'", stored) for key, stored in wanted.items()}
+        contents = {
+            key: checks.castable(f"'{path}', parameter '{key}'", stored, net.states[key].value.dtype)
+            for key, stored in wanted.items()
+        }
         for key, array in contents.items():
             net.states[key].set(array.reshape(net.states[key].value.shape))
 

@@ -70,9 +70,10 @@ def capture(solver: Solver, net: Net) -> Snapshot:
 
 
 def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool = True) -> None:
-    """Put a run where the snapshot was taken; without `solver_state`, load parameters only.
+    """Put a run where the snapshot was taken; without `solver_state`, load parameters and states only.
 
-    Everything is checked and read before anything is written.
+    Everything is checked and read before anything is written. Per-row states begin anew without `solver_state`, and
+    where the snapshot was made with another batch size.
 
     Raises:
         SnapshotError: it is from another net or another kind of solver, or its facts make no sense.
@@ -80,7 +81,17 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
     """
     facts, system = snapshot.facts, net.system
     _check_names("parameters", snapshot.parameters, net.states)
-    stored = {f"parameter '{key}'": (snapshot.parameters[key], state.value) for key, state in net.states.items()}
+    rows = {key: snapshot.parameters[key].shape[:1] for key in net.states}
+    anew = {
+        key: state
+        for key, state in net.states.items()
+        if state.per_row and not (solver_state and rows[key] == state.value.shape[:1])
+    }
+    stored = {
+        f"parameter '{key}'": (snapshot.parameters[key], state.value)
+        for key, state in net.states.items()
+        if key not in anew
+    }
     if solver_state:
         _check_facts(facts)
         if facts["solver"] != type(solver).__name__:
@@ -104,8 +115,9 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
                 )
     for what, (array, value) in stored.items():
         _check_shape(what, array, value.shape)
-    for value, contents in [(v, checks.numbers(f"The snapshot's {what}", a)) for what, (a, v) in stored.items()]:
-        system.write(value, contents)
+    contents = [(v, checks.castable(f"The snapshot's {what}", a, v.dtype)) for what, (a, v) in stored.items()]
+    for value, array in [*contents, *((state.value, state.anew(state.value.shape)) for state in anew.values())]:
+        system.write(value, array)
     net.half_updated = False
     if solver_state:
         for name, cursor in facts["cursors"].items():

@@ -29,6 +29,8 @@ KERNELS = {
     "mean_channel_pooling": "kernels.pooling:mean_channel_pooling",
     "mean_pooling": "kernels.pooling:mean_pooling",
     "mocha.check_finite": "kernels.structural:check_finite",
+    "mocha.commit": "kernels.structural:commit",
+    "mocha.copy": "kernels.structural:commit",
     "mocha.fill": "kernels.structural:fill",
     "mocha.gather": "kernels.gather:gather",
     "mocha.objective": "kernels.structural:objective",

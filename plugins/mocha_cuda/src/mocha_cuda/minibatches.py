@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mocha_core.graph.cells import Cell
-from mocha_cuda.compiled import Launch, striding
+from mocha_cuda.compiled import Launch
 from mocha_cuda.kernels.gather import Gathering
 from mocha_cuda.tables import Table
 
@@ -26,7 +26,6 @@ class Minibatches:
         objective: where a minibatch's objective is; None if it has none.
         capacity: for how many minibatches the values are given at once.
         gathers: the first steps of a minibatch, which `begin` does.
-        lasting: arrays of states and statistics that a minibatch changes. One that is repeated finds them as before.
 
     Attributes:
         begin, end: what comes before and after a minibatch.
@@ -40,7 +39,6 @@ class Minibatches:
         objective: Any,
         capacity: int,
         gathers: Sequence[Gathering],
-        lasting: Sequence[Any],
     ) -> None:
         self._backend = backend
         self._cells = cells
@@ -49,23 +47,17 @@ class Minibatches:
         self._addresses = backend.empty((max(1, len(cells)), 3), "uint64")
         self._objectives = backend.empty((capacity,), "float64")
         backend.copy_from_numpy(self._objectives, np.zeros(capacity))  # they stay 0 in a net without losses
-        #: Minibatches that came to their ends, and iterations done, since `give`; whether the last one had a fault.
-        self._progress = backend.empty((3,), "int32")
+        #: Minibatches that came to their ends, and iterations done, since `give`.
+        self._progress = backend.empty((2,), "int32")
         status = cells.get(Cell.STATUS)
         numbers = {backend.device.address(cell): i for i, cell in enumerate(cells.values())}
-        copies, parts, blocks = [], [], len(cells)
-        for array in lasting:
-            before, ints = backend.empty(array.shape, str(array.dtype)), array.nbytes // 4
-            copies.append((array, before, ints, blocks, striding(backend, ints)))
-            blocks += striding(backend, ints)
+        parts, blocks = [], len(cells)
         for gather in gathers:
             parts.append((*gather.columns, numbers[backend.device.address(gather.rows)], blocks, gather.blocks))
             blocks += gather.blocks
         dtype = gathers[0].dtype if gathers else "float32"
-        operands: list[Any] = [self._addresses, len(cells)]
-        for rows in (copies, parts):
-            operands += [Table(backend, rows) if rows else None, len(rows)]
-        operands += [status, self._progress]
+        table = Table(backend, parts) if parts else None
+        operands = self._addresses, len(cells), table, len(parts), status, self._progress
         self.begin = Launch(backend, "program", "begin_minibatch", dtype, blocks, operands)
 
         def end(iterations: int) -> Launch:
@@ -92,7 +84,7 @@ class Minibatches:
         """The values for the next minibatches, from the first on."""
         for name, values in columns.items():
             self._backend.copy_from_numpy(self._columns[name][: len(values)], values)
-        self._backend.copy_from_numpy(self._progress, np.zeros(3, np.int32))
+        self._backend.copy_from_numpy(self._progress, np.zeros(2, np.int32))
 
     def iterations(self) -> int:
         """How many were done since `give`."""

@@ -12,10 +12,8 @@ from mocha_layers_std.rectified import WithReLU
 from mocha_core.compile.program import BoundStep, KernelUse, Program, Schedule, Stop, updates
 from mocha_core.compile.schedule import checked_columns
 from mocha_core.errors import BackendError, StateError
-from mocha_core.graph.array_api import Array
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Section
-from mocha_core.graph.value import Role
 from mocha_core.train.update import UpdateOp
 from mocha_cuda.compiled import CUDAKernel
 from mocha_cuda.kernels.gather import at_once
@@ -56,9 +54,7 @@ class CUDAProgram(Program):
         # Other processes may wait in an exchange step in Python: all look at the status after the same iteration.
         shared = not all(step.captured for step in runs[Section.EXCHANGE])
         self._longest = 1 if shared else max(1, MOST // k)
-        self._minibatches = Minibatches(
-            self.backend, self.cells, self.objective, max(MOST, k), gathers, self._lasting()
-        )
+        self._minibatches = Minibatches(self.backend, self.cells, self.objective, max(MOST, k), gathers)
         minibatch = [Run(self._minibatches.begin), *steps[len(gathers) :]]
         others = [*minibatch, Run(self._minibatches.end)] * (k - 1)
         end = Run(self._minibatches.end_of_iteration)
@@ -67,15 +63,6 @@ class CUDAProgram(Program):
         self._tape = Tape(device, iteration)
         #: From this step on, something may be updated and something else not yet.
         self._first_update = next((i for i, step in enumerate(iteration) if step.updates), len(iteration)) + 1
-
-    def _lasting(self) -> list[Array]:
-        """What a minibatch changes and leaves behind. Those that repeat it after a fault must not change it."""
-        if Cell.STATUS not in self.cells:
-            return []
-        statistics = {statistic.total for statistic in self.plan.statistics}
-        steps = [b.step for b in self.bound if b.step.section is not Section.UPDATE]
-        values = {value.root: None for step in steps for value in step.writes}
-        return [self._buffer(value) for value in values if value.role is Role.STATE or value in statistics]
 
     def _steps(self, *sections: Section) -> list[Run]:
         return [Run(b.run, captured(b), updates(b)) for b in self.bound if b.step.section in sections]

@@ -4,7 +4,8 @@
 #define MOCHA_STRUCTURAL_H
 
 #define KERNELS(K) \
-    K(objective_forward) K(objective_backward) K(check_finite_forward) K(fill_forward) K(gather_forward)
+    K(objective_forward) K(objective_backward) K(check_finite_forward) K(fill_forward) K(gather_forward) \
+    K(commit_forward)
 #define MOST_LOSSES 8
 
 #endif
@@ -61,4 +62,15 @@ KERNEL(gather_forward) {
             memset(y + n * size, 0, (size_t)size * sizeof *y);
         }
     }
+}
+
+/* The contents of a value of any type into another, unless there is a status and it is not 0. buffers: status or NULL,
+   source, target; sizes: bytes. */
+KERNEL(commit_forward) {
+    const int32_t *status = args->buffers[0];
+    const char *source = args->buffers[1];
+    char *target = args->buffers[2];
+    int64_t first, last;
+    mocha_share(args->sizes[0], GRAIN, team, &first, &last);
+    if (first < last && !(status && *status)) memcpy(target + first, source + first, (size_t)(last - first));
 }

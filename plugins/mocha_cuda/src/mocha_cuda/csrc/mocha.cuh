@@ -36,3 +36,12 @@ template <class T> static __device__ inline T block_sum(T value) {
     for (int i = 0; i < THREADS / WARP; i++) total += parts[i];
     return total;
 }
+
+/* The row of a table whose blocks this one is among, or NULL if the table's begin later. */
+template <class T> static __device__ inline const T *of_block(const unsigned long long *table, int rows) {
+    const T *row = reinterpret_cast<const T *>(table);
+    if (rows == 0 || row->first_block > blockIdx.x) return NULL;
+    row += rows - 1;
+    while (row->first_block > blockIdx.x) row--;
+    return row;
+}

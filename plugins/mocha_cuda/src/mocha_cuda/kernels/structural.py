@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mocha_core.compile.kernel import Runnable
-from mocha_cuda.compiled import Buffers, CUDAKernel, served
+from mocha_cuda.compiled import MOST, Buffers, CUDAKernel, served, striding
 from mocha_cuda.tables import Table
+
+if TYPE_CHECKING:
+    from mocha_core.graph.plan import Call
+    from mocha_cuda.backend import CUDABackend
 
 
 class Structural(CUDAKernel):
@@ -41,6 +46,30 @@ class Fill(Structural):
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         n = ins[0].size
         return self.bind("fill_forward", ins[0], n, float(self.op.number), threads=n)
+
+
+class Commit(Structural):
+    """Contents of values into others, of any dtypes, in one launch."""
+
+    def __init__(self, backend: CUDABackend, call: Call) -> None:
+        super().__init__(backend, call)
+        self.dtype = "float32"  # it copies ints (4 bytes), so that of either dtype serves
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        count = self.op.count
+        status = ins[0] if len(ins) > 2 * count else None
+        rows, blocks = [], 0
+        for source, target in zip(ins[len(ins) - 2 * count :], outs, strict=False):
+            ints = -(-source.nbytes // 4)
+            share = striding(self.backend, ints)
+            rows.append((source, target, ints, blocks, share))
+            blocks += share
+        return self.bind("commit_forward", status, Table(self.backend, rows), len(rows), blocks=blocks)
+
+
+def commit(backend: CUDABackend, call: Call) -> Commit | None:
+    """Declines more elements than ints can count."""
+    return Commit(backend, call) if all(value.spec.size < MOST for value in call.ins) else None
 
 
 objective = served(Objective)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mocha_core.compile.kernel import Runnable
-from mocha_native.compiled import Buffers, NativeKernel, floating
+from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series, floating
 
 if TYPE_CHECKING:
     from mocha_core.graph.plan import Call
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: As csrc/structural.h has it.
 MOST_LOSSES = 8
+#: So many bytes one thread copies sooner than all of them meet.
+ALONE = 2**16
 
 
 class Objective(NativeKernel):
@@ -47,6 +49,30 @@ class Gather(NativeKernel):
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         (table, rows), (y,) = ins, outs
         return self.bind("gather_forward", [table, rows, y], [len(table), y.size // len(y), len(y)])
+
+
+class Commit(NativeKernel):
+    """Contents of values into others, of any dtypes, one after the other."""
+
+    def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
+        count = self.op.count
+        status = ins[0] if len(ins) > 2 * count else None
+        sources = ins[len(ins) - 2 * count : len(ins) - count]
+        pairs = zip(sources, outs, strict=True)
+        return Series(*(self.part(status, *pair, last=i + 1 == count) for i, pair in enumerate(pairs)))
+
+    def part(self, status: Array | None, source: Array, target: Array, last: bool) -> Compiled:
+        """One of them. The kernel copies bytes, so that of either dtype serves."""
+        size = source.nbytes
+        alone = size <= ALONE
+        return Compiled(
+            self.backend,
+            "commit_forward_float32",
+            [status, source, target],
+            [size],
+            serial=alone,
+            meets=last or not alone,
+        )
 
 
 def objective(backend: NativeBackend, call: Call) -> Objective | None:

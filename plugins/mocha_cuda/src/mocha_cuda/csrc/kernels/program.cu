@@ -21,29 +21,12 @@ struct part {
    nothing, so that the host finds that minibatch's values when it looks. Without a status cell there are no faults. */
 static __device__ inline bool failed(const int *status) { return status && *status; }
 
-/* A state or statistic that a minibatch changes, how it was before, and the blocks that copy it. */
-struct lasting {
-    int *now, *before;
-    long long ints, first_block, blocks;
-};
-
-/* The row of a table whose blocks this one is among, or NULL if the table's begin later. */
-template <class T> static __device__ inline const T *of_block(const unsigned long long *table, int rows) {
-    const T *row = reinterpret_cast<const T *>(table);
-    if (rows == 0 || row->first_block > blockIdx.x) return NULL;
-    row += rows - 1;
-    while (row->first_block > blockIdx.x) row--;
-    return row;
-}
-
-/* Before a minibatch, each in blocks of its own: cells get their values; what lasts is kept, or as it was before if the
-   minibatch is repeated; and rows are gathered, for which nobody has to wait for the cell with their numbers.
-   columns: (n, 3), lasts: (l, 5), parts: (m, 10), as 64-bit numbers, whose blocks follow each other; progress:
-   minibatches that came to their ends, iterations done, whether the last minibatch had a fault. The status may change
-   meanwhile, so that is not asked. */
+/* Before a minibatch, each in blocks of its own: cells get their values; and rows are gathered, which does not wait for
+   the cell with their numbers. columns: (n, 3), parts: (m, 10), as 64-bit numbers, whose blocks follow each other;
+   progress: minibatches that came to their ends, iterations done. The status may change meanwhile, so that is not
+   asked. */
 KERNEL(begin_minibatch)
-(const unsigned long long *columns, int n, const unsigned long long *lasts, int l, const unsigned long long *parts,
- int m, int *status, const int *progress) {
+(const unsigned long long *columns, int n, const unsigned long long *parts, int m, int *status, const int *progress) {
     const struct column *column = reinterpret_cast<const struct column *>(columns);
     const long long minibatch = progress[0];
     if ((int)blockIdx.x < n) {
@@ -53,11 +36,6 @@ KERNEL(begin_minibatch)
         const struct column rows = column[part->column];
         gather(part->gathering, reinterpret_cast<const long long *>(rows.values + minibatch * rows.ints), status,
                (blockIdx.x - part->first_block) * THREADS + threadIdx.x, part->blocks * THREADS);
-    } else if (const struct lasting *state = of_block<struct lasting>(lasts, l)) {
-        const int *from = progress[2] ? state->before : state->now;
-        int *to = progress[2] ? state->now : state->before;
-        const long long first = (blockIdx.x - state->first_block) * THREADS + threadIdx.x;
-        for (long long i = first; i < state->ints; i += state->blocks * THREADS) to[i] = from[i];
     }
 }
 
@@ -66,8 +44,7 @@ KERNEL(begin_minibatch)
 KERNEL(end_minibatch)(const REAL *objective, double *objectives, const int *status, int *progress, int iterations) {
     if (threadIdx.x || blockIdx.x) return;
     if (objective) objectives[progress[0]] = *objective;
-    progress[2] = failed(status);
-    if (progress[2]) return;
+    if (failed(status)) return;
     progress[0]++;
     progress[1] += iterations;
 }
