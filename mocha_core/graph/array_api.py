@@ -19,7 +19,7 @@ Namespace = Any
 DTYPES = ("bool", "int32", "int64", "uint32", "uint64", "float32", "float64")
 
 FUNCTIONS = (
-    *("arange", "asarray", "empty", "full", "full_like", "ones", "zeros", "zeros_like"),
+    *("arange", "asarray", "empty", "full", "full_like", "ones", "ones_like", "zeros", "zeros_like"),
     *("astype", "broadcast_to", "concat", "expand_dims", "permute_dims", "reshape", "squeeze", "stack"),
     *("abs", "bitwise_and", "bitwise_right_shift", "bitwise_xor", "ceil", "exp", "floor", "isfinite", "isnan"),
     *("log", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "pow", "round", "sign", "sqrt"),

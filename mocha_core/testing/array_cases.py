@@ -108,6 +108,7 @@ USES: Mapping[str, list[Use]] = {
     ],
     "ones": [lambda xp, a: xp.ones((2, 3), dtype=a.dtype), lambda xp: xp.ones((), dtype=xp.int64)],
     "zeros": [lambda xp, a: xp.zeros((2, 0), dtype=a.dtype), lambda xp: xp.zeros((3,), dtype=xp.bool)],
+    "ones_like": [lambda xp, a: xp.ones_like(a), lambda xp, u: xp.ones_like(u), lambda xp, d: xp.ones_like(d)],
     "zeros_like": [lambda xp, a: xp.zeros_like(a), lambda xp, u: xp.zeros_like(u), lambda xp, d: xp.zeros_like(d)],
     "astype": [
         lambda xp, a: xp.astype(a, xp.float64),

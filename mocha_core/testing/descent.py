@@ -10,15 +10,14 @@ from mocha_core.train.update import UpdateOp
 
 
 class DescentUpdate(UpdateOp):
-    """v = momentum * v + rate * g; w = w - v."""
+    """v = 0.9 * v + rate * g; w = w - v."""
 
     name = "mocha.testing.descent"
     slots = ("velocity",)
-    cells = ("learning_rate", "momentum")
 
     def rule(self, xp: Namespace, w: Array, g: Array, *slots_and_cells: Any) -> tuple[Array, Array]:
-        velocity, rate, momentum = slots_and_cells
-        velocity = momentum * velocity + rate * g
+        velocity, rate = slots_and_cells
+        velocity = 0.9 * velocity + rate * g
         return velocity, velocity
 
 

@@ -141,21 +141,21 @@ class SquareLayer(ComputationLayer):
 
 
 class Centre(Op):
-    """Follows the mean of x, and returns x as it is."""
+    """The mean of all x so far, and of how many minibatches; returns x as it is."""
 
     name = "mocha.testing.centre"
     backward_reads = ()
     differentiable = (0,)
-    updates = (1,)
+    updates = (1, 2)
 
-    def infer(self, x: Spec, mean: Spec) -> tuple[Spec, ...]:
+    def infer(self, x: Spec, mean: Spec, count: Spec) -> tuple[Spec, ...]:
         return (x,)
 
-    def forward(self, xp: Namespace, x: Array, mean: Array) -> tuple[Array, Array]:
-        return x, 0.75 * mean + 0.25 * xp.mean(x, axis=0)
+    def forward(self, xp: Namespace, x: Array, mean: Array, count: Array) -> tuple[Array, Array, Array]:
+        return x, mean + (xp.mean(x, axis=0) - mean) / xp.astype(count + 1, x.dtype), count + 1
 
     def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
-        return dy[0], None
+        return dy[0], None, None
 
 
 class Subtract(Op):
@@ -177,7 +177,34 @@ class CentreLayer(ComputationLayer):
 
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         mean = b.state("mean", x.shape[1:], Drawn(None))
-        return b.call(Centre() if b.phase is Phase.TRAIN else Subtract(), x, mean)
+        if b.phase is Phase.TEST:
+            return b.call(Subtract(), x, mean)
+        return b.call(Centre(), x, mean, b.state("count", (), Drawn(None), dtype="int64"))
+
+
+class Carry(Op):
+    """y = x + carried; tanh y is carried on."""
+
+    name = "mocha.testing.carry"
+    backward_reads = ()
+    differentiable = (0,)
+    updates = (1,)
+
+    def infer(self, x: Spec, carried: Spec) -> tuple[Spec, ...]:
+        return (x,)
+
+    def forward(self, xp: Namespace, x: Array, carried: Array) -> tuple[Array, Array]:
+        return x + carried, xp.tanh(x + carried)
+
+    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
+        return dy[0], None
+
+
+class CarryLayer(ComputationLayer):
+    """Adds to each row what the minibatch before left of it."""
+
+    def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
+        return b.call(Carry(), x, b.state("carried", x.shape[1:], Drawn(8), per_row=True))
 
 
 class Indices(Op):
@@ -286,7 +313,7 @@ def body() -> list[Layer]:
     """From "data" to "scores".
 
     With a view, a blob read twice by one op and by two layers, layers in place, two that are tied, one that drops
-    elements, and one with a state.
+    elements, one that follows the mean in states, and one that carries rows from one minibatch to the next.
     """
     return [
         DenseLayer(name="first", outputs=5, bottoms=["data"], tops=["first"]),
@@ -297,6 +324,7 @@ def body() -> list[Layer]:
         DenseLayer(name="tied 2", outputs=5, param_key="tied", bottoms=["between"], tops=["tied 2"]),
         MaskLayer(name="mask", bottoms=["tied 2"], tops=["masked"]),
         CentreLayer(name="centre", bottoms=["masked"], tops=["masked"]),
+        CarryLayer(name="carry", bottoms=["masked"], tops=["masked"]),
         DenseLayer(name="scores", outputs=CLASSES, bottoms=["masked"], tops=["scores"]),
         DenseLayer(name="side", outputs=CLASSES, bottoms=["first"], tops=["side"]),
     ]

@@ -24,7 +24,7 @@ from mocha_core.testing.kernel_checks import Bench, check_kernel, kernels
 from mocha_core.testing.op_case import OpCase
 from mocha_core.testing.steered import GRADIENTS, START, Box, Squares, steered
 from mocha_core.testing.tolerances import OF_A_RUN, assert_close
-from mocha_core.testing.work import WORK, Seen, assert_same_bytes, contents, net_of, parameters, train_on
+from mocha_core.testing.work import WORK, Seen, assert_same_bytes, contents, lasting, net_of, parameters, train_on
 from mocha_core.train.coffee_break import CoffeeBreak
 from mocha_core.train.snapshot import capture, restore
 from mocha_core.train.solver import Solver, SolverParameters, UpdateOp
@@ -295,11 +295,11 @@ class SolverTests(Conformance):
         with System(open_any(backend), seed=3) as system:
             net, solver = net_of(system, arrays=(images, labels)), self.make(max_iter=2)
             solver.solve(net)
-            before = learned(net, solver)
+            before = lasting(net, solver)
             with pytest.raises(DataError, match="labels"):
                 train_on(net, solver, 9)
             assert solver.state.iteration == 2
-            assert_same_bytes(before, learned(net, solver))
+            assert_same_bytes(before, lasting(net, solver))
 
     def test_numbers_that_are_not_finite_stop_the_run(self, backend: str) -> None:
         """An infinite gradient reaches neither the parameter nor a slot."""
@@ -391,12 +391,6 @@ def learned_parameters(net: Net) -> list[str]:
 def memory(net: Net, solver: Solver) -> Seen:
     """The net's parameters and the solver's slots of them."""
     return contents(net) | {key: net.system.read(value) for key, value in solver.memories(net).items()}
-
-
-def learned(net: Net, solver: Solver) -> Seen:
-    """Parameters and slots; states move with every forward."""
-    seen = contents(net, solver)
-    return {key: array for key, array in seen.items() if not key.startswith("centre")}
 
 
 def state(state: SolverState) -> Seen:

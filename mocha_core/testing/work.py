@@ -72,6 +72,13 @@ def contents(net: Net, solver: Solver | None = None) -> Seen:
     return seen
 
 
+def lasting(net: Net, solver: Solver) -> Seen:
+    """Whatever outlives a minibatch: `contents`, the sums of the statistics, the cursors, and where the solver is."""
+    seen = contents(net, solver) | {f"({name})": np.asarray(value) for name, value in vars(solver.state).items()}
+    seen |= {f"({s.layer}-{s.key})": net.system.read(s.total) for s in net.plan.statistics}
+    return seen | {f"({name})": np.asarray(feed.cursor) for name, feed in net.feeds.items()}
+
+
 def assert_same_bytes(expected: Seen, found: Seen) -> None:
     """Raise `AssertionError` unless two runs gave the same, to the bit."""
     if expected.keys() != found.keys():

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from toys import nets
+from toys.carry import CountLayer, RecurrentLayer
 from toys.inner_product import InnerProductLayer
 from toys.plain import Plain
 
@@ -162,3 +163,33 @@ def test_a_shared_layer_is_saved_under_the_name_of_its_first_net(files):
             net = mocha.Net(name, system, [nets.data(), x])
         mocha.save_network("a.toy", net)
     assert list(files["a.toy"]) == ["x___weight", "x___bias"]
+
+
+def test_rows_of_a_run_are_no_part_of_a_network(files):
+    """They are neither saved nor asked for, and stay as they are."""
+    layers = [nets.data(), RecurrentLayer(name="memory", bottoms=["target"], tops=["y"])]
+    with mocha.System(Plain(), dtype="float64", seed=3) as system:
+        net = mocha.Net("net", system, layers)
+        net.forward()
+        carried = net.states["memory___carried"].numpy()
+        mocha.save_network("net.toy", net)
+        assert set(files["net.toy"]) == {"memory___weight"}
+        net.parameters["memory"]["weight"].set(np.zeros((3, 2)))
+        mocha.load_network("net.toy", net)
+        np.testing.assert_array_equal(net.parameters["memory"]["weight"].numpy(), files["net.toy"]["memory___weight"])
+        np.testing.assert_array_equal(net.states["memory___carried"].numpy(), carried)
+
+
+def test_numbers_that_a_counter_cannot_hold_are_refused(files):
+    layers = [nets.data(), CountLayer(name="counter", bottoms=["target"], tops=["y"])]
+    with mocha.System(Plain(), dtype="float64", seed=3) as system:
+        net = mocha.Net("net", system, layers)
+        net.forward()
+        mocha.save_network("net.toy", net)
+        assert files["net.toy"]["counter___count"].dtype == np.int64
+        files["net.toy"]["counter___count"] = np.asarray(1.5)
+        with pytest.raises(
+            ShapeError, match="'net.toy', parameter 'counter___count': expected numbers that int64 holds"
+        ):
+            mocha.load_network("net.toy", net)
+        assert net.states["counter___count"].numpy() == 1
