@@ -101,7 +101,7 @@ class Builder:
         Args:
             name: in the layer.
             shape: of the whole; with `per_row`, of one row.
-            initializer: of the first contents.
+            initializer: of the first contents; with `per_row`, of those of each row.
             dtype: such as "int64" for a counter; None: the net's.
             per_row: the value has a row for each of the batch's, such as what a recurrent layer carries from one
                 minibatch to the next. It belongs to this net alone and is saved in snapshots, not with the network. A

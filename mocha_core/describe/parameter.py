@@ -116,7 +116,7 @@ class State:
 
     def drawn(self, shape: tuple[int, ...]) -> NDArray[Any] | None:
         """First contents of that shape, a function of the system's seed and of the parameter's name only; None: what
-        is there, which is zero at first.
+        is there, which is zero at first. Rows of a `per_row` state begin alike.
 
         Raises:
             ShapeError: the initializer returned something else.
@@ -128,8 +128,9 @@ class State:
         random = np.random.default_rng([self.system.seed, stream_id(self.layer, self.name)])
         drawn = [(f"{self.layer}.{self.name}", Spec(shape, "float64"))]
         with taking("Initial parameters", drawn, "Use smaller layers."):
-            array = self.initializer.initialize(shape, random)
-        return None if array is None else self._checked(array, shape)
+            one = shape[1:] if self.per_row else shape
+            array = self.initializer.initialize(one, random)
+        return None if array is None else np.broadcast_to(self._checked(array, one), shape)
 
     def anew(self, shape: tuple[int, ...]) -> NDArray[Any]:
         """What `drawn` gives, or zeros."""

@@ -60,14 +60,17 @@ def check_rows(case: LayerCase) -> None:
 
 
 def check_valid_rows(case: LayerCase) -> None:
-    """Rows from `valid_rows` on change neither objective, statistics nor gradients, and get none."""
+    """Rows from `valid_rows` on change neither objective, statistics, states nor gradients, and get none."""
     valid = (len(case.bottoms[0]) + 1) // 2
-    part = case.outcome(valid_rows=valid)
+    with case.trial() as trial:
+        part = trial.run(valid_rows=valid)
+        rows = [name for name, state in trial.states.items() if state.per_row]
     for name in set(part) & {f"d {bottom}" for bottom in case.layer.bottoms}:
         if np.any(part[name][valid:]):
             raise AssertionError(f"'{name}' is not zero in rows that do not count; valid_rows is {valid}.")
         part[name] = part[name][:valid]
     part |= {top: part[top][: valid * k] for top, k in case.rows_per_sample().items()}
+    part |= {name: part[name][:valid] for name in rows}
     whole = case.outcome(bottoms=[array[:valid] for array in case.bottoms])
     case.compare(f"with {valid} valid rows, against a batch of as many,", part, whole)
 

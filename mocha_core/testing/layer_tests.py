@@ -64,7 +64,7 @@ class LayerTests(Conformance):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if cls.layer is not None:
-            cls.cases = {"layer": (cls.layer, cls.bottoms), **cls.cases}
+            cls.cases = {**cls.cases, "layer": (cls.layer, cls.bottoms)}
         if not cls.cases and cls.__name__.startswith("Test"):
             raise ConfigurationError(f"{cls.__name__}: give it a layer and its bottoms, or cases of them.")
 
@@ -76,12 +76,13 @@ class LayerTests(Conformance):
     def expected(self, layer: Any, bottoms: Sequence[NDArray[Any]], parameters: Mapping[str, NDArray[Any]]) -> Any:
         """What the layer should compute, by an independent implementation, in both phases.
 
-        For a layer that does something else in the test phase, take a fourth argument: `phase`.
+        For a layer that does something else in the test phase, take a further argument `phase`. For one with states,
+        take `states`: what they were before the run, by name.
 
         Returns:
-            An array for each top; or a dict of what to look at: tops by name, "(objective)", statistics, and
-            gradients as "d x" or "d layer.weight" (which the test phase does not have); or None, and nothing is
-            tested.
+            An array for each top; or a dict of what to look at: tops by name, "(objective)", statistics,
+            states after the run as "layer.mean", and gradients as "d x" or "d layer.weight" (which the test phase
+            does not have); or None, and nothing is tested.
         """
         return None
 
@@ -95,9 +96,10 @@ class LayerTests(Conformance):
         case = self.case(name, backend, dtype)
         with case.trial() as trial:
             parameters = {p.name: p.numpy().astype(np.float64) for p in trial.learned.values()}
+            states = {s.name: s.numpy().astype(np.float64) for s in trial.states.values()}
             outcome = trial.run(phase)
-        takes_phase = "phase" in inspect.signature(self.expected).parameters
-        more: dict[str, Any] = {"phase": phase} if takes_phase else {}
+        asked = inspect.signature(self.expected).parameters
+        more = {key: given for key, given in {"phase": phase, "states": states}.items() if key in asked}
         expected = self.expected(case.layer, case.bottoms, parameters, **more)
         if expected is None:
             pytest.skip("the class expects nothing of this case")

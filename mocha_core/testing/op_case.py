@@ -30,6 +30,9 @@ class OpCase:
     inputs: Sequence[Any]
     double: Sequence[int] = ()
     """Inputs that are float64 in nets of any dtype, such as statistics."""
+    valid_rows: int | None = None
+    """How many rows count, for an op that has that number among its inputs: as in a net, no gradient comes from the
+    outputs' other rows."""
 
     def arrays(self, dtype: str) -> Arrays:
         """The inputs as a net of that dtype holds them."""
@@ -65,6 +68,9 @@ class OpCase:
         random = np.random.default_rng(7)
         outs = self.call(dtype).outs
         drawn = [random.standard_normal(out.shape).astype(dtype) for out in outs]
+        for gradient in drawn if self.valid_rows is not None else []:
+            if gradient.ndim:
+                gradient[self.valid_rows :] = 0
         return [g if i < self.visible and "float" in outs[i].dtype else None for i, g in enumerate(drawn)]
 
     def forward(self, arrays: Arrays) -> Arrays:

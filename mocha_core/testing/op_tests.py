@@ -38,18 +38,20 @@ class OpTests(Conformance):
     Attributes:
         op: with its attributes.
         inputs: float64 arrays, which are cast where a net of float32 would; labels and cells in their dtypes.
+        valid_rows: how many rows count, for an op that has that number among its inputs.
         cases: `OpCase(op, inputs)` by name, for an op whose attributes change what it computes.
         xfail: tests that are known to fail, and why.
     """
 
     op: ClassVar[Op | None] = None
     inputs: ClassVar[Sequence[Any]] = ()
+    valid_rows: ClassVar[int | None] = None
     cases: ClassVar[Mapping[str, OpCase]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if cls.op is not None:
-            cls.cases = {"op": OpCase(cls.op, cls.inputs), **cls.cases}
+            cls.cases = {**cls.cases, "op": OpCase(cls.op, cls.inputs, valid_rows=cls.valid_rows)}
         if not cls.cases and cls.__name__.startswith("Test"):
             raise ConfigurationError(f"{cls.__name__}: give it an op and its inputs, or cases of them.")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mocha_core.describe.layer import Layer
+from mocha_core.describe.parameter import Parameter
 from mocha_core.errors import ConfigurationError
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Section
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: What a run computed: "(objective)"; tops and statistics by name; gradients as "d x" of a bottom, and as
-#: "d layer.weight" of a parameter.
+#: "d layer.weight" of a parameter; the layer's states afterwards as "layer.mean".
 Outcome = dict[str, "NDArray[Any]"]
 
 #: How far parameters are moved from what their initializers gave, so that zeros hide nothing.
@@ -79,16 +81,27 @@ class Trial:
         self.net = Net(f"test of {layer.name}", self.system, layers)
         self.inputs = {f"d {name}": self.net.parameters[f"offset of {name}"]["offset"] for name in moved}
         self.learned = {f"d {layer.name}.{n}": p for n, p in self.net.parameters.get(layer.name, {}).items()}
+        own = [s for s in self.net.states.values() if s.layer == layer.name and not isinstance(s, Parameter)]
+        self.states = {f"{layer.name}.{state.name}": state for state in own}
         for i, parameter in enumerate(self.learned.values()):
             parameter.set(parameter.numpy() + SPREAD * distinct(parameter.value.shape, seed + i))
 
     def run(self, phase: Phase = Phase.TRAIN, valid_rows: int | None = None) -> Outcome:
-        """Forward, and in the training phase backward; only the first `valid_rows` rows count."""
+        """Forward, and in the training phase backward; only the first `valid_rows` rows count.
+
+        The layer's states are afterwards what they were before, so that another run computes the same.
+        """
+        with self.states_restored():
+            return self._run(phase, valid_rows)
+
+    def _run(self, phase: Phase, valid_rows: int | None) -> Outcome:
         net = self.net
         net.feeds.first.seek(0)  # for the same random numbers in every run
-        net.forward(phase)
+        with self.states_restored():
+            net.forward(phase)
         program = net.program()
         net.reset_statistics()
+        program.start_anew()
         for feed in net.feeds.values():
             feed.begin(wrap=True)
         rows = program.plan.batch if valid_rows is None else valid_rows
@@ -96,6 +109,7 @@ class Trial:
         net.raise_fault(program)
         outcome = {name: np.asarray(mean) for name, mean in net.statistics().items()}
         outcome |= {top: net.blobs[top].numpy() for top in self.layer.tops}
+        outcome |= {name: state.numpy() for name, state in self.states.items()}
         if program.plan.objective is not None:
             outcome["(objective)"] = program.objectives[0]
             if phase is Phase.TRAIN:
@@ -103,6 +117,16 @@ class Trial:
                 reached = [(n, p) for n, p in self.all.items() if p.value in program.plan.gradients]
                 outcome |= {name: net.gradient(p.layer, p.name) for name, p in reached}
         return outcome
+
+    @contextmanager
+    def states_restored(self) -> Iterator[None]:
+        """Afterwards the layer's states are what they were before."""
+        before = {name: state.numpy() for name, state in self.states.items()}
+        try:
+            yield
+        finally:
+            for name, array in before.items():
+                self.states[name].set(array)
 
     @property
     def all(self) -> dict[str, Any]:
@@ -121,7 +145,8 @@ class Trial:
         def objective(array: NDArray[Any]) -> float:
             parameter.set(array)
             self.net.feeds.first.seek(0)
-            return self.net.forward()
+            with self.states_restored():
+                return self.net.forward()
 
         gradient = numeric_gradient(objective, centre)
         parameter.set(centre)
