@@ -4,12 +4,12 @@
 - `OpTests`: ops, and every kernel that is registered for them.
 - `BackendTests`: backends.
 - `SolverTests`: solvers and their update ops.
+- `CoffeeBreakTests`: coffee breaks.
 - `FormatTests`: formats of networks and snapshots.
 - `PluginTests`: the distribution that brings any of these.
 
 Each class says in its docstring what to set and shows an example. No standard test can be replaced; one that is
-known to fail is listed in `xfail` with the reason. Coffee breaks have no class: what one does is its own business,
-and when it is taken is the core's. The classes need pytest and, for the strict array namespace, array-api-strict:
+known to fail is listed in `xfail` with the reason. The classes need pytest and, for the strict array namespace, array-api-strict:
 `pip install 'mocha-core[testing]'`. `mocha_core.testing.pytest_plugin` is for those who ask for it; pytest on its own
 loads nothing of Mocha.
 """
@@ -27,6 +27,7 @@ from mocha_core.testing.tolerances import TOLERANCES, assert_close
 
 if TYPE_CHECKING:
     from mocha_core.testing.backend_tests import BackendTests
+    from mocha_core.testing.coffee_break_tests import CoffeeBreakTests
     from mocha_core.testing.format_tests import FormatTests
     from mocha_core.testing.layer_tests import LayerTests
     from mocha_core.testing.op_tests import OpTests
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
     from mocha_core.testing.solver_tests import SolverTests
 
 __all__ = [
-    "TOLERANCES", "BackendTests", "FormatTests", "LayerCase", "LayerTests", "OpCase", "OpTests", "PluginTests",
-    "SolverTests", "assert_close", "check_layer", "numeric_gradient",
+    "TOLERANCES", "BackendTests", "CoffeeBreakTests", "FormatTests", "LayerCase", "LayerTests", "OpCase", "OpTests",
+    "PluginTests", "SolverTests", "assert_close", "check_layer", "numeric_gradient",
 ]  # fmt: skip
 
 #: The modules of the test classes, which need pytest.
 TEST_CLASSES = {
-    "BackendTests": "backend_tests", "FormatTests": "format_tests", "LayerTests": "layer_tests",
-    "OpTests": "op_tests", "PluginTests": "plugin_tests", "SolverTests": "solver_tests",
+    "BackendTests": "backend_tests", "CoffeeBreakTests": "coffee_break_tests", "FormatTests": "format_tests",
+    "LayerTests": "layer_tests", "OpTests": "op_tests", "PluginTests": "plugin_tests", "SolverTests": "solver_tests",
 }  # fmt: skip
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from mocha_core.graph.array_api import Array, Namespace
-from mocha_core.train.solver import Hyperparameter, Solver
+from mocha_core.train.solver import Solver
 from mocha_core.train.update import UpdateOp
 
 
@@ -25,4 +25,3 @@ class Descent(Solver):
     """Gradient descent with momentum."""
 
     update_op = DescentUpdate
-    hyperparameters: ClassVar = {"momentum": Hyperparameter(0.9, high=1.0)}

@@ -21,7 +21,7 @@ from mocha_core.describe.layer import Layer, Neuron
 from mocha_core.describe.parameter import Constraint, Initializer, Regularizer
 from mocha_core.describe.transformer import Transformer
 from mocha_core.errors import ConfigurationError
-from mocha_core.graph import structural
+from mocha_core.graph import commit, structural
 from mocha_core.graph.op import Op
 from mocha_core.plugin.manager import GROUP, plugin_manager, registries
 from mocha_core.plugin.registry import Entry, import_string
@@ -48,7 +48,12 @@ BASES: dict[str, type] = {
 }
 GROUPS = ("layers", "solvers")
 #: Ops of the core, which nobody registers.
-STRUCTURAL = {op.name for op in vars(structural).values() if isinstance(getattr(op, "name", None), str)}
+STRUCTURAL = {
+    op.name
+    for module in (commit, structural)
+    for op in vars(module).values()
+    if isinstance(getattr(op, "name", None), str)
+}
 STRUCTURAL |= {Convert.name}
 
 #: Prints, after loading the plugins, their states, and what each registered.

@@ -8,7 +8,15 @@ import pytest
 from mocha_core.describe.layer import DataLayer, Layer
 from mocha_core.graph.op import Op
 from mocha_core.plugin.manager import registries
-from mocha_core.testing import FormatTests, LayerTests, OpTests, PluginTests, SolverTests, standard_layers
+from mocha_core.testing import (
+    CoffeeBreakTests,
+    FormatTests,
+    LayerTests,
+    OpTests,
+    PluginTests,
+    SolverTests,
+    standard_layers,
+)
 from mocha_core.testing.backend_tests import BackendTests
 from mocha_core.testing.inputs import filled
 from mocha_core.testing.layer_case import LayerCase
@@ -69,6 +77,11 @@ def test_every_solver(suites):
 
 def test_every_backend(suites):
     assert set(registered("backends")) <= {suite.backend for suite in of(suites, BackendTests)}
+
+
+def test_every_coffee_break(suites):
+    tested = {suite.kind for suite in of(suites, CoffeeBreakTests)}
+    assert {entry.load() for entry in registered("coffee").values()} <= tested
 
 
 def test_every_format(suites):

@@ -3,11 +3,11 @@
 from mocha_core import solvers
 from mocha_core.testing import SolverTests
 from mocha_core.testing.descent import Descent
-from mocha_core.train.solver import Solver
-from mocha_core.train.update import UpdateOp
 
 
-class Velocity:
+class TestSGD(SolverTests):
+    solver = solvers.SGD
+
     def expected(self, w, gradients, learning_rate, momentum):
         velocity = 0.0
         for g, rate, m in zip(gradients, learning_rate, momentum):
@@ -16,29 +16,14 @@ class Velocity:
             yield w
 
 
-class TestSGD(Velocity, SolverTests):
-    solver = solvers.SGD
+class TestDescent(SolverTests):
+    """Without a hyperparameter of its own."""
 
-
-class TestDescent(Velocity, SolverTests):
     solver = Descent
 
-
-class SteepestUpdate(UpdateOp):
-    name = "tests.steepest"
-
-    def rule(self, xp, w, g, rate):
-        return (rate * g,)
-
-
-class Steepest(Solver):
-    update_op = SteepestUpdate
-
-
-class TestSolverWithoutHyperparameters(SolverTests):
-    solver = Steepest
-
     def expected(self, w, gradients, learning_rate):
+        velocity = 0.0
         for g, rate in zip(gradients, learning_rate):
-            w = w - rate * g
+            velocity = 0.9 * velocity + rate * g
+            w = w - velocity
             yield w

@@ -5,6 +5,12 @@ from lenet import lenet, train
 
 import mocha_core as mocha
 from mocha_core import coffee, solvers
+from mocha_core.testing import CoffeeBreakTests
+
+
+class TestParameterNorms(CoffeeBreakTests):
+    def make(self, folder, net):
+        return coffee.ParameterNorms()
 
 
 def test_it_publishes_what_it_saw(digits):

@@ -16,10 +16,10 @@ def suite_of(solver_under_test):
     class Suite(SolverTests):
         solver = solver_under_test
 
-        def expected(self, w, gradients, learning_rate, momentum):
+        def expected(self, w, gradients, learning_rate):
             velocity = 0.0
-            for g, rate, m in zip(gradients, learning_rate, momentum):
-                velocity = m * velocity + rate * g
+            for g, rate in zip(gradients, learning_rate):
+                velocity = 0.9 * velocity + rate * g
                 w = w - velocity
                 yield w
 
@@ -68,8 +68,8 @@ class OwnRate(DescentUpdate):
 
     name = "kit.own_rate"
 
-    def forward(self, xp, w, g, velocity, rate, momentum, status):
-        velocity_ = momentum * velocity + rate * self.regularized(xp, w, g)
+    def forward(self, xp, w, g, velocity, rate, status):
+        velocity_ = 0.9 * velocity + rate * self.regularized(xp, w, g)
         w_ = self.constrained(xp, w - velocity_)
         return xp.where(status == 0, w_, w), xp.where(status == 0, velocity_, velocity), status
 
@@ -79,8 +79,8 @@ class Careless(DescentUpdate):
 
     name = "kit.careless"
 
-    def forward(self, xp, w, g, velocity, rate, momentum, status):
-        new, velocity, _ = super().forward(xp, w, g, velocity, rate, momentum, 0 * status)
+    def forward(self, xp, w, g, velocity, rate, status):
+        new, velocity, _ = super().forward(xp, w, g, velocity, rate, 0 * status)
         return new, velocity, status
 
 
@@ -147,9 +147,18 @@ def test_one_fault_each(solver, check):
         check(suite_of(solver))
 
 
-def test_a_solver_without_slots():
-    """Every test passes or skips: nothing takes a slot for granted."""
-    suite = suite_of(Plain)
+def test_a_solver_without_slots_and_momentum():
+    """Every test passes or skips: nothing takes a slot or a cell of its own for granted."""
+
+    class Suite(SolverTests):
+        solver = Plain
+
+        def expected(self, w, gradients, learning_rates, momenta):
+            for g, rate in zip(gradients, learning_rate):
+                yield (w := w - rate * g)
+
+    suite = Suite()
+    suite.test_expected("reference", "float64")
     suite.test_resuming_is_exact("reference", "float64")
     suite.test_slots_that_do_not_fit_are_refused()
     suite.test_one_solver_and_two_nets("reference")

@@ -40,9 +40,10 @@ class ValidationPerformance(CoffeeBreak):
     def init(self, solver: Solver, net: Net) -> None:
         """Raise `ConfigurationError` if the test net has parameters and shares none of them with the trained net."""
         trained = set(map(id, net.states.values()))
-        strays = [key for key, state in self.test_net.states.items() if id(state) not in trained]
+        shared = {key: state for key, state in self.test_net.states.items() if not state.per_row}
+        strays = [key for key, state in shared.items() if id(state) not in trained]
         way_out = "Put the same layer objects into both nets to share their parameters."
-        if strays and len(strays) == len(self.test_net.states):
+        if strays and len(strays) == len(shared):
             raise ConfigurationError(
                 f"ValidationPerformance: net '{self.test_net.name}' shares no parameter with net '{net.name}', and "
                 f"would not see its training. {way_out}"
