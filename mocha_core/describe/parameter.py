@@ -68,8 +68,8 @@ class Owner(Protocol):
 class State:
     """A persistent, saved value that is not learned, such as running statistics.
 
-    It is shared as parameters are, but for one that is `per_row`: that has a row for each of the batch's, belongs to one
-    net, and is saved in snapshots only.
+    It is shared as parameters are, but for one that is `per_row`: that has a row for each of the batch's, belongs to
+    one net, and is saved in snapshots only.
     """
 
     ROLE: ClassVar = Role.STATE

@@ -198,8 +198,8 @@ class Recorder:
             )
         elif state.value.dtype != dtype:
             raise ShapeError(
-                f"it shares state '{state.key}' of dtype {state.value.dtype}, but needs {dtype}. Give all layers of one "
-                "param_key the same."
+                f"it shares state '{state.key}' of dtype {state.value.dtype}, but needs {dtype}. Give all layers of "
+                "one param_key the same."
             )
         elif getattr(layer, "param_key", ""):
             check_equal(state, {"initializer": initializer, **more})

@@ -9,9 +9,9 @@
 - `PluginTests`: the distribution that brings any of these.
 
 Each class says in its docstring what to set and shows an example. No standard test can be replaced; one that is
-known to fail is listed in `xfail` with the reason. The classes need pytest and, for the strict array namespace, array-api-strict:
-`pip install 'mocha-core[testing]'`. `mocha_core.testing.pytest_plugin` is for those who ask for it; pytest on its own
-loads nothing of Mocha.
+known to fail is listed in `xfail` with the reason. The classes need pytest and, for the strict array namespace,
+array-api-strict: `pip install 'mocha-core[testing]'`. `mocha_core.testing.pytest_plugin` is for those who ask for it;
+pytest on its own loads nothing of Mocha.
 """
 
 from __future__ import annotations

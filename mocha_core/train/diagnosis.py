@@ -71,8 +71,8 @@ def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Valu
     k = program.plan.minibatches
     schedule = net.schedule(program, k, iteration)
     held = {s.value for s in net.states.values() if odd_one(net.system.read(s.value)) is not None}
-    copies = [step for step in plan.steps if isinstance(step.call.op, Copy)]
-    fresh = {shadow for step in copies for state, shadow in zip(step.ins, step.outs) if state not in held}
+    copies = [step.call for step in plan.steps if isinstance(step.call.op, Copy)]
+    fresh = {shadow for call in copies for state, shadow in zip(call.ins, call.outs) if state not in held}
     with restored(net, plan):
         for j in range(k):
             net.feeds.begin(wrap=True)

@@ -92,7 +92,7 @@ def test_op_and_layer_agree_about_rows_that_do_not_count():
     inputs = [distinct((4, 3)), np.int32(2), distinct((3,), 1), np.int64(7)]
     check_valid_rows(LayerCase(normalize_layer(), [distinct((4, 3))]))
     check_op_gradients(OpCase(Normalize(), inputs, valid_rows=2))
-    with pytest.raises(AssertionError, match="gradient of input 0 of op 'kit.normalize'"):
+    with pytest.raises(AssertionError, match=r"gradient of input 0 of op 'kit\.normalize'"):
         check_op_gradients(OpCase(GradientOfAllRows(), inputs, valid_rows=2))
     with pytest.raises(AssertionError, match="'d x' is not zero in rows that do not count"):
         check_valid_rows(LayerCase(normalize_layer(GradientOfAllRows), [distinct((4, 3))]))

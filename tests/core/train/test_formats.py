@@ -189,7 +189,7 @@ def test_numbers_that_a_counter_cannot_hold_are_refused(files):
         assert files["net.toy"]["counter___count"].dtype == np.int64
         files["net.toy"]["counter___count"] = np.asarray(1.5)
         with pytest.raises(
-            ShapeError, match="'net.toy', parameter 'counter___count': expected numbers that int64 holds"
+            ShapeError, match=r"'net\.toy', parameter 'counter___count': expected numbers that int64 holds"
         ):
             mocha.load_network("net.toy", net)
         assert net.states["counter___count"].numpy() == 1
