@@ -13,6 +13,7 @@ from mocha_core import layers
 from mocha_core.errors import DataError
 from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
 from mocha_core.testing.inputs import constant
+from mocha_core.graph.commit import Commit, Copy
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -26,6 +27,21 @@ def test_objective(dtype, n, rng):
 def test_fill(dtype, shape):
     (x,) = forward(Fill(1.5), [np.zeros(shape)], dtype)
     assert (x == 1.5).all()
+
+
+@pytest.mark.parametrize("status", [None, 0, 5])
+def test_commit(status, rng):
+    """Values of any dtypes and sizes, bit for bit, or where there is a fault nothing; one launch does it."""
+    shapes = {"float32": (), "int64": (3,), "float64": (700, 3), "int32": (5,), "uint64": (257,)}
+    bits = {dtype: rng.integers(0, 2**60, (*shape, 8), dtype=np.int64) for dtype, shape in shapes.items()}
+    sources = [array.view(dtype)[..., 0].copy() for dtype, array in bits.items()]
+    targets = [np.zeros_like(source) for source in sources]
+    op = Copy(len(sources)) if status is None else Commit(len(sources))
+    given = [] if status is None else [np.asarray(status, np.int32)]
+    inputs = [*given, *sources, *targets]
+    found = forward(op, inputs, double=range(len(inputs)))
+    for array, source in zip(found, sources, strict=True):
+        assert array.tobytes() == (np.zeros_like(source) if status else source).tobytes()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

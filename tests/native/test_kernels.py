@@ -23,6 +23,7 @@ from mocha_layers_std.square_loss import SquareLoss
 from mocha_native.backend import NativeBackend
 from mocha_solvers_std.sgd import SGDUpdate
 
+from mocha_core.graph.commit import Commit, Copy
 from mocha_core.graph.plan import Phase, Plan
 from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
 from mocha_core.graph.value import Value
@@ -366,3 +367,20 @@ def test_check_finite(isa, dtype, bad):
     for x, fault in ((1.0, 0), (bad, 4)):
         use = KernelUse(NativeBackend(threads=1), CheckFinite(4), np.asarray(x, dtype), np.asarray(0, np.int32))
         assert use.forward()[0] == fault
+
+
+@pytest.mark.parametrize("status", [None, 0, 5])
+def test_commit(status):
+    """Values of any dtypes, small ones and such that threads share, bit for bit; where there is a fault, nothing."""
+    rng = np.random.default_rng(3)
+    shapes = {"float32": (), "int64": (3,), "float64": (9000, 3), "int32": (5,), "uint64": (8193,)}
+    bits = {dtype: rng.integers(0, 2**60, (*shape, 8), dtype=np.int64) for dtype, shape in shapes.items()}
+    sources = [array.view(dtype)[..., 0].copy() for dtype, array in bits.items()]
+    op = Copy(len(sources)) if status is None else Commit(len(sources))
+    given = [] if status is None else [np.asarray(status, np.int32)]
+
+    def work(backend):
+        return KernelUse(backend, op, *given, *sources, *(np.zeros_like(source) for source in sources)).forward()
+
+    for array, source in zip(same_for_all_threads(work), sources, strict=True):
+        assert array.tobytes() == (np.zeros_like(source) if status else source).tobytes()

@@ -12,6 +12,7 @@ from mocha_core.describe.layer import ComputationLayer, DataLayer
 from mocha_core.describe.source import Source
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec
+from mocha_core.testing import sample
 from mocha_core.train.coffee_break import CoffeeBreak
 
 ITERATIONS = 23
@@ -71,7 +72,18 @@ class CentreLayer(ComputationLayer):
 @pytest.fixture
 def train(source):
     def train(
-        folder, stop=None, order=False, seed=7, accumulate=1, shuffle=True, every=5, more=False, frozen=(), **policies
+        folder,
+        stop=None,
+        order=False,
+        seed=7,
+        accumulate=1,
+        shuffle=True,
+        every=5,
+        more=False,
+        states=False,
+        frozen=(),
+        backend="cpu",
+        **policies,
     ):
         data = layers.HDF5DataLayer(name="data", source=source, batch_size=8, shuffle=shuffle)
         hidden = layers.InnerProductLayer(
@@ -83,12 +95,17 @@ def train(source):
             layers.ElementWiseLayer(name="add", bottoms=["hidden", "noise"], tops=["hidden"]),
             CentreLayer(name="centre", bottoms=["hidden"], tops=["hidden"]),
         ]
+        kept = [
+            sample.CentreLayer(name="follow", bottoms=["hidden"], tops=["hidden"]),
+            sample.CarryLayer(name="carry", bottoms=["hidden"], tops=["hidden"]),
+        ]
         dropout = layers.DropoutLayer(name="dropout", ratio=0.4, bottoms=["hidden"], tops=["dropped"])
         output = layers.InnerProductLayer(name="output", output_dim=4, bottoms=["dropped"], tops=["output"])
         loss = layers.SoftmaxLossLayer(name="loss", bottoms=["output", "label"])
         accuracy = layers.AccuracyLayer(name="accuracy", bottoms=["output", "label"])
-        with mocha.System("cpu", seed=seed, threads=1) as system:
-            net = mocha.Net("train", system, [data, hidden, *(extra if more else []), dropout, output, loss])
+        between = [*(extra if more else []), *(kept if states else [])]
+        with mocha.System(backend, seed=seed, threads=1) as system:
+            net = mocha.Net("train", system, [data, hidden, *between, dropout, output, loss])
             net.freeze(*frozen)
             test_net = mocha.Net("test", system, [data, hidden, dropout, output, accuracy])
             parameters = mocha.SolverParameters(max_iter=ITERATIONS, accumulate=accumulate, **(POLICIES | policies))
@@ -123,6 +140,9 @@ OPTIONS = {
     "in order": {"shuffle": False},
     "two data layers and a running mean": {"more": True},
     "the same, accumulated, partly frozen": {"more": True, "accumulate": 2, "frozen": ["hidden"]},
+    "states of each kind": {"states": True},
+    "states of each kind, native": {"states": True, "backend": "native"},
+    "states of each kind, native, accumulated": {"states": True, "backend": "native", "accumulate": 3},
     "fixed": {"lr_policy": LR.Fixed(0.05), "momentum": MOM.Fixed(0.7)},
     "numbers": {"lr_policy": 0.05, "momentum": 0.7},
     "step": {"lr_policy": LR.Step(0.1, 0.5, 4), "momentum": MOM.Step(0.3, 1.1, 4, 0.8)},
@@ -143,6 +163,15 @@ def test_two_runs_and_an_interrupted_one_are_equal_to_the_byte(train, tmp_path, 
         train(tmp_path / "resumed", stop, **options)
     assert train(tmp_path / "resumed", **options) == whole
     assert events(tmp_path / "resumed") == events(tmp_path / "whole")
+
+
+def test_states_are_saved_with_their_dtypes(train, tmp_path):
+    train(tmp_path / "run", every=23, states=True, accumulate=2)
+    with h5py.File(tmp_path / "run" / "snapshot-000023.hdf5") as file:
+        found = {}
+        file.visititems(lambda name, node: found.update({name.rsplit("/", 1)[-1]: node}))
+        assert (found["follow___count"].dtype, found["follow___count"][()]) == (np.int64, 46)
+        assert (found["carry___carried"].dtype, found["carry___carried"].shape) == (np.float32, (8, 6))
 
 
 @pytest.mark.parametrize("name", ["plain", "the same, accumulated, partly frozen"])
