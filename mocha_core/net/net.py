@@ -276,7 +276,7 @@ class Net(metaclass=Constructed):
             # Numbers that are not finite are found by the checks of the program and the solver, which name them.
             with np.errstate(all="ignore"):
                 program.iterate(n, schedule, stop)
-            self._finished = Section.BACKWARD
+            self._finished = None if program.status() else Section.BACKWARD
         finally:
             self.half_updated = self.half_updated or program.half_updated
             self.feeds.advance(program.done * k)

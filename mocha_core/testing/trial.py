@@ -81,8 +81,10 @@ class Trial:
         self.net = Net(f"test of {layer.name}", self.system, layers)
         self.inputs = {f"d {name}": self.net.parameters[f"offset of {name}"]["offset"] for name in moved}
         self.learned = {f"d {layer.name}.{n}": p for n, p in self.net.parameters.get(layer.name, {}).items()}
-        own = [s for s in self.net.states.values() if s.layer == layer.name and not isinstance(s, Parameter)]
-        self.states = {f"{layer.name}.{state.name}": state for state in own}
+        kept = [state for state in self.net.states.values() if not isinstance(state, Parameter)]
+        self.states = {f"{layer.name}.{state.name}": state for state in kept if state.layer == layer.name}
+        names = {one.name for one in (layer, *copies)}
+        self._moved = [state for state in kept if state.layer in names]
         for i, parameter in enumerate(self.learned.values()):
             parameter.set(parameter.numpy() + SPREAD * distinct(parameter.value.shape, seed + i))
 
@@ -120,13 +122,13 @@ class Trial:
 
     @contextmanager
     def states_restored(self) -> Iterator[None]:
-        """Afterwards the layer's states are what they were before."""
-        before = {name: state.numpy() for name, state in self.states.items()}
+        """Afterwards the states of the layer and its copies are what they were before."""
+        before = [state.numpy() for state in self._moved]
         try:
             yield
         finally:
-            for name, array in before.items():
-                self.states[name].set(array)
+            for state, array in zip(self._moved, before, strict=True):
+                state.set(array)
 
     @property
     def all(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from toys.standardize import StandardizeLayer
 
 import mocha_core as mocha
 from mocha_core.describe.layer import ComputationLayer, Layer
-from mocha_core.errors import ConfigurationError, DataError, FileError, NonFiniteError, ShapeError
+from mocha_core.errors import ConfigurationError, DataError, FileError, NonFiniteError, ShapeError, StateError
 from mocha_core.graph.plan import Phase
 from mocha_core.train.snapshot import capture, restore
 
@@ -115,6 +115,41 @@ def test_a_refused_forward_changes_nothing():
             with pytest.raises(DataError, match="expected labels 0 to 1, received 2"):
                 net.forward()
             assert_same(seen(net, solver), before)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_refused_minibatch_of_a_validation_is_not_counted(backend):
+    """The statistics are those of the minibatches before it."""
+    x, labels = arrays()
+    labels[BAD] = UNITS
+    with mocha.System(BACKENDS[backend](), dtype="float64", seed=2) as system:
+        net = mocha.Net("net", system, all_kinds((x, labels)))
+        with pytest.raises(DataError, match="expected labels 0 to 1, received 2"):
+            net.forward_epoch()
+        (found,) = (system.read(statistic.total) for statistic in net.plan.statistics)
+        assert net.feeds["data"].cursor == 0
+        shared = net.layers[1:]
+        data = MemoryLayer(name="data", batch_size=BATCH, arrays=(x[:16], labels[:16]), tops=("x", "label"))
+        other = mocha.Net("other", system, [data, *shared])
+        other.forward_epoch()
+        (expected,) = (system.read(statistic.total) for statistic in other.plan.statistics)
+        np.testing.assert_array_equal(found, expected)
+        assert found[1] == 16
+
+
+def test_no_gradient_is_left_of_a_refused_minibatch():
+    x, labels = arrays()
+    x[BAD] = np.nan
+    with mocha.System(Plain(), dtype="float64", seed=2) as system:
+        net = mocha.Net("net", system, all_kinds((x, labels)))
+        solver = SGD(parameters(max_iter=4))
+        solver.solve(net)
+        assert np.isfinite(net.gradient("y", "weight")).all()
+        solver.parameters = replace(solver.parameters, max_iter=9)
+        with pytest.raises(NonFiniteError):
+            solver.solve(net)
+        with pytest.raises(StateError, match="no gradient of 'y___weight' was computed"):
+            net.gradient("y", "weight")
 
 
 def test_states_keep_numbers_that_are_not_finite_where_nothing_is_checked():

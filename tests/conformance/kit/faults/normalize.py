@@ -1,6 +1,6 @@
 """A sound layer with running statistics, as batch normalization has them, and others that have one fault each."""
 
-from mocha_core.describe.layer import ComputationLayer
+from mocha_core.describe.layer import ComputationLayer, TrainableLayer
 from mocha_core.errors import ShapeError
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Phase
@@ -131,7 +131,7 @@ class MixesCarried(Carry):
         return y, y + xp.mean(y, axis=0)
 
 
-class CarryLayer(ComputationLayer):
+class CarryLayer(TrainableLayer):
     mixes: bool = False
 
     def build(self, b, x):
