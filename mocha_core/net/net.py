@@ -276,7 +276,7 @@ class Net(metaclass=Constructed):
             # Numbers that are not finite are found by the checks of the program and the solver, which name them.
             with np.errstate(all="ignore"):
                 program.iterate(n, schedule, stop)
-            self._finished = None if program.status() else Section.BACKWARD
+            self._finished = Section.BACKWARD
         finally:
             self.half_updated = self.half_updated or program.half_updated
             self.feeds.advance(program.done * k)
@@ -362,6 +362,11 @@ class Net(metaclass=Constructed):
             schedule[f"{name}.rows"] = feed.rows_from(feed.cursor, n * batch, wrap).reshape(n, batch)
         return schedule
 
+    def discard(self, program: Program) -> None:
+        """Forget the fault of a program's last minibatch, and the gradients that it left."""
+        program.clear_status()
+        self._finished = None
+
     def raise_fault(self, program: Program) -> None:
         """Raise what a kernel reported in the status cell, in words.
 
@@ -371,8 +376,7 @@ class Net(metaclass=Constructed):
         call = program.fault()
         if call is None:
             return
-        program.clear_status()
-        self._finished = None
+        self.discard(program)
         operands: list[NDArray[Any] | None] = []
         for value in call.ins:
             try:

@@ -83,8 +83,8 @@ class Trial:
         self.learned = {f"d {layer.name}.{n}": p for n, p in self.net.parameters.get(layer.name, {}).items()}
         kept = [state for state in self.net.states.values() if not isinstance(state, Parameter)]
         self.states = {f"{layer.name}.{state.name}": state for state in kept if state.layer == layer.name}
-        names = {one.name for one in (layer, *copies)}
-        self._moved = [state for state in kept if state.layer in names]
+        moving = {one.name for one in (layer, *copies)}
+        self._moved = [state for state in kept if state.layer in moving]
         for i, parameter in enumerate(self.learned.values()):
             parameter.set(parameter.numpy() + SPREAD * distinct(parameter.value.shape, seed + i))
 

@@ -257,7 +257,7 @@ class Solver(metaclass=Constructed):
                 state.cells = {name: float(cells[name][done - 1]) for name in self.policies}
                 state.iteration += done
         if (fault := program.fault()) is not None and isinstance(fault.op, CheckFinite | UpdateOp):
-            program.clear_status()
+            net.discard(program)
             net.half_updated = isinstance(fault.op, UpdateOp)
             raise non_finite(self, net, program, fault)
         net.raise_fault(program)
