@@ -8,13 +8,11 @@ from mocha_core import checks
 from mocha_core.describe.layer import Layer
 from mocha_core.describe.parameter import Constraint, Initializer, Parameter, Regularizer, State
 from mocha_core.errors import ConfigurationError, ShapeError, TopologyError
-from mocha_core.graph.cells import DTYPES, Cell
+from mocha_core.graph import array_api, cells
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Plan, RowCell, Section, Statistic
-from mocha_core.errors import ConfigurationError, ShapeError
-from mocha_core.graph.array_api import DTYPES
 from mocha_core.graph.random import stream_id
-from mocha_core.graph.value import Role, Value
-from mocha_core.graph.value import Spec, Value
+from mocha_core.graph.value import Role, Spec, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -33,9 +31,19 @@ class Records(Protocol):
         """Log a warning about the net, once."""
 
     def share(
-        self, kind: type[State], layer: Layer, name: str, shape: tuple[int, ...], initializer: Initializer, **more: Any
+        self,
+        kind: type[State],
+        layer: Layer,
+        name: str,
+        shape: tuple[int, ...],
+        initializer: Initializer,
+        dtype: str | None = None,
+        **more: Any,
     ) -> Value:
         """The value of a parameter or state of a layer."""
+
+    def carry(self, plan: Plan, layer: Layer, name: str, row: Spec, initializer: Initializer) -> Value:
+        """The value of a state with a row for each of the batch's."""
 
     def cell(self, name: str, shape: tuple[int, ...] = (), dtype: str | None = None) -> Value:
         """The net's cell of that name."""
@@ -43,8 +51,9 @@ class Records(Protocol):
     def source_values(self, plan: Plan, layer: Layer) -> tuple[Value, ...]:
         """The tops of a data layer."""
 
+
 #: What states may be of: what files keep.
-STATE_DTYPES = tuple(dtype for dtype in DTYPES if dtype != "bool")
+STATE_DTYPES = tuple(dtype for dtype in array_api.DTYPES if dtype != "bool")
 
 
 class Builder:
@@ -169,7 +178,7 @@ class Builder:
         if cell.factor == 1:
             return self._cell(cell.source)
         self._plan.row_cells[cell.name] = cell
-        return self._cell(cell.name, DTYPES[cell.source])
+        return self._cell(cell.name, cells.DTYPES[cell.source])
 
     def _cell(self, name: str, dtype: str | None = None) -> Value:
         cell = self._recorder.cell(name, (), dtype)

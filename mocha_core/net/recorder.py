@@ -13,8 +13,8 @@ from mocha_core.graph import cells
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Plan, Section
 from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
-from mocha_core.log import logger
 from mocha_core.graph.value import Role, Spec, Value
+from mocha_core.log import logger
 from mocha_core.net.feed import Feed, Feeds
 from mocha_core.net.fetch import Fetch
 from mocha_core.plugin.manager import plugin_manager

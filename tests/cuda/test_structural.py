@@ -11,9 +11,9 @@ from mocha_layers_std.class_labels import Labels
 import mocha_core as mocha
 from mocha_core import layers
 from mocha_core.errors import DataError
+from mocha_core.graph.commit import Commit, Copy
 from mocha_core.graph.structural import CheckFinite, Fill, Gather, Objective
 from mocha_core.testing.inputs import constant
-from mocha_core.graph.commit import Commit, Copy
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

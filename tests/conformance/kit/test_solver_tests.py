@@ -153,7 +153,7 @@ def test_a_solver_without_slots_and_momentum():
     class Suite(SolverTests):
         solver = Plain
 
-        def expected(self, w, gradients, learning_rates, momenta):
+        def expected(self, w, gradients, learning_rate):
             for g, rate in zip(gradients, learning_rate):
                 yield (w := w - rate * g)
 
