@@ -74,7 +74,9 @@ def contents(net: Net, solver: Solver | None = None) -> Seen:
 
 def lasting(net: Net, solver: Solver) -> Seen:
     """Whatever outlives a minibatch: `contents`, the sums of the statistics, the cursors, and where the solver is."""
-    seen = contents(net, solver) | {f"({name})": np.asarray(value) for name, value in vars(solver.state).items()}
+    state = solver.state
+    facts = {"iteration": state.iteration, "objective": state.objective, **state.cells}
+    seen = contents(net, solver) | {f"({name})": np.asarray(value) for name, value in facts.items()}
     seen |= {f"({s.layer}-{s.key})": net.system.read(s.total) for s in net.plan.statistics}
     return seen | {f"({name})": np.asarray(feed.cursor) for name, feed in net.feeds.items()}
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import inf
 from typing import Any
 
-from mocha_core import checks
-from mocha_core.errors import ConfigurationError, blaming
+from mocha_core import checks, suggestions
+from mocha_core.errors import ArgumentError, ConfigurationError, blaming
 from mocha_core.plugin.construction import Constructed
 
 
@@ -129,15 +128,16 @@ def policies(
         parameters: what it is told.
 
     Raises:
-        ConfigurationError: it is told one that it does not have, or a number that makes no sense.
+        ArgumentError: it is told one that it does not have.
+        ConfigurationError: a number makes no sense.
     """
     given = parameters.hyperparameters
     for name in given.keys() - declared.keys():
         known = [f.name for f in fields(parameters) if f.name != "hyperparameters"] + list(declared)
-        close = difflib.get_close_matches(name, known, n=1)
+        meant = suggestions.field(name, known)
         has = f"Its hyperparameters: {', '.join(declared)}." if declared else "It has no hyperparameters."
-        hint = f"Did you mean '{close[0]}'?" if close else has
-        raise ConfigurationError(
+        hint = f"Did you mean '{meant}'?" if meant else has
+        raise ArgumentError(
             f"{solver} has no hyperparameter '{name}'. {hint} Leave {name}={given[name]!r} out of SolverParameters, or "
             "use a solver that has it."
         )

@@ -50,7 +50,8 @@ def seen(net, solver):
     found = {key: state.numpy() for key, state in net.states.items()}
     found |= {key: net.system.read(value) for key, value in solver.memories(net).items()}
     found |= {s.key: net.system.read(s.total) for s in net.plan.statistics}
-    state = vars(solver.state) | {name: feed.cursor for name, feed in net.feeds.items()}
+    state = {"iteration": solver.state.iteration, "objective": solver.state.objective, **solver.state.cells}
+    state |= {name: feed.cursor for name, feed in net.feeds.items()}
     return found | {name: np.asarray(value) for name, value in state.items()}
 
 
