@@ -1,17 +1,91 @@
-"""Mocha's messages: the logger "mocha", shown on standard output unless the program set up logging itself."""
+"""Mocha's messages: the logger "mocha", shown on standard output where the program shows them nowhere itself."""
+
+from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from threading import Lock
+from typing import Final
 
 logger = logging.getLogger("mocha")
 
 
-def show_messages() -> None:
-    """Show messages from INFO on in the form of Mocha's logs, if nobody configured logging."""
-    if logger.hasHandlers():
-        return
-    handler = logging.StreamHandler(sys.stdout)
-    form = "%(asctime)s:%(levelname)s:%(name)s:%(message)s"
-    handler.setFormatter(logging.Formatter(form, datefmt="%d-%b %H:%M:%S"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+class Messages(logging.Handler):
+    """Shows a message on the present `sys.stdout`, unless a handler of the program shows it.
+
+    While it is attached, the logger passes messages from INFO on, and does not propagate them: the handlers above it
+    get, from this one, what they would have got.
+
+    Attributes:
+        write: how a line is shown; a progress bar has it written above itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s:%(levelname)s:%(name)s:%(message)s", "%d-%b %H:%M:%S"))
+        self.write: Callable[[str], None] = to_stdout
+        self._users = 0
+        self._chosen = False
+        """Whether the level of the logger is the program's."""
+
+    def __enter__(self) -> None:
+        logger.disabled = False  # dictConfig disables every logger that it does not name
+        with _changing:
+            self._users += 1
+            if self._users == 1 and logger.propagate and not any(map(_shows, logger.handlers)):
+                self._chosen = logger.level != logging.NOTSET
+                if not self._chosen:
+                    logger.setLevel(logging.INFO)
+                logger.propagate = False
+                logger.addHandler(self)
+
+    def __exit__(self, *exception: object) -> None:
+        with _changing:
+            self._users -= 1
+            if self._users == 0 and self in logger.handlers:
+                logger.removeHandler(self)
+                logger.propagate = True
+                if not self._chosen and logger.level == logging.INFO:
+                    logger.setLevel(logging.NOTSET)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if not self._shown(record):
+                self.write(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def _shown(self, record: logging.LogRecord) -> bool:
+        """Whether the program shows a message, after it was given to the handlers above the logger."""
+        parent = logger.parent
+        above = list(_handlers_from(parent))
+        if parent is not None and above and (self._chosen or parent.isEnabledFor(record.levelno)):
+            parent.callHandlers(record)
+        else:
+            above = []
+        others = [handler for handler in logger.handlers if handler is not self]
+        return any(_shows(handler) and handler.level <= record.levelno for handler in above + others)
+
+
+def to_stdout(line: str) -> None:
+    """Print a line where there is a standard output: services on Windows, for one, have none."""
+    if sys.stdout is not None:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
+_changing = Lock()
+#: Entered while a run is to be seen. A level of the logger "mocha" that the program has set is honoured; where that
+#: logger has handlers of the program, or does not propagate, nothing is done.
+messages: Final = Messages()
+
+
+def _handlers_from(log: logging.Logger | None) -> Iterator[logging.Handler]:
+    while log is not None:
+        yield from log.handlers
+        log = log.parent if log.propagate else None
+
+
+def _shows(handler: logging.Handler) -> bool:
+    return not isinstance(handler, logging.NullHandler)

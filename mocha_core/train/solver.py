@@ -18,7 +18,7 @@ from mocha_core.graph.cells import Cell
 from mocha_core.graph.structural import CheckFinite
 from mocha_core.graph.value import Role, Value
 from mocha_core.host.interrupt import Interruptible
-from mocha_core.log import logger, show_messages
+from mocha_core.log import logger, messages
 from mocha_core.net.net import Net
 from mocha_core.plugin.construction import Constructed
 from mocha_core.plugin.manager import plugin_manager, registries
@@ -209,8 +209,7 @@ class Solver(metaclass=Constructed):
             SystemExit: SIGTERM came.
         """
         checks.instance(type(self).__name__, "net", net, Net, "mocha.Net('train', system, layers)")
-        show_messages()
-        with Interruptible(self._stop):
+        with messages, Interruptible(self._stop):
             self._solve(net)
 
     def _solve(self, net: Net) -> None:

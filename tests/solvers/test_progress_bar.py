@@ -9,6 +9,7 @@ import time
 import pytest
 
 from mocha_core.coffee import ProgressBar, TrainingSummary
+from mocha_core.log import messages, to_stdout
 from mocha_core.solvers import SGD
 from mocha_core.train.coffee_break import CoffeeBreak
 
@@ -101,3 +102,40 @@ def test_the_bar_is_closed_when_training_fails(system, toy, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         solver.solve(toy.regression(system).net)
     assert terminal.getvalue().endswith("\n")
+
+
+def test_messages_of_mochas_own_are_shown_above_the_bar(system, toy, monkeypatch):
+    """Standard output and standard error are one terminal; the logger is as in a fresh process."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    train(system, toy, 25, every=5)
+    before, after = terminal.getvalue().split(":INFO:mocha:000025 :: TRAIN obj-val = ")
+    assert before.rsplit("\r", 2)[-2].strip() == "", "the bar must be wiped before a message"
+    assert re.match(r"\d+\.\d{8}\n", after)
+    assert messages.write is to_stdout
+
+
+@pytest.mark.parametrize("stream", [None, "closed", "no file"])
+def test_without_a_terminal_there_are_lines(system, toy, monkeypatch, messages, stream):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", {None: None, "closed": closed, "no file": object()}[stream])
+    train(system, toy, 5)
+    assert sum("it/s" in line for line in messages()) == 1
+
+
+def test_a_terminal_that_goes_away_does_not_end_the_run(system, toy, monkeypatch):
+    """As after a hangup, which is followed by the last snapshot."""
+
+    class Gone(Terminal):
+        def write(self, text):
+            if "5/30" in text:
+                self.gone = True
+            if getattr(self, "gone", False):
+                raise BrokenPipeError
+            return super().write(text)
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert train(system, toy, 30).state.iteration == 30

@@ -1,7 +1,5 @@
 """Coffee breaks: when they are taken, in which order, and that solving goes on where it stopped."""
 
-import logging
-
 import numpy as np
 import pytest
 from toys import nets
@@ -283,15 +281,3 @@ def test_events_are_published_and_announced(net, register):
     solver.solve(built)
     assert heard == [{"event": "called", "iteration": i, "value": 1} for i in (0, 2)]
     assert announced == [("built", "built"), ("started", "built", 0), ("finished", "built", 2)]
-
-
-def test_messages_are_shown_unless_logging_is_set_up(monkeypatch):
-    from mocha_core import log
-
-    logger = logging.Logger("quiet")
-    monkeypatch.setattr(log, "logger", logger)
-    log.show_messages()
-    log.show_messages()
-    (handler,) = logger.handlers
-    record = logging.LogRecord("mocha", logging.INFO, "", 0, "hello", (), None)
-    assert handler.format(record).endswith(":INFO:mocha:hello")

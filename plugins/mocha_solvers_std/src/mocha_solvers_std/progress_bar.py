@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from mocha_core.log import logger
+from mocha_core.log import logger, messages, to_stdout
 from mocha_core.train.coffee_break import CoffeeBreak
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ProgressBar(CoffeeBreak):
     def enjoy(self, solver: Solver, net: Net) -> None:
         # Only now a snapshot that another break loaded has set the iteration to begin with.
         if self._display is None:
-            kind = _Bar if sys.stderr.isatty() else _Lines
+            kind = _Bar if _is_terminal(sys.stderr) else _Lines
             self._display = kind(solver.state.iteration, solver.parameters.max_iter)
         self._display.show(solver.state.iteration, solver.state.objective)
 
@@ -53,7 +53,10 @@ class _Bar:
     def __init__(self, start: int, total: int) -> None:
         self._stack = ExitStack()
         self._bar: tqdm[Any] = tqdm(total=total, initial=start, unit="it", dynamic_ncols=True)
+        self._stack.enter_context(suppress(OSError, ValueError))
         self._stack.callback(self._bar.close)
+        self._stack.callback(setattr, messages, "write", messages.write)
+        messages.write = _above_bars
         shown = [log for log in (logger, logging.getLogger()) if any(map(_on_terminal, log.handlers))]
         if shown:
             self._stack.enter_context(logging_redirect_tqdm(shown))
@@ -61,10 +64,23 @@ class _Bar:
     def show(self, iteration: int, objective: float) -> None:
         if iteration:
             self._bar.set_postfix_str(f"objective={objective:.6f}", refresh=False)
-        self._bar.update(iteration - self._bar.n)
+        with suppress(OSError, ValueError):  # the terminal may have gone
+            self._bar.update(iteration - self._bar.n)
 
     def close(self) -> None:
         self._stack.close()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (AttributeError, ValueError):  # it is no file, or closed
+        return False
+
+
+def _above_bars(line: str) -> None:
+    with tqdm.external_write_mode():
+        to_stdout(line)
 
 
 def _on_terminal(handler: logging.Handler) -> bool:
