@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import Final
@@ -79,6 +80,14 @@ _changing = Lock()
 #: Entered while a run is to be seen. A level of the logger "mocha" that the program has set is honoured; where that
 #: logger has handlers of the program, or does not propagate, nothing is done.
 messages: Final = Messages()
+
+
+def warn(message: str) -> None:
+    """Give a `RuntimeWarning` that never raises: the work goes on under any filter of warnings."""
+    try:
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+    except RuntimeWarning:
+        logger.warning("%s", message)
 
 
 def _handlers_from(log: logging.Logger | None) -> Iterator[logging.Handler]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pluggy
 
 from mocha_core.errors import PluginError
+from mocha_core.log import warn
 from mocha_core.plugin import hookspecs
 from mocha_core.plugin.registry import Candidates, Registry
 
@@ -118,7 +119,7 @@ class PluginManager(pluggy.PluginManager):
                 with self._isolated(record):
                     self.add_plugin(plugin, record.distribution)
                 if record.status == "ok" and record.complaint:
-                    warnings.warn(f"Plugin {record} {record.complaint}.", RuntimeWarning, stacklevel=2)
+                    warn(f"Plugin {record} {record.complaint}.")
 
     @contextmanager
     def _isolated(self, record: PluginRecord) -> Iterator[None]:
@@ -132,7 +133,7 @@ class PluginManager(pluggy.PluginManager):
             message = f"Plugin {record} failed to load: {record.complaint.rstrip('.')}"
             if os.environ.get("MOCHA_STRICT_PLUGINS", "") not in ("", "0"):
                 raise PluginError(f"{message}. Unset MOCHA_STRICT_PLUGINS to go on without it.") from error
-            warnings.warn(f"{message}. Everything else works without it.", RuntimeWarning, stacklevel=2)
+            warn(f"{message}. Everything else works without it.")
 
     def add_plugin(self, plugin: object, name: str) -> None:
         """Register a plugin object under a name; on any error nothing of it stays behind."""

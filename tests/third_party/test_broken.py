@@ -69,6 +69,16 @@ def test_programs_get_the_same(python):
     assert listed["conflicts"] == CONFLICTS
 
 
+def test_each_harms_no_other_where_warnings_are_errors(python):
+    done = python("-W", "error", "-m", "mocha_core.cli", "plugins")
+    assert done.returncode == 0, done.stderr
+    found = sections(done.stdout)
+    assert {title for title, rest in found.items() if rest.startswith("failed")} == {*CAUSES}
+    assert all(found[f"{name} 1.0"].startswith("ok") for name in GOOD)
+    for title, cause in CAUSES.items():
+        assert re.search(rf"^Plugin {re.escape(title)} \(.*{re.escape(cause)}", done.stderr, re.MULTILINE)
+
+
 BEFORE_DISCOVERY = """
 import os, sys
 import mocha_core as mocha

@@ -49,13 +49,13 @@ def raising(error):
 def load(monkeypatch):
     """A manager that loaded the given points, and the warnings it gave."""
 
-    def run(*points, strict=False, disabled=""):
+    def run(*points, strict=False, disabled="", action="always"):
         monkeypatch.setattr(plugins, "entry_points", lambda group: points if group == "mocha" else ())
         monkeypatch.setenv("MOCHA_STRICT_PLUGINS", "1" if strict else "0")
         monkeypatch.setenv("MOCHA_DISABLED_PLUGINS", disabled)
         manager = PluginManager()
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+            warnings.simplefilter(action)
             manager.load()
         return manager, [str(w.message) for w in caught]
 
@@ -127,6 +127,29 @@ def test_strict_mode_raises_with_the_cause(load, kind):
     with pytest.raises(PluginError, match=rf"(?s)Plugin acme-{kind} 1.2 .*Unset MOCHA_STRICT_PLUGINS") as caught:
         load(Point("a-good", good), Point(kind, plugin), strict=True)
     assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_plugin_harms_no_other_where_warnings_are_errors(load, kind, caplog):
+    """As under `python -W error`; the message is logged instead."""
+    plugin, message = BROKEN[kind]
+    points = Point("a-good", good), Point(kind, plugin), Point("z-late", lambda: good(name="Late"))
+    manager, caught = load(*points, action="error")
+    assert caught == []
+    assert {r.name: r.status for r in manager.records} == {"a-good": "ok", kind: "failed", "z-late": "ok"}
+    assert manager.registries.layers.names() == ["Good", "Late"]
+    assert f"Plugin acme-{kind} 1.2 (entry point '{kind}') failed to load: " in caplog.text
+    assert message in caplog.text
+
+
+def test_a_plugin_whose_import_warns_is_isolated_where_warnings_are_errors(load, caplog):
+    def warning():
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        return good(name="Old")
+
+    manager, _ = load(Point("old", warning), Point("z-late", good), action="error")
+    assert [r.status for r in manager.records] == ["failed", "ok"]
+    assert "failed to load: DeprecationWarning: old" in caplog.text
 
 
 def test_ctrl_c_is_no_broken_plugin(load):
@@ -206,6 +229,14 @@ def test_what_is_left_of_an_interrupted_installation_is_named(load, tmp_path):
     manager, (warning,) = load(ghost, Point("z-late", good))
     assert "Plugin acme_ghost._plugin ? (entry point 'ghost') failed to load: ModuleNotFoundError" in warning
     assert [r.status for r in manager.records] == ["failed", "ok"]
+
+
+def test_a_slow_plugin_works_where_warnings_are_errors(load, monkeypatch, caplog):
+    clock = iter([0.0, 10.0])
+    monkeypatch.setattr(plugins, "perf_counter", lambda: next(clock))
+    manager, _ = load(Point("a", good), action="error")
+    assert [r.status for r in manager.records] == ["ok"]
+    assert "took 10.0 s to import" in caplog.text
 
 
 def test_a_plugin_that_is_slow_to_import_works_and_is_named(load, monkeypatch):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 from mocha_core.errors import FileError
 from mocha_core.host.files import write_file
+from mocha_core.log import warn
 from mocha_cuda.cudnn.plans import Choice
 
 #: Of the files; others are not read.
@@ -59,7 +59,7 @@ class PlanCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_file(path, json.dumps(content, indent=1).encode())
         except (OSError, FileError) as error:
-            warnings.warn(f"cuDNN's fastest plan was not kept: {error}", RuntimeWarning, stacklevel=2)
+            warn(f"cuDNN's fastest plan was not kept: {error}")
 
     def path(self, question: str) -> Path:
         """The file of a question."""
@@ -72,9 +72,5 @@ class PlanCache:
 
 def _ignored(path: Path, reason: str) -> Choice | None:
     """Says that a file is not used."""
-    warnings.warn(
-        f"'{path}' holds no plan of cuDNN ({reason}): it is ignored, and written again. Delete it if this comes back.",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+    warn(f"'{path}' holds no plan of cuDNN ({reason}): it is ignored, and written again. Delete it if this comes back.")
     return None

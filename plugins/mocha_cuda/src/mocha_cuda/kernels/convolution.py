@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mocha_core.compile.kernel import Runnable
 from mocha_core.graph.value import Spec
+from mocha_core.log import warn
 from mocha_cuda.compiled import Buffers, CUDAKernel, Series, served
 from mocha_cuda.cudnn.graph import Operand
 from mocha_cuda.cudnn.plans import NoPlanError, Wants
@@ -192,5 +192,5 @@ def convolution(backend: CUDABackend, call: Call) -> Convolution | None:
         return _by_cudnn(backend, call)
     except NoPlanError as error:
         what = f"Layer '{call.layer}' runs as its reference, slowly"
-        warnings.warn(f"{what}: {error}", RuntimeWarning, stacklevel=2)
+        warn(f"{what}: {error}")
         return None
