@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,8 +122,8 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
     if solver_state:
         for name, cursor in facts["cursors"].items():
             net.feeds[name].seek(cursor)
-        solver.state.iteration, solver.state.objective = facts["iteration"], facts["objective"]
-        solver.state.cells = {name: facts[name] for name in solver.state.cells}
+        cells = {name: facts[name] for name in solver.state.cells}
+        solver.state = replace(solver.state, iteration=facts["iteration"], objective=facts["objective"], cells=cells)
 
 
 def _progress(solver: Solver) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from math import nan
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from mocha_core import checks
 from mocha_core.describe.parameter import Parameter
-from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError
+from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError, StateError
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.structural import CheckFinite
 from mocha_core.graph.value import Role, Value
@@ -45,16 +46,30 @@ class SolverState:
         iteration: how many were done.
         objective: that of the minibatch before the last update; NaN before the first.
         cells: the numbers that the last update read, by name ("learning_rate", "momentum"); NaN before the first.
+
+    All but `iteration` report what was done: they cannot be assigned.
     """
 
     iteration: int = 0
     objective: float = nan
-    cells: dict[str, float] = field(default_factory=dict)
+    cells: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        vars(self)["cells"] = MappingProxyType(dict(self.cells))
 
     @property
     def learning_rate(self) -> float:
         """Of the last update; NaN before the first."""
         return self.cells.get("learning_rate", nan)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "iteration" and (name in vars(self) or name not in self.__dataclass_fields__):
+            raise StateError(
+                f"solver.state.{name} cannot be set: it reports what was done. A Policy decides about the learning "
+                "rate and the momentum; in a coffee break, `solver.parameters = dataclasses.replace("
+                "solver.parameters, lr_policy=...)` gives another one."
+            )
+        super().__setattr__(name, value)
 
 
 class Solver(metaclass=Constructed):
@@ -252,9 +267,11 @@ class Solver(metaclass=Constructed):
             net.train(program, n, state.iteration, cells, self._stop)
         finally:
             if done := program.done:
-                state.objective = float(np.mean(program.objectives[(done - 1) * k : done * k]))
-                state.cells = {name: float(cells[name][done - 1]) for name in self.policies}
-                state.iteration += done
+                state = self.state = SolverState(
+                    iteration=state.iteration + done,
+                    objective=float(np.mean(program.objectives[(done - 1) * k : done * k])),
+                    cells={name: float(cells[name][done - 1]) for name in self.policies},
+                )
         if (fault := program.fault()) is not None and isinstance(fault.op, CheckFinite | UpdateOp):
             net.discard(program)
             net.half_updated = isinstance(fault.op, UpdateOp)

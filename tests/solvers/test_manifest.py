@@ -1,5 +1,6 @@
 """manifest.json: whose snapshots a folder holds."""
 
+import dataclasses
 import json
 import os
 from datetime import UTC, datetime, timedelta
@@ -237,7 +238,7 @@ def test_a_manifest_cannot_have_other_files_deleted(train, folder, name):
 
 def test_an_objective_that_is_not_finite_is_null(train, folder):
     solver = train(2)
-    solver.state.objective = float("nan")
+    solver.state = dataclasses.replace(solver.state, objective=float("nan"))
     facts = vars(solver.state)
     from mocha_solvers_std.manifest import Entry
 

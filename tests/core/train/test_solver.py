@@ -1,5 +1,7 @@
 """Coffee breaks: when they are taken, in which order, and that solving goes on where it stopped."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from toys import nets
@@ -13,7 +15,7 @@ from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
 from mocha_core import hookimpl
-from mocha_core.errors import ConfigurationError, DataError, FileError
+from mocha_core.errors import ConfigurationError, DataError, FileError, StateError
 from mocha_core.train.coffee_break import CoffeeBreak, ScheduledBreak
 
 
@@ -281,3 +283,37 @@ def test_events_are_published_and_announced(net, register):
     solver.solve(built)
     assert heard == [{"event": "called", "iteration": i, "value": 1} for i in (0, 2)]
     assert announced == [("built", "built"), ("started", "built", 0), ("finished", "built", 2)]
+
+
+@pytest.mark.parametrize("name", ["objective", "learning_rate", "momentum", "lr"])
+def test_reports_of_the_state_cannot_be_assigned(net, name):
+    """It would be overwritten with the next report: a policy decides."""
+
+    class Halving(CoffeeBreak):
+        def enjoy(self, solver, net):
+            if solver.state.iteration:
+                setattr(solver.state, name, getattr(solver.state, name, 1.0) / 2)
+
+    with pytest.raises(StateError, match=rf"solver\.state\.{name} cannot be set.* `solver\.parameters = dataclasses"):
+        solve(net, [(Halving(), {"every_n_iter": 5})])
+
+
+def test_the_way_out_to_another_learning_rate_leads_out(net):
+    rates = []
+
+    class Halving(CoffeeBreak):
+        def enjoy(self, solver, net):
+            rates.append(solver.state.learning_rate)
+            solver.parameters = dataclasses.replace(solver.parameters, lr_policy=0.1 / (1 + len(rates)))
+
+    solve(net, [(Halving(), {"every_n_iter": 2})], max_iter=6)
+    assert rates[1:] == [0.1 / 2, 0.1 / 3, 0.1 / 4]
+
+
+def test_the_iteration_can_be_assigned(net):
+    solver = SGD(parameters(max_iter=10))
+    solver.state.iteration = 7
+    diary = Diary()
+    solver.add_coffee_break(diary, every_n_iter=1)
+    solver.solve(net)
+    assert diary.iterations == [8, 9, 10]
