@@ -132,7 +132,31 @@ def test_a_line_that_is_half_written_is_taken_back_and_written_later(path, monke
     assert iterations(path) == [1, 2, 3, 4]
 
 
+def test_a_full_disk_does_not_keep_a_run_from_going_on(written, monkeypatch):
+    monkeypatch.setattr(os, "write", lambda *arguments: 1 / 0)
+    History(written, 4).close()
+    assert iterations(written) == [2, 4]
+
+
+@pytest.mark.parametrize("iteration", [0, 2500, 5000])
+def test_a_long_history_is_cut_where_a_short_one_is(path, iteration, messages):
+    """Of several blocks, the last of which is torn, with a stranger's lines and one out of order among ours."""
+    odd = {1000: '{"iteration": 7, "by": "hand"}\n', 3000: "{}\n", 3001: '{"event": "x", "iteration": 9, "time": 1}\n'}
+    lines = [
+        odd.get(i, f'{{"event": "training", "iteration": {i}, "time": 1.5, "x": "{"-" * 500}"}}\n') for i in range(6000)
+    ]
+    path.write_text("".join(lines) + '{"event": "tr')
+    History(path, iteration).close()
+    numbers = {1000: 7, 3001: 9}
+    kept = [line for i, line in enumerate(lines) if i != 3000 and 0 < iteration >= numbers.get(i, i)]
+    assert path.read_text() == "".join(kept)
+    dropped = 5999 - len(kept)
+    expected = [f"'{path}', line {n} is incomplete and is dropped." for n in (3001, 6001)]
+    assert messages() == [*expected, f"Dropping {dropped} events after iteration {iteration} from {path}"]
+
+
 def test_rewriting_that_fails_leaves_the_history_as_it_was(written, monkeypatch):
+    written.write_text("torn\n" + written.read_text())
     before = written.read_bytes()
 
     def full(*arguments):

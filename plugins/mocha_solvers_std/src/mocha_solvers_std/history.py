@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from contextlib import suppress
+from io import BufferedReader
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,11 @@ from typing import Any
 from mocha_core.errors import FileError
 from mocha_core.host.files import write_all, write_file
 from mocha_core.log import logger
+
+#: Bytes of lines that are looked at together: of a long history most lines stay.
+BLOCK = 2**20
+#: A line as it is written here, and its iteration.
+_WRITTEN = re.compile(rb'\{"event": "[^"\\\n]*", "iteration": ([0-9]{1,18}), "time": [^\n]*\}\n')
 
 
 class History:
@@ -83,25 +90,48 @@ class History:
             self._torn = False
 
     def _keep_until(self, iteration: int) -> None:
+        """Drop the lines that the run repeats, and those that are no events."""
         try:
-            content = self.path.read_bytes()
+            with open(self.path, "rb") as file:
+                end, kept, dropped = self._sift(file, iteration)
+                if kept:  # behind the first that is dropped
+                    file.seek(0)
+                    write_file(self.path, file.read(end), *kept)
+                elif end < os.fstat(file.fileno()).st_size:
+                    os.truncate(self.path, end)
         except FileNotFoundError:
             return
+        except FileError:
+            raise
         except OSError as error:
             raise self._failed(error) from error
-        kept, dropped = [], 0
-        for number, line in enumerate(content.splitlines(keepends=True), start=1):
-            at = _iteration(line)
-            if at is None:
-                logger.warning("'%s', line %d is incomplete and is dropped.", self.path, number)
-            elif 0 < iteration >= at:
-                kept.append(line)
-            else:
-                dropped += 1
         if dropped:
             logger.info("Dropping %d events after iteration %d from %s", dropped, iteration, self.path)
-        if len(kept_content := b"".join(kept)) != len(content):
-            write_file(self.path, kept_content)
+
+    def _sift(self, file: BufferedReader, iteration: int) -> tuple[int, list[bytes], int]:
+        """The bytes in front that stay, the lines behind them that stay too, and how many events do not."""
+        end, kept, dropped, number = 0, list[bytes](), 0, 0
+        whole = True
+        while lines := file.readlines(BLOCK):
+            events = _WRITTEN.findall(block := b"".join(lines))
+            if whole and len(events) == len(lines) and 0 < iteration >= max(map(int, events)):
+                end += len(block)
+                number += len(lines)
+                continue
+            for line in lines:
+                number += 1
+                at = _iteration(line)
+                if at is None:
+                    logger.warning("'%s', line %d is incomplete and is dropped.", self.path, number)
+                    whole = False
+                elif not 0 < iteration >= at:
+                    dropped += 1
+                    whole = False
+                elif whole:
+                    end += len(line)
+                else:
+                    kept.append(line)
+        return end, kept, dropped
 
     def _failed(self, error: OSError) -> FileError:
         return FileError(f"'{self.path}' cannot be read or written: {error}. Check the file, or use another folder.")
