@@ -5,6 +5,7 @@ import os
 import stat
 from contextlib import suppress
 from io import BufferedReader
+from os import PathLike
 from pathlib import Path
 
 from mocha_core.errors import FileError
@@ -21,6 +22,30 @@ _WAYS_OUT = {
     errno.EROFS: "Give a folder that can be written to",
     errno.EACCES: "Give a folder that can be written to",
 }
+
+
+def expanded(path: str | PathLike[str]) -> Path:
+    """A path in which `~` is the home folder.
+
+    Raises:
+        FileError: there is none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileError(f"'{os.fspath(path)}' cannot be expanded: {error} Give an absolute path.") from error
+
+
+def absolute(path: str | PathLike[str]) -> Path:
+    """A path that stays what it is when the working directory changes; `~` is the home folder.
+
+    Raises:
+        FileError: there is no home folder, or no working directory.
+    """
+    try:
+        return expanded(path).absolute()
+    except FileNotFoundError as error:
+        raise FileError(f"'{os.fspath(path)}': the working directory is gone. Give an absolute path.") from error
 
 
 def write_file(path: Path, *pieces: bytes | bytearray | memoryview) -> None:

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mocha_core.errors import ConfigurationError, FileError
+from mocha_core.host.files import expanded
 
 #: What the template is called.
 DISTRIBUTION = "acme-softplus"
@@ -41,6 +42,7 @@ def write_plugin(name: str, to: Path) -> Path:
         FileError: the folder exists, or cannot be written.
     """
     check_name(name)
+    to = expanded(to)
     folder = to / name
     if folder.exists() or folder.is_symlink():
         raise FileError(f"'{folder}' exists. Choose another name, or another place: --to DIR.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError, FileError, ShapeError, UnknownNameError
+from mocha_core.host.files import expanded
 from mocha_core.plugin.manager import registries
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def save_network(path: str | PathLike[str], net: Net) -> None:
     Raises:
         FileError: the file cannot be written.
     """
-    format_of(path).save_network(Path(path), {key: s.numpy() for key, s in net.states.items() if not s.per_row})
+    format_of(path).save_network(expanded(path), {key: s.numpy() for key, s in net.states.items() if not s.per_row})
 
 
 def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> None:
@@ -112,7 +113,7 @@ def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> No
         FileError: the file is missing, broken, or lacks a parameter.
         ShapeError: a parameter has another shape.
     """
-    with format_of(path).open_network(path := Path(path)) as arrays:
+    with format_of(path).open_network(path := expanded(path)) as arrays:
         wanted = {}
         for key, state in net.states.items():
             if not state.per_row and (stored := _find(path, arrays, state, net, strict)) is not None:

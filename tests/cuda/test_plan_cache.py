@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import pytest
+from mocha_cuda import nvrtc
 from mocha_cuda.cudnn.plan_cache import MOST_BYTES, PlanCache
 from mocha_cuda.cudnn.plans import Choice
 
@@ -69,6 +70,35 @@ def test_a_folder_in_its_place(cache):
         assert cache.find("q") is None
     with pytest.warns(RuntimeWarning, match="fastest plan was not kept"):
         cache.keep("q", CHOICE)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_cache_that_fails_does_not_where_warnings_are_errors(cache, caplog):
+    cache.path("q").mkdir(parents=True)
+    assert cache.find("q") is None
+    cache.keep("q", CHOICE)
+    assert "is ignored" in caplog.text
+    assert "fastest plan was not kept" in caplog.text
+
+
+@pytest.mark.parametrize("given", ["kept", "~/kept", ""])
+def test_the_folder_is_one_wherever_the_program_goes(tmp_path, monkeypatch, given):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(nvrtc.VARIABLE, given)
+    nvrtc._absolute.cache_clear()
+    folder = nvrtc.cache_folder()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert nvrtc.cache_folder() == folder == tmp_path / ("kept" if given else ".cache/mocha-cuda")
+    nvrtc._absolute.cache_clear()
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch):
+    """As for the user of a container that no one has named."""
+    monkeypatch.setenv(nvrtc.VARIABLE, "~nobody-at-all/kept")
+    assert not nvrtc.cache_folder().parent.is_dir()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

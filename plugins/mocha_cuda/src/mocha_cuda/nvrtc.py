@@ -10,7 +10,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from mocha_core.errors import BackendError
+from mocha_core.errors import BackendError, FileError
+from mocha_core.host.files import absolute
 from mocha_cuda import libraries
 
 #: Where compiled kernels are kept.
@@ -21,9 +22,16 @@ REALS = {"float32": "float", "float64": "double"}
 
 def cache_folder() -> Path:
     """Where what takes time to find is kept: compiled kernels, cuDNN's fastest plans."""
-    given = os.environ.get(VARIABLE)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given) if given else Path(home) / "mocha-cuda"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return _absolute(os.environ.get(VARIABLE) or home / "mocha-cuda")
+
+
+@cache  # the first answer stays, wherever the program goes
+def _absolute(folder: str | Path) -> Path:
+    try:
+        return absolute(folder)
+    except FileError:  # a container's user may have no home: nothing can be kept
+        return Path(os.devnull, "mocha-cuda")
 
 
 def target(architecture: int) -> str:

@@ -9,7 +9,7 @@ from mocha_hdf5.writer import write_rows
 from numpy.typing import NDArray
 
 from mocha_core.errors import FileError
-from mocha_core.host.files import open_regular
+from mocha_core.host.files import absolute, open_regular
 
 from .dataset import Dataset
 from .split import SPLIT_FILES, Split, check_labels
@@ -38,6 +38,7 @@ class CIFAR10(Dataset):
 
     def convert(self, source: Path | None, target: Path, force: bool = False) -> list[Path]:
         names = ("mean.hdf5", *SPLIT_FILES)
+        target = absolute(target)
         refuse_overwrite(target, names, force)
         folder = self.require(source)
         train, test = self._read(folder, _TRAIN), self._read(folder, _TEST)

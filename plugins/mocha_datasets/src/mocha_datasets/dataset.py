@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mocha_core.errors import FileError
+from mocha_core.host.files import absolute
 
 
 class Dataset(ABC):
@@ -31,9 +32,10 @@ class Dataset(ABC):
         """`source` if it is a folder; a `FileError` that says where to get the files otherwise."""
         if source is None:
             raise FileError(f"no copy inside Mocha: name the folder of the files with --from. {self.get_it}")
-        if not source.is_dir():
-            raise FileError(f"{source}: no such folder. {self.get_it}")
-        return source
+        folder = absolute(source)
+        if not folder.is_dir():
+            raise FileError(f"{folder}: no such folder. {self.get_it}")
+        return folder
 
     @property
     def get_it(self) -> str:

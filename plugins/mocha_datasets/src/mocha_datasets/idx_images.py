@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mocha_core.errors import DataError, FileError
+from mocha_core.host.files import absolute
 
 from .dataset import Dataset
 from .idx import find_idx, read_idx
@@ -14,6 +15,7 @@ class IDXImages(Dataset):
     """A data set in MNIST's files; pixels become float32 in [0, 1), the training set is shuffled."""
 
     def convert(self, source: Path | None, target: Path, force: bool = False) -> list[Path]:
+        target = absolute(target)
         refuse_overwrite(target, SPLIT_FILES, force)
         folder = self.require(source)
         train, test = self._read(folder, "train").shuffled(), self._read(folder, "t10k")

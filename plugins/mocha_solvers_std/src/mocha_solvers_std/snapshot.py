@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError, FileError, SnapshotError
+from mocha_core.host.files import absolute
 from mocha_core.log import logger
 from mocha_core.train.coffee_break import CoffeeBreak
 from mocha_core.train.formats import format_of
@@ -29,7 +29,8 @@ class Snapshot(CoffeeBreak):
     snapshots are of.
 
     Args:
-        directory: where the files go; it is created if need be, and belongs to this process while it trains.
+        directory: where the files go, `~` is the home folder; it is created if need be, belongs to this process while
+            it trains, and is the same when the working directory changes.
         auto_load: at the beginning of a run, load the newest complete snapshot there. Broken ones are named and
             skipped.
         also_load_solver_state: without it, only the parameters are loaded and a new run begins at iteration 0.
@@ -60,7 +61,7 @@ class Snapshot(CoffeeBreak):
             raise ConfigurationError(
                 f"Snapshot: expected on_error to be 'warn' or 'stop', received {checks.shown(on_error)}."
             )
-        self.directory = Path(directory)
+        self.directory = absolute(directory)
         self.auto_load = auto_load
         self.also_load_solver_state = also_load_solver_state
         self.keep = None if keep is None else checks.integer("Snapshot", "keep", keep)
