@@ -44,9 +44,12 @@ _HOMES |= {"load_network": "train.formats", "save_network": "train.formats"}
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("mocha-core")
+        try:
+            return version("mocha-core")
+        except PackageNotFoundError:  # a frozen application without the core's metadata
+            return "unknown"
     if name not in __all__:
         raise AttributeError(f"module 'mocha_core' has no attribute '{name}'")
     if name not in _HOMES:

@@ -3,7 +3,7 @@
 import json
 from argparse import ArgumentParser, Namespace
 
-from mocha_core.plugin.manager import plugin_manager, registries
+from mocha_core.plugin.manager import plugin_manager, registries, without_metadata
 
 
 class Plugins:
@@ -27,7 +27,7 @@ class Plugins:
         for conflict in conflicts:
             print(f"Conflict: {conflict}")
         if not plugins:
-            print("No plugin is installed. Start with: pip install mocha-cpu")
+            print(without_metadata() or "No plugin is installed. Start with: pip install mocha-cpu")
         return 0
 
 
@@ -45,5 +45,5 @@ class Backends:
             reason = unavailable(entry.name)
             print(f"{entry.name} ({entry.plugin}): {f'not available: {reason}' if reason else 'available'}")
         if not entries:
-            print("No backend is installed. Start with: pip install mocha-cpu")
+            print(without_metadata() or "No backend is installed. Start with: pip install mocha-cpu")
         return 0

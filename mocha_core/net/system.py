@@ -18,7 +18,7 @@ from mocha_core.describe.parameter import State
 from mocha_core.errors import ArgumentError, BackendError, ConfigurationError, StateError
 from mocha_core.graph.value import Value
 from mocha_core.plugin.construction import Constructed
-from mocha_core.plugin.manager import registries
+from mocha_core.plugin.manager import registries, without_metadata
 from mocha_core.plugin.registry import Registry, import_string
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
         best_first = sorted(known, key=lambda entry: -entry.priority)
         name = next((entry.name for entry in best_first if not unavailable(entry.name)), None)
     if name is None:
-        raise BackendError("No backend is available. Install one: pip install mocha-cpu")
+        raise BackendError(f"No backend is available. {without_metadata() or 'Install one: pip install mocha-cpu'}")
     if name not in known.names():
         raise BackendError(unknown_backend(name) + source)
     if reason := unavailable(name):

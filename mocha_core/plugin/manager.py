@@ -5,8 +5,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, distributions, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, version
+from importlib.util import find_spec
 from itertools import groupby
+from pkgutil import iter_modules
 from threading import RLock
 from time import perf_counter
 from types import SimpleNamespace
@@ -218,7 +220,10 @@ def check_core_version(point: EntryPoint, record: PluginRecord) -> None:
         applies = required.marker is None or required.marker.evaluate({"extra": ""})
         if canonicalize_name(required.name) != "mocha-core" or not applies:
             continue
-        installed = version("mocha-core")
+        try:
+            installed = version("mocha-core")
+        except PackageNotFoundError:  # a frozen application without the core's metadata
+            return
         if not required.specifier.contains(installed, prereleases=True):
             raise PluginError(
                 f"{record.distribution} {record.version} requires mocha-core{required.specifier}, and mocha-core "
@@ -248,6 +253,34 @@ def plugin_manager() -> PluginManager:
                 _manager = None
                 raise
         return _manager
+
+
+def without_metadata(*distributions: str) -> str:
+    """What to do about plugins of this project that can be imported and were not found; empty where there are none.
+
+    Args:
+        distributions: their names; by default, those of all modules that are called like one.
+    """
+    modules = (info.name for info in iter_modules() if info.name.startswith("mocha_") and info.name != "mocha_core")
+    names = list(filter(_lacks_metadata, distributions or (module.replace("_", "-") for module in modules)))
+    if not names:
+        return ""
+    package = names[0].replace("-", "_")
+    return (
+        f"{', '.join(names)} can be imported, but the metadata with the entry point are missing, as in a frozen "
+        f"application. Collect them (PyInstaller: --collect-all {package} --copy-metadata {names[0]}), or register it "
+        f"first: mocha_core.plugin.manager.plugin_manager().add_plugin({package}._plugin, '{names[0]}')."
+    )
+
+
+def _lacks_metadata(distribution: str) -> bool:
+    """Whether a distribution's plugin can be imported all the same."""
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        with suppress(ImportError):
+            return find_spec(f"{distribution.replace('-', '_')}._plugin") is not None
+    return False
 
 
 def registries() -> Registries:

@@ -18,7 +18,7 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     def find(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module 'mocha_core.{kind}' has no attribute '{name}'")
-        from mocha_core.plugin.manager import plugin_manager
+        from mocha_core.plugin.manager import plugin_manager, without_metadata
 
         manager = plugin_manager()
         registry = manager.registries.all()[kind]
@@ -37,7 +37,8 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
             raise missing(
                 f"{kind}.{name} belongs to {failed[0]}, which is {failed[0].status}. `mocha plugins` shows why."
             ) from failed[0].error
-        raise missing(f"{kind}.{name} is in {package}, which is not installed. Install it: pip install {package}")
+        hint = without_metadata(package) or f"which is not installed. Install it: pip install {package}"
+        raise missing(f"{kind}.{name} is in {package}, {hint}")
 
     def names() -> list[str]:
         from mocha_core.plugin.manager import registries

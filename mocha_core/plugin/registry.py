@@ -97,7 +97,12 @@ class Registry:
         near = close(name, known)
         others = f"Registered: {', '.join(known)}." if known else "No installed plugin registers any."
         hint = f"Did you mean '{near}'?" if near else others
-        return f"No {self.kind} '{clipped(name)}'. {hint} `mocha plugins` lists what is installed."
+        return f"No {self.kind} '{clipped(name)}'. {hint} {self._where_to_look()}"
+
+    def _where_to_look(self) -> str:
+        from mocha_core.plugin.manager import without_metadata
+
+        return without_metadata() or "`mocha plugins` lists what is installed."
 
     def drop(self, plugin: str) -> None:
         """Take back everything a plugin registered."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError, FileError, ShapeError, UnknownNameError
 from mocha_core.host.files import expanded
-from mocha_core.plugin.manager import registries
+from mocha_core.plugin.manager import registries, without_metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,7 @@ def format_of(path: str | PathLike[str]) -> Format:
     formats = registries().formats
     ending = Path(path).suffix.lower()
     if ending not in formats.names():
-        known = ", ".join(formats.names()) or "none; install mocha-hdf5"
+        known = ", ".join(formats.names()) or without_metadata() or "none; install mocha-hdf5"
         name, ending = checks.clipped(path, 300), checks.clipped(ending)
         raise UnknownNameError(f"No format for '{name}': the ending '{ending}' is unknown. Known: {known}.")
     found: Format = formats.get(ending)()
