@@ -1,72 +1,251 @@
-"""Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends at once."""
+"""Signals that stop a run: the first asks for an orderly end, the second ends at once.
+
+The first sets a flag, which programs look at between iterations. An iteration and the saving of a snapshot are
+finished; anything else that takes longer than `GRACE` is abandoned by an exception.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
+from collections.abc import Iterable
+from functools import partial
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
+from mocha_core.errors import ConfigurationError, StateError
+from mocha_core.host.signal_watch import SignalWatch
 from mocha_core.log import logger
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: What Python does where a program has not said anything else.
-DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+#: The signals that stop a run, and what Python does where a program has not said anything else.
+DEFAULTS: dict[int, Any] = {
+    number: signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if (number := getattr(signal, name, None)) is not None
+}
+#: Seconds after which work that is not to be finished is abandoned.
+GRACE = 0.5
+#: Packages whose handlers only tell an event loop, which cannot hear of it while `solve` blocks it.
+LOOPS = ("asyncio", "ipykernel", "trio", "uvloop")
+#: No exception is raised in here: this code cleans up.
+_TIDY = {__file__, contextlib.__file__}
 
 
-class Interrupted(KeyboardInterrupt, SystemExit):
-    """A run was ended by Ctrl-C in good order. Uncaught, it ends the process with status 130 and no traceback."""
+class Stopped(SystemExit):
+    """A run was ended by a signal in good order. Uncaught, it ends the process with status 128 + `number`, silently."""
 
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGINT)
-        self.code = 128 + signal.SIGINT
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.code = 128 + number
+        self.number = number
+
+
+class Interrupted(Stopped, KeyboardInterrupt):
+    """The same by Ctrl-C."""
 
 
 class Interruptible:
-    """While it is entered, the first SIGINT or SIGTERM sets `stop[0]`, and is raised as an exception at the end.
+    """While it is entered, the first signal sets `stop[0]`, and is raised as an exception at the end.
 
-    An exception that leaves it goes before. `stop[0]` is 0 afterwards.
+    An exception that leaves it goes before. `stop[0]` is 0 afterwards, and the old handlers are back.
 
-    Only in the main thread, and only where the program has Python's own handlers: those of its own, and signals that
-    are ignored, stay as they are. After the first signal, and at the end, the old handlers are back.
+    Only in the main thread, and only where a program has not said what a signal does: handlers of its own, and signals
+    that are ignored, stay as they are. One within another is stopped with it.
 
     Args:
         stop: one element, looked at between iterations.
+        signals: names of more signals, such as "SIGUSR1".
 
     Raises:
         Interrupted: SIGINT came.
-        SystemExit: SIGTERM came; the code is 143.
+        Stopped: another signal came.
+        ConfigurationError: there is no such signal.
+        StateError: one of `signals` cannot be heard here.
     """
 
-    def __init__(self, stop: NDArray[np.int32]) -> None:
+    def __init__(self, stop: NDArray[np.int32], signals: Iterable[str] = ()) -> None:
         self._stop = stop
-        self._received = 0
+        self._asked = [_number(name) for name in signals]
+        self._outermost = False
 
     def __enter__(self) -> Self:
+        global _run
         if threading.current_thread() is threading.main_thread():
-            for number, default in DEFAULTS.items():
-                if signal.getsignal(number) == default:
-                    signal.signal(number, self._receive)
+            _check_unhandled(self._asked)
+            self._outermost = _run is None
+            run = _run = _run or _Run()
+            run.take(self._asked)
+            run.stops.append(self._stop)
+            self._stop[0] |= run.received != 0
+        elif self._asked:
+            raise StateError("solve: signals reach the main thread only. Train there, or call solver.stop().")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._restore()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> bool:
+        global _run
+        run = _run if threading.current_thread() is threading.main_thread() else None
+        number = 0
+        if run is not None:
+            number = run.received
+            run.stops.pop()
+            if self._outermost:
+                run.close()
+                _run = None
         self._stop[0] = 0
-        if kind is None and self._received == signal.SIGINT:
-            raise Interrupted
-        if kind is None and self._received:
-            raise SystemExit(128 + self._received)
+        if not number or (kind is not None and not issubclass(kind, Stopped)):
+            return False
+        if run is not None and self._outermost and run.belongs_to_loop(number):
+            signal.raise_signal(number)
+            return True
+        if kind is None:
+            raise stopped_by(number)
+        return False
+
+
+class _Phase:
+    """Whether the first signal lets the work in here finish."""
+
+    def __init__(self, finishing: bool) -> None:
+        self._finishing = finishing
+
+    def __enter__(self) -> None:
+        self._run = _run if threading.current_thread() is threading.main_thread() else None
+        if self._run is not None:
+            self._before = self._run.finishing
+            self._run.enter(self._finishing)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._run is not None:
+            self._run.enter(self._before)
+
+
+def finishing() -> _Phase:
+    """A context in which the first signal only sets the flag, however long the work takes."""
+    return _Phase(True)
+
+
+def abandonable() -> _Phase:
+    """A context, within `finishing()`, in which an exception ends what takes too long: waiting for data."""
+    return _Phase(False)
+
+
+class _Run:
+    """What the process's signals do, from the outermost `Interruptible` on to its end."""
+
+    def __init__(self) -> None:
+        self.stops: list[NDArray[np.int32]] = []
+        self.received = 0
+        """The number of the first signal that came."""
+        self.finishing = False
+        self.since = 0.0
+        """When the work in hand began that may be abandoned."""
+        self._former: dict[int, Any] = {}
+        self._watch = SignalWatch(self._receive, self._hurry, self._abandons)
+        self.take(())
+
+    def take(self, asked: Iterable[int]) -> None:
+        """Handle the signals that the program leaves to Python, and those that it asks for."""
+        for number in (*DEFAULTS, *asked):
+            handler = signal.getsignal(number)
+            if handler == DEFAULTS.get(number, signal.SIG_DFL) or _is_loops(handler):
+                self._former[number] = handler
+                signal.signal(number, self._receive)
+
+    def enter(self, finishing: bool) -> None:
+        """Work begins, or goes on, that is to be finished, or not."""
+        if self.finishing and not finishing:
+            self.since = monotonic()
+        self.finishing = finishing
+
+    def close(self) -> None:
+        """Put the old handlers back."""
+        self.finishing = True
+        self._watch.close()
+        for number, handler in self._former.items():
+            if signal.getsignal(number) == self._receive:
+                signal.signal(number, handler)
+
+    def forget(self) -> None:
+        """In a forked child, which has no part in the run."""
+        self._watch.forget()
+        self.close()
+
+    def belongs_to_loop(self, number: int) -> bool:
+        """Whether an event loop of the program calls back for a signal, once it runs again."""
+        return getattr(self._former.get(number), "__name__", "") == "_sighandler_noop"
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._restore()
-        self._received = number
-        self._stop[0] = 1
-        logger.info("%s: finishing the iteration; again to abort at once", signal.Signals(number).name)
+        if self._watch.knocked():
+            if self._abandons() and (frame is None or frame.f_code.co_filename not in _TIDY):
+                self.since = monotonic()
+                logger.info("Abandoning what takes longer than %g s", GRACE)
+                raise stopped_by(self.received)
+        elif not self.received:
+            self.received = number
+            self.since = monotonic()
+            self._hurry()
+            logger.info("%s: finishing the iteration; again to abort at once", signal.Signals(number).name)
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
-    def _restore(self) -> None:
-        for number, default in DEFAULTS.items():
-            if signal.getsignal(number) == self._receive:
-                signal.signal(number, default)
+    def _hurry(self) -> None:
+        for stop in self.stops:
+            stop[0] = 1
+
+    def _abandons(self) -> bool:
+        return bool(self.received) and not self.finishing and monotonic() - self.since > GRACE
+
+
+_run: _Run | None = None
+
+
+def stopped_by(number: int) -> Stopped:
+    """The exception for a signal."""
+    return Interrupted(number) if number == signal.SIGINT else Stopped(number)
+
+
+def _number(name: str) -> int:
+    try:
+        number = signal.Signals[name]
+    except KeyError:
+        known = ", ".join(s.name for s in signal.Signals)
+        raise ConfigurationError(f"solve: this system has no signal {name!r}. It has {known}.") from None
+    if name in ("SIGKILL", "SIGSTOP"):
+        raise ConfigurationError(f"solve: {name} cannot be handled. Give another signal.")
+    return number
+
+
+def _check_unhandled(asked: Iterable[int]) -> None:
+    for number in asked:
+        handler = signal.getsignal(number)
+        ours = _run is not None and handler == _run._receive
+        if not (ours or handler == DEFAULTS.get(number, signal.SIG_DFL) or _is_loops(handler)):
+            name = signal.Signals(number).name
+            raise StateError(f"solve: {name} has a handler already, {handler!r}. Call solver.stop() in it.")
+
+
+def _is_loops(handler: Any) -> bool:
+    function = handler.func if isinstance(handler, partial) else handler
+    module = getattr(getattr(function, "__func__", function), "__module__", None) or ""
+    return module.partition(".")[0] in LOOPS
+
+
+def _forget() -> None:
+    global _run
+    if _run is not None:
+        _run.forget()
+        _run = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -24,6 +24,7 @@ from mocha_core.describe.source import Source
 from mocha_core.describe.transformer import seeds
 from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeError, blaming
 from mocha_core.graph.value import Spec, nbytes
+from mocha_core.host.interrupt import abandonable
 from mocha_core.log import logger
 from mocha_core.net.order import Order, failed
 
@@ -232,6 +233,7 @@ class Feed:
         if self._ahead is None or self._ahead.stop(patience):
             self._ahead = None
             return True
+        _running.discard(self._ahead)  # once is enough: the end of the interpreter does not wait for it again
         logger.warning(
             f"Layer '{self.layer.name}': its source has not come back for {patience:g} seconds. Its thread and its "
             "files are left behind until it does."
@@ -371,7 +373,8 @@ class _Prefetcher:
         process, start, size, wrap = self.upcoming
         # Until the minibatch is in hand: after an error or an interrupt this thread is not asked again.
         self.upcoming = (process, -1, size, wrap)
-        batch = self._ready.get()
+        with abandonable():
+            batch = self._ready.get()
         if isinstance(batch, BaseException):
             raise batch
         if self._in_use is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 class CoffeeBreak(metaclass=Constructed):
-    """Base of coffee breaks: override what you need."""
+    """Base of coffee breaks: override what you need.
+
+    After a signal (see `Solver.solve`), `init` and `enjoy` are left by an exception when they take longer than half a
+    second; `stopped` and `destroy` are not.
+    """
+
+    #: Whether `enjoy` is finished after a signal, however long it takes.
+    must_finish: ClassVar[bool] = False
 
     def init(self, solver: Solver, net: Net) -> None:
         """Before the first iteration of `solve`; may set `solver.state` and parameters."""

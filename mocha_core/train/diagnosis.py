@@ -16,6 +16,7 @@ from mocha_core.graph.commit import Copy
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Call, Half, Phase, Plan, Section, Step, forward_step
 from mocha_core.graph.value import Role, Spec, Value
+from mocha_core.host.interrupt import Stopped
 from mocha_core.net.net import Net, ProgramKey
 from mocha_core.train.update import UpdateOp
 
@@ -46,7 +47,7 @@ def non_finite(solver: Solver, net: Net, program: Program, call: Call) -> NonFin
             cause = find_held(solver, net) or find_made(net, program, solver.state.iteration, updated) or finite
             if not cause:
                 cause = f"The same minibatch, run again, gave finite numbers: some kernel is not pure. {_WAY_OUT}"
-    except Exception as error:
+    except (Exception, Stopped) as error:
         cause = f"Where that came from is not known: the minibatch could not be run again ({error}). {_WAY_OUT}"
     return NonFiniteError(f"{net.label}: {seen} is not finite in iteration {solver.state.iteration}. {cause}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from math import nan
@@ -18,7 +18,7 @@ from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError, 
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.structural import CheckFinite
 from mocha_core.graph.value import Role, Value
-from mocha_core.host.interrupt import Interruptible
+from mocha_core.host.interrupt import Interruptible, Stopped, finishing
 from mocha_core.log import logger, messages
 from mocha_core.net.net import Net
 from mocha_core.plugin.construction import Constructed
@@ -212,19 +212,25 @@ class Solver(metaclass=Constructed):
         """
         self._stop[0] = 1
 
-    def solve(self, net: Net) -> None:
+    def solve(self, net: Net, *, signals: str | Sequence[str] = ()) -> None:
         """Train until `max_iter`. Solving again continues; parameters are initialized only once.
 
-        In the main thread, SIGINT (Ctrl-C) and SIGTERM do as `stop` does, and then leave by an exception that ends
-        the process with status 130 or 143. A second one aborts at once. A program with handlers of its own keeps them.
+        In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGHUP do as `stop` does, and then leave by an exception that
+        ends the process with status 130, 143 or 129. Coffee breaks, compiling and waiting for data are abandoned when
+        they take longer than half a second; what saves the run is finished. A second signal ends the process within a
+        second. A program with handlers of its own keeps them, but for those of an event loop that `solve` blocks.
+
+        Args:
+            net: what to train.
+            signals: names of more signals that do the same, such as "SIGUSR1", which batch systems send.
 
         Raises:
-            MochaError: the net cannot be trained, or a minibatch is invalid.
+            MochaError: the net cannot be trained, or a minibatch is invalid; or one of `signals` cannot be heard.
             KeyboardInterrupt: SIGINT came.
-            SystemExit: SIGTERM came.
+            SystemExit: another signal came.
         """
         checks.instance(type(self).__name__, "net", net, Net, "mocha.Net('train', system, layers)")
-        with messages, Interruptible(self._stop):
+        with messages, Interruptible(self._stop, [signals] if isinstance(signals, str) else signals):
             self._solve(net)
 
     def _solve(self, net: Net) -> None:
@@ -235,6 +241,16 @@ class Solver(metaclass=Constructed):
                 scheduled.coffee.init(self, net)
             net.check_whole()
             hook.mocha_solve_started(solver=self, net=net)
+            if not self._iterate(net):
+                logger.info("Stopping at iteration %d of %d", self.state.iteration, self.parameters.max_iter)
+                with finishing():
+                    for scheduled in self.breaks:
+                        scheduled.coffee.stopped(self, net)
+            hook.mocha_solve_finished(solver=self, net=net)
+
+    def _iterate(self, net: Net) -> bool:
+        """Whether the last iteration was done, and the breaks after it."""
+        try:
             for scheduled in self.breaks:
                 scheduled.begin(net.epoch)
             if self.state.iteration == 0:
@@ -244,16 +260,15 @@ class Solver(metaclass=Constructed):
             while self.state.iteration < self.parameters.max_iter and not self._stop[0]:
                 self._run(net, self._iterations_to_break(net))
                 self._take_breaks(net)
-            if self.state.iteration < self.parameters.max_iter:
-                logger.info("Stopping at iteration %d of %d", self.state.iteration, self.parameters.max_iter)
-                for scheduled in self.breaks:
-                    scheduled.coffee.stopped(self, net)
-            hook.mocha_solve_finished(solver=self, net=net)
+        except Stopped:
+            return False
+        return self.state.iteration >= self.parameters.max_iter
 
     def _destroy(self, coffee: CoffeeBreak, net: Net, kind: object, error: BaseException | None, *_: object) -> None:
         """What ended the run goes before what a break raises when it is destroyed."""
         try:
-            coffee.destroy(self, net)
+            with finishing():
+                coffee.destroy(self, net)
         except Exception as late:
             if error is None:
                 raise
@@ -264,7 +279,8 @@ class Solver(metaclass=Constructed):
         cells = self.schedule(state.iteration, n)
         program = net.training_program(self)
         try:
-            net.train(program, n, state.iteration, cells, self._stop)
+            with finishing():
+                net.train(program, n, state.iteration, cells, self._stop)
         finally:
             if done := program.done:
                 state = self.state = SolverState(
@@ -300,4 +316,5 @@ class Solver(metaclass=Constructed):
         last = self.state.iteration >= self.parameters.max_iter
         for scheduled in self.breaks:
             if scheduled.due(self.state.iteration, net.epoch) or last:
-                scheduled.coffee.enjoy(self, net)
+                with finishing() if scheduled.coffee.must_finish else nullcontext():
+                    scheduled.coffee.enjoy(self, net)

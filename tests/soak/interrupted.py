@@ -29,7 +29,7 @@ from mocha_core.graph.op import Op
 from mocha_core.train.coffee_break import CoffeeBreak
 from mocha_core.train.solver import SolverParameters
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 VARIANTS = 6
 
 

@@ -1,8 +1,11 @@
 """Told to stop by a signal at any moment and gone on with, a run is the uninterrupted one to the byte."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
+import termios
 from collections import Counter
 from pathlib import Path
 
@@ -21,4 +24,36 @@ def test_signals_at_random_moments(tmp_path, trials, report):
         f"{len(runs)} of {len(runs)} runs equal to the uninterrupted ones, to the byte ({fates['killed']} signals more "
         f"came outside of solve, {fates['over']} when all was over)"
     )
-    report("SIGINT or SIGTERM in solve", fates["stopped"], found)
+    report("SIGINT, SIGTERM or SIGHUP in solve", fates["stopped"], found)
+
+
+HANGUP = """
+import numpy as np
+import mocha_core as mocha
+from mocha_core import coffee, layers, solvers
+
+data = layers.MemoryDataLayer(name="data", tops=["x", "y"], data=[np.ones((8, 3)), np.ones((8, 1))], batch_size=4)
+layer = layers.InnerProductLayer(output_dim=1, bottoms=["x"], tops=["scores"])
+with mocha.System("cpu", threads=1) as system:
+    net = mocha.Net("net", system, [data, layer, layers.SquareLossLayer(bottoms=["scores", "y"])])
+    solver = solvers.SGD(mocha.SolverParameters(max_iter=10**9))
+    solver.add_coffee_break(coffee.TrainingSummary(), every_n_iter=10)
+    solver.add_coffee_break(coffee.ProgressBar(), every_n_iter=10)
+    solver.add_coffee_break(coffee.Snapshot("run"), every_n_iter=10**9)
+    solver.solve(net)
+"""
+
+
+def test_a_terminal_that_is_closed(tmp_path):
+    """The process is sent SIGHUP, and can write to the terminal no more. No progress bar keeps it from saving."""
+    terminal, its = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    command = ["setsid", "--ctty", sys.executable, "-c", HANGUP]
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, cwd=tmp_path) as process:
+        os.close(its)
+        shown = b""
+        while b"000030 :: TRAIN" not in shown or b"it/s" not in shown:
+            shown += os.read(terminal, 10_000)
+        os.close(terminal)
+        assert process.wait(100) == 129
+    assert len(list((tmp_path / "run").glob("snapshot-*.hdf5"))) == 1

@@ -24,10 +24,11 @@ import mocha_core as mocha
 from mocha_core import hookimpl
 from mocha_core.errors import StateError
 from mocha_core.graph.plan import Section
+from mocha_core.host import signal_watch
 from mocha_core.train.coffee_break import CoffeeBreak
 from mocha_core.train.snapshot import capture, restore
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 class Diary(CoffeeBreak):
@@ -65,17 +66,21 @@ def net():
         yield mocha.Net("net", system, layers())
 
 
+PYTHONS_OWN = [signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL]
+
+
 @pytest.fixture(autouse=True)
-def handlers():
+def handlers(monkeypatch):
     """Python's own at the beginning of every test; afterwards they have to be what they were."""
+    monkeypatch.setattr(signal_watch, "DEADLINE", 1000)  # however slow this machine is
     before = [signal.getsignal(number) for number in SIGNALS]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number, handler in zip(SIGNALS, PYTHONS_OWN, strict=True):
+        signal.signal(number, handler)
     yield
     after = [signal.getsignal(number) for number in SIGNALS]
     for number, handler in zip(SIGNALS, before, strict=True):
         signal.signal(number, handler)
-    assert after == [signal.default_int_handler, signal.SIG_DFL]
+    assert after == PYTHONS_OWN
 
 
 def solver_with(*breaks, max_iter=20):
@@ -282,23 +287,24 @@ def test_handlers_of_the_program_stay(net):
     received = []
     mine = lambda number, frame: (received.append(number), solver.stop())  # noqa: E731
     signal.signal(signal.SIGINT, mine)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in SIGNALS[1:]:
+        signal.signal(number, signal.SIG_IGN)
     seen = []
 
-    def send_both():
+    def send_all():
         seen.extend(signal.getsignal(number) for number in SIGNALS)
         for number in SIGNALS:
             signal.raise_signal(number)
 
-    diary = Diary(at("enjoy", 5, send_both))
+    diary = Diary(at("enjoy", 5, send_all))
     solver = solver_with((diary, 5))
     solver.solve(net)
-    assert seen == [mine, signal.SIG_IGN]
+    assert seen == [mine, signal.SIG_IGN, signal.SIG_IGN]
     assert received == [signal.SIGINT]
     assert diary.entries[-2:] == [("stopped", 5), ("destroy", 5)]
     assert [signal.getsignal(number) for number in SIGNALS] == seen
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number, handler in zip(SIGNALS, PYTHONS_OWN, strict=True):
+        signal.signal(number, handler)
 
 
 def test_a_handler_that_a_break_installs_stays(net):
@@ -316,7 +322,7 @@ def test_outside_the_main_thread_no_handler_is_touched(net):
     thread.start()
     thread.join()
     assert solver.state.iteration == 20
-    assert all(handlers == [signal.default_int_handler, signal.SIG_DFL] for handlers in seen)
+    assert all(handlers == PYTHONS_OWN for handlers in seen)
 
 
 SCRIPT = """
@@ -342,6 +348,7 @@ print("went on")
     [
         (signal.SIGINT, 1, "solver.solve(net)", 130, ""),
         (signal.SIGTERM, 1, "solver.solve(net)", 143, ""),
+        (signal.SIGHUP, 1, "solver.solve(net)", 129, ""),
         (signal.SIGINT, 2, "solver.solve(net)", -signal.SIGINT, ""),
         (signal.SIGTERM, 2, "solver.solve(net)", -signal.SIGTERM, ""),
         (signal.SIGINT, 1, "try: solver.solve(net)\n    except KeyboardInterrupt: pass", 0, "went on\n"),

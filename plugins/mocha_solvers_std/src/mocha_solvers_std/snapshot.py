@@ -45,6 +45,8 @@ class Snapshot(CoffeeBreak):
             snapshots, and none is complete: a run does not begin anew in silence.
     """
 
+    must_finish = True
+
     def __init__(
         self,
         directory: str | PathLike[str],

@@ -1,0 +1,121 @@
+"""A thread that learns of signals at once, also while the main thread does not come back to Python."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from types import FrameType
+
+#: Seconds between two looks, once a signal came.
+PERIOD = 0.1
+#: Seconds within which several are one: `timeout` and batch systems signal the process, and then its group.
+BURST = 0.05
+#: Seconds after the second signal until the process is ended, whatever it does.
+DEADLINE = 0.8
+
+
+class SignalWatch:
+    """Watches the signals that have a handler, from its construction in the main thread until `close`.
+
+    Args:
+        handler: the handler.
+        first: called when the first of them comes.
+        late: whether to wake the main thread by calling the handler there, which `knocked()` tells.
+    """
+
+    def __init__(
+        self, handler: Callable[[int, FrameType | None], None], first: Callable[[], None], late: Callable[[], bool]
+    ) -> None:
+        self._handler, self._first, self._late = handler, first, late
+        self._knocks = 0
+        self._knocking = False
+        self._open = True
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        self._former = -1
+        self._main = threading.get_ident()
+        self._thread = threading.Thread(target=self._watch, name="mocha signals", daemon=True)
+        self._thread.start()
+        self._former = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+
+    def knocked(self) -> bool:
+        """Whether the handler that asks was called by this watch; only once."""
+        knocked, self._knocking = self._knocking, False
+        return knocked
+
+    def close(self) -> None:
+        """End the thread, and let whoever listened before listen again."""
+        if not self._open:
+            return
+        self._open = False
+        listening = signal.set_wakeup_fd(-1)
+        former = self._former if listening == self._sender.fileno() else listening
+        with suppress(ValueError, OSError):  # it may be closed by now
+            signal.set_wakeup_fd(former, warn_on_full_buffer=False)
+        self._sender.setblocking(True)
+        self._sender.send(b"\0")
+        self._thread.join()
+        self._receiver.close()
+        self._sender.close()
+
+    def forget(self) -> None:
+        """In a forked child: the thread is not there, and what is sent would reach the parent's."""
+        self._open = False
+        signal.set_wakeup_fd(-1)
+        self._receiver.close()
+        self._sender.close()
+
+    def _watch(self) -> None:
+        came: list[int] = []
+        latest, ends = 0.0, float("inf")
+        while True:
+            try:
+                numbers = self._receiver.recv(64)
+            except TimeoutError:
+                numbers = b""
+            for number in numbers:
+                if number == 0:
+                    return
+                if signal.getsignal(number) != self._handler:
+                    self._pass_on(number)
+                elif self._knocks:
+                    self._knocks -= 1
+                else:
+                    if not came or monotonic() - latest > BURST:
+                        came.append(number)
+                    latest = monotonic()
+            if not came:
+                continue
+            if len(came) == 1 and numbers:
+                self._first()
+                self._receiver.settimeout(PERIOD)
+            if len(came) > 1:
+                ends = min(ends, monotonic() + DEADLINE)
+                # Whoever sits at a prompt or a notebook has more to lose than this run.
+                if monotonic() >= ends and not (came[-1] == signal.SIGINT and hasattr(sys, "ps1")):
+                    os._exit(128 + came[-1])
+            elif self._late():
+                self._knock(came[0])
+
+    def _pass_on(self, number: int) -> None:
+        if self._former >= 0:
+            with suppress(OSError):
+                os.write(self._former, bytes([number]))
+
+    def _knock(self, number: int) -> None:
+        """Have the handler called in the main thread, which may wait for something."""
+        if self._knocking or signal.getsignal(number) != self._handler:
+            return
+        self._knocking = True
+        self._knocks += 1
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(self._main, number)
+        else:
+            _thread.interrupt_main(signal.Signals(number))
