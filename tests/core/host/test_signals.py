@@ -401,8 +401,9 @@ def test_a_handler_that_a_break_installs_hears_its_signal_alone(net):  # noqa: F
     assert (heard, solver.state.iteration) == ([signal.SIGTERM], 20)
 
 
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 SCRIPT = """
-import hashlib, os, signal, sys, threading
+import ctypes, os, signal, sys, threading
 sys.path[:0] = [{here!r}]
 from mocha_core.plugin.manager import plugin_manager
 from toys import plugin
@@ -411,9 +412,14 @@ import mocha_core as mocha
 from test_stopping import Diary, at, layers, solver_with
 
 def in_c():
-    "Minutes in C, which no signal interrupts; the signals come from outside."
+    "In C, which no signal interrupts, until a line comes."
+    library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+    library.pthread_mutex_init(mutex, None)
+    library.pthread_mutex_lock(mutex)
+    free = lambda: (sys.stdin.readline(), library.pthread_mutex_unlock(mutex))
+    threading.Thread(target=free, daemon=True).start()
     print("waiting", flush=True)
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**30)
+    library.pthread_mutex_lock(mutex)
 
 with mocha.System("plain", seed=3) as system:
     net = mocha.Net("net", system, layers())
@@ -425,7 +431,7 @@ with mocha.System("plain", seed=3) as system:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_signal_ends_the_process_wherever_it_is(number, event, iteration):
     script = SCRIPT.format(here=os.path.dirname(__file__), event=event, iteration=iteration)
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", script], **PIPES) as process:
         while process.stdout.readline() != "waiting\n":
             assert process.poll() is None
         for _ in range(2):
@@ -435,6 +441,31 @@ def test_the_second_signal_ends_the_process_wherever_it_is(number, event, iterat
             assert process.wait(WAIT / 2) == 128 + number
         finally:
             process.kill()
+
+
+AT_A_PROMPT = """
+import sys
+from mocha_core.host import signal_watch
+sys.ps1, signal_watch.DEADLINE = ">>> ", 0.05
+try:
+    exec(sys.argv[1])
+except KeyboardInterrupt:
+    print("still here")
+"""
+
+
+def test_at_a_prompt_the_second_ctrl_c_does_not_end_the_process():
+    """Nor in a notebook, whose kernel has more to lose."""
+    script = SCRIPT.format(here=os.path.dirname(__file__), event="enjoy", iteration=5)
+    command = [sys.executable, "-c", AT_A_PROMPT, script]
+    with subprocess.Popen(command, **PIPES) as process:
+        while process.stdout.readline() != "waiting\n":
+            assert process.poll() is None
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        assert process.communicate("go on\n", timeout=WAIT)[0].endswith("still here\n")
+    assert process.returncode == 0
 
 
 def test_a_hangup_that_is_ignored_stays_ignored(net):  # noqa: F811
