@@ -12,13 +12,15 @@ import time
 from contextlib import suppress
 
 import pytest
-from test_stopping import PYTHONS_OWN, Count, Diary, at, handlers, layers, net, send, solver_with, watched  # noqa: F401
 from toys import nets
 from toys.accuracy import AccuracyLayer
 from toys.backends import BACKENDS
 from toys.memory import Arrays, MemoryLayer
 from toys.plain import Plain
 from toys.softmax_loss import SoftmaxLossLayer
+from toys.stopping import PYTHONS_OWN, Count, Diary, at, layers, send, solver_with, watched
+from toys.stopping import handlers as handlers
+from toys.stopping import net as net
 
 import mocha_core as mocha
 from mocha_core import hookimpl
@@ -62,7 +64,7 @@ class HangingLayer(MemoryLayer):
 
 @pytest.mark.parametrize("event", ["init", "enjoy"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_break_that_takes_long_is_abandoned(net, event, number):  # noqa: F811
+def test_a_break_that_takes_long_is_abandoned(net, event, number):
     """A break that ends in time is finished, and all are told that the run stops."""
     iteration = 5 if event == "enjoy" else 0
     first, second = Diary(), Diary(at(event, iteration, lambda: told_and_waiting(number)))
@@ -84,7 +86,7 @@ def test_a_break_that_takes_long_is_abandoned(net, event, number):  # noqa: F811
 
 
 @pytest.mark.parametrize("event", ["enjoy", "stopped", "destroy"])
-def test_what_saves_is_finished(net, event):  # noqa: F811
+def test_what_saves_is_finished(net, event):
     class Saving(Diary):
         must_finish = True
 
@@ -103,7 +105,7 @@ def test_what_saves_is_finished(net, event):  # noqa: F811
     assert (event, iteration) in saving.entries
 
 
-def test_the_last_breaks_are_followed_by_stopped_where_one_is_abandoned(net):  # noqa: F811
+def test_the_last_breaks_are_followed_by_stopped_where_one_is_abandoned(net):
     """Or else what was learned would not be saved."""
     saving = Diary()
     solver = solver_with((Diary(at("enjoy", 20, told_and_waiting)), 5), (saving, 100))
@@ -126,7 +128,7 @@ def test_an_iteration_is_finished():
 
 
 @pytest.mark.parametrize("place", ["mocha_solve_started", "mocha_solve_finished"])
-def test_a_plugin_that_takes_long_is_abandoned(net, register, place):  # noqa: F811
+def test_a_plugin_that_takes_long_is_abandoned(net, register, place):
     plugin = type("Plugin", (), {place: hookimpl(lambda self, solver, net: told_and_waiting())})
     register(plugin(), "slow")
     with pytest.raises(Stopped):
@@ -168,7 +170,7 @@ def test_another_net_is_abandoned_and_can_be_used_again(name, run):
         solver.solve(trained)
 
 
-def test_many_short_waits_do_not_add_up_to_a_long_one(net):  # noqa: F811
+def test_many_short_waits_do_not_add_up_to_a_long_one(net):
     """A validation waits for each minibatch's data: its patience does not begin anew with each."""
 
     def endless():
@@ -182,7 +184,7 @@ def test_many_short_waits_do_not_add_up_to_a_long_one(net):  # noqa: F811
         solver_with((Diary(at("enjoy", 5, endless)), 5)).solve(net)
 
 
-def test_a_solve_within_a_solve_is_stopped_with_it(net):  # noqa: F811
+def test_a_solve_within_a_solve_is_stopped_with_it(net):
     """The inner one is saved, and the outer one's break does not go on as if it had ended."""
     inner_diary, outer_diary, after = Diary(), Diary(), []
     inner = solver_with((inner_diary, 5), (Diary(at("enjoy", 10, send(signal.SIGTERM))), 5))
@@ -200,7 +202,7 @@ def test_a_solve_within_a_solve_is_stopped_with_it(net):  # noqa: F811
     assert after == []
 
 
-def test_a_solve_that_begins_after_the_signal_does_not_train(net):  # noqa: F811
+def test_a_solve_that_begins_after_the_signal_does_not_train(net):
     inner = solver_with()
 
     def train_another():
@@ -235,7 +237,7 @@ def test_waiting_for_data_is_abandoned_and_nothing_is_half_done(prefetch):
         assert solver.state.iteration == 20
 
 
-def test_an_exception_that_is_swallowed_comes_again(net):  # noqa: F811
+def test_an_exception_that_is_swallowed_comes_again(net):
     def stubborn():
         with suppress(BaseException):
             told_and_waiting()
@@ -249,7 +251,7 @@ SIGUSR1 = signal.SIGUSR1
 
 
 @pytest.mark.parametrize("signals", ["SIGUSR1", ("SIGUSR1", "SIGUSR2")])
-def test_more_signals_stop_where_they_are_asked_for(net, signals):  # noqa: F811
+def test_more_signals_stop_where_they_are_asked_for(net, signals):
     diary = Diary(at("enjoy", 5, send(SIGUSR1)))
     solver = solver_with((diary, 5))
     with pytest.raises(Stopped) as caught:
@@ -263,12 +265,12 @@ def test_more_signals_stop_where_they_are_asked_for(net, signals):  # noqa: F811
     ("name", "message"),
     [("SIGNAL", "this system has no signal 'SIGNAL'. It has .*SIGUSR1"), ("SIGKILL", "SIGKILL cannot be handled")],
 )
-def test_signals_that_cannot_be_heard_are_refused(net, name, message):  # noqa: F811
+def test_signals_that_cannot_be_heard_are_refused(net, name, message):
     with pytest.raises(ConfigurationError, match=message):
         solver_with().solve(net, signals=[name])
 
 
-def test_a_signal_that_the_program_handles_is_refused(net):  # noqa: F811
+def test_a_signal_that_the_program_handles_is_refused(net):
     mine = lambda number, frame: None  # noqa: E731
     signal.signal(SIGUSR1, mine)
     try:
@@ -279,7 +281,7 @@ def test_a_signal_that_the_program_handles_is_refused(net):  # noqa: F811
         signal.signal(SIGUSR1, signal.SIG_DFL)
 
 
-def test_more_signals_are_refused_outside_the_main_thread(net):  # noqa: F811
+def test_more_signals_are_refused_outside_the_main_thread(net):
     errors = []
 
     def solve():
@@ -294,7 +296,7 @@ def test_more_signals_are_refused_outside_the_main_thread(net):  # noqa: F811
     assert errors == ["solve: signals reach the main thread only. Train there, or call solver.stop()."]
 
 
-def test_an_event_loop_that_is_blocked_does_not_keep_ctrl_c(net):  # noqa: F811
+def test_an_event_loop_that_is_blocked_does_not_keep_ctrl_c(net):
     """`asyncio.run` has a handler of its own, which only marks a task as cancelled."""
     diary = Diary(at("enjoy", 5, send(signal.SIGINT)))
     solver, after = solver_with((diary, 5)), []
@@ -310,7 +312,7 @@ def test_an_event_loop_that_is_blocked_does_not_keep_ctrl_c(net):  # noqa: F811
 
 
 @pytest.mark.parametrize("module", ["ipykernel.kernelbase", "trio._core._ki"])
-def test_handlers_of_other_loops_do_not_keep_ctrl_c(net, module):  # noqa: F811
+def test_handlers_of_other_loops_do_not_keep_ctrl_c(net, module):
     """A notebook's cell that awaits, for one."""
 
     def cancels(number, frame):
@@ -326,7 +328,7 @@ def test_handlers_of_other_loops_do_not_keep_ctrl_c(net, module):  # noqa: F811
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_callback_of_an_event_loop_hears_the_signal_afterwards(net, number):  # noqa: F811
+def test_a_callback_of_an_event_loop_hears_the_signal_afterwards(net, number):
     diary, heard = Diary(at("enjoy", 5, send(number))), []
     solver = solver_with((diary, 5))
 
@@ -342,7 +344,7 @@ def test_a_callback_of_an_event_loop_hears_the_signal_afterwards(net, number):  
     assert diary.entries[-2:] == [("stopped", 5), ("destroy", 5)]
 
 
-def test_what_is_none_of_ours_reaches_the_event_loop(net):  # noqa: F811
+def test_what_is_none_of_ours_reaches_the_event_loop(net):
     heard = []
 
     async def main():
@@ -356,7 +358,7 @@ def test_what_is_none_of_ours_reaches_the_event_loop(net):  # noqa: F811
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_forked_process_has_pythons_handlers_and_does_not_stop_its_parent(net):  # noqa: F811
+def test_a_forked_process_has_pythons_handlers_and_does_not_stop_its_parent(net):
     """Such as a worker of a pool, which the pool ends by SIGTERM."""
 
     def fork():
@@ -374,7 +376,7 @@ def test_a_forked_process_has_pythons_handlers_and_does_not_stop_its_parent(net)
     assert solver.state.iteration == 20
 
 
-def test_many_runs_leave_nothing_behind(net):  # noqa: F811
+def test_many_runs_leave_nothing_behind(net):
     def left():
         gc.collect()
         logger = logging.getLogger("mocha")
@@ -389,7 +391,7 @@ def test_many_runs_leave_nothing_behind(net):  # noqa: F811
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_a_handler_that_a_break_installs_hears_its_signal_alone(net):  # noqa: F811
+def test_a_handler_that_a_break_installs_hears_its_signal_alone(net):
     heard = []
 
     def install():
@@ -409,7 +411,7 @@ from mocha_core.plugin.manager import plugin_manager
 from toys import plugin
 plugin_manager().add_plugin(plugin, plugin.NAME)
 import mocha_core as mocha
-from test_stopping import Diary, at, layers, solver_with
+from toys.stopping import Diary, at, layers, solver_with
 
 def in_c():
     "In C, which no signal interrupts, until a line comes."
@@ -430,7 +432,7 @@ with mocha.System("plain", seed=3) as system:
 @pytest.mark.parametrize(("event", "iteration"), [("init", 0), ("enjoy", 5)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_signal_ends_the_process_wherever_it_is(number, event, iteration):
-    script = SCRIPT.format(here=os.path.dirname(__file__), event=event, iteration=iteration)
+    script = SCRIPT.format(here=os.path.dirname(os.path.dirname(__file__)), event=event, iteration=iteration)
     with subprocess.Popen([sys.executable, "-c", script], **PIPES) as process:
         while process.stdout.readline() != "waiting\n":
             assert process.poll() is None
@@ -456,7 +458,7 @@ except KeyboardInterrupt:
 
 def test_at_a_prompt_the_second_ctrl_c_does_not_end_the_process():
     """Nor in a notebook, whose kernel has more to lose."""
-    script = SCRIPT.format(here=os.path.dirname(__file__), event="enjoy", iteration=5)
+    script = SCRIPT.format(here=os.path.dirname(os.path.dirname(__file__)), event="enjoy", iteration=5)
     command = [sys.executable, "-c", AT_A_PROMPT, script]
     with subprocess.Popen(command, **PIPES) as process:
         while process.stdout.readline() != "waiting\n":
@@ -468,7 +470,7 @@ def test_at_a_prompt_the_second_ctrl_c_does_not_end_the_process():
     assert process.returncode == 0
 
 
-def test_a_hangup_that_is_ignored_stays_ignored(net):  # noqa: F811
+def test_a_hangup_that_is_ignored_stays_ignored(net):
     """As by nohup."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     solver = solver_with((Diary(at("enjoy", 5, send(signal.SIGHUP))), 5))
