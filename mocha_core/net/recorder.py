@@ -101,7 +101,8 @@ class Recorder:
                 error.add_note(where)
                 raise
             kind = type(error) if isinstance(error, MochaError) else TopologyError
-            hint = self._channels_last(plan) if isinstance(error, ShapeError) else ""
+            images = isinstance(error, ShapeError) and any(len(bottom.shape) == 4 for bottom in bottoms)
+            hint = self._channels_last(plan) if images else ""
             raise kind(f"{where}: {error}{hint}") from error
         for name, value in zip(layer.tops, tops, strict=True):
             plan.blobs[name] = value

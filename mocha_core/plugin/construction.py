@@ -6,7 +6,8 @@ import inspect
 from abc import ABCMeta
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Any, TypeVar
+from enum import EnumType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from mocha_core import checks, suggestions
 from mocha_core.errors import ArgumentError, ConfigurationError, MochaError
@@ -88,3 +89,19 @@ def _title(cls: type) -> str:
 
 def _takes_any(signature: inspect.Signature) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+
+
+class Group(type):
+    """Metaclass of classes that hold names, such as `LRPolicy`: a miss is an error that lists them."""
+
+    if not TYPE_CHECKING:  # type checkers know the names
+
+        def __getattr__(cls, name: str) -> NoReturn:
+            if not name.startswith("_"):
+                names = [name for name, value in vars(cls).items() if not name.startswith("_")]
+                checks.known(cls.__name__, "member", name, names)
+            raise AttributeError(f"type object '{cls.__name__}' has no attribute '{name}'")
+
+
+class EnumGroup(Group, EnumType):
+    """The same of an enumeration, such as `Pooling`."""

@@ -245,6 +245,7 @@ def test_bad_fields(fields, message):
     [
         ((2, 3, 4, 4), {"kernel": (5, 3)}, "at least 5x3 .*received float64.2, 3, 4, 4. with pad .0, 0."),
         ((2, 3, 4, 4), {"n_group": 2, "n_filter": 2}, "channels to be a multiple of n_group 2"),
+        ((2, 28, 28), {}, r"4 axes .* received float64\[2, 28, 28\]\. Give images of one channel as images\[:, np"),
         ((2, 3), {}, r"4 axes \(N, channels, height, width\), received float64\[2, 3\]"),
     ],
 )

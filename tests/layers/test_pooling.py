@@ -4,7 +4,7 @@ from mocha_layers_std import Pooling, PoolingLayer
 from mocha_layers_std.pooling import MaxPooling, MeanPooling
 from mocha_layers_std.windows import pooled_size
 
-from mocha_core.errors import ConfigurationError, ShapeError
+from mocha_core.errors import ConfigurationError, ShapeError, UnknownNameError
 
 
 def windows(shape, y_shape, kernel, stride, pad):
@@ -150,6 +150,17 @@ def test_a_window_larger_than_the_image_is_clipped_to_it(tops_of, net_of, size, 
 def test_the_kernel_is_required():
     with pytest.raises(ConfigurationError, match=r"PoolingLayer 'pool1': it needs kernel\. Its fields: name, "):
         PoolingLayer(name="pool1", bottoms=["x"], tops=["pool1"])
+
+
+@pytest.mark.parametrize("pooling", [Pooling.Mean, "mean", "Mean", "MEAN"])
+def test_a_kind_by_its_name(pooling):
+    assert PoolingLayer(kernel=2, pooling=pooling, bottoms=["x"], tops=["y"]).pooling is Pooling.Mean
+
+
+def test_a_kind_that_is_not_there():
+    with pytest.raises(UnknownNameError, match=r"Pooling has no member 'Average'\. It has: Max, Mean\."):
+        _ = Pooling.Average
+    assert not hasattr(Pooling, "Average")
 
 
 def test_bad_pooling():

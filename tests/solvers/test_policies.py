@@ -2,7 +2,7 @@
 
 import pytest
 
-from mocha_core.errors import ConfigurationError
+from mocha_core.errors import ConfigurationError, UnknownNameError
 from mocha_core.solvers import LRPolicy, MomPolicy
 from mocha_core.train.solver import SolverParameters, evaluate
 
@@ -95,3 +95,21 @@ def test_a_rate_beyond_all_numbers_is_named():
 def test_solver_parameters_take_policies_and_numbers():
     given = SolverParameters(max_iter=1, lr_policy=LRPolicy.Fixed(0.5), momentum=0.25)
     assert (evaluate(given.lr_policy, 3), given.hyperparameters) == (0.5, {"momentum": 0.25})
+
+
+def test_a_policy_that_is_not_there():
+    with pytest.raises(
+        UnknownNameError, match=r"LRPolicy has no member 'Stepp'\. Did you mean 'Step'\? It has: Fixed, "
+    ):
+        _ = LRPolicy.Stepp
+    with pytest.raises(
+        AttributeError, match=r"MomPolicy has no member 'Cosine'\. It has: Fixed, Step, Linear, Staged\."
+    ):
+        _ = MomPolicy.Cosine
+
+
+def test_stages_may_be_lists():
+    stages = [[10, 0.5], (20, LRPolicy.Exp(0.1, 0.5))]
+    assert LRPolicy.Staged(*stages) == LRPolicy.Staged(*map(tuple, stages))
+    assert hash(LRPolicy.Staged(*stages)) == hash(LRPolicy.Staged(*map(tuple, stages)))
+    assert LRPolicy.Staged(*stages)(9) == 0.5

@@ -10,10 +10,11 @@ from mocha_core.describe.layer import ComputationLayer
 from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec, Value
+from mocha_core.plugin.construction import EnumGroup
 from mocha_layers_std import fields, received
 
 
-class ElementWise(StrEnum):
+class ElementWise(StrEnum, metaclass=EnumGroup):
     """What is done with two elements."""
 
     Add = "add"

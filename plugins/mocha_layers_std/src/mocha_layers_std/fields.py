@@ -15,18 +15,16 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def choice(owner: object, field: str, value: str, group: type[Choice]) -> Choice:
-    """`value` as a member of `group`; its string does too.
+    """`value` as a member of `group`; its string and its name do too, in letters of any case.
 
     Raises:
         ConfigurationError: it is something else.
     """
-    try:
-        return group(value)
-    except ValueError:
-        members = ", ".join(f"{group.__name__}.{member.name}" for member in group)
-        raise ConfigurationError(
-            f"{owner}: expected {field} to be one of {members}, received {checks.shown(value)}."
-        ) from None
+    for member in group:
+        if value is member or (isinstance(value, str) and value.lower() in (member.value, member.name.lower())):
+            return member
+    members = ", ".join(f"{group.__name__}.{member.name}" for member in group)
+    raise ConfigurationError(f"{owner}: expected {field} to be one of {members}, received {checks.shown(value)}.")
 
 
 def pair(value: tuple[int, int] | int) -> tuple[int, int]:

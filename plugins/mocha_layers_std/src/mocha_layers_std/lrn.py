@@ -12,11 +12,12 @@ from mocha_core.describe.layer import ComputationLayer
 from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec, Value
+from mocha_core.plugin.construction import EnumGroup
 from mocha_layers_std import fields, received
 from mocha_layers_std.windows import window_sum
 
 
-class LRNMode(StrEnum):
+class LRNMode(StrEnum, metaclass=EnumGroup):
     """Where the elements lie that are normalized together."""
 
     AcrossChannel = "across_channel"

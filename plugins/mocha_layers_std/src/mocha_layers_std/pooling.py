@@ -12,11 +12,12 @@ from mocha_core.errors import ShapeError
 from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec, Value
+from mocha_core.plugin.construction import EnumGroup
 from mocha_layers_std import fields, received
 from mocha_layers_std.windows import padded, pooled_size, tap
 
 
-class Pooling(StrEnum):
+class Pooling(StrEnum, metaclass=EnumGroup):
     """What becomes of a window."""
 
     Max = "max"

@@ -27,7 +27,8 @@ def rows(x: Spec) -> None:
 def images(x: Spec) -> None:
     """Raise `ShapeError` unless x is a floating (N, channels, height, width)."""
     if len(x.shape) != 4:
-        raise ShapeError(f"expected a blob with 4 axes (N, channels, height, width), received {x}.")
+        way_out = " Give images of one channel as images[:, np.newaxis]." if len(x.shape) == 3 else ""
+        raise ShapeError(f"expected a blob with 4 axes (N, channels, height, width), received {x}.{way_out}")
     floating(x)
 
 

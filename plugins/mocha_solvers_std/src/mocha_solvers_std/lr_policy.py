@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mocha_core import checks
+from mocha_core.plugin.construction import Group
 from mocha_core.train.solver import Policy
 from mocha_solvers_std import staged
 from mocha_solvers_std.geometric import geometric
 
 
-class LRPolicy:
+class LRPolicy(metaclass=Group):
     """Learning-rate policies, with `i` the number of the update; the first is 0."""
 
     @dataclass(frozen=True)
