@@ -177,21 +177,6 @@ def _(file, place, shape):
     create(file, place, h5t.array_create(h5t.IEEE_F32LE, (3,)), shape)
 
 
-@kind("bit fields")
-def _(file, place, shape):
-    create(file, place, h5t.STD_B32LE, shape)
-
-
-@kind("enumeration")
-def _(file, place, shape):
-    file.create_dataset(place, shape, h5py.enum_dtype({"cat": 0, "dog": 1}))
-
-
-@kind("h5py's bool")
-def _(file, place, shape):
-    file[place] = np.zeros(shape, bool)
-
-
 @kind("integers of three bytes")
 def _(file, place, shape):
     datatype = h5t.STD_I32LE.copy()
@@ -242,20 +227,9 @@ def _(file, place, shape):
     file[place] = np.zeros((0, *shape[1:]), "f4")
 
 
-@kind("declared and never written")
-def _(file, place, shape):
-    file.create_dataset(place, shape, "f4")
-
-
 @kind("declared beyond all memory")
 def _(file, place, shape):
     chunked(file, place, (2**40, 2**20, *shape[2:]), (1, 1024, *shape[2:]), [lambda p: p.set_deflate(4)])
-
-
-@kind("a missing chunk")
-def _(file, place, shape):
-    dataset = chunked(file, place, shape, (1, *shape[1:]))
-    dataset.write_direct_chunk(first(shape), np.zeros(shape[1:], "f4").tobytes())
 
 
 @kind("a chunk that inflates without end")
@@ -369,9 +343,54 @@ def _(file, place, shape):
     dataset.write_direct_chunk(first(shape), np.ones(shape, "f4").tobytes())
 
 
-@kind("the scale-offset filter")
+@kind("declared beyond all memory, and never written")
 def _(file, place, shape):
-    file.create_dataset(place, shape, "f4", chunks=shape, scaleoffset=2)[...] = 1
+    create(file, place, h5t.IEEE_F32LE, (2**40, *shape[1:]))
+
+
+@kind("lzf that ends early")
+def _(file, place, shape):
+    dataset = chunked(file, place, shape, filters=[lambda p: p.set_filter(32000)])
+    dataset.write_direct_chunk(first(shape), b"\x02abc")
+
+
+def scaled(file, place, shape):
+    properties = h5p.create(h5p.DATASET_CREATE)
+    properties.set_chunk(shape)
+    properties.set_scaleoffset(h5py.h5z.SO_INT, 0)
+    return create(file, place, h5t.STD_I32LE, shape, properties)
+
+
+@kind("scale-offset data that end early")
+def _(file, place, shape):
+    scaled(file, place, shape).write_direct_chunk(first(shape), struct.pack("<IBQQ", 31, 8, 0, 0))
+
+
+@kind("scale-offset data of more bits than numbers have")
+def _(file, place, shape):
+    scaled(file, place, shape).write_direct_chunk(first(shape), struct.pack("<IBQQ", 2**31, 8, 0, 0) + bytes(1000))
+
+
+@kind("scale-offset of more numbers than there are")
+def _(file, place, shape):
+    dataset = scaled(file, place, shape)
+    dataset.write_direct_chunk(first(shape), struct.pack("<IBQQ", 1, 8, 0, 0) + bytes(1000))
+    count = int(np.prod(shape))
+
+    def patch(content):
+        at = content.find(struct.pack("<III", 2, 0, count))  # integers, minimum bits, numbers of a chunk
+        struct.pack_into("<I", content, at + 8, 2**28)
+
+    return patch
+
+
+@kind("szip that says it is larger")
+def _(file, place, shape):
+    def szip(properties):
+        properties.set_szip(h5py.h5z.SZIP_NN_OPTION_MASK, 2)
+
+    dataset = chunked(file, place, shape, filters=[szip])
+    dataset.write_direct_chunk(first(shape), struct.pack("<I", 2**31) + bytes(100))
 
 
 _BOMB = []

@@ -4,9 +4,11 @@ import os
 import threading
 
 import h5py
+import mocha_hdf5.bands
 import mocha_hdf5.source
 import numpy as np
 import pytest
+from mocha_hdf5.table import Table
 
 import mocha_core as mocha
 from mocha_core import layers
@@ -139,10 +141,8 @@ def test_only_the_datasets_of_the_tops_are_read_in_the_order_of_the_tops(write, 
 def test_a_chunk_larger_than_the_cache_is_decompressed_once(write, make_net, monkeypatch):
     monkeypatch.setattr(mocha_hdf5.source, "CHUNK_CACHE", 8)
     reads = []
-    read = mocha_hdf5.source.Table.read
-    monkeypatch.setattr(
-        mocha_hdf5.source.Table, "read", lambda table, *rows: (reads.append(rows), read(table, *rows))[1]
-    )
+    read = Table.read
+    monkeypatch.setattr(Table, "read", lambda table, *rows: (reads.append(rows), read(table, *rows))[1])
     net = make_net(source=write(*numbered(4), chunks=True, compression="gzip"), batch_size=2)
     assert forwards(net, 4) == [[0, 1], [2, 3], [0, 1], [2, 3]]
     assert reads == [(), ()]
@@ -208,9 +208,139 @@ def test_list_empty(make_net, tmp_path, text):
     fails(make_net, tmp_path / "list.txt", r"Source list '.*list.txt' is empty. Write a text file")
 
 
-def test_list_is_the_hdf5_file_itself(write, make_net, tmp_path):
-    write(*numbered(2))
-    fails(make_net, tmp_path / "part0.hdf5", r"Source list '.*part0.hdf5' is not a text file. Write a text file")
+@pytest.mark.parametrize("options", [{}, {"userblock_size": 1024}])
+def test_an_hdf5_file_stands_for_a_list_of_itself(write, make_net, tmp_path, options):
+    with h5py.File(tmp_path / "one.dat", "w", **options) as file:
+        file["x"] = np.arange(3.0)
+    net = make_net(source=tmp_path / "one.dat", tops=["x"], batch_size=3)
+    net.forward()
+    assert net.blobs["x"].numpy().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_list_in_another_encoding_is_named(write, make_net, tmp_path, encoding):
+    source = write(*numbered(2))
+    source.write_bytes("part0.hdf5\r\n".encode(encoding))
+    name = encoding[:6].upper()
+    fails(make_net, source, rf"list.txt' is in {name}, expected UTF-8. Save it as UTF-8: .*PowerShell")
+
+
+def test_a_list_that_is_not_in_utf8_names_the_line(write, make_net):
+    source = write(*numbered(2))
+    source.write_bytes(b"part0.hdf5\ndonn\xe9es.hdf5\n")
+    fails(make_net, source, r"list.txt' is not a text file in UTF-8: line 2 has the byte 0xe9.*Save it as UTF-8")
+
+
+@pytest.mark.parametrize("line", ['"part 0.hdf5"', "'part 0.hdf5'", "part 0.hdf5", "~/part 0.hdf5", '"~/part 0.hdf5"'])
+def test_quotes_and_the_home_folder(write, make_net, tmp_path, monkeypatch, line):
+    source = write(*numbered(2))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    os.rename("part0.hdf5", "part 0.hdf5")
+    source.write_text(f"{line}\n")
+    assert forwards(make_net(source="~/list.txt", batch_size=2), 1) == [[0, 1]]
+
+
+def test_a_folder_in_a_list(write, make_net, tmp_path):
+    source = write(*numbered(2))
+    (tmp_path / "folder").mkdir()
+    source.write_text("folder\n")
+    fails(make_net, source, r"names 'folder'.* It is a folder: write the path of each of its files")
+
+
+def test_a_pattern_in_a_list(write, make_net):
+    source = write(*numbered(2))
+    source.write_text("*.hdf5\n")
+    fails(make_net, source, r"names '\*.hdf5'.* Patterns are not expanded: .*'ls \*.hdf5 > train.txt'")
+
+
+def few_open(monkeypatch, most):
+    monkeypatch.setattr(mocha_hdf5.source, "MOST_OPEN", most)
+    monkeypatch.setattr(mocha_hdf5.source, "RESIDENT", 0)
+
+
+def open_parts():
+    """Descriptors of HDF5 files."""
+    links = [f"/proc/self/fd/{descriptor}" for descriptor in os.listdir("/proc/self/fd")]
+    return [link for link in links if os.path.exists(link) and os.readlink(link).endswith(".hdf5")]
+
+
+STORED = [{}, {"chunks": True}, {"chunks": True, "compression": "gzip"}]
+
+
+@pytest.mark.parametrize("options", STORED)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_few_of_many_files_are_open(write, make_net, monkeypatch, options, shuffle):
+    few_open(monkeypatch, 3)
+    source = write(*numbered(*[2] * 20), **options)
+    net = make_net(source=source, batch_size=8, shuffle=shuffle)
+    seen = [number for batch in forwards(net, 10) for number in batch]
+    assert sorted(seen) == sorted([*range(40)] * 2)
+    if os.path.isdir("/proc/self/fd"):
+        assert 0 < len(open_parts()) <= 3
+
+
+def test_chunks_are_kept_for_each_top_and_not_for_each_file(write, make_net, monkeypatch):
+    few_open(monkeypatch, 3)
+    kept = set()
+    get = mocha_hdf5.bands.Bands.get
+    monkeypatch.setattr(mocha_hdf5.bands.Bands, "get", lambda bands, *a: (kept.add(bands), get(bands, *a))[1])
+    net = make_net(source=write(*numbered(*[2] * 20), chunks=True, compression="gzip"), batch_size=8)
+    forwards(net, 10)
+    assert len(kept) == 2
+
+
+@pytest.mark.parametrize("options", STORED)
+def test_files_are_found_again_from_another_working_directory(write, make_net, tmp_path, monkeypatch, options):
+    few_open(monkeypatch, 1)
+    write(*numbered(*[2] * 5), **options)
+    net = make_net(source="list.txt", batch_size=4)
+    assert forwards(net, 1) == [[0, 1, 2, 3]]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    write(*numbered(*[2] * 5)[::-1])  # files of the same names
+    assert forwards(net, 4) == [[4, 5, 6, 7], [8, 9, 0, 1], [2, 3, 4, 5], [6, 7, 8, 9]]
+
+
+def rewritten(path):
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+
+
+def touched(path):
+    os.utime(path, ns=(0, 0))
+
+
+def extended(path):
+    times = os.stat(path)
+    with open(path, "ab") as file:
+        file.write(b"more")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("options", STORED)
+@pytest.mark.parametrize("change", [rewritten, touched, extended])
+def test_a_file_that_changed_before_it_was_opened_again(write, make_net, tmp_path, monkeypatch, options, change):
+    few_open(monkeypatch, 1)
+    net = make_net(source=write(*numbered(4, 4), **options), batch_size=4)
+    assert forwards(net, 1) == [[0, 1, 2, 3]]
+    monkeypatch.setattr(mocha_hdf5.bands, "CHUNK_CACHE", 0)
+    change(tmp_path / "part1.hdf5")
+    change(tmp_path / "part0.hdf5")
+    for _ in range(2):
+        with pytest.raises(FileError, match=r"'part[01].hdf5' was changed or replaced while it was in use: .* again"):
+            forwards(net, 3)
+
+
+def test_a_file_that_is_gone_when_it_is_opened_again(write, make_net, tmp_path, monkeypatch):
+    few_open(monkeypatch, 1)
+    net = make_net(source=write(*numbered(40, 40)), batch_size=4)
+    assert forwards(net, 1) == [[0, 1, 2, 3]]
+    os.remove("part1.hdf5")
+    for _ in range(2):
+        with pytest.raises(FileError, match=r"'part1.hdf5' does not exist"):
+            forwards(net, 30)
 
 
 def test_file_missing(write, make_net):
@@ -264,7 +394,7 @@ def test_declared_sizes_without_contents_are_refused(write, make_net):
     source = write({"label": np.zeros((2, 1))})
     with h5py.File("part0.hdf5", "a") as file:
         file.create_dataset("data", shape=(2**40, 2**40), dtype="f4", chunks=(1, 1024), compression="gzip")
-    fails(make_net, source, r"dataset 'data': float32\[.*\] takes \d{25} bytes, the whole file has \d{4}\.")
+    fails(make_net, source, r"dataset 'data': float32\[.*\] takes \d{25} bytes, the file holds at most \d{7};")
 
 
 @pytest.mark.parametrize("data", [np.zeros((0, 3)), np.float64(1)])
@@ -289,7 +419,7 @@ def test_shapes_of_files_differ(write, make_net, other):
     fails(make_net, source, message, tops=["x"])
 
 
-@pytest.mark.parametrize("data", [np.array([b"a", b"b"]), np.ones((2, 3)) > 0, np.ones((2, 3)) * 1j])
+@pytest.mark.parametrize("data", [np.array([b"a", b"b"]), np.ones((2, 3)) * 1j])
 def test_dtype_not_numeric(write, make_net, data):
     source = write({"data": data, "label": np.zeros((2, 1))})
     fails(make_net, source, r"dataset 'data': expected integers or floating-point numbers, found ")
@@ -376,14 +506,34 @@ def test_a_name_with_a_null_byte(make_net):
     fails(make_net, "a\0b", r"Source list 'a\0b' cannot be opened: .*null")
 
 
-def test_chunks_that_were_never_written(write, make_net, tmp_path):
+@pytest.mark.parametrize("options", [{}, {"chunks": (2, 2)}, {"chunks": (2, 2), "compression": "lzf"}])
+@pytest.mark.parametrize("written", [0, 2])
+def test_what_was_never_written_is_the_fill_value(write, make_net, tmp_path, options, written):
     source = write(*numbered(4))
     with h5py.File(tmp_path / "part0.hdf5", "a") as file:
         del file["data"]
-        file.create_dataset("data", (4, 2), "f4", chunks=(2, 2), fillvalue=7)[:2] = 0
+        dataset = file.create_dataset("data", (4, 2), "f4", fillvalue=7, **options)
+        if written:
+            dataset[:written] = 1
+        expected = dataset[:].tolist()
     net = make_net(source=source, batch_size=4)
-    with pytest.raises(FileError, match=r"'data': the chunk at \[2, 0\] is not in the file.*never written, and fill"):
-        net.forward()
+    net.forward()
+    assert net.blobs["data"].numpy().tolist() == expected
+    assert expected[3] == [7, 7]
+
+
+def test_fill_values_that_are_not_defined_are_refused(write, make_net, tmp_path):
+    source = write({"label": np.zeros((4, 1))})
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5py.File(tmp_path / "part0.hdf5", "a") as file:
+        space = h5py.h5s.create_simple((4, 2))
+        h5py.h5d.create(file.id, b"data", h5py.h5t.IEEE_F32LE, space, properties)
+        defined = properties.fill_value_defined() != h5py.h5d.FILL_VALUE_UNDEFINED
+    net = make_net(source=source, batch_size=4)
+    net.forward()
+    assert defined, "the library has a default"
+    assert net.blobs["data"].numpy().tolist() == [[0, 0]] * 4
 
 
 def test_two_shuffled_layers_keep_their_rows_together(tmp_path):

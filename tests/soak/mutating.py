@@ -73,6 +73,8 @@ def hdf5(**arrays):
         {"chunks": True, "compression": "gzip", "shuffle": True},
         {"chunks": True, "fletcher32": True},
         {"chunks": True, "compression": "lzf", "maxshape": True},
+        {"chunks": True, "scaleoffset": 4},
+        {"chunks": (2,), "shuffle": True},
     ]
     seeds = []
     for libver in ("earliest", "latest"):
@@ -81,6 +83,8 @@ def hdf5(**arrays):
             with h5py.File(path, "w", libver=libver) as file:
                 for name, array in arrays.items():
                     options = dict(way) if array.ndim else {}
+                    if options.get("chunks") == (2,):
+                        options["chunks"] = (2, *array.shape[1:])
                     if options.pop("maxshape", False):
                         options["maxshape"] = (None, *array.shape[1:])
                     file.create_dataset(name, data=array, **options)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
-from io import SEEK_CUR, SEEK_END, SEEK_SET
+from io import SEEK_CUR, SEEK_END, SEEK_SET, BufferedReader
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -32,6 +33,9 @@ class Contents(Protocol):
     def read(self, offset: int, size: int) -> memoryview:
         """Exactly so many bytes from there; raises `FileError` where they are not."""
 
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer of bytes from there; raises `FileError` where they are not."""
+
     def check_open(self) -> None:
         """Raise `FileError` if it was closed."""
 
@@ -42,29 +46,65 @@ class Contents(Protocol):
 class Disk:
     """A regular file. Threads and forked processes may read at once: there is no common position.
 
+    Its path is made absolute at once: a program that changes its working directory reads on.
+
     Raises:
         FileError: the file is missing, is no regular file, or cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = open_regular(path)
-        # A net that nobody holds any more is no mistake: its files are closed without Python's warning.
-        weakref.finalize(self, self._file.close)
+        self._place = Path(os.path.abspath(os.path.expanduser(path)))
         self._lock = threading.Lock()
-        self.size = os.fstat(self._file.fileno()).st_size
+        self._suspended = False
         self.base = 0
+        self._open()
+        self._identity = _identity(self._file)
+        self.size = self._identity.size
+
+    def _open(self) -> None:
+        try:
+            self._file = open_regular(self._place)
+        except FileError as error:
+            raise FileError(str(error).replace(f"'{self._place}'", f"'{self.path}'")) from error
+        # A net that nobody holds any more is no mistake: its files are closed without Python's warning.
+        self._close = weakref.finalize(self, self._file.close)
+
+    def suspend(self) -> None:
+        """Give the descriptor back to the system until the next read, which opens the same file again.
+
+        That read raises `FileError` if there is another file then, or the file was changed.
+        """
+        if not self._file.closed:
+            self._close()
+            self._suspended = True
+
+    def _resume(self) -> None:
+        self._open()
+        found = _identity(self._file)
+        if found != self._identity:
+            self.suspend()
+            raise FileError(
+                f"'{self.path}' was changed or replaced while it was in use: expected {self._identity}, found "
+                f"{found}. Leave files alone while they are read, and start again."
+            )
+        self._suspended = False
 
     def read(self, offset: int, size: int) -> memoryview:
-        self.check_open()
         _check_inside(self, offset, size)
         buffer = np.empty(size, np.uint8).data
-        done = 0
-        while done < size:
+        self.read_into(buffer, offset)
+        return buffer
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer of bytes from there."""
+        self.check_open()
+        _check_inside(self, offset, len(buffer))
+        done = self._fill(buffer, offset)
+        while done < len(buffer):
             if (n := self._fill(buffer[done:], offset + done)) == 0:
                 raise FileError(f"'{self.path}': the file became shorter while it was in use. Get it again.")
             done += n
-        return buffer
 
     def _fill(self, buffer: memoryview, offset: int) -> int:
         try:
@@ -78,10 +118,32 @@ class Disk:
 
     def check_open(self) -> None:
         if self._file.closed:
-            raise _closed(self.path)
+            if not self._suspended:
+                raise _closed(self.path)
+            self._resume()
 
     def close(self) -> None:
-        self._file.close()
+        self._suspended = False
+        self._close()
+
+
+class _Identity(NamedTuple):
+    """What tells whether a name still leads to the same, unchanged file."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+    def __str__(self) -> str:
+        seconds, rest = divmod(self.modified, 10**9)
+        when = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(seconds))}.{rest:09}"
+        return f"{self.size:,} bytes of {when} (inode {self.inode})"
+
+
+def _identity(file: BufferedReader) -> _Identity:
+    found = os.fstat(file.fileno())
+    return _Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class Image:
@@ -97,6 +159,9 @@ class Image:
     def read(self, offset: int, size: int) -> memoryview:
         _check_inside(self, offset, size)
         return self._image[offset : offset + size]
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        buffer[:] = self.read(offset, len(buffer))
 
     def check_open(self) -> None:
         if not self._is_open:
@@ -123,6 +188,7 @@ class Stream:
 
     Attributes:
         rank: axes of the dataset whose chunks are being looked up.
+        bounded: all chunk indexes that were read so far can be gone through in bounded time.
     """
 
     rank = 0
@@ -130,6 +196,11 @@ class Stream:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
         self._position = 0
+        self._guard = trees.Guard(contents)
+
+    @property
+    def bounded(self) -> bool:
+        return self._guard.bounded
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
         """Move; returns the position."""
@@ -142,9 +213,8 @@ class Stream:
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill a buffer."""
-        piece = self._contents.read(self._position, len(buffer))
-        trees.check(self._contents, self._position, piece, self.rank)
-        buffer[:] = piece
+        self._contents.read_into(buffer, self._position)
+        self._guard.check(self._position, buffer, self.rank)
         self._position += len(buffer)
         return len(buffer)
 

@@ -18,11 +18,12 @@ class HDF5DataLayer(DataLayer):
     along the first axis, and are of one shape but for that in all files. A minibatch runs on from one file
     into the next, and from the last into the first. A thread fetches ahead.
 
-    Paths in the list are relative to the working directory if they exist there, else to the list's folder.
+    Paths in the list are relative to the working directory if they exist there, else to the list's folder; `~` is the
+    home folder. They are made absolute when a net is built. A few of the files are open at a time.
     """
 
     source: str | PathLike[str]
-    """The text file."""
+    """The text file, or one HDF5 file."""
     shuffle: bool = False
     """Whether every epoch has an order of its own, over all files, and the same for all data layers of a net."""
 
@@ -30,7 +31,7 @@ class HDF5DataLayer(DataLayer):
         super().check()
         if not isinstance(self.source, (str, PathLike)) or not str(self.source):
             raise ConfigurationError(
-                f"{self}: expected source to be a text file that lists HDF5 files, received "
+                f"{self}: expected source to be a text file that lists HDF5 files, or an HDF5 file, received "
                 f"{checks.shown(self.source)}."
             )
         checks.instance(self, "shuffle", self.shuffle, bool, "True")

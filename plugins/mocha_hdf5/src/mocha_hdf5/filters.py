@@ -1,49 +1,111 @@
-"""What HDF5's filters did to a chunk, undone, in no more memory than the chunk's declared size asks for."""
+"""What HDF5's filters did to chunks, undone, in memory that the chunks' declared size and their file bound."""
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-DEFLATE, SHUFFLE, FLETCHER32, LZF = 1, 2, 3, 32000
-KNOWN = {DEFLATE: "gzip", SHUFFLE: "shuffle", FLETCHER32: "fletcher32", LZF: "lzf"}
+from mocha_hdf5 import scratch
+from mocha_hdf5.scratch import TypedFilter
+
+DEFLATE, SHUFFLE, FLETCHER32, SZIP, NBIT, SCALEOFFSET, LZF = 1, 2, 3, 4, 5, 6, 32000
+KNOWN = {
+    DEFLATE: "gzip",
+    SHUFFLE: "shuffle",
+    FLETCHER32: "fletcher32",
+    SZIP: "szip",
+    NBIT: "nbit",
+    SCALEOFFSET: "scaleoffset",
+    LZF: "lzf",
+}
+COMPRESSORS = (DEFLATE, LZF)
+#: They know the type of the elements, and come first.
+TYPED = (SZIP, NBIT, SCALEOFFSET)
 CHECKSUM = 4  # bytes that fletcher32 appends
+MOST_HEADER = 64  # bytes that scaleoffset and szip put in front, at most
 
 
 class DamagedChunk(Exception):
     """A chunk is not what its filters make of anything; says what was found."""
 
 
-def decode(raw: memoryview, filters: Sequence[int], size: int, itemsize: int) -> memoryview:
-    """The `size` bytes of a chunk.
+class Stored(NamedTuple):
+    """A chunk as it is in the file; a bit of `mask` says that this filter was not applied."""
+
+    raw: memoryview
+    mask: int
+
+
+class Decoder:
+    """Undoes the filters of a dataset.
+
+    zlib unpacks gzip, because it can be given a limit. The HDF5 library unpacks what zlib does not know.
 
     Args:
-        raw: the chunk as it is stored.
-        filters: the numbers of the filters that were applied, in that order; one compressor at most.
-        size: of the chunk before all filters, in bytes.
+        filters: their numbers, in the order in which they were applied; one compressor at most.
+        size: of a chunk before all filters, in bytes.
         itemsize: of an element, in bytes.
-
-    Raises:
-        DamagedChunk: the chunk is damaged, or larger than it may be.
+        typed: undoes the first filter, if it is one of `TYPED`.
     """
-    # How many bytes went into each filter; behind a compressor nobody knows, and nobody asks.
-    before = [size]
-    for number in filters:
-        before.append(before[-1] + (CHECKSUM if number == FLETCHER32 else 0))
-    for number, expected in zip(reversed(filters), reversed(before[:-1]), strict=True):
-        if number == DEFLATE:
-            raw = _inflate(raw, expected)
-        elif number == LZF:
-            raw = _unpack_lzf(raw, expected)
-        elif number == FLETCHER32:
-            raw = _checked(raw)
-        else:
-            raw = _unshuffled(raw, itemsize)
-    if len(raw) != size:
-        raise DamagedChunk(f"{len(raw)} bytes")
-    return raw
+
+    def __init__(self, filters: Sequence[int], size: int, itemsize: int, typed: TypedFilter | None) -> None:
+        self._filters = filters
+        self._size = size
+        self._itemsize = itemsize
+        self._typed = typed
+        self._plan = self._steps(0)
+        self._lzf: scratch.LZF | None = None
+
+    def decode(self, stored: Stored) -> memoryview:
+        """The `size` bytes of a chunk.
+
+        Raises:
+            DamagedChunk: the chunk is damaged, or larger than it may be.
+        """
+        raw, mask = stored
+        for n, expected in self._plan if mask == 0 else self._steps(mask):
+            raw = self._undo(n, raw, expected)
+        if len(raw) != self._size:
+            raise DamagedChunk(f"{len(raw)} bytes")
+        return raw
+
+    def release(self) -> None:
+        """Give back memory until the next chunk."""
+        self._lzf = None
+        if self._typed is not None:
+            self._typed.release()
+
+    def _steps(self, mask: int) -> list[tuple[int, int]]:
+        """The filters that were applied, the last one first, with the bytes that went into each."""
+        steps, size = [], self._size
+        for n, code in enumerate(self._filters):
+            if not mask >> n & 1:
+                steps.append((n, size))
+                # What comes out of a compressor is not known, and not asked for: there is no second one.
+                size += {FLETCHER32: CHECKSUM, SCALEOFFSET: MOST_HEADER, SZIP: MOST_HEADER}.get(code, 0)
+        return steps[::-1]
+
+    def _undo(self, n: int, raw: memoryview, expected: int) -> memoryview:
+        code = self._filters[n]
+        if code == DEFLATE:
+            return _inflate(raw, expected)
+        if code == FLETCHER32:
+            return _checked(raw)
+        if code == SHUFFLE:
+            return _unshuffled(raw, self._itemsize)
+        if code == LZF:
+            self._lzf = self._lzf or scratch.LZF()
+            return _unpacked(self._lzf, raw, expected)
+        assert self._typed is not None
+        _check_typed(code, raw, self._size, self._itemsize)
+        try:
+            return self._typed.undo(raw)
+        except scratch.Refused as error:
+            raise DamagedChunk(f"what is no {KNOWN[code]} data ({error})") from error
 
 
 def _inflate(raw: memoryview, size: int) -> memoryview:
@@ -59,33 +121,30 @@ def _inflate(raw: memoryview, size: int) -> memoryview:
     return memoryview(data)
 
 
-def _unpack_lzf(raw: memoryview, size: int) -> memoryview:
-    data, out, i = bytes(raw), bytearray(), 0
+def _unpacked(lzf: scratch.LZF, raw: memoryview, size: int) -> memoryview:
+    # lzf that makes data larger is not stored. This also bounds memory: it repeats a byte 88 times at most.
+    if len(raw) > size + size // 16 + 64:
+        raise DamagedChunk(f"{len(raw)} bytes of lzf for {size} bytes")
     try:
-        while i < len(data):
-            control = data[i]
-            i += 1
-            if control < 32:  # so many bytes and one more follow
-                out += data[i : i + control + 1]
-                i += control + 1
-            else:  # repeat what was there before
-                length = control >> 5
-                if length == 7:
-                    length += data[i]
-                    i += 1
-                length += 2
-                distance = (control & 31) << 8 | data[i]
-                i += 1
-                start = len(out) - distance - 1
-                if start < 0:
-                    raise DamagedChunk("lzf data that refers to nothing")
-                piece = out[start : start + length]
-                out += (piece * (length // len(piece) + 1))[:length]
-            if len(out) > size:
-                raise DamagedChunk(f"more than {size} bytes")
-    except IndexError as error:
-        raise DamagedChunk("lzf data without an end") from error
-    return memoryview(out)
+        data = lzf.unpack(raw, size)
+    except scratch.Refused as error:
+        raise DamagedChunk(f"no lzf data ({error})") from error
+    if data is None:
+        raise DamagedChunk(f"more or less than {size} bytes")
+    return data
+
+
+def _check_typed(code: int, raw: memoryview, size: int, itemsize: int) -> None:
+    """Whether the chunk is as long as its filter reads: the library believes what it finds."""
+    if code == NBIT:  # of types that NumPy has: nothing to do
+        fits = len(raw) == size
+    elif code == SZIP:
+        fits = len(raw) > 4 and struct.unpack_from("<I", raw)[0] == size
+    else:
+        bits = struct.unpack_from("<I", raw)[0] if len(raw) >= 21 else 2**32
+        fits = bits <= 8 * itemsize and raw[4] <= 8 and len(raw) >= 21 + -(-size // itemsize * bits // 8)
+    if not fits:
+        raise DamagedChunk(f"{len(raw)} bytes that are no {KNOWN[code]} data")
 
 
 def _checked(raw: memoryview) -> memoryview:
@@ -116,7 +175,10 @@ def fletcher32(data: memoryview) -> tuple[int, int]:
 
 def _unshuffled(raw: memoryview, itemsize: int) -> memoryview:
     count = len(raw) // itemsize
-    planes = np.frombuffer(raw, np.uint8, count * itemsize).reshape(itemsize, count)
-    together = np.ascontiguousarray(planes.T).reshape(-1)
-    rest = np.frombuffer(raw, np.uint8)[count * itemsize :]
-    return np.append(together, rest).data if rest.size else together.data
+    data = np.frombuffer(raw, np.uint8)
+    out = np.empty(len(raw), np.uint8)
+    elements = out[: count * itemsize].reshape(count, itemsize)
+    for n in range(itemsize):
+        elements[:, n] = data[n * count : (n + 1) * count]
+    out[count * itemsize :] = data[count * itemsize :]
+    return out.data

@@ -15,6 +15,7 @@ from mocha_core.host.files import write_file
 from mocha_core.train.formats import Format
 from mocha_core.train.snapshot import Snapshot
 from mocha_hdf5 import seal, writer
+from mocha_hdf5.caffe import check_not_caffe
 from mocha_hdf5.contents import Contents, Disk
 from mocha_hdf5.reader import Reader, Tables
 
@@ -46,6 +47,7 @@ class HDF5Format(Format):
                     yield snapshot.parameters
             else:
                 with Reader(contents) as reader:
+                    check_not_caffe(path, reader)
                     yield Tables(reader)
 
     def save_snapshot(self, path: Path, snapshot: Snapshot) -> None:

@@ -10,6 +10,7 @@ import h5py  # type: ignore[import-untyped]
 
 from mocha_core.errors import FileError
 from mocha_hdf5 import trees
+from mocha_hdf5.bands import Bands
 from mocha_hdf5.contents import Contents, Stream
 from mocha_hdf5.failures import failures
 from mocha_hdf5.table import Table
@@ -28,7 +29,7 @@ class Reader:
     reads nor decompresses what datasets hold: `Table` does.
 
     Args:
-        contents: the file's bytes; closed with the reader.
+        contents: the file's bytes; `close` closes them, too.
 
     Raises:
         FileError: it is no HDF5 file, or damaged.
@@ -37,15 +38,11 @@ class Reader:
     def __init__(self, contents: Contents) -> None:
         self.path = contents.path
         self._contents = contents
-        try:
-            contents.base = _find_signature(contents)
-            trees.check_superblock(contents)
-            self._stream = Stream(contents)
-            with failures(f"'{self.path}': cannot be opened"):
-                self._file = h5py.File(self._stream, "r", rdcc_nbytes=0)
-        except BaseException:
-            contents.close()
-            raise
+        contents.base = _find_signature(contents)
+        trees.check_superblock(contents)
+        self._stream = Stream(contents)
+        with failures(f"'{self.path}': cannot be opened"):
+            self._file = h5py.File(self._stream, "r", rdcc_nbytes=0)
 
     def names(self) -> list[str]:
         """The datasets, those in groups as `group/name`; links are not followed."""
@@ -75,8 +72,12 @@ class Reader:
                     seen.add(address)
                     self._walk(group, below, found, seen)
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str, bands: Bands | None = None) -> Table:
         """A dataset; nothing of it is read yet.
+
+        Args:
+            name: its path in the file.
+            bands: where decompressed chunks are kept; by default the dataset has its own.
 
         Raises:
             KeyError: there is none of this name.
@@ -85,7 +86,7 @@ class Reader:
         self._contents.check_open()
         with failures(f"'{self.path}', dataset '{name}' cannot be opened"):
             if (dataset := self._open(name)) is not None:
-                return Table(self._contents, self._stream, name, dataset)
+                return Table(self._contents, self._stream, name, dataset, bands)
         raise KeyError(name)
 
     def _open(self, name: str) -> Any:
@@ -109,6 +110,20 @@ class Reader:
             f"'{self.path}': expected {expected} at '{'/'.join(parts)}', found {found}. Only numbers that are inside "
             "the file are read: copy them to that place."
         )
+
+    def is_group(self, name: str) -> bool:
+        """Whether the file's first level has a group of that name."""
+        with failures(f"'{self.path}': cannot be listed"):
+            place, key = self._file.id, name.encode()
+            return bool(
+                place.links.exists(key)
+                and place.links.get_info(key).type == h5py.h5l.TYPE_HARD
+                and h5py.h5g.get_objinfo(place, key).type == h5py.h5g.GROUP
+            )
+
+    def release_library(self) -> None:
+        """End the HDF5 library's part: tables that need it cannot be read any more, the others can."""
+        self._file.close()
 
     def close(self) -> None:
         """Close the file; its tables cannot be read any more."""
@@ -177,11 +192,22 @@ class Tables(Mapping[str, Table]):
         return self._names
 
 
+def is_hdf5(contents: Contents) -> bool:
+    """Whether a file has the signature of HDF5."""
+    return _signature_at(contents) is not None
+
+
 def _find_signature(contents: Contents) -> int:
+    if (offset := _signature_at(contents)) is None:
+        raise FileError(f"'{contents.path}' is not an HDF5 file. Give one, or get it again.")
+    return offset
+
+
+def _signature_at(contents: Contents) -> int | None:
     """Where HDF5 finds its signature, which it looks for at 0, 512, 1024, 2048, ..."""
     offset = 0
     while offset + len(SIGNATURE) <= contents.size:
         if contents.read(offset, len(SIGNATURE)) == SIGNATURE:
             return offset
         offset = max(512, offset * 2)
-    raise FileError(f"'{contents.path}' is not an HDF5 file. Give one, or get it again.")
+    return None

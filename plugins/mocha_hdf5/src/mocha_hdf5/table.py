@@ -9,9 +9,11 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 
 from mocha_core.errors import FileError
+from mocha_hdf5.bands import CHUNK_CACHE, Bands
+from mocha_hdf5.chunks import LARGE_CHUNK, MODERATE_RATIO, Chunked
 from mocha_hdf5.contents import Contents, Stream
 from mocha_hdf5.failures import failures
-from mocha_hdf5.layouts import LARGE_CHUNK, MODERATE_RATIO, Chunked, Compact, Contiguous, Layout
+from mocha_hdf5.layouts import Compact, Contiguous, Layout, Unwritten
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +32,7 @@ class Table:
         keepable: it is no larger in memory than moderate compression explains.
     """
 
-    def __init__(self, contents: Contents, stream: Stream, name: str, dataset: Any) -> None:
+    def __init__(self, contents: Contents, stream: Stream, name: str, dataset: Any, bands: Bands | None = None) -> None:
         self._contents = contents
         self._stream = stream
         self.where = f"'{contents.path}', dataset '{name}'"
@@ -41,35 +43,54 @@ class Table:
             raise self._refused("its contents are in other files (a virtual dataset), expected them in this one")
         if properties.get_external_count():
             raise self._refused("its contents are in other files (external storage), expected them in this one")
-        self.dtype = self._number_type(dataset.get_type())
+        stored = dataset.get_type()
+        self.dtype = self._number_type(stored)
         space = dataset.get_space()
         if space.get_simple_extent_type() == h5py.h5s.NULL:
             raise self._refused("expected numbers, found a dataset without any (a null dataspace)")
         self.shape: tuple[int, ...] = tuple(space.get_simple_extent_dims())
         self.nbytes = prod(self.shape) * self.dtype.itemsize
-        self._layout = self._open(layout, dataset)
+        self._layout = self._open(layout, dataset, Bands() if bands is None else bands)
         self.band_bytes = self._layout.band_bytes
-        self.keepable = self.nbytes <= max(2 * LARGE_CHUNK, MODERATE_RATIO * self._layout.stored)
+        moderate = self.nbytes <= max(2 * LARGE_CHUNK, MODERATE_RATIO * self._layout.stored)
+        self.keepable = moderate or self.band_bytes > CHUNK_CACHE
 
-    def _open(self, layout: int, dataset: Any) -> Layout:
-        shape = self.shape or (1,)
+    def _open(self, layout: int, dataset: Any, bands: Bands) -> Layout:
+        shape, stored = self.shape or (1,), dataset.get_type()
+        if layout not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED):
+            raise self._refused(f"its layout is of an unknown kind ({layout})")
+        written = layout == h5py.h5d.CHUNKED or dataset.get_storage_size()
+        if 0 in shape or not written:
+            return Unwritten(shape, self.dtype, self._fill_value(dataset, stored), self._refused)
         if layout == h5py.h5d.COMPACT:
-            return Compact(dataset, shape, self.dtype, self._refused)
-        if 0 in shape or layout == h5py.h5d.CONTIGUOUS:
+            return Compact(dataset, stored, shape, self.dtype, self._refused)
+        if layout == h5py.h5d.CONTIGUOUS:
             return Contiguous(self._contents, dataset, shape, self.dtype, self._refused)
-        if layout == h5py.h5d.CHUNKED:
-            return Chunked(self._contents, dataset, shape, self.dtype, self._refused)
-        raise self._refused(f"its layout is of an unknown kind ({layout})")
+        fill = self._fill_value(dataset, stored)
+        return Chunked(self._contents, self._stream, dataset, shape, self.dtype, fill, bands, self.where, self._refused)
+
+    def _fill_value(self, dataset: Any, stored: Any) -> NDArray[Any] | None:
+        """What stands where nothing was written, as an array without axes; None if that is not defined."""
+        properties = dataset.get_create_plist()
+        if properties.fill_value_defined() == h5py.h5d.FILL_VALUE_UNDEFINED:
+            return None
+        fill = np.zeros((), stored.dtype)
+        properties.get_fill_value(fill)
+        return fill.view(self.dtype)
 
     def _number_type(self, stored: Any) -> np.dtype[Any]:
+        """What elements are in memory; enumerations (h5py's bool is one) and bit fields are the integers they hold."""
         kind = stored.get_class()
-        if kind not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT):
+        if kind == h5py.h5t.ENUM:
+            stored = stored.get_super()
+            kind = stored.get_class()
+        if kind not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.BITFIELD):
             raise self._refused(
                 f"expected integers or floating-point numbers, found {_KINDS.get(kind, 'another type')}"
             )
         try:
             dtype: np.dtype[Any] = stored.dtype
-            exact = dtype.kind in "fiu" and h5py.h5t.py_create(dtype).equal(stored)
+            exact = dtype.kind in "fiu" and _is_exact(stored, dtype)
         except (TypeError, ValueError):
             exact = False
         if not exact:
@@ -90,6 +111,12 @@ class Table:
         stop = self.shape[0] if stop is None else min(stop, self.shape[0])
         return self._read(start, stop) if start < stop else np.empty((0, *self.shape[1:]), self.dtype)
 
+    def release_library(self) -> bool:
+        """Whether rows can be read without the HDF5 library from now on."""
+        with failures(f"{self.where} cannot be read"):
+            self._stream.rank = len(self.shape)
+            return self._layout.release_library()
+
     def _read(self, start: int, stop: int) -> NDArray[Any]:
         self._contents.check_open()
         self._stream.rank = len(self.shape)
@@ -100,13 +127,22 @@ class Table:
         return np.array(self.read(), dtype, copy=copy)
 
 
+def _is_exact(stored: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether the bytes in the file are those that NumPy has."""
+    if stored.get_class() == h5py.h5t.BITFIELD:
+        return dtype.kind == "u" and any(stored.equal(one) for one in _BIT_FIELDS)
+    return bool(h5py.h5t.py_create(dtype).equal(stored))
+
+
+_BIT_FIELDS = [
+    *(h5py.h5t.STD_B8LE, h5py.h5t.STD_B16LE, h5py.h5t.STD_B32LE, h5py.h5t.STD_B64LE),
+    *(h5py.h5t.STD_B8BE, h5py.h5t.STD_B16BE, h5py.h5t.STD_B32BE, h5py.h5t.STD_B64BE),
+]
 _KINDS = {
     h5py.h5t.COMPOUND: "a compound type",
     h5py.h5t.STRING: "strings",
     h5py.h5t.VLEN: "values of variable length",
     h5py.h5t.OPAQUE: "an opaque type",
-    h5py.h5t.BITFIELD: "bit fields",
-    h5py.h5t.ENUM: "an enumeration (h5py's bool is one)",
     h5py.h5t.REFERENCE: "references",
     h5py.h5t.ARRAY: "an array type",
     h5py.h5t.TIME: "times",

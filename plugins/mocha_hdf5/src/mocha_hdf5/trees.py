@@ -20,6 +20,9 @@ GROUP, CHUNKS = 0, 1
 MOST_CHILDREN = 128
 #: Nodes of a group's tree, if all are full: as many as a listing may have to visit.
 MOST_NODES = 2 * 10**6
+#: Indexes that are arrays, and where they say how many chunks they lead to; larger ones take long to go through.
+_ARRAYS = {b"FAHD": slice(8, 16), b"EAHD": slice(44, 52)}
+MOST_IN_ARRAY = 2**17
 
 
 def check_superblock(contents: Contents) -> None:
@@ -42,34 +45,58 @@ def check_superblock(contents: Contents) -> None:
         )
 
 
-def check(contents: Contents, at: int, piece: memoryview, rank: int) -> None:
-    """Whether a node leads to nodes that are one level lower, and so never back to itself.
+class Guard:
+    """Looks at what the library reads of one file.
 
-    Args:
-        contents: the file.
-        at: where the piece is in it.
-        piece: what the library reads at once, which is a node, or something else.
-        rank: axes of the dataset whose chunks are being looked up.
-
-    Raises:
-        FileError: it does not.
+    Attributes:
+        bounded: no chunk index was read so far but trees, which are checked, and small arrays.
     """
-    if len(piece) < NODE.size or bytes(piece[:4]) != b"TREE":
-        return
-    _, kind, level, count, _, _ = NODE.unpack(piece[: NODE.size])
-    if level == 0 or kind > CHUNKS or count > MOST_CHILDREN:  # the library refuses the others
-        return
-    key = 8 if kind == GROUP else 8 + 8 * (rank + 1)
-    if NODE.size + count * (key + 8) > len(piece) or (kind == GROUP and count ** (level + 1) > MOST_NODES):
-        raise _damaged(contents, at)
-    for number in range(count):
-        (child,) = struct.unpack_from("<Q", piece, NODE.size + number * (key + 8) + key)
-        child += contents.base
-        if child + NODE.size > contents.size:
+
+    def __init__(self, contents: Contents) -> None:
+        lengths = contents.read(contents.base, 16)
+        self.bounded = lengths[14 if lengths[8] < 2 else 10] == 8  # bytes, as `_ARRAYS` has it
+        self._contents = contents
+        self._parents: dict[int, int] = {}
+
+    def check(self, at: int, piece: memoryview, rank: int) -> None:
+        """Whether a node leads to nodes that are one level lower, and so never back to itself.
+
+        A node of chunks is led to by one other node: all of them can be gone through in the time it takes to read
+        the file.
+
+        Args:
+            at: where the piece is in the file.
+            piece: what the library reads at once, which is a node, or something else.
+            rank: axes of the dataset whose chunks are being looked up.
+
+        Raises:
+            FileError: it does not.
+        """
+        signature = bytes(piece[:4])
+        if signature in _ARRAYS:
+            at_most = int.from_bytes(bytes(piece[_ARRAYS[signature]]).ljust(8, b"\xff"), "little")
+            self.bounded &= at_most <= MOST_IN_ARRAY
+        elif signature == b"BTHD":
+            self.bounded &= bytes(piece[5:6]) not in (b"\x0a", b"\x0b")  # of chunks
+        if len(piece) < NODE.size or signature != b"TREE":
+            return
+        contents = self._contents
+        _, kind, level, count, _, _ = NODE.unpack(piece[: NODE.size])
+        if level == 0 or kind > CHUNKS or count > MOST_CHILDREN:  # the library refuses the others
+            return
+        key = 8 if kind == GROUP else 8 + 8 * (rank + 1)
+        if NODE.size + count * (key + 8) > len(piece) or (kind == GROUP and count ** (level + 1) > MOST_NODES):
             raise _damaged(contents, at)
-        signature, its_kind, its_level, *_ = NODE.unpack(contents.read(child, NODE.size))
-        if (signature, its_kind, its_level) != (b"TREE", kind, level - 1):
-            raise _damaged(contents, at)
+        for number in range(count):
+            (child,) = struct.unpack_from("<Q", piece, NODE.size + number * (key + 8) + key)
+            child += contents.base
+            if child + NODE.size > contents.size:
+                raise _damaged(contents, at)
+            found, its_kind, its_level, *_ = NODE.unpack(contents.read(child, NODE.size))
+            if (found, its_kind, its_level) != (b"TREE", kind, level - 1):
+                raise _damaged(contents, at)
+            if kind == CHUNKS and self._parents.setdefault(child, at + number) != at + number:
+                raise _damaged(contents, at)
 
 
 def _damaged(contents: Contents, at: int) -> FileError:

@@ -1,0 +1,44 @@
+"""`Bands`: decompressed chunks that are kept for the next minibatch."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Bytes of decompressed chunks that are kept for each top, over all files of a list.
+CHUNK_CACHE = 32 * 2**20
+
+
+class Bands:
+    """Arrays by key, those that were used last, up to `CHUNK_CACHE` bytes.
+
+    A band is all chunks that share rows.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, tuple[int, NDArray[Any]]] = OrderedDict()
+        self._nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: Hashable, nbytes: int, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """The array of that key, which `make` makes, and which takes so many bytes, if it is not kept."""
+        if (kept := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+            return kept[1]
+        made = make()
+        self._kept[key] = nbytes, made
+        self._nbytes += nbytes
+        while self._nbytes > CHUNK_CACHE and len(self._kept) > 1:
+            self._nbytes -= self._kept.popitem(last=False)[1][0]
+        return made
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._kept.clear()
+        self._nbytes = 0

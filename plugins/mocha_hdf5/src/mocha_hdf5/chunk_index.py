@@ -1,0 +1,141 @@
+"""`ChunkIndex`: where the chunks of a dataset are in its file."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+
+from mocha_hdf5.contents import Contents, Stream
+from mocha_hdf5.filters import Stored
+from mocha_hdf5.trees import MOST_IN_ARRAY
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Chunks whose places are remembered.
+MOST_MAPPED = MOST_IN_ARRAY
+#: They are listed when so many of them, one in ..., were looked up.
+LOOKED_UP = 32
+#: Bytes that are read at once, for chunks that lie side by side.
+AT_ONCE = 2**22
+_FIELDS = np.dtype([("offset", "i8"), ("size", "u4"), ("mask", "u4")])
+
+
+class ChunkIndex:
+    """Finds and reads chunks.
+
+    Looking a chunk up takes the library a while. Where the index is small, of a kind that cannot lead astray (see
+    `Stream.bounded`), and more than a few chunks are wanted, the library lists all chunks once. Otherwise it looks
+    them up one by one, and is never asked to go through all: a hostile index would keep it busy for hours.
+    """
+
+    def __init__(
+        self, contents: Contents, stream: Stream, dataset: Any, chunk: tuple[int, ...], grid: tuple[int, ...]
+    ) -> None:
+        self._contents, self._stream, self._dataset = contents, stream, dataset
+        self._chunk, self._grid = chunk, grid
+        self._per_row = prod(grid[1:])
+        self._lookups = 0
+        self._map: NDArray[Any] | None = None
+        # Versions of the library differ in what a place counts from if a user block comes first.
+        self._mappable = contents.base == 0 and prod(grid) <= MOST_MAPPED and hasattr(dataset, "chunk_iter")
+
+    def read(self, rows: range) -> Iterator[Stored | None]:
+        """The chunks of these rows of chunks as they are stored, in order; None for each that was never written."""
+        if (places := self._places(rows)) is not None:
+            return self._by_map(places)
+        return self._one_by_one(rows)
+
+    def read_together(self, rows: range, size: int) -> memoryview | None:
+        """All chunks of these rows of chunks, each of `size` bytes; None if they do not lie side by side."""
+        if (places := self._places(rows)) is None or not len(places):
+            return None
+        offset, found, _ = places[0].item()
+        if found != size:
+            return None
+        if len(places) > 1 and ((places["size"] != size).any() or (np.diff(places["offset"]) != size).any()):
+            return None
+        return self._contents.read(offset, size * len(places))
+
+    def _places(self, rows: range) -> NDArray[Any] | None:
+        """Where these rows of chunks are; None if they are to be looked up."""
+        if self._map is None and self._mappable:
+            self._lookups += len(rows) * self._per_row
+            if self._lookups * LOOKED_UP > prod(self._grid):
+                self.list_all()
+        return None if self._map is None else self._map[rows.start * self._per_row : rows.stop * self._per_row]
+
+    def list_all(self) -> bool:
+        """Whether the places of all chunks are known from now on, so that the library is no longer needed."""
+        if self._map is None and self._mappable:
+            self._look_up((0,) * len(self._grid))  # has the library read the index's header, which is then checked
+            self._make_map()
+        return self._map is not None
+
+    def _one_by_one(self, rows: range) -> Iterator[Stored | None]:
+        for position in product(rows, *map(range, self._grid[1:])):
+            yield self._look_up(tuple(at * size for at, size in zip(position, self._chunk, strict=True)))
+
+    def _look_up(self, corner: tuple[int, ...]) -> Stored | None:
+        try:
+            mask, raw = self._dataset.read_direct_chunk(corner)
+        except (OSError, RuntimeError, ValueError, MemoryError) as error:
+            if "storage is not allocated" in str(error) or self._is_unwritten(corner):
+                return None
+            raise
+        return Stored(memoryview(raw), mask)
+
+    def _is_unwritten(self, corner: tuple[int, ...]) -> bool:
+        """Whether the library reads an element of a chunk that it cannot give as it is stored: the fill value."""
+        space, stored = self._dataset.get_space(), self._dataset.get_type()
+        space.select_hyperslab(corner, (1,) * len(corner))
+        element = np.empty(1, np.dtype((np.void, stored.get_size())))
+        try:
+            self._dataset.read(h5py.h5s.create_simple((1,)), space, element, stored)
+        except (OSError, RuntimeError, ValueError, MemoryError):
+            return False
+        return True
+
+    def _make_map(self) -> None:
+        """Ask the library for all chunks."""
+        self._mappable = self._stream.bounded
+        if not self._mappable:
+            return
+        chunks: deque[Any] = deque(maxlen=MOST_MAPPED)
+        self._dataset.chunk_iter(chunks.append)
+        found = np.zeros(prod(self._grid), _FIELDS)
+        if chunks:
+            offsets, masks, places, sizes = zip(*chunks, strict=True)
+            numbers = np.array(offsets, np.int64) // self._chunk
+            # Where a dataset was made smaller, chunks may have been left behind.
+            inside = (numbers < self._grid).all(axis=1)
+            where = np.ravel_multi_index(tuple(numbers[inside].T), self._grid)
+            for field, values in (("offset", places), ("size", sizes), ("mask", masks)):
+                found[field][where] = np.array(values)[inside]
+        self._map = found
+
+    def _by_map(self, wanted: NDArray[Any]) -> Iterator[Stored | None]:
+        """Chunks that lie side by side are read at once."""
+        places = wanted.tolist()
+        number = 0
+        while number < len(places):
+            offset, size, mask = places[number]
+            number += 1
+            if not size:
+                yield None
+                continue
+            run, end = [(size, mask)], offset + size
+            while number < len(places) and places[number][0] == end and end + places[number][1] - offset <= AT_ONCE:
+                run.append(places[number][1:])
+                end += places[number][1]
+                number += 1
+            data, at = self._contents.read(offset, end - offset), 0
+            for size, mask in run:
+                yield Stored(data[at : at + size], mask)
+                at += size

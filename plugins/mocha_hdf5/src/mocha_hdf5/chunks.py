@@ -1,0 +1,194 @@
+"""`Chunked`: a dataset in chunks of one size, which may have gone through filters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+
+from mocha_core.errors import FileError
+from mocha_hdf5 import bands, filters
+from mocha_hdf5.chunk_index import ChunkIndex
+from mocha_hdf5.contents import Contents, Stream
+from mocha_hdf5.filters import Stored
+from mocha_hdf5.layouts import Layout, Refused, check_declared
+from mocha_hdf5.scratch import Refused as RefusedByLibrary
+from mocha_hdf5.scratch import TypedFilter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: A chunk may take so many bytes in memory, or `MODERATE_RATIO` times what it takes in the file.
+LARGE_CHUNK = 16 * 2**20
+#: Or so many, if the dataset takes as much.
+LARGEST_CHUNK = 2**30
+#: More than most numbers compress.
+MODERATE_RATIO = 64
+#: More than any filter here compresses, but for chunks of one value; deflate reaches 1032.
+HIGHEST_RATIO = 1100
+
+
+class Chunked(Layout):
+    """Rows of chunks; where a chunk was never written, the fill value stands."""
+
+    def __init__(
+        self,
+        contents: Contents,
+        stream: Stream,
+        dataset: Any,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        fill: NDArray[Any] | None,
+        kept: bands.Bands,
+        key: str,
+        refused: Refused,
+    ) -> None:
+        self._shape, self._dtype, self._fill, self._kept, self._key = shape, dtype, fill, kept, key
+        self._refused = refused
+        properties = dataset.get_create_plist()
+        self._chunk: tuple[int, ...] = tuple(properties.get_chunk())
+        if len(self._chunk) != len(shape) or 0 in self._chunk:
+            raise refused(f"chunks of {list(self._chunk)} do not make up {list(shape)}")
+        self._nbytes = prod(self._chunk) * dtype.itemsize
+        self._declared = prod(shape) * dtype.itemsize
+        self._grid = tuple(-(-size // chunk) for size, chunk in zip(shape, self._chunk, strict=True))
+        self.band_bytes = self._nbytes * prod(self._grid[1:])
+        self.stored = contents.size
+        codes = _filters(properties, dtype, refused)
+        check_declared(shape, dtype, contents.size * (HIGHEST_RATIO if codes else 1), refused)
+        self._check_affordable(contents.size, "a chunk")
+        self._dataset, self._codes = dataset, [code for code, _ in codes]
+        # The library may undo filters that make nothing larger.
+        self._bounded = bool(codes) and all(code in (filters.SHUFFLE, filters.FLETCHER32) for code in self._codes)
+        self._decoder = self._make_decoder(dataset.get_type(), codes) if codes else None
+        self._index = ChunkIndex(contents, stream, dataset, self._chunk, self._grid)
+
+    def _make_decoder(self, stored: Any, codes: Sequence[tuple[int, tuple[int, ...]]]) -> filters.Decoder:
+        typed, (code, values) = None, codes[0]
+        if code in filters.TYPED:
+            try:
+                typed = TypedFilter(stored, self._chunk, code, values, self._fill)
+            except RefusedByLibrary as error:
+                raise self._refused(f"its {filters.KNOWN[code]} filter cannot be undone ({error})") from error
+        return filters.Decoder([code for code, _ in codes], self._nbytes, self._dtype.itemsize, typed)
+
+    def _check_affordable(self, held: int, which: str) -> None:
+        """Raise if a chunk takes absurdly much memory, given its bytes in the file."""
+        wanted = self._nbytes <= min(LARGEST_CHUNK, 2 * self._declared)
+        if not wanted and self._nbytes > max(LARGE_CHUNK, MODERATE_RATIO * held):
+            raise self._refused(
+                f"{which} takes {self._nbytes} bytes in memory, {held} at most in the file, and the whole dataset "
+                f"{self._declared}; chunks are to be smaller"
+            )
+
+    def release_library(self) -> bool:
+        if not self._index.list_all():
+            return False
+        self._bounded = False
+        if self._decoder is not None:
+            self._decoder.release()
+        return True
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        height = self._chunk[0]
+        rows = range(start // height, -(-stop // height))
+        # Many rows of small chunks come at once: what is read again next time is the last row of them.
+        if self.band_bytes > bands.CHUNK_CACHE or len(rows) > (8 if self._codes else 2):
+            return self._unpack(rows)[start - rows.start * height : stop - rows.start * height]
+        pieces = [self._band(n)[max(0, start - n * height) : stop - n * height] for n in rows]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _band(self, number: int) -> NDArray[Any]:
+        """The rows of the chunks that share rows, kept for the next minibatch."""
+        return self._kept.get((self._key, number), self.band_bytes, lambda: self._unpack(range(number, number + 1)))
+
+    def _unpack(self, rows: range) -> NDArray[Any]:
+        """These rows of chunks."""
+        if self._bounded and (found := self._by_library(rows)) is not None:
+            return found
+        inside = (slice(self._shape[0] - rows.start * self._chunk[0]), *map(slice, self._shape[1:]))
+        together = None if self._codes else self._index.read_together(rows, self._nbytes)
+        if together is not None and prod(self._grid[1:]) == 1:
+            return np.frombuffer(together, self._dtype).reshape(-1, *self._chunk[1:])[inside]
+        out, view = self._padded(len(rows))
+        if together is not None:
+            view[...] = np.frombuffer(together, self._dtype).reshape(view.shape)
+            return out[inside]
+        places = product(range(len(rows)), *map(range, self._grid[1:]))
+        for place, stored in zip(places, self._index.read(rows), strict=True):
+            position = (rows.start + place[0], *place[1:])
+            if stored is None:
+                view[place] = self._filling(position)
+                continue
+            chunk = np.frombuffer(self._decode(position, stored), self._dtype).reshape(self._chunk)
+            if len(view) == prod(self._grid[1:]) == 1:
+                return chunk[inside]
+            view[place] = chunk
+        return out[inside]
+
+    def _padded(self, n: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Room for n rows of chunks, and a view of it whose first axes are the chunks' numbers."""
+        axes = list(zip((n, *self._grid[1:]), self._chunk, strict=True))
+        out = np.empty([count * size for count, size in axes], self._dtype)
+        parts = out.reshape([size for axis in axes for size in axis])
+        return out, parts.transpose(*range(0, 2 * len(axes), 2), *range(1, 2 * len(axes), 2))
+
+    def _by_library(self, rows: range) -> NDArray[Any] | None:
+        """These rows of chunks as the library reads them, which no filter makes larger; None if it refuses."""
+        start, stop = rows.start * self._chunk[0], min(rows.stop * self._chunk[0], self._shape[0])
+        out = np.empty((stop - start, *self._shape[1:]), self._dtype)
+        space = self._dataset.get_space()
+        space.select_hyperslab((start, *[0] * (len(out.shape) - 1)), out.shape)
+        try:
+            self._dataset.read(h5py.h5s.create_simple(out.shape), space, out, self._dataset.get_type())
+        except (OSError, RuntimeError, ValueError):
+            return None  # reading chunk by chunk names the chunk
+        return out
+
+    def _filling(self, position: tuple[int, ...]) -> NDArray[Any]:
+        if self._fill is None:
+            raise self._refused(f"{self._named(position)} was never written, and no fill value is defined")
+        return self._fill
+
+    def _decode(self, position: tuple[int, ...], stored: Stored) -> memoryview:
+        if self._nbytes > LARGE_CHUNK:
+            self._check_affordable(len(stored.raw), self._named(position))
+        if self._decoder is None:
+            if len(stored.raw) != self._nbytes:
+                raise self._damaged(position, f"{len(stored.raw)} bytes")
+            return stored.raw
+        try:
+            return self._decoder.decode(stored)
+        except filters.DamagedChunk as error:
+            raise self._damaged(position, str(error)) from error
+
+    def _damaged(self, position: tuple[int, ...], found: str) -> FileError:
+        return self._refused(f"expected {self._nbytes} bytes in {self._named(position)}, found {found}")
+
+    def _named(self, position: tuple[int, ...]) -> str:
+        return f"the chunk at {[at * size for at, size in zip(position, self._chunk, strict=True)]}"
+
+
+def _filters(properties: Any, dtype: np.dtype[Any], refused: Refused) -> list[tuple[int, tuple[int, ...]]]:
+    found: list[tuple[int, tuple[int, ...]]] = []
+    for number in range(properties.get_nfilters()):
+        code, _, values, name = properties.get_filter(number)
+        if code not in filters.KNOWN:
+            raise refused(
+                f"expected no filters but {', '.join(filters.KNOWN.values())}, found {name.decode(errors='replace')!r} "
+                f"({code})"
+            )
+        if not h5py.h5z.filter_avail(code):
+            raise refused(f"it is compressed with {filters.KNOWN[code]}, which the HDF5 library here lacks")
+        if code in filters.TYPED and number:
+            raise refused(f"expected {filters.KNOWN[code]} as the first filter, found it as number {number + 1}")
+        if code == filters.SHUFFLE and values[:1] != (dtype.itemsize,):
+            raise refused(f"expected shuffle for elements of {dtype.itemsize} bytes, found {values}")
+        found.append((code, tuple(values)))
+    if len(found) > 32 or sum(code in filters.COMPRESSORS for code, _ in found) > 1:
+        raise refused("expected one compressor at most, found more")
+    return found

@@ -1,0 +1,149 @@
+"""The HDF5 library's filters, applied to checked chunks in files that exist in memory only.
+
+The library believes the parameters of a filter. Here it does not see those of the user's file: the chunk is written, as
+it is stored, into a dataset that is made here, and read from there.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Chunks that are written one over the other before the file is made anew: the freed pieces add up.
+MOST_CHUNKS = 1000
+#: Files above this size are not kept.
+KEPT_BYTES = 8 * 2**20
+_numbers = count()
+
+
+class Refused(Exception):
+    """The library does not accept a chunk."""
+
+
+class _Chunk:
+    """A dataset of one chunk in a file in memory."""
+
+    def __init__(self, stored: Any, shape: tuple[int, ...], properties: Any) -> None:
+        self._stored, self._shape, self._properties = stored, shape, properties
+        self._nbytes = prod(shape) * stored.get_size()
+        self._file: Any = None
+        self._written = 0
+
+    def open(self) -> Any:
+        """The dataset, empty or with an earlier chunk."""
+        if self._file is None or self._written >= MOST_CHUNKS:
+            self.close()
+            # The names of open files differ, also of those that are nowhere.
+            name = f"mocha-chunk-{os.getpid()}-{next(_numbers)}"
+            self._file = h5py.File(name, "w", driver="core", backing_store=False, rdcc_nbytes=0)
+            space = h5py.h5s.create_simple(self._shape)
+            self._dataset = h5py.h5d.create(self._file.id, b"chunk", self._stored, space, self._properties)
+        return self._dataset
+
+    def undo(self, raw: memoryview) -> NDArray[np.uint8]:
+        """What the filter made the chunk of, as bytes."""
+        out = np.empty(self._shape, np.dtype((np.void, self._stored.get_size())))
+        try:
+            dataset = self.open()
+            self._written += 1
+            dataset.write_direct_chunk((0,) * len(self._shape), raw)
+            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, out, self._stored)
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            self.close()
+            raise Refused(str(error)) from error
+        if self._nbytes > KEPT_BYTES:
+            self.close()
+        return out.reshape(-1).view(np.uint8)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self._dataset, self._written = None, None, 0
+
+
+class TypedFilter:
+    """A filter that knows the elements, with the parameters that the library itself gives it for such a dataset.
+
+    Args:
+        stored: the type of the elements in the file.
+        chunk: the axes of a chunk.
+        code: the number of the filter.
+        values: its parameters in the user's file.
+        fill: what stands where nothing was written, as an array without axes; None if that is not defined.
+
+    Raises:
+        Refused: the library has no such filter, or gives it other parameters.
+    """
+
+    def __init__(
+        self, stored: Any, chunk: tuple[int, ...], code: int, values: tuple[int, ...], fill: NDArray[Any] | None
+    ) -> None:
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk(chunk)
+        if fill is not None:
+            properties.set_fill_value(fill)
+        self._chunk = _Chunk(stored, chunk, properties)
+        try:
+            _add(properties, code, values)
+            ours = tuple(self._chunk.open().get_create_plist().get_filter(0)[2])
+        except (OSError, RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise Refused(str(error)) from error
+        if ours != values:  # they say how much memory it takes
+            raise Refused(f"expected parameters {ours}, found {values}")
+
+    def undo(self, raw: memoryview) -> memoryview:
+        """The bytes of a chunk.
+
+        Raises:
+            Refused: the chunk is damaged.
+        """
+        return self._chunk.undo(raw).data
+
+    def release(self) -> None:
+        """Give back memory until the next chunk."""
+        self._chunk.close()
+
+
+def _add(properties: Any, code: int, values: tuple[int, ...]) -> None:
+    if code == h5py.h5z.FILTER_SCALEOFFSET:
+        properties.set_scaleoffset(values[0], values[1])
+    elif code == h5py.h5z.FILTER_SZIP:
+        properties.set_szip(values[0] & (h5py.h5z.SZIP_EC_OPTION_MASK | h5py.h5z.SZIP_NN_OPTION_MASK), values[1])
+    else:
+        properties.set_filter(code, h5py.h5z.FLAG_OPTIONAL)
+
+
+class LZF:
+    """Unpacks lzf, which does not say how long its data is, with h5py's filter."""
+
+    #: One literal run: a count, and so many bytes.
+    MARK = 16
+
+    def __init__(self) -> None:
+        self._chunk: _Chunk | None = None
+        self._size = -1
+
+    def unpack(self, raw: memoryview, size: int) -> memoryview | None:
+        """The `size` bytes that were packed; None if there are more or fewer.
+
+        A mark is packed behind the data. It tells where the data end, for no chunk before had the same.
+
+        Raises:
+            Refused: this is no lzf data.
+        """
+        if self._chunk is None or size != self._size:
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_chunk((size + self.MARK,))
+            properties.set_filter(h5py.h5z.FILTER_LZF, h5py.h5z.FLAG_OPTIONAL)
+            self._chunk, self._size = _Chunk(h5py.h5t.STD_U8LE, (size + self.MARK,), properties), size
+        mark = os.urandom(self.MARK)
+        data = self._chunk.undo(memoryview(b"".join((raw, bytes([self.MARK - 1]), mark))))
+        return data[:size].data if data[size:].tobytes() == mark else None

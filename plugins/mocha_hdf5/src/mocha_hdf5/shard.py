@@ -1,0 +1,140 @@
+"""`Shard`: the datasets of one file of a list, which need not be open all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mocha_core.errors import FileError
+from mocha_hdf5.bands import Bands
+from mocha_hdf5.contents import Disk
+from mocha_hdf5.reader import Reader
+from mocha_hdf5.table import Table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Shard:
+    """The datasets of one file, one for each top, all with as many rows.
+
+    Attributes:
+        path: the file.
+        rows: how many each dataset has.
+        shapes: of a row, for each top.
+        dtypes: of the elements, for each top.
+        nbytes: of all contents in memory.
+        band_bytes: of the chunks that share rows, for the dataset that has the largest.
+        keepable: the contents are no larger in memory than moderate compression explains.
+
+    Args:
+        path: the file.
+        tops: the names of the datasets.
+        bands: for each top, where decompressed chunks are kept.
+    """
+
+    def __init__(self, path: Path, tops: Sequence[str], bands: Sequence[Bands]) -> None:
+        self.path = path
+        self._tops = tops
+        self._bands = bands
+        self._contents = Disk(path)
+        self._resident: list[NDArray[Any]] = []
+        self._reader: Reader | None = None
+        self._tables: list[Table] = []
+        try:
+            tables = self._open()
+        except BaseException:
+            self._contents.close()
+            raise
+        self.rows = tables[0].shape[0]
+        self.shapes = [table.shape[1:] for table in tables]
+        self.dtypes = [table.dtype for table in tables]
+        self.nbytes = sum(table.nbytes for table in tables)
+        self.band_bytes = max(table.band_bytes for table in tables)
+        self.keepable = all(table.keepable for table in tables)
+
+    def _open(self) -> list[Table]:
+        if self._tables:
+            return self._tables
+        reader = Reader(self._contents)
+        try:
+            tables = [self._table(reader, top, bands) for top, bands in zip(self._tops, self._bands, strict=True)]
+            self._check(tables)
+        except BaseException:
+            reader.release_library()
+            raise
+        self._reader = reader
+        self._tables = tables
+        return tables
+
+    def _table(self, reader: Reader, top: str, bands: Bands) -> Table:
+        try:
+            return reader.table(top, bands)
+        except KeyError:
+            names = ", ".join(sorted(reader.names())[:20]) or "none"
+            raise FileError(
+                f"'{self.path}' has no dataset '{top}'. It has: {names}. Name the tops like the datasets, in the order "
+                "in which layers expect them."
+            ) from None
+
+    def _check(self, tables: Sequence[Table]) -> None:
+        for top, table in zip(self._tops, tables, strict=True):
+            if not table.shape or 0 in table.shape:
+                raise FileError(
+                    f"'{self.path}', dataset '{top}': expected samples along the first axis, found shape "
+                    f"{table.shape}. Take the file off the list, or fill it."
+                )
+        if len({table.shape[0] for table in tables}) > 1:
+            found = ", ".join(f"{t.shape[0]} of '{top}'" for top, t in zip(self._tops, tables, strict=True))
+            raise FileError(
+                f"'{self.path}': expected as many samples in each dataset, found {found}. Samples go along the first "
+                "axis; MATLAB and Julia write the axes in reverse order, and need them along the last. Write it again."
+            )
+
+    def copy(
+        self, rows: NDArray[np.int64], out: Sequence[NDArray[Any]], positions: NDArray[np.int64], keep: bool
+    ) -> None:
+        """Write `rows` to `positions` in `out`; with `keep`, read the whole file once and remember it."""
+        if keep and not self._resident:
+            self._resident = [table.read() for table in self._open()]
+            self.suspend()
+        for index, target in enumerate(out):
+            if keep:
+                target[positions] = self._resident[index][rows]
+            else:
+                copy_runs(self._open()[index], rows, target, positions)
+
+    def suspend(self) -> None:
+        """Hold no file of the system and of the HDF5 library until rows are wanted again.
+
+        Where datasets and chunks are is remembered, if it is known or can be listed in short time.
+        """
+        if self._reader is not None:
+            try:
+                known = all(table.release_library() for table in self._tables)
+            except FileError:  # whoever wants the rows meets it again
+                known = False
+            if not known:
+                self._tables = []
+            self._reader.release_library()
+            self._reader = None
+        self._contents.suspend()
+
+    def close(self) -> None:
+        """Rows cannot be read any more."""
+        if self._reader is not None:
+            self._reader.release_library()
+        self._reader, self._tables = None, []
+        self._contents.close()
+
+
+def copy_runs(table: Table, rows: NDArray[np.int64], target: NDArray[Any], positions: NDArray[np.int64]) -> None:
+    """Write `rows` of a table to `positions` of `target`, reading rows that follow each other at once."""
+    order = np.argsort(rows, kind="stable")
+    rows, positions = rows[order], positions[order]
+    gaps = np.flatnonzero(np.diff(rows) > 1) + 1
+    for run, where in zip(np.split(rows, gaps), np.split(positions, gaps), strict=True):
+        target[where] = table.read(int(run[0]), int(run[-1]) + 1)[run - run[0]]
