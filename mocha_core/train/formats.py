@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mocha_core.describe.parameter import State
     from mocha_core.net.net import Net
     from mocha_core.train.snapshot import Snapshot
+
+#: Names in an error.
+SHOWN = 20
 
 
 class StoredArray(Protocol):
@@ -105,44 +108,64 @@ def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> No
     A missing bias keeps its contents, with a warning.
 
     Args:
-        path: the file.
+        path: the file; `~` is the home folder.
         net: the net; parameters in the file that it does not have are ignored.
-        strict: without, every missing parameter keeps its contents, with a warning.
+        strict: without, every missing parameter keeps its contents, with a warning. At least one has to be there,
+            and those that are there have to fit.
 
     Raises:
         FileError: the file is missing, broken, or lacks a parameter.
         ShapeError: a parameter has another shape.
     """
     with format_of(path).open_network(path := expanded(path)) as arrays:
-        wanted = {}
-        for key, state in net.states.items():
-            if not state.per_row and (stored := _find(path, arrays, state, net, strict)) is not None:
-                wanted[key] = stored
+        found = {key: _find(path, arrays, state) for key, state in net.states.items() if not state.per_row}
+        if found and all(stored is None for stored in found.values()):
+            raise FileError(
+                f"'{path}' has no parameter of net '{net.name}', all of which would keep their present contents. The "
+                f"net has {_listed(net.states)}; the file has {_listed(arrays)}. Name the layers as in the file."
+            )
+        for key, stored in found.items():
+            if stored is None:
+                _check_may_miss(path, arrays, net.states[key], net, strict)
         contents = {
             key: checks.castable(f"'{path}', parameter '{key}'", stored, net.states[key].value.dtype)
-            for key, stored in wanted.items()
+            for key, stored in found.items()
+            if stored is not None
         }
         for key, array in contents.items():
             net.states[key].set(array.reshape(net.states[key].value.shape))
 
 
-def _find(path: Path, arrays: Mapping[str, StoredArray], state: State, net: Net, strict: bool) -> StoredArray | None:
+def _find(path: Path, arrays: Mapping[str, StoredArray], state: State) -> StoredArray | None:
     """The array for a state, of a fitting shape and not read yet; None if there is none."""
     for key in (state.key, f"{state.layer}__{state.name}"):
         if (stored := arrays.get(key)) is not None:
             if _strip(stored.shape) != _strip(state.value.shape):
                 raise ShapeError(
-                    f"'{path}', parameter '{state.key}': expected shape {state.value.shape}, received "
-                    f"{stored.shape}. The file is from another net, or the layer's sizes changed."
+                    f"'{path}', parameter '{state.key}' of layer '{state.layer}': expected shape {state.value.shape}, "
+                    f"received {stored.shape}. Give the layer the sizes of the file. To train a layer of other sizes "
+                    f"from the start, rename it, such as to '{state.layer}-new', and use load_network(..., "
+                    "strict=False), which loads the others."
                 )
             return stored
+    return None
+
+
+def _check_may_miss(path: Path, arrays: Mapping[str, StoredArray], state: State, net: Net, strict: bool) -> None:
+    """Warn of a parameter that keeps its contents, or raise if it has to be loaded."""
     if strict and state.name != "bias":
         raise FileError(
-            f"'{path}' has no parameter '{state.key}' for net '{net.name}'; it has "
-            f"{', '.join(sorted(arrays)) or 'none'}. Use load_network(..., strict=False) to keep its present contents."
+            f"'{path}' has no parameter '{state.key}' for net '{net.name}'; it has {_listed(arrays)}. Name layer "
+            f"'{state.layer}' as in the file, or use load_network(..., strict=False) to keep its present contents."
         )
     warnings.warn(f"No {state.name} found for {state.layer}, use default initialization", stacklevel=3)
-    return None
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first names, in order."""
+    shown = sorted(names)
+    rest = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    return (", ".join(shown[:SHOWN]) or "none") + rest
 
 
 def _strip(shape: tuple[int, ...]) -> tuple[int, ...]:

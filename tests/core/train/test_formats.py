@@ -115,7 +115,8 @@ def test_another_shape(net, files):
     files["a.toy"]["scores___weight"] = np.zeros((5, 3))
     zero(net)
     with pytest.raises(
-        ShapeError, match=r"'a.toy', parameter 'scores___weight': expected shape \(3, 5\), received \(5, 3\)"
+        ShapeError,
+        match=r"'a.toy', parameter 'scores___weight' of layer 'scores': expected shape \(3, 5\), received \(5, 3\)",
     ):
         mocha.load_network("a.toy", net)
     assert not net.states["conv1___filter"].numpy().any()
