@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
+from mocha_core.errors import StateError
 from mocha_core.graph.array_api import Array, Namespace
 from mocha_core.plugin.construction import Constructed
 
@@ -26,6 +27,8 @@ class Device(metaclass=Constructed):
     xp: Namespace
     #: Data sets up to this many bytes stay on the device, and minibatches are gathered there.
     resident_bytes: int = 0
+    #: How many programs may run at once, each in a thread of its own.
+    programs_at_once: int = 1
     #: Arrays are NumPy's, and a minibatch may be fetched into them at any time: one copy less.
     arrays_on_host: ClassVar[bool] = False
     #: Which plugin to take where several kernels or fusions are equal: op name to plugin.
@@ -58,6 +61,18 @@ class Device(metaclass=Constructed):
 
     def close(self) -> None:
         """Release what the backend holds."""
+
+    def preferring(self, prefer: Mapping[str, str]) -> Self:
+        """The same device with another `prefer`."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other.prefer = prefer
+        return other
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            f"Backend '{self.name}' cannot be copied or pickled. Open another: mocha.System('{self.name}')."
+        )
 
     def families(self) -> list[str]:
         """Names under which kernels are looked up: this class's and its ancestors'."""

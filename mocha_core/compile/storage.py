@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from mocha_core.compile.budget import taking
+from mocha_core.compile.gate import Gate
 from mocha_core.errors import StateError
 from mocha_core.graph.array_api import Array
 from mocha_core.graph.value import Role, Spec, Value, aligned_elements, nbytes
@@ -25,13 +26,22 @@ class Storage:
     """Maps values to buffers, which live as long as somebody holds the value.
 
     `version` grows with every change to parameters and states; programs check it before they trust a packed copy.
+    `gate` is entered by what reads or changes them, as several threads may.
     """
 
     def __init__(self, backend: Device) -> None:
         self.backend = backend
-        self.version = 0
+        self.gate = Gate(backend.programs_at_once)
         self._lock = Lock()
         self._buffers: WeakKeyDictionary[Value, Array] = WeakKeyDictionary()
+
+    @property
+    def version(self) -> int:
+        return self.gate.version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        self.gate.version = version
 
     def allocate(self, values: Iterable[Value], owner: str = "", way_out: str = SMALLER) -> None:
         """Place the values that have no buffer yet side by side in one zeroed arena per dtype.

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from mocha_core import checks
 from mocha_core.compile.backend import Backend
 from mocha_core.host import memory as host_memory
 from mocha_cpu.arrays import Array
+from mocha_cpu.blas import blas_threads
 
 #: Bytes; a cache line, and the widest vector register.
 ALIGNMENT = 64
+
+
+def usable_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class CPUBackend(Backend):
@@ -35,12 +41,11 @@ class CPUBackend(Backend):
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = None if threads is None else checks.integer("System", "threads", threads)
-        # Looking for BLAS among the loaded libraries takes milliseconds: done once, not in every run.
-        self._blas = None if threads is None else ThreadpoolController().select(user_api="blas")
+        self.programs_at_once = usable_cores()
 
     def running(self) -> AbstractContextManager[Any]:
         """Limits BLAS to `threads`, and gives it back what it had when the run ends."""
-        return nullcontext() if self._blas is None else self._blas.limit(limits=self.threads)
+        return nullcontext() if self.threads is None else blas_threads(self.threads)
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
         """An uninitialised array that begins at a multiple of 64 bytes."""

@@ -1,0 +1,197 @@
+"""`Gate`: how the threads that use one system take turns."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mocha_core.errors import StateError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: The byte of a `stop` element by which waiting threads ask for their turn. The 1 of `Solver.stop` is in another one,
+#: whatever the order of bytes, so that neither request overwrites the other.
+TURN = 1
+
+
+class _Sharing(AbstractContextManager[None]):
+    """Stateless, and no generator: predictions of a row take some microseconds, and enter it each time."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def __enter__(self) -> None:
+        self._gate.share()
+
+    def __exit__(self, *exception: object) -> None:
+        self._gate.leave()
+
+
+class Gate:
+    """Several threads may compute with parameters and states at once, or one thread may change them.
+
+    Threads enter in the order in which they come, and may enter again inside.
+
+    Attributes:
+        at_once: how many threads may compute at once.
+        version: grows before others see what a thread may have changed.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
+        self.version = 0
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._tickets = count()
+        self._waiting: dict[int, bool] = {}
+        """By ticket, the oldest first: whether that thread wants to be alone."""
+        self._inside: dict[int, int] = {}
+        """How often each thread that computes has entered."""
+        self._lent: dict[int, int] = {}
+        """The same for threads inside that wait for data, and compute nothing meanwhile."""
+        self._sharing = _Sharing(self)
+        self._alone: int | None = None
+        self._stop: NDArray[np.int8] | None = None
+
+    def shared(self) -> AbstractContextManager[None]:
+        """Compute with parameters and states, which do not change meanwhile."""
+        return self._sharing
+
+    @contextmanager
+    def exclusive(self, stop: NDArray[np.int32] | None = None) -> Iterator[None]:
+        """Change parameters and states; no other thread is inside.
+
+        Args:
+            stop: its element becomes other than 0 when another thread waits, and is reset at the end.
+
+        Raises:
+            StateError: this thread is inside `shared`, and would wait for itself.
+        """
+        me = threading.get_ident()
+        reads = me in self._inside and (self._alone != me or me in self._lent)
+        if reads or (me in self._lent and self._alone != me):
+            raise StateError(
+                "What runs inside a forward pass or a prediction, such as an op or a data source written in Python, "
+                "changes a parameter or a state. Change them between runs."
+            )
+        if me in self._lent and me not in self._inside:
+            with self._returned(me), self.exclusive(stop):
+                yield
+            return
+        with self._lock:
+            if self._alone != me:
+                self._wait(True, self._may_be_alone)
+                self._alone = me
+                self._stop = None if stop is None else stop.view(np.int8)
+                self._ask_for_turn()
+            self._inside[me] = self._inside.get(me, 0) + 1
+        try:
+            yield
+        finally:
+            self.leave()
+
+    @contextmanager
+    def lending(self) -> Iterator[None]:
+        """Let others compute, but change nothing, while this thread waits for data that they may have to make."""
+        me = threading.get_ident()
+        if me not in self._inside:
+            yield
+            return
+        self._lend(me)
+        try:
+            yield
+        finally:
+            self._take_back(me)
+
+    @contextmanager
+    def _returned(self, me: int) -> Iterator[None]:
+        self._take_back(me)
+        try:
+            yield
+        finally:
+            self._lend(me)
+
+    def _lend(self, me: int) -> None:
+        with self._lock:
+            self.version += self._alone == me
+            self._lent[me] = self._inside.pop(me)
+            self._changed.notify_all()
+
+    def _take_back(self, me: int) -> None:
+        with self._lock:
+            depth = self._lent.pop(me)
+            try:
+                self._changed.wait_for(self._may_go_on)
+            finally:  # after an interrupt, too: what this thread holds it still has to leave
+                self._inside[me] = depth
+
+    def share(self) -> None:
+        """What `shared` enters."""
+        me = threading.get_ident()
+        with self._lock:
+            if me in self._inside:
+                self._inside[me] += 1
+                return
+            if self._waiting or not self._may_share():
+                self._wait(False, self._may_share)
+            self._inside[me] = 1
+
+    def leave(self) -> None:
+        """The end of what this thread entered last."""
+        me = threading.get_ident()
+        with self._lock:
+            self._inside[me] -= 1
+            if self._inside[me]:
+                return
+            del self._inside[me]
+            if self._alone == me and me not in self._lent:
+                self._alone = None
+                self.version += 1
+                if self._stop is not None:
+                    self._stop[TURN] = 0
+                    self._stop = None
+            if self._waiting or self._lent or self._alone is not None:
+                self._changed.notify_all()
+
+    def _wait(self, alone: bool, may_enter: Callable[[], bool]) -> None:
+        """Until it is this thread's turn: that of the oldest, and of others that may enter with it."""
+        if not self._waiting and may_enter():
+            return
+        ticket = next(self._tickets)
+        self._waiting[ticket] = alone
+        self._ask_for_turn()
+
+        def may() -> bool:
+            older = [wants_alone for other, wants_alone in self._waiting.items() if other < ticket]
+            if alone:
+                return not older and may_enter()
+            # A thread that waits for data may wait for what this one makes.
+            return (bool(self._lent) or not any(older)) and may_enter()
+
+        try:
+            self._changed.wait_for(may)
+        finally:
+            del self._waiting[ticket]
+            self._changed.notify_all()
+
+    def _may_share(self) -> bool:
+        return len(self._inside) < self.at_once and (self._alone is None or self._alone in self._lent)
+
+    def _may_be_alone(self) -> bool:
+        return not self._inside and not self._lent and self._alone is None
+
+    def _may_go_on(self) -> bool:
+        """Whether a thread that lent its turn may compute again."""
+        if self._alone == threading.get_ident():
+            return not self._inside
+        return len(self._inside) < self.at_once
+
+    def _ask_for_turn(self) -> None:
+        if self._stop is not None and self._waiting:
+            self._stop[TURN] = 1

@@ -1,0 +1,71 @@
+"""How many threads BLAS may use. It has one number for the whole process, whose threads share BLAS."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+
+class _Limits:
+    """The limits that threads of this process have entered; the smallest of them holds."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entered: list[int] = []
+        self._holds: int | None = None
+        self._blas: Any = None
+        self._limit: Any = None
+        os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def enter(self, threads: int) -> None:
+        with self._lock:
+            self._entered.append(threads)
+            self._apply()
+
+    def leave(self, threads: int) -> None:
+        with self._lock:
+            self._entered.remove(threads)
+            self._apply()
+
+    def _apply(self) -> None:
+        smallest = min(self._entered) if self._entered else None
+        if smallest == self._holds:
+            return
+        if self._limit is not None:
+            self._limit.restore_original_limits()
+            self._limit = None
+        self._holds = smallest
+        if smallest is not None:
+            # Looking for BLAS among the loaded libraries takes milliseconds: done once, not in every run.
+            self._blas = self._blas or ThreadpoolController().select(user_api="blas")
+            self._limit = self._blas.limit(limits=smallest)
+
+
+_LIMITS = _Limits()
+
+
+class BLASThreads(AbstractContextManager[None]):
+    """While a thread has it entered, BLAS uses at most so many threads; afterwards as many as before."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def __enter__(self) -> None:
+        _LIMITS.enter(self.most)
+
+    def __exit__(self, *exception: object) -> None:
+        _LIMITS.leave(self.most)
+
+
+@cache
+def blas_threads(most: int) -> BLASThreads:
+    """The limit to so many."""
+    return BLASThreads(most)

@@ -1,0 +1,129 @@
+"""The order in which threads come in: many readers, or one that changes something."""
+
+import threading
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import pytest
+
+from mocha_core.compile.gate import Gate
+from mocha_core.errors import StateError
+
+#: Seconds after which a thread that should come in is given up.
+PATIENCE = 20
+
+
+class Visitor:
+    """A thread that enters, and leaves when it is told to."""
+
+    def __init__(self, enter):
+        self.entered, self.leaving = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self._visit, args=(enter,), daemon=True)
+        self.thread.start()
+
+    def _visit(self, enter):
+        with enter():
+            self.entered.set()
+            self.leaving.wait(PATIENCE)
+
+    def comes_in(self):
+        return self.entered.wait(PATIENCE)
+
+    def leave(self):
+        self.leaving.set()
+        self.thread.join(PATIENCE)
+
+
+@contextmanager
+def waiting(gate, enter, number=1):
+    """A visitor that has begun to wait."""
+    visitor = Visitor(enter)
+    while len(gate._waiting) < number:
+        visitor.thread.join(0.001)
+    assert not visitor.entered.is_set()
+    try:
+        yield visitor
+    finally:
+        visitor.leave()
+
+
+def test_so_many_compute_at_once_and_no_more():
+    gate = Gate(2)
+    first, second = Visitor(gate.shared), Visitor(gate.shared)
+    assert first.comes_in()
+    assert second.comes_in()
+    with waiting(gate, gate.shared) as third:
+        first.leave()
+        assert third.comes_in()
+    second.leave()
+
+
+@pytest.mark.parametrize("one", ["shared", "exclusive"])
+def test_a_change_waits_and_is_waited_for(one):
+    gate = Gate(4)
+    other = {"shared": "exclusive", "exclusive": "shared"}[one]
+    first = Visitor(getattr(gate, one))
+    assert first.comes_in()
+    with waiting(gate, getattr(gate, other)) as second:
+        first.leave()
+        assert second.comes_in()
+
+
+def test_a_change_is_not_overtaken_by_readers_that_come_later():
+    gate = Gate(4)
+    reader = Visitor(gate.shared)
+    assert reader.comes_in()
+    with waiting(gate, gate.exclusive) as writer, waiting(gate, gate.shared, 2) as late:
+        reader.leave()
+        assert writer.comes_in()
+        assert not late.entered.is_set()
+        writer.leave()
+        assert late.comes_in()
+
+
+def test_who_is_inside_enters_again():
+    gate = Gate(1)
+    with gate.shared(), gate.shared():
+        pass
+    with gate.exclusive(), gate.shared(), gate.exclusive():
+        pass
+    with gate.exclusive():
+        pass
+    with gate.shared(), pytest.raises(StateError, match="Change them between runs"), gate.exclusive():
+        pass
+    with gate.shared(), gate.lending(), pytest.raises(StateError, match="Change them between runs"), gate.exclusive():
+        pass
+    with gate.exclusive():
+        pass
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_waiting_thread_asks_for_its_turn_and_takes_back_no_other_request_to_stop(told):
+    gate, stop = Gate(2), np.zeros(1, np.int32)
+    training = ExitStack()
+    training.enter_context(gate.exclusive(stop))
+    assert not stop[0]
+    with waiting(gate, gate.shared) as reader:
+        assert stop[0]
+        if told:
+            stop[0] = 1
+        training.close()
+        assert reader.comes_in()
+        assert bool(stop[0]) == bool(told)
+
+
+def test_who_waits_for_data_lets_readers_in_but_no_change():
+    gate, training = Gate(1), ExitStack()
+    training.enter_context(gate.exclusive())
+    with waiting(gate, gate.exclusive) as writer:
+        with gate.lending():
+            reader = Visitor(gate.shared)
+            assert reader.comes_in(), "although a writer waits: its data may be what is waited for"
+            reader.leave()
+            with gate.shared():
+                pass
+            with gate.exclusive():
+                pass
+        assert not writer.entered.is_set()
+        training.close()
+        assert writer.comes_in()
