@@ -51,11 +51,11 @@ def measure(name, shape, body, batch, threads):
         for check_finite in (True, False):
             parameters = mocha.SolverParameters(max_iter=1, lr_policy=1e-4, check_finite=check_finite)
             solver = solvers.SGD(parameters)
-            runs.append((net.training_program(solver), solver.schedule(0, 1), []))
+            runs.append((net.runs.training_program(solver), solver.schedule(0, 1), []))
         for round_ in range(ROUNDS + 2):
             for program, cells, times in runs[:: 1 if round_ % 2 else -1]:
                 start = time.process_time()
-                net.train(program, 1, 0, cells)
+                net.runs.train(program, 1, 0, cells)
                 if round_ >= 2:
                     times.append((time.process_time() - start) * 1e3)
     checked, plain = (statistics.median(times) for _, _, times in runs)

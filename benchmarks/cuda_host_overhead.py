@@ -56,7 +56,7 @@ def main():
         net, _ = open_net(system, "lenet", 64)
         policy = solvers.LRPolicy.Inv(0.01, 0.0001, 0.75)
         solver = solvers.SGD(mocha.SolverParameters(max_iter=ITERATIONS, momentum=0.9, lr_policy=policy))
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         cuda_program.SECONDS = float("inf")
         program._chunk = cuda_program.MOST
         # As nothing counts what was done, all of it was.
@@ -65,7 +65,7 @@ def main():
         schedule = solver.schedule(0, ITERATIONS)
         parts = {
             "schedule: learning rates, momenta, rows": lambda: solver.schedule(0, ITERATIONS),
-            "net.train": lambda: net.train(program, ITERATIONS, 0, schedule),
+            "net.runs.train": lambda: net.runs.train(program, ITERATIONS, 0, schedule),
         }
         figures = {name: microseconds(run) for name, run in parts.items()}
     for name, figure in (*figures.items(), ("together", sum(figures.values()))):

@@ -61,7 +61,7 @@ def program(system, depth):
     chain = [NothingLayer(bottoms=[str(i)], tops=[str(i + 1)]) for i in range(depth)]
     net = mocha.Net(f"{depth} layers", system, [data, *chain])
     net.forward_epoch()
-    return net.last_program()
+    return net.runs.last_program()
 
 
 def per_iteration(run):

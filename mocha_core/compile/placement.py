@@ -34,7 +34,7 @@ class Block:
         return self.offset + aligned_elements(self.spec)
 
 
-@dataclass
+@dataclass(repr=False)
 class Memory:
     """The buffers of a program's values, among them each kernel's saves and workspaces."""
 
@@ -46,6 +46,9 @@ class Memory:
     workspaces: dict[Step, list[Value]] = field(default_factory=dict)
     total: int = 0
     """Bytes of the arenas."""
+
+    def __repr__(self) -> str:
+        return f"<Memory of {len(self.buffers)} values: {self.total:,} bytes>"
 
 
 def place(

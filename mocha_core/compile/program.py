@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from mocha_core.compile.arrangement import Arrangement
 from mocha_core.compile.kernel import Kernel, Runnable
 from mocha_core.compile.layout import PLAIN, Convert
 from mocha_core.compile.placement import Memory, plain_copy
+from mocha_core.compile.profiling import Profile, Timer
 from mocha_core.compile.storage import Storage
 from mocha_core.errors import StateError
 from mocha_core.graph.array_api import Array
@@ -51,7 +53,7 @@ class KernelUse(NamedTuple):
     plugin: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Program:
     """Bound steps in a row. Backends that compile further inherit this class and override `iterate` and `execute`.
 
@@ -79,7 +81,7 @@ class Program:
         self.objectives: NDArray[Any] = np.zeros(0)
         self.done = 0
         self.half_updated = False
-        self.changes = {b.step.section for b in self.bound if any(map(_outlives_runs, b.step.writes))}
+        self.changes = {b.step.section for b in self.bound if any(map(outlives_runs, b.step.writes))}
         gathers = [step.call for step in self.plan.steps if isinstance(step.call.op, Gather)]
         self.tables = {call.ins[1]: call.ins[0].shape[0] for call in gathers}
         self._packed_version = -1
@@ -156,6 +158,25 @@ class Program:
         self.half_updated = False
         return self.done
 
+    def profile(self, n: int, schedule: Schedule, sections: Sequence[Section] = ()) -> Profile:
+        """What each step takes, in a mean of n iterations that are really run: they update parameters.
+
+        Args:
+            n: at least 1.
+            schedule: as for `iterate`.
+            sections: run these instead of whole iterations, n times each, with one value of the schedule each time.
+        """
+        whole = [section for section in Section if section is not Section.PACK]
+        timer = Timer(self, [b for b in self.bound if b.step.section in (sections or whole)])
+        with timer.running():
+            if not sections:
+                Program.iterate(self, n, schedule)
+            for i, section in product(range(n), sections):
+                with self.backend.running(), self.changing(section):
+                    self.set_cells({name: column[i:] for name, column in schedule.items()})
+                    Program.execute(self, section)
+        return timer.profile(n)
+
     def _minibatch(self) -> tuple[list[Runnable], list[Runnable]]:
         """Forward and backward, cut before the first update that was folded into them."""
         steps = [b for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
@@ -172,15 +193,23 @@ class Program:
         for run in self.runs(section):
             run()
 
+    def complete(self, bound: BoundStep) -> None:
+        """Run one step alone, and wait until the device has done it."""
+        bound.run()
+
     def run(self, section: Section, schedule: Schedule | None = None) -> None:
-        """Run one section; `schedule` holds one value for each cell to set first."""
+        """Run one section; the first values of `schedule` are those of the cells to set first."""
         with self.backend.running(), self.changing(section):
-            for name, column in self.plan.with_row_cells(schedule or {}).items():
-                if name in self.cells:
-                    self.backend.copy_from_numpy(self.cells[name], column[0])
+            self.set_cells(schedule or {})
             self.execute(section)
         if self.objective is not None:
             self.objectives = np.asarray([self.backend.to_numpy(self.objective)])
+
+    def set_cells(self, schedule: Schedule) -> None:
+        """Give each cell the first of its values."""
+        for name, column in self.plan.with_row_cells(schedule).items():
+            if name in self.cells:
+                self.backend.copy_from_numpy(self.cells[name], column[0])
 
     def pack(self) -> None:
         """Pack parameters and states again if any changed since the last time."""
@@ -255,6 +284,18 @@ class Program:
         calls = [(b.step.call, b.step.half, b.kernel) for b in self.bound]
         return [KernelUse(call.layer, call.op.name, half, k.label, k.plugin) for call, half, k in calls]
 
+    def __str__(self) -> str:
+        rows = [KernelUse("layer", "op", "half", "kernel", "plugin"), *self.kernels()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        return "\n".join([repr(self), *(line.rstrip() for line in lines)])
+
+    def __repr__(self) -> str:
+        return f"<Program of {self.plan.title}: {len(self.bound)} steps, {self.memory.total:,} bytes>"
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError(f"The program of {self.plan.title} cannot be copied or pickled: its net compiles another.")
+
     def _buffer(self, value: Value) -> Array:
         if value not in self.memory.buffers:
             self.storage.allocate([value])
@@ -262,7 +303,8 @@ class Program:
         return self.memory.buffers[value]
 
 
-def _outlives_runs(value: Value) -> bool:
+def outlives_runs(value: Value) -> bool:
+    """Whether programs that are not run now have it, too."""
     return value.root.role in (Role.PARAMETER, Role.STATE)
 
 

@@ -79,6 +79,8 @@ class State:
     value: Value
     initializer: Initializer
     system: Owner
+    number: int = 0
+    """How many layers of the same name the system had before."""
     per_row: bool = field(default=False, kw_only=True)
 
     @property
@@ -100,9 +102,11 @@ class State:
         Raises:
             ShapeError: the array has another shape, or numbers that a dtype of whole numbers cannot hold.
         """
-        self.system.write(self.value, self._checked(array, self.value.shape))
+        self.system.write(self.value, self.checked(array))
 
-    def _checked(self, array: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    def checked(self, array: Any, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
+        """An array as it may be written: of the contents' shape, or the one given, and of numbers that fit."""
+        shape = self.value.shape if shape is None else shape
         checked: NDArray[Any] = checks.castable(f"Parameter '{self.key}'", array, self.value.dtype)
         if checked.shape != shape:
             raise ShapeError(f"Parameter '{self.key}': expected an array of shape {shape}, received {checked.shape}.")
@@ -115,8 +119,10 @@ class State:
             self.system.write(self.value, array)
 
     def drawn(self, shape: tuple[int, ...]) -> NDArray[Any] | None:
-        """First contents of that shape, a function of the system's seed and of the parameter's name only; None: what
-        is there, which is zero at first. Rows of a `per_row` state begin alike.
+        """First contents of that shape, a function of the system's seed and of the parameter's name; None: what is
+        there, which is zero at first. Rows of a `per_row` state begin alike.
+
+        A second layer of the same name draws others, or the members of an ensemble would be equal.
 
         Raises:
             ShapeError: the initializer returned something else.
@@ -125,12 +131,13 @@ class State:
 
         from mocha_core.graph.random import stream_id
 
-        random = np.random.default_rng([self.system.seed, stream_id(self.layer, self.name)])
+        names = (self.layer, self.name, str(self.number)) if self.number else (self.layer, self.name)
+        random = np.random.default_rng([self.system.seed, stream_id(*names)])
         drawn = [(f"{self.layer}.{self.name}", Spec(shape, "float64"))]
         with taking("Initial parameters", drawn, "Use smaller layers."):
             one = shape[1:] if self.per_row else shape
             array = self.initializer.initialize(one, random)
-        return None if array is None else np.broadcast_to(self._checked(array, one), shape)
+        return None if array is None else np.broadcast_to(self.checked(array, one), shape)
 
     def anew(self, shape: tuple[int, ...]) -> NDArray[Any]:
         """What `drawn` gives, or zeros."""
@@ -138,6 +145,12 @@ class State:
 
         drawn = self.drawn(shape)
         return np.zeros(shape, self.value.dtype) if drawn is None else drawn
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy or a pickle is an array: a parameter itself belongs to its system."""
+        import numpy as np
+
+        return np.array, (self.numpy(),)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.key}: {self.value.spec}>"

@@ -124,7 +124,7 @@ class RowCell:
         return f"{self.source} of {self.mixed_in or 'all'} ({self.constant})"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Plan:
     """The steps of one net for one phase and batch size, and the names of the values in them."""
 
@@ -166,6 +166,19 @@ class Plan:
     def smaller(self) -> str:
         """What to do where it is too large."""
         return f"Use a smaller {'predict(..., batch_size=...)' if self.inputs else 'batch_size'}, or smaller layers."
+
+    def __str__(self) -> str:
+        rows = [(s.section, s.call.layer, s.call.op.name, s.half, *map(_listed, (s.ins, s.outs))) for s in self.steps]
+        widths = [max(len(row[i]) for row in rows) if rows else 0 for i in range(4)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True))
+            + f"  {row[4]} -> {row[5]}"
+            for row in rows
+        ]
+        return "\n".join([repr(self), *lines])
+
+    def __repr__(self) -> str:
+        return f"<Plan of {self.title}: {len(self.steps)} steps>"
 
     def call(self, op: Op, *ins: Value, layer: str = "", section: Section = Section.FORWARD) -> tuple[Value, ...]:
         """Record a use of `op` and return its visible outputs (neither saved nor updated ones)."""
@@ -286,6 +299,10 @@ class Plan:
         gradient = self._gradient(value)
         assert gradient is not None
         return gradient
+
+
+def _listed(values: Iterable[Value | None]) -> str:
+    return ", ".join(f"{v.name} {v.spec}" for v in values if v is not None)
 
 
 def _differentiable(call: Call) -> list[Value]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from mocha_core import checks
-from mocha_core.errors import ShapeError
+from mocha_core.errors import ShapeError, StateError, UnknownNameError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mocha_core.compile.program import Program
+    from mocha_core.describe.parameter import State
     from mocha_core.net.net import Net
 
 
@@ -42,8 +45,8 @@ class Blob:
         Raises:
             StateError: nothing ran yet, or the program removed the blob; says how to keep it.
         """
-        program = self.net.last_program()
-        return program.read(program.plan.blobs[self.name], self.name)
+        with self._program() as program:
+            return program.read(program.plan.blobs[self.name], self.name)
 
     def set(self, array: Any) -> None:
         """Overwrite the contents, such as before `net.backward()`.
@@ -52,13 +55,21 @@ class Blob:
             ShapeError: the array has another shape than the blob.
             StateError: the program that ran last has no such blob, or used its memory again.
         """
-        program = self.net.last_program()
-        value = program.plan.blobs[self.name]
-        array = checks.numbers(f"Blob '{self.name}'", array)
-        if array.shape != value.shape:
-            raise ShapeError(f"Blob '{self.name}': expected an array of shape {value.shape}, received {array.shape}.")
-        program.check_present(value, self.name)
-        program.write(value, array)
+        with self._program() as program:
+            value = program.plan.blobs[self.name]
+            array = checks.numbers(f"Blob '{self.name}'", array)
+            if array.shape != value.shape:
+                raise ShapeError(
+                    f"Blob '{self.name}': expected an array of shape {value.shape}, received {array.shape}."
+                )
+            program.check_present(value, self.name)
+            program.write(value, array)
+
+    @contextmanager
+    def _program(self) -> Iterator[Program]:
+        """The program that ran last, which does not run meanwhile."""
+        with self.net.runs.using(), self.net.system.storage.gate.shared():
+            yield self.net.runs.last_program()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array = self.numpy()
@@ -70,12 +81,18 @@ class Blob:
     def __dlpack_device__(self) -> Any:
         return self.numpy().__dlpack_device__()
 
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            f"Blob '{self.name}' cannot be copied or pickled: it is a window on net '{self.net.name}'. Copy what is in "
+            f"it: net.blobs['{self.name}'].numpy()."
+        )
+
     def __repr__(self) -> str:
         return f"<Blob {self.name}: {self.dtype}{list(self.shape)}>"
 
 
 class Named(dict[str, Item]):
-    """A dict whose misses say what there is: `net.blobs["typo"]`."""
+    """A dict whose misses say what there is, `net.blobs["typo"]`, and whose items are attributes, too."""
 
     def __init__(self, owner: str, kind: str, items: Mapping[str, Item]) -> None:
         super().__init__(items)
@@ -84,3 +101,64 @@ class Named(dict[str, Item]):
     def __missing__(self, name: str) -> Item:
         checks.known(*self._owner, name, self)
         raise KeyError(name)
+
+    def __getattr__(self, name: str) -> Item:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(name for name in self if name.isidentifier())]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+class States(Named[Item]):
+    """Parameters and states by name, or groups of them by layer. Copies and pickles are plain dicts of arrays."""
+
+    def copy(self) -> dict[str, Any]:
+        """The contents as NumPy arrays, in dicts of the same names: all of them between two iterations.
+
+        `numpy.savez(file, **net.states.copy())` saves them.
+        """
+        live = _flat(self)
+        with live[0].system.storage.gate.shared() if live else nullcontext():
+            items: dict[str, Any] = dict(self)
+            return {name: item.copy() if isinstance(item, States) else item.numpy() for name, item in items.items()}
+
+    def load(self, arrays: Mapping[str, Any]) -> None:
+        """Overwrite the contents by those that `copy` gave, of this net or of one with the same layers.
+
+        All arrays are checked before anything is written.
+
+        Raises:
+            UnknownNameError: a name is missing, or there is one too many.
+            ShapeError: an array has another shape.
+        """
+        found = self._matched(arrays)
+        with found[0][0].system.storage.gate.exclusive() if found else nullcontext():
+            for state, array in found:
+                state.set(array)
+
+    def _matched(self, arrays: Mapping[str, Any]) -> list[tuple[State, Any]]:
+        owner, kind = self._owner
+        given = checks.instance(owner, "arrays", arrays, Mapping, "those of copy()")
+        missing, extra = [n for n in self if n not in given], [n for n in given if n not in self]
+        if missing or extra:
+            raise UnknownNameError(
+                f"{owner}: expected arrays for each {kind}, {', '.join(self)}. Of those received, "
+                f"{', '.join(missing) or 'none'} are missing, and {', '.join(map(str, extra)) or 'none'} are too many."
+            )
+        found: list[tuple[State, Any]] = []
+        items: dict[str, Any] = dict(self)
+        for name, item in items.items():
+            found += item._matched(given[name]) if isinstance(item, States) else [(item, item.checked(given[name]))]
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self.copy(),)
+
+
+def _flat(states: Mapping[str, Any]) -> list[State]:
+    return [state for item in states.values() for state in (_flat(item) if isinstance(item, States) else [item])]

@@ -12,8 +12,8 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -115,7 +115,14 @@ class Feed:
     #: Seconds that closing waits for a source which is fetching.
     PATIENCE = 5.0
 
-    def __init__(self, layer: DataLayer, source: Source, dtype: str, seed: int = 0) -> None:
+    def __init__(
+        self,
+        layer: DataLayer,
+        source: Source,
+        dtype: str,
+        seed: int = 0,
+        lending: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         if source.rows < 1:
             raise DataError(f"Layer '{layer.name}': its source has no rows. Give it at least one.")
         _check_fetch(layer, source)
@@ -123,6 +130,8 @@ class Feed:
         self.source = source
         self.dtype = dtype
         self.order = Order({layer.name: source})
+        self.lending = lending
+        """Entered while a run waits for rows: other threads may compute, which a source may wait for."""
         self.cursor = 0
         chosen = [transformer for _, transformer in layer.transformers]
         listed = zip(layer.transformers, seeds(seed, chosen), strict=True)
@@ -210,12 +219,14 @@ class Feed:
                 self._ahead = _Prefetcher(self, *wanted, None if self.source.fixed else self._left)
         arrays: Sequence[NDArray[Any]]
         if self._ahead is not None:
-            arrays = self._ahead.take()
+            with self.lending():
+                arrays = self._ahead.take()
         else:
             if not out and batch not in self._out:
                 (self._out[batch],) = self.buffers(batch)
             arrays = out or self._out[batch]
-            self.load(self._next, batch, self._wrap, arrays)
+            with self.lending(), abandonable():
+                self.load(self._next, batch, self._wrap, arrays)
         self._next += batch
         self._left -= 1
         return arrays

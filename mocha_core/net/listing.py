@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 from mocha_core.describe.parameter import Parameter
@@ -13,7 +14,17 @@ if TYPE_CHECKING:
 WIDTH = 60
 
 
-def architecture(net: Net) -> str:
+class Text(str):
+    """Lines that a prompt and a notebook show as they are."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self)}</pre>"
+
+
+def architecture(net: Net) -> Text:
     """The layers with the blobs between them, as Mocha prints a net."""
     lines = ["*" * WIDTH, f"          NAME: {net.name}", f"       BACKEND: {net.system.backend.name}"]
     lines += [f"  ARCHITECTURE: {len(net.layers)} layers", "." * WIDTH]
@@ -23,10 +34,15 @@ def architecture(net: Net) -> str:
             if names:
                 lines.append(f"    {title} ".ljust(WIDTH - 20, "-"))
                 lines += [f"    {name:>12}: {_shape(net.plan.blobs[name].shape)}" for name in names]
-    return "\n".join([*lines, "*" * WIDTH])
+    return Text("\n".join([*lines, "*" * WIDTH]))
 
 
-def summary(net: Net) -> str:
+def parameter_count(net: Net) -> int:
+    """How many numbers the net learns."""
+    return sum(s.value.spec.size for s in net.states.values() if isinstance(s, Parameter))
+
+
+def summary(net: Net) -> Text:
     """A table: layer, kind, output shapes, parameters; then the bytes of parameters and programs."""
     rows = [("layer", "kind", "tops", "parameters")]
     for layer in net.layers:
@@ -36,15 +52,13 @@ def summary(net: Net) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[3]]).rstrip() for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
-    total = sum(s.value.spec.size for s in net.states.values() if isinstance(s, Parameter))
     size = sum(nbytes(s.value.spec) for s in net.states.values())
-    lines.append(f"{total:,} parameters, {size:,} bytes")
+    lines.append(f"{parameter_count(net):,} parameters, {size:,} bytes")
     lines += [
-        f"program {'solve' if key.solver else 'predict' if key.outputs else key.phase}, batch "
-        f"{program.plan.batch}: {len(program.bound)} steps, {program.memory.total:,} bytes"
-        for key, program in net.programs().items()
+        f"program {use}, batch {program.plan.batch}: {len(program.bound)} steps, {program.memory.total:,} bytes"
+        for use, program in net.runs.programs()
     ]
-    return "\n".join(lines)
+    return Text("\n".join(lines))
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,18 +1,28 @@
-"""The rows that `net.predict` is given: checked, and cut into minibatches."""
+"""What `net.predict` does: rows are checked, cut into minibatches, and run by programs of a few sizes."""
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mocha_core import checks
+from mocha_core.compile.budget import taking
+from mocha_core.compile.program import Program, outlives_runs
 from mocha_core.errors import ShapeError
-from mocha_core.graph.value import Value
+from mocha_core.graph.cells import Cell
+from mocha_core.graph.commit import commit_updates
+from mocha_core.graph.plan import Phase, Plan
+from mocha_core.graph.value import Spec, Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mocha_core.net.runs import Runs
 
 
 class Rows:
@@ -20,9 +30,13 @@ class Rows:
 
     def __init__(self, owner: str, data: Any) -> None:
         self.owner = owner
-        self.named = isinstance(data, Mapping)
-        self.arrays = {k: checks.numbers(owner, v) for k, v in (data.items() if self.named else [("", data)])}
-        self.count = next((len(array) for array in self.arrays.values() if array.ndim), 0)
+        self.named = not isinstance(data, np.ndarray) and isinstance(data, Mapping)
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self.count = 0
+        for name, given in data.items() if self.named else (("", data),):
+            self.arrays[name] = array = checks.numbers(owner, given)
+            if array.ndim:
+                self.count = self.count or len(array)
 
     def check(self, inputs: Mapping[str, Value]) -> None:
         """Match the arrays with a program's inputs.
@@ -31,7 +45,7 @@ class Rows:
             ShapeError: names, rows or their shapes do not fit; says what is expected.
         """
         if not self.named and len(inputs) == 1:
-            self.arrays = {next(iter(inputs)): self.arrays[""]}
+            self.arrays = {next(iter(inputs)): next(iter(self.arrays.values()))}
         if self.arrays.keys() != inputs.keys():
             given = ", ".join(self.arrays) if self.named else "one array"
             raise ShapeError(f"{self.owner}: expected a dict of arrays for {', '.join(inputs)}, received {given}.")
@@ -49,3 +63,179 @@ class Rows:
         whole = start + size <= self.count
         chosen = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), self.count - 1)
         return {name: array[chosen] for name, array in self.arrays.items()}
+
+
+class Size(NamedTuple):
+    """What a program of `predict` is compiled for."""
+
+    output: str
+    batch: int
+
+
+class Predictor:
+    """A program of `predict`, with a cell of its own for how many rows count."""
+
+    def __init__(self, program: Program, size: Size) -> None:
+        self.program = program
+        self.size = size
+        self.inputs = program.plan.inputs
+        self.value = program.plan.blobs[size.output]
+        self.has_rows = self.value.shape[:1] == (size.batch,)
+        self._counting = 0
+        self._shown = False
+
+    def show(self) -> Program:
+        """The program for others, who may change its cells."""
+        self._shown, self._counting = True, 0
+        return self.program
+
+    def run(self, rows: Rows, start: int, count: int, runs: Runs) -> NDArray[Any]:
+        """The output of a minibatch, of which `count` rows count."""
+        program = self.program
+        for name, part in rows.batch(start, self.size.batch).items():
+            program.write(self.inputs[name], part)
+        # Of a row, setting the cell takes longer than much else.
+        counted, self._counting = self._counting, 0
+        program.start_anew()
+        program.iterate(1, {} if counted == count else {Cell.VALID_ROWS: np.asarray([count])})
+        self._counting = 0 if self._shown else count
+        runs.raise_fault(program)
+        return program.read(self.value, self.size.output)
+
+
+class Predictions:
+    """Programs that compute one blob from rows that Python gives, for many threads at once.
+
+    Each program has its own buffers and cells, and is taken out by one thread at a time.
+    """
+
+    #: Programs are kept for so many times the rows of the largest minibatch, or for three such sets of each thread that
+    #: may compute at once; the least recently used go first.
+    KEPT = 8
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._idle: OrderedDict[Size, list[Predictor]] = OrderedDict()
+        self._sets = max(self.KEPT, 3 * runs.system.storage.gate.at_once)
+        self._kept, self._bound = 0, self._sets * runs.plan.batch
+        self._changing: dict[str, bool] = {}
+        self._lock = threading.Lock()
+
+    def predict(self, data: Any, output: str, limit: int | None) -> NDArray[Any]:
+        """See `Net.predict`."""
+        runs, rows = self._runs, Rows(self._runs.label, data)
+        gate, largest = runs.system.storage.gate, self._largest(limit)
+        with gate.exclusive() if self._changes(output) else gate.shared():
+            runs.check_usable()
+            if rows.count <= largest:
+                return self._minibatch(rows, 0, rows.count, output)[: rows.count]
+            first = self._minibatch(rows, 0, largest, output)
+            spec = Spec((rows.count, *first.shape[1:]), str(first.dtype))
+            with taking(f"{runs.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
+                result = np.empty(*spec)
+            result[:largest] = first
+            for start in range(largest, rows.count, largest):
+                count = min(largest, rows.count - start)
+                result[start : start + count] = self._minibatch(rows, start, count, output)[:count]
+        return result
+
+    def program(self, output: str) -> Program:
+        """The program for this output that ran last, or else one for the data layers' minibatches."""
+        with self._lock:
+            used = [size for size, programs in self._idle.items() if size.output == output and programs]
+        self._runs.check_usable()
+        size = used[-1] if used else Size(output, self._runs.plan.batch)
+        taken = self._take(size)
+        program = taken.show()
+        self._give_back(size, taken)
+        return program
+
+    def programs(self) -> list[tuple[str, Program]]:
+        """The programs that no thread uses, and what each is for."""
+        with self._lock:
+            return [(f"predict '{s.output}'", p.program) for s, idle in self._idle.items() for p in idle]
+
+    def clear(self) -> None:
+        """Forget all programs."""
+        with self._lock:
+            self._idle.clear()
+            self._kept = 0
+
+    def _largest(self, limit: int | None) -> int:
+        """Rows computed at once: those of the data layers, or a power of two, whatever numbers users give."""
+        usual = self._runs.plan.batch
+        if limit is None:
+            return usual
+        power = 1 << (limit.bit_length() - 1)
+        return max(power, usual) if usual <= limit else power
+
+    def _rounded(self, rows: int) -> int:
+        """The smallest size of a program with room for so many rows."""
+        power, usual = 1 << max(rows - 1, 0).bit_length(), self._runs.plan.batch
+        return usual if rows <= usual < power else power
+
+    def _minibatch(self, rows: Rows, start: int, count: int, output: str) -> NDArray[Any]:
+        """The output of `count` rows from `start` on, and what is computed of rows that fill up the minibatch."""
+        size = Size(output, self._rounded(count))
+        taken = self._take(size)
+        try:
+            rows.check(taken.inputs)
+            if not taken.has_rows:
+                raise ShapeError(
+                    f"{self._runs.label}: expected a blob with a row for each sample, but '{output}' has shape "
+                    f"{taken.value.shape}. Read it from net.blobs after net.forward()."
+                )
+            return (
+                taken.run(rows, start, count, self._runs) if count else np.empty(taken.value.shape, taken.value.dtype)
+            )
+        finally:
+            self._give_back(size, taken)
+
+    def _take(self, size: Size) -> Predictor:
+        """A program that no other thread uses until it is given back."""
+        with self._lock:
+            if programs := self._idle.get(size):
+                self._kept -= size.batch
+                return programs.pop()
+        with self._runs.system.compiling():
+            program = self._runs.system.backend.compile(self._record(size), self._runs.system.storage)
+        return Predictor(program, size)
+
+    def _give_back(self, size: Size, taken: Predictor) -> None:
+        """Keep a program for the next request, and forget those that were not used for long."""
+        with self._lock:
+            if self._runs.destroyed:
+                return
+            if size not in self._idle:
+                self._idle[size] = []
+            self._idle[size].append(taken)
+            self._idle.move_to_end(size)
+            self._kept += size.batch
+            if self._kept > self._bound:
+                self._drop(size)
+
+    def _drop(self, used: Size) -> None:
+        self._bound = max(self._bound, self._sets * used.batch)
+        for size, programs in self._idle.items():
+            while programs and self._kept > self._bound:
+                self._kept -= size.batch
+                programs.pop(0)
+
+    def _record(self, size: Size) -> Plan:
+        runs = self._runs
+        plan = runs.recorder.record(Phase.TEST, batch=size.batch, keep=(size.output,), inputs=True)
+        plan.prune([plan.blobs[size.output]])
+        plan.objective = None
+        commit_updates(plan, partial(runs.recorder.cell, Cell.STATUS))
+        return plan
+
+    def _changes(self, output: str) -> bool:
+        """Whether this prediction changes parameters or states; then nothing else may compute meanwhile."""
+        changes = self._changing.get(output)
+        if changes is None:
+            self._runs.check_usable()
+            with self._runs.system.compiling():
+                steps = self._record(Size(output, self._runs.plan.batch)).steps
+            changes = any(outlives_runs(value) for step in steps for value in step.writes)
+            self._changing[output] = changes
+        return changes

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mocha_core.net.system import System
-    from mocha_core.train.solver import Solver
+    from mocha_core.net.trainer import Trainer
 
 
 class Recorder:
@@ -50,6 +50,7 @@ class Recorder:
         self._warned: set[str] = set()
         self._tables: dict[str, list[Value]] = {}
         self._uploaded: set[str] = set()
+        self._cells = self.cells
 
     def record(self, phase: Phase, *, batch: int | None = None, keep: Sequence[str] = (), inputs: bool = False) -> Plan:
         """The forward steps.
@@ -67,6 +68,8 @@ class Recorder:
             raise TopologyError(f"Net '{self.name}' has no data layer. Add one, such as a MemoryDataLayer.")
         plan = Plan(phase, self.feeds.first.layer.batch_size if batch is None else batch, self.name)
         self._batch, self._inputs = batch, inputs
+        # Several threads may predict at once: each program has cells of its own.
+        self._cells = {} if inputs else self.cells
         for layer in self.layers:
             self._record_layer(plan, layer, keep)
         if plan.losses:
@@ -121,7 +124,7 @@ class Recorder:
             self._warned.add(message)
             logger.warning(message)
 
-    def train(self, plan: Plan, solver: Solver | None, frozen: frozenset[str]) -> None:
+    def train(self, plan: Plan, solver: Trainer | None, frozen: frozenset[str]) -> None:
         """Append the backward steps and, for a solver, its updates."""
         wanted = {p.value: self.gradient(p) for p in self.parameters() if not self._frozen(p, frozen)}
         if plan.objective is None:
@@ -189,7 +192,8 @@ class Recorder:
         state = group.get(name)
         if state is None:
             value = Value(f"{layer.name}.{name}", shape, dtype, kind.ROLE)
-            state = kind(layer.name, name, value, initializer, self.system, **more)
+            number = self.system.number(layer)
+            state = kind(layer.name, name, value, initializer, self.system, number, **more)
             group[name] = state
             self.new.append(state)
         elif state.value.shape != shape:
@@ -234,19 +238,18 @@ class Recorder:
 
     def forget_new(self) -> None:
         """Take back what a net that could not be built has put into the system."""
-        for group in map(self.system.states_of, self.layers):
-            for name in [name for name, state in group.items() if state in self.new]:
-                del group[name]
+        for layer in self.layers:
+            self.system.forget(layer, self.new)
         self.new.clear()
 
     def cell(self, name: str, shape: tuple[int, ...] = (), dtype: str | None = None) -> Value:
-        """The net's cell of that name."""
-        if name not in self.cells:
+        """The cell of that name, of the net or of a program that predicts."""
+        if name not in self._cells:
             dtype = dtype or cells.DTYPES.get(name, self.system.dtype)
             cell = Value(name, shape, dtype, Role.CELL)
             self.system.storage.allocate([cell], f"Net '{self.name}'")
-            self.cells[name] = cell
-        return self.cells[name]
+            self._cells[name] = cell
+        return self._cells[name]
 
     def source_values(self, plan: Plan, layer: Layer) -> tuple[Value, ...]:
         """The tops of a data layer: inputs, gathered from the device, or fetched from the host."""

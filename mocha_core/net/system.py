@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Self
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
@@ -34,7 +37,8 @@ class System(metaclass=Constructed):
     """Opens a backend and owns what its nets share. Use it as a context manager.
 
     Args:
-        backend: a registered name, a `Backend`, or None for the best one available (MOCHA_BACKEND overrides).
+        backend: a registered name, None for the best one available (MOCHA_BACKEND overrides), or a `Backend`, which
+            is not changed, and not closed with the system.
         dtype: "float32" or "float64", for everything.
         seed: decides initial parameters, dropout and shuffling.
         prefer: op name to plugin, where several plugins' kernels are equal.
@@ -65,11 +69,16 @@ class System(metaclass=Constructed):
                 f"System: the options {', '.join(options)} are for a backend given by name. Give them to the "
                 f"constructor {type(backend).__name__}(...)."
             )
-        self.backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
-        self.backend.prefer = _preferences(prefer) if prefer else {}
+        self.closes_backend = not isinstance(backend, Backend)
+        """Whether `close` closes the backend: this system opened it."""
+        self.backend: Backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
+        if prefer:
+            self.backend = self.backend.preferring(_preferences(prefer))
         self.storage = Storage(self.backend)
+        self._building, self._compiling = RLock(), RLock()
         self._own: WeakKeyDictionary[Layer, dict[str, State]] = WeakKeyDictionary()
         self._tied: dict[str, dict[str, State]] = {}
+        self._namesakes: Counter[str] = Counter()
         self.nets: WeakSet[Net] = WeakSet()
         """The nets that were built here and are still in use."""
         self.closed = False
@@ -81,16 +90,45 @@ class System(metaclass=Constructed):
         key = getattr(layer, "param_key", "")
         return self._tied.setdefault(key, {}) if key else self._own.setdefault(layer, {})
 
+    def number(self, layer: Layer) -> int:
+        """How many layers of the same name, with parameters of their own, came here before this one."""
+        group = self.states_of(layer)
+        if group:
+            return next(iter(group.values())).number
+        self._namesakes[layer.name] += 1
+        return self._namesakes[layer.name] - 1
+
+    def forget(self, layer: Layer, states: Collection[State]) -> None:
+        """Take these states of a layer out again, whose net could not be built."""
+        group = self.states_of(layer)
+        for name in [name for name, state in group.items() if state in states]:
+            del group[name]
+            if not group:
+                self._namesakes[layer.name] -= 1
+
+    def building(self) -> AbstractContextManager[object]:
+        """Entered while a net is built: one at a time, as nets may share layers."""
+        return self._building
+
+    @contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Entered while a plan is recorded or compiled."""
+        with self.storage.gate.shared(), self._compiling:
+            yield
+
     def read(self, value: Value) -> NDArray[Any]:
         """A copy of a persistent value on the host."""
         self.check_open()
-        with taking("A copy on the host", [(value.name, value.spec)], "Use smaller layers."):
+        with (
+            self.storage.gate.shared(),
+            taking("A copy on the host", [(value.name, value.spec)], "Use smaller layers."),
+        ):
             return np.array(self.backend.to_numpy(self.storage[value]))
 
     def write(self, value: Value, array: NDArray[Any]) -> None:
         """Overwrite a persistent value; packed copies will be packed again."""
         self.check_open()
-        with self.storage.changing():
+        with self.storage.gate.exclusive(), self.storage.changing():
             self.backend.copy_from_numpy(self.storage[value], array)
 
     def check_open(self) -> None:
@@ -99,14 +137,35 @@ class System(metaclass=Constructed):
             raise StateError("This System is closed. Use its nets inside `with mocha.System(...) as system:`.")
 
     def close(self) -> None:
-        """Destroy the nets and release the backend. Parameters cannot be read afterwards."""
+        """Destroy the nets, and release the backend if its name was given. Parameters cannot be read afterwards.
+
+        Predictions that other threads have begun are finished first.
+
+        Raises:
+            StateError: another thread trains, or runs a net in another way than by `predict`.
+        """
         if not self.closed:
-            for net in list(self.nets):
-                net.destroy()
-            self.closed = True
+            with ExitStack() as unused:
+                for net in list(self.nets):
+                    unused.enter_context(net.runs.using())
+                with self.storage.gate.exclusive():
+                    self.closed = True
+                for net in list(self.nets):
+                    net.destroy()
             self._own.clear()
             self._tied.clear()
-            self.backend.close()
+            if self.closes_backend:
+                self.backend.close()
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self.closed else ""
+        return f"<System on '{self.backend.name}', {self.dtype}, seed {self.seed}: {len(self.nets)} nets{closed}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            "A System cannot be copied or pickled: it is a device and its memory. Copy what a net learned, "
+            "net.states.copy(), and load it into a net on another System, net.states.load(arrays)."
+        )
 
     def __enter__(self) -> Self:
         return self

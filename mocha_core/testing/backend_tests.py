@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +19,7 @@ from mocha_core.net.net import Net
 from mocha_core.net.system import System
 from mocha_core.testing import sample, standard_layers
 from mocha_core.testing.array_cases import USES, evaluate, operands
-from mocha_core.testing.backends import AnyBackend, ReferenceBackend, check_namespace, open_any
+from mocha_core.testing.backends import AnyBackend, ReferenceBackend, check_namespace, open_any, open_system
 from mocha_core.testing.conformance import Conformance
 from mocha_core.testing.inputs import filled
 from mocha_core.testing.layer_case import LayerCase
@@ -96,7 +97,7 @@ class BackendTests(Conformance):
 
     def system(self, dtype: str = "float64", seed: int = 3) -> System:
         """A system on the backend."""
-        return System(open_any(type(self).backend), dtype=dtype, seed=seed)
+        return open_system(type(self).backend, dtype=dtype, seed=seed)
 
     def compare(self, seen: Seen, expected: Mapping[str, Any], dtype: str) -> None:
         """Raise unless a run gave what another did, up to rounding."""
@@ -262,6 +263,34 @@ class BackendTests(Conformance):
             train_on(second, other, 4)
             assert_same_bytes(alone, contents(first, solver))
             assert contents(second)["first___weight"].tobytes() != alone["first___weight"].tobytes()
+
+    def test_predictions_from_several_threads(self, dtype: str) -> None:
+        """While the layers are trained, too: every answer is that of some iteration."""
+        images, asked = sample.rows(9, seed=11)[0], [*range(1, 10)] * 4
+        layers = sample.body()
+        with self.system(dtype) as system, ThreadPoolExecutor(4) as pool:
+            net, served = net_of(system, layers), net_of(system, layers, name="served")
+            found = list(pool.map(lambda n: served.predict(images[:n], "scores"), asked))
+            expected = {n: served.predict(images[:n], "scores") for n in asked}
+            for n, answer in zip(asked, found, strict=True):
+                assert_same_bytes({"scores": expected[n]}, {"scores": answer})
+            training = pool.submit(train, net, max_iter=10)
+            answers = [served.predict(images, "scores")]
+            while not training.done():
+                answers.append(served.predict(images, "scores"))
+            final = contents(net, training.result())
+        possible = []
+        with self.system(dtype) as system:
+            net = net_of(system, layers)
+            possible.append(net.predict(images, "scores"))
+            solver = descent(max_iter=1)
+            for n in range(1, 11):
+                train_on(net, solver, n)
+                possible.append(net.predict(images, "scores"))
+            assert_same_bytes(contents(net, solver), final)
+        for answer in answers:
+            off = [np.abs(answer - one).max() for one in possible]
+            assert_close("an answer during training", answer, possible[int(np.argmin(off))], self.tolerances[dtype])
 
     def test_a_padded_batch(self, dtype: str) -> None:
         """Rows beyond those that count change nothing, whatever they hold."""

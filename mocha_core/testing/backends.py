@@ -18,7 +18,7 @@ from mocha_core.graph import array_api
 from mocha_core.graph.array_api import Array, Namespace
 from mocha_core.graph.plan import Call, Step
 from mocha_core.graph.value import Value
-from mocha_core.net.system import open_backend, unavailable
+from mocha_core.net.system import System, open_backend, unavailable
 from mocha_core.plugin.manager import registries
 
 if TYPE_CHECKING:
@@ -154,6 +154,13 @@ def open_any(backend: AnyBackend) -> Backend:
     if callable(backend):
         return backend()
     return KIT[backend]() if backend in KIT else open_backend(backend, {})
+
+
+def open_system(backend: AnyBackend, **options: Any) -> System:
+    """A system on `open_any(backend)`, closed with it unless it was open before."""
+    system = System(open_any(backend), **options)
+    system.closes_backend = not isinstance(backend, Backend)
+    return system
 
 
 def installed() -> list[str]:

@@ -17,7 +17,7 @@ from mocha_core.net.net import Net
 from mocha_core.net.system import System
 from mocha_core.plugin.manager import registries
 from mocha_core.testing import sample
-from mocha_core.testing.backends import open_any
+from mocha_core.testing.backends import open_any, open_system
 from mocha_core.testing.conformance import Conformance
 from mocha_core.testing.descent import Descent
 from mocha_core.testing.kernel_checks import Bench, check_kernel, kernels
@@ -104,7 +104,7 @@ class SolverTests(Conformance):
 
     def moved(self, backend: str, n: int = 3, told: Mapping[str, Any] | None = None, **net: Any) -> NDArray[Any]:
         """The parameter of a `steered` net after n updates by the solver, which is `told` something."""
-        with System(open_any(backend), dtype="float64") as system:
+        with open_system(backend, dtype="float64") as system:
             built = steered(system, **net)
             self.trained(built, max_iter=n, **(told or {}))
             return built.parameters["layer"]["weight"].numpy()
@@ -124,7 +124,7 @@ class SolverTests(Conformance):
             def enjoy(self, solver: Solver, net: Net) -> None:
                 recorded.append(net.parameters["layer"]["weight"].numpy())
 
-        with System(open_any(backend), dtype=dtype) as system:
+        with open_system(backend, dtype=dtype) as system:
             solver = self.make(max_iter=n, regu_coef=0.0)
             solver.add_coffee_break(Record(), every_n_iter=1)
             solver.solve(steered(system))
@@ -156,10 +156,10 @@ class SolverTests(Conformance):
 
     def op_cases(self, kind: str, status: int = 0) -> list[OpCase]:
         """The update ops of a net of one parameter, with what they are given in the third iteration."""
-        with System(open_any("reference"), dtype="float64") as system:
+        with open_system("reference", dtype="float64") as system:
             net = steered(system, **KINDS[kind])
             solver = self.trained(net, max_iter=2)
-            program = net.training_program(solver)
+            program = net.runs.training_program(solver)
             calls = [step.call for step in program.plan.steps if step.section is Section.UPDATE]
             assert calls, "the solver records no update"
             for name in program.cells:
@@ -186,7 +186,7 @@ class SolverTests(Conformance):
         """Training on a backend gives what it gives on the reference backend, slots included."""
         seen = []
         for name in (any_backend, "reference"):
-            with System(open_any(name), dtype=dtype, seed=3) as system:
+            with open_system(name, dtype=dtype, seed=3) as system:
                 seen.append(WORK[work](system, self.make))
         assert seen[0].keys() == seen[1].keys()
         for name, array in seen[1].items():
@@ -195,7 +195,7 @@ class SolverTests(Conformance):
     def test_same_seed_same_bytes(self, backend: str, dtype: str) -> None:
         runs = []
         for _ in range(2):
-            with System(open_any(backend), dtype=dtype, seed=3) as system:
+            with open_system(backend, dtype=dtype, seed=3) as system:
                 net = net_of(system)
                 runs.append(contents(net, self.trained(net)))
         assert_same_bytes(*runs)
@@ -227,7 +227,7 @@ class SolverTests(Conformance):
 
     def test_frozen_layers(self, backend: str) -> None:
         """They are not moved, and take no slots; the others learn."""
-        with System(open_any(backend), dtype="float64", seed=3) as system:
+        with open_system(backend, dtype="float64", seed=3) as system:
             net = net_of(system)
             net.freeze("first", "scores")
             before = contents(net)
@@ -271,7 +271,7 @@ class SolverTests(Conformance):
         """Updates do not depend on how many iterations run at once."""
         runs = []
         for often in (False, True):
-            with System(open_any(backend), dtype="float32", seed=3) as system:
+            with open_system(backend, dtype="float32", seed=3) as system:
                 net, solver = net_of(system), self.make(max_iter=6)
                 if often:
                     solver.add_coffee_break(CoffeeBreak(), every_n_iter=1)
@@ -282,7 +282,7 @@ class SolverTests(Conformance):
     # Runs.
 
     def test_it_learns(self, backend: str) -> None:
-        with System(open_any(backend), seed=3) as system:
+        with open_system(backend, seed=3) as system:
             net = net_of(system)
             before = net.forward_epoch()
             self.trained(net, max_iter=60)
@@ -292,7 +292,7 @@ class SolverTests(Conformance):
     def test_an_invalid_minibatch_stops_the_run(self, backend: str) -> None:
         images, labels = sample.rows(18)
         labels[15] = sample.CLASSES
-        with System(open_any(backend), seed=3) as system:
+        with open_system(backend, seed=3) as system:
             net, solver = net_of(system, arrays=(images, labels)), self.make(max_iter=2)
             solver.solve(net)
             before = lasting(net, solver)
@@ -304,32 +304,32 @@ class SolverTests(Conformance):
     def test_numbers_that_are_not_finite_stop_the_run(self, backend: str) -> None:
         """An infinite gradient reaches neither the parameter nor a slot."""
         gradients = [*GRADIENTS[:2], np.full_like(START, np.inf), GRADIENTS[3]]
-        with System(open_any(backend), dtype="float64") as system:
+        with open_system(backend, dtype="float64") as system:
             net, solver = steered(system, gradients), self.make(max_iter=4)
             with pytest.raises(NonFiniteError):
                 solver.solve(net)
             assert solver.state.iteration == 2
             stopped = memory(net, solver)
-        with System(open_any(backend), dtype="float64") as system:
+        with open_system(backend, dtype="float64") as system:
             net = steered(system, gradients)
             assert_same_bytes(memory(net, self.trained(net, max_iter=2)), stopped)
 
     def test_resuming_is_exact(self, backend: str, dtype: str) -> None:
         """A run that goes on in another system from a snapshot is the uninterrupted one, bit for bit."""
-        with System(open_any(backend), dtype=dtype, seed=3) as system:
+        with open_system(backend, dtype=dtype, seed=3) as system:
             net = net_of(system)
             solver = self.trained(net, max_iter=3)
             snapshot = capture(solver, net)
             train_on(net, solver, 7)
             expected = contents(net, solver) | state(solver.state)
-        with System(open_any(backend), dtype=dtype, seed=3) as system:
+        with open_system(backend, dtype=dtype, seed=3) as system:
             net, solver = net_of(system), self.make(max_iter=7)
             restore(snapshot, solver, net)
             solver.solve(net)
             assert_same_bytes(expected, contents(net, solver) | state(solver.state))
 
     def test_a_snapshot_of_another_solver_is_refused(self) -> None:
-        with System(open_any("reference")) as system:
+        with open_system("reference") as system:
             net, other = net_of(system), Descent(parameters(max_iter=2))
             other.solve(net)
             snapshot, before, solver = capture(other, net), contents(net), self.make()
@@ -342,7 +342,7 @@ class SolverTests(Conformance):
 
     def test_slots_that_do_not_fit_are_refused(self) -> None:
         """Each parameter has one of each, of its shape; nothing is loaded from a snapshot where one is wrong."""
-        with System(open_any("reference")) as system:
+        with open_system("reference") as system:
             net = net_of(system)
             solver = self.trained(net, max_iter=2)
             snapshot, before = capture(solver, net), contents(net)
@@ -358,7 +358,7 @@ class SolverTests(Conformance):
 
     def test_one_solver_and_two_nets(self, backend: str) -> None:
         """Each net has slots of its own, which the other's training leaves alone."""
-        with System(open_any(backend), dtype="float64") as system:
+        with open_system(backend, dtype="float64") as system:
             first, second = steered(system), steered(system, name="second")
             solver = self.trained(first, max_iter=2)
             before = memory(first, solver)
@@ -369,10 +369,7 @@ class SolverTests(Conformance):
 
     def test_it_goes_on_where_it_is(self) -> None:
         """Two solves are one longer solve; at its last iteration a solver runs no further."""
-        with (
-            System(open_any("reference"), dtype="float64") as one,
-            System(open_any("reference"), dtype="float64") as two,
-        ):
+        with open_system("reference", dtype="float64") as one, open_system("reference", dtype="float64") as two:
             straight, halves = steered(one), steered(two)
             expected = contents(straight, self.trained(straight, max_iter=4))
             solver = self.trained(halves, max_iter=2)

@@ -15,7 +15,7 @@ from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Section
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
-from mocha_core.testing.backends import AnyBackend, open_any
+from mocha_core.testing.backends import AnyBackend, open_system
 from mocha_core.testing.gradients import numeric_gradient
 from mocha_core.testing.inputs import distinct
 from mocha_core.testing.probe import InputLayer, OffsetLayer, ProjectionLayer
@@ -77,7 +77,7 @@ class Trial:
             *(ProjectionLayer(name=f"projection of {b}", bottoms=(b,), seed=seed + i) for i, b in read),
         ]
         self.owns_system = system is None
-        self.system = System(open_any(backend), dtype=dtype, seed=seed) if system is None else system
+        self.system = open_system(backend, dtype=dtype, seed=seed) if system is None else system
         self.net = Net(f"test of {layer.name}", self.system, layers)
         self.inputs = {f"d {name}": self.net.parameters[f"offset of {name}"]["offset"] for name in moved}
         self.learned = {f"d {layer.name}.{n}": p for n, p in self.net.parameters.get(layer.name, {}).items()}
@@ -108,7 +108,7 @@ class Trial:
             feed.begin(wrap=True)
         rows = program.plan.batch if valid_rows is None else valid_rows
         program.run(Section.FORWARD, {Cell.VALID_ROWS: np.asarray([rows])})
-        net.raise_fault(program)
+        net.runs.raise_fault(program)
         outcome = {name: np.asarray(mean) for name, mean in net.statistics().items()}
         outcome |= {top: net.blobs[top].numpy() for top in self.layer.tops}
         outcome |= {name: state.numpy() for name, state in self.states.items()}

@@ -92,7 +92,7 @@ def assert_same_bytes(expected: Seen, found: Seen) -> None:
 
 def gradients(net: Net) -> Seen:
     """The gradients of all parameters that have one, after a backward run."""
-    computed = net.last_program().plan.gradients
+    computed = net.runs.last_program().plan.gradients
     items = [(p, g) for g in net.parameters.values() for p in g.values() if p.value in computed]
     return {f"d {p.key}": net.gradient(p.layer, p.name) for p, _ in items}
 
@@ -104,7 +104,7 @@ def run_rows(net: Net, valid_rows: int) -> NDArray[Any]:
         feed.seek(0)
         feed.begin(wrap=True)
     cells = {Cell.VALID_ROWS: valid_rows, Cell.ITERATION: 0, Cell.FIRST_ROW: 0}
-    program = net.last_program()
+    program = net.runs.last_program()
     program.run(Section.FORWARD, {name: np.asarray([number]) for name, number in cells.items()})
     objective = program.objectives
     net.backward()

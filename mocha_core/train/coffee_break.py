@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mocha_core import checks
@@ -35,6 +36,12 @@ class CoffeeBreak(metaclass=Constructed):
 
     def destroy(self, solver: Solver, net: Net) -> None:
         """When `solve` returns or fails."""
+
+    def __repr__(self) -> str:
+        fields = (
+            f"{n}={v!r}" for n, v in vars(self).items() if n[0] != "_" and isinstance(v, str | int | float | Path)
+        )
+        return f"{type(self).__name__}({', '.join(fields)})"
 
 
 @dataclass

@@ -14,10 +14,10 @@ from mocha_core.errors import NonFiniteError
 from mocha_core.graph.array_api import Array, Namespace
 from mocha_core.graph.commit import Copy
 from mocha_core.graph.op import Op
-from mocha_core.graph.plan import Call, Half, Phase, Plan, Section, Step, forward_step
+from mocha_core.graph.plan import Call, Half, Plan, Section, Step, forward_step
 from mocha_core.graph.value import Role, Spec, Value
 from mocha_core.host.interrupt import Stopped
-from mocha_core.net.net import Net, ProgramKey
+from mocha_core.net.net import Net
 from mocha_core.train.update import UpdateOp
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def non_finite(solver: Solver, net: Net, program: Program, call: Call) -> NonFin
                 cause = f"The same minibatch, run again, gave finite numbers: some kernel is not pure. {_WAY_OUT}"
     except (Exception, Stopped) as error:
         cause = f"Where that came from is not known: the minibatch could not be run again ({error}). {_WAY_OUT}"
-    return NonFiniteError(f"{net.label}: {seen} is not finite in iteration {solver.state.iteration}. {cause}")
+    return NonFiniteError(f"{net.runs.label}: {seen} is not finite in iteration {solver.state.iteration}. {cause}")
 
 
 def find_held(solver: Solver, net: Net) -> str:
@@ -65,16 +65,17 @@ def find_held(solver: Solver, net: Net) -> str:
 
 def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Value]) -> str:
     """What made the objective, or a gradient of the parameters `updated`, not finite; empty if all is finite now."""
-    plan = plan_of_single_writers(net)
+    with net.system.compiling():
+        plan = plan_of_single_writers(net)
+        again = net.system.backend.compile(plan, net.system.storage)
     assert plan.objective is not None
     targets = [plan.gradients[value].root for value in updated] or [plan.objective]
-    again = net.system.backend.compile(plan, net.system.storage)
     k = program.plan.minibatches
-    schedule = net.schedule(program, k, iteration)
+    schedule = net.runs.schedule(program, k, iteration)
     held = {s.value for s in net.states.values() if odd_one(net.system.read(s.value)) is not None}
     copies = [step.call for step in plan.steps if isinstance(step.call.op, Copy)]
     fresh = {shadow for call in copies for state, shadow in zip(call.ins, call.outs) if state not in held}
-    with restored(net, plan):
+    with net.system.storage.gate.exclusive(), restored(net, plan):
         for j in range(k):
             net.feeds.begin(wrap=True)
             again.run(Section.FORWARD, {name: column[j:] for name, column in schedule.items()})
@@ -89,7 +90,7 @@ def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Valu
 
 def plan_of_single_writers(net: Net) -> Plan:
     """Forward and backward with every value kept; steps that add to one gradient write a value of their own each."""
-    plan = net.record(ProgramKey(Phase.TRAIN, frozen=net.frozen, apart=True))
+    plan = net.runs.record(net.runs.stepwise())
     plan.fuse = False
     writers = Counter(v.root for step in plan.steps if step.half is Half.BACKWARD for v in step.writes)
     parts: dict[Value, list[Value]] = defaultdict(list)

@@ -98,7 +98,8 @@ def save_network(path: str | PathLike[str], net: Net) -> None:
     Raises:
         FileError: the file cannot be written.
     """
-    format_of(path).save_network(expanded(path), {key: s.numpy() for key, s in net.states.items() if not s.per_row})
+    arrays = {key: array for key, array in net.states.copy().items() if not net.states[key].per_row}
+    format_of(path).save_network(expanded(path), arrays)
 
 
 def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> None:
@@ -132,8 +133,9 @@ def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> No
             for key, stored in found.items()
             if stored is not None
         }
-        for key, array in contents.items():
-            net.states[key].set(array.reshape(net.states[key].value.shape))
+        with net.system.storage.gate.exclusive():
+            for key, array in contents.items():
+                net.states[key].set(array.reshape(net.states[key].value.shape))
 
 
 def _find(path: Path, arrays: Mapping[str, StoredArray], state: State) -> StoredArray | None:

@@ -47,15 +47,16 @@ def capture(solver: Solver, net: Net) -> Snapshot:
         StateError: an iteration ended between its updates.
         NonFiniteError: a parameter or slot is not finite, or a state not a number.
     """
-    net.check_whole()
+    net.runs.check_whole()
     system = net.system
-    parameters = {key: s.numpy() for key, s in net.states.items()}
-    slots = {key: system.read(value) for key, value in solver.memories(net).items()}
+    with system.storage.gate.shared():
+        parameters = net.states.copy()
+        slots = {key: system.read(value) for key, value in solver.memories(net).items()}
     states = {key for key, s in net.states.items() if s.value.role is Role.STATE}
     for key, array in (parameters | slots).items():
         if (np.isnan(array) if key in states else ~np.isfinite(array)).any():
             raise NonFiniteError(
-                f"'{key}' of {net.label} is not finite, and is not saved. Go on from the last snapshot."
+                f"'{key}' of {net.runs.label} is not finite, and is not saved. Go on from the last snapshot."
             )
     return Snapshot(
         parameters=parameters,
@@ -116,9 +117,10 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
     for what, (array, value) in stored.items():
         _check_shape(what, array, value.shape)
     contents = [(v, checks.castable(f"The snapshot's {what}", a, v.dtype)) for what, (a, v) in stored.items()]
-    for value, array in [*contents, *((state.value, state.anew(state.value.shape)) for state in anew.values())]:
-        system.write(value, array)
-    net.half_updated = False
+    with system.storage.gate.exclusive():
+        for value, array in [*contents, *((state.value, state.anew(state.value.shape)) for state in anew.values())]:
+            system.write(value, array)
+    net.runs.half_updated = False
     if solver_state:
         for name, cursor in facts["cursors"].items():
             net.feeds[name].seek(cursor)

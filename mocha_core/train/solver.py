@@ -7,8 +7,9 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from math import nan
+from threading import RLock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -94,6 +95,7 @@ class Solver(metaclass=Constructed):
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
         self._slots: dict[tuple[str, Parameter], Value] = {}
         self._stop = np.zeros(1, np.int32)
+        self._user = RLock()
 
     @property
     def parameters(self) -> SolverParameters:
@@ -226,12 +228,32 @@ class Solver(metaclass=Constructed):
 
         Raises:
             MochaError: the net cannot be trained, or a minibatch is invalid; or one of `signals` cannot be heard.
+            StateError: the solver or the net is in use by another thread.
             KeyboardInterrupt: SIGINT came.
             SystemExit: another signal came.
         """
         checks.instance(type(self).__name__, "net", net, Net, "mocha.Net('train', system, layers)")
-        with messages, Interruptible(self._stop, [signals] if isinstance(signals, str) else signals):
-            self._solve(net)
+        chosen = [signals] if isinstance(signals, str) else signals
+        if not self._user.acquire(blocking=False):
+            raise StateError(
+                f"This {type(self).__name__} trains in another thread. Give each thread a solver of its own: "
+                f"{type(self).__name__}(solver.parameters)."
+            )
+        try:
+            with net.runs.using(), messages, Interruptible(self._stop, chosen):
+                self._solve(net)
+        finally:
+            self._user.release()
+
+    def __repr__(self) -> str:
+        at, most = self.state.iteration, self.parameters.max_iter
+        return f"<{type(self).__name__} at iteration {at:,} of {most:,}, {len(self.breaks)} coffee breaks>"
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            f"A solver cannot be copied or pickled: its memory belongs to a System. Make another, "
+            f"{type(self).__name__}(solver.parameters); a coffee.Snapshot saves where it is."
+        )
 
     def _solve(self, net: Net) -> None:
         hook = plugin_manager().hook
@@ -239,7 +261,7 @@ class Solver(metaclass=Constructed):
             for scheduled in self.breaks:
                 stack.push(partial(self._destroy, scheduled.coffee, net))
                 scheduled.coffee.init(self, net)
-            net.check_whole()
+            net.runs.check_whole()
             hook.mocha_solve_started(solver=self, net=net)
             if not self._iterate(net):
                 logger.info("Stopping at iteration %d of %d", self.state.iteration, self.parameters.max_iter)
@@ -277,10 +299,10 @@ class Solver(metaclass=Constructed):
     def _run(self, net: Net, n: int) -> None:
         state, k = self.state, self.parameters.accumulate
         cells = self.schedule(state.iteration, n)
-        program = net.training_program(self)
+        program = net.runs.training_program(self)
         try:
             with finishing():
-                net.train(program, n, state.iteration, cells, self._stop)
+                net.runs.train(program, n, state.iteration, cells, self._stop)
         finally:
             if done := program.done:
                 state = self.state = SolverState(
@@ -289,26 +311,26 @@ class Solver(metaclass=Constructed):
                     cells={name: float(cells[name][done - 1]) for name in self.policies},
                 )
         if (fault := program.fault()) is not None and isinstance(fault.op, CheckFinite | UpdateOp):
-            net.discard(program)
-            net.half_updated = isinstance(fault.op, UpdateOp)
+            net.runs.discard(program)
+            net.runs.half_updated = isinstance(fault.op, UpdateOp)
             raise non_finite(self, net, program, fault)
-        net.raise_fault(program)
+        net.runs.raise_fault(program)
         if not done and not self._stop[0]:
             raise BackendError(
-                f"{net.label}: backend '{net.system.backend.name}' did no iteration and reported no fault. "
+                f"{net.runs.label}: backend '{net.system.backend.name}' did no iteration and reported no fault. "
                 "The iterate() of its programs has to set `done`, and the status cell where it ends early."
             )
         objectives = program.objectives[: done * k]
         if not np.isfinite(objectives).all():
             bad = state.iteration - done + int(np.argmin(np.isfinite(objectives))) // k
             raise NonFiniteError(
-                f"{net.label}: the objective is not finite since iteration {bad}. SolverParameters(check_finite=True) "
-                "stops there, and names the layer."
+                f"{net.runs.label}: the objective is not finite since iteration {bad}. "
+                "SolverParameters(check_finite=True) stops there, and names the layer."
             )
 
     def _iterations_to_break(self, net: Net) -> int:
         left = self.parameters.max_iter - self.state.iteration
-        to_epoch = net.iterations_to_epoch(self.parameters.accumulate)
+        to_epoch = net.runs.iterations_to_epoch(self.parameters.accumulate)
         until = (s.iterations_left(self.state.iteration, to_epoch) for s in self.breaks)
         return min(left, self.MAX_RUN, *until)
 

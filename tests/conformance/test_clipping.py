@@ -194,7 +194,7 @@ def test_gradients_that_overflow_are_found_and_their_cause_is_named(backend, lim
         with pytest.raises(NonFiniteError, match="Layer 'below' made the gradient of parameter 'weight' not finite"):
             solver.solve(net)
         assert solver.state.iteration == 1
-        assert net.half_updated == ("clip_value" in limits)
+        assert net.runs.half_updated == ("clip_value" in limits)
         assert all(np.isfinite(array).all() for array in parameters(net).values())
 
 

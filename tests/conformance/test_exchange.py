@@ -111,7 +111,7 @@ def test_it_runs_once_per_iteration_after_the_minibatches(backend, accumulate, s
         solver.solve(net)
         for key, array in contents(net).items():
             np.testing.assert_allclose(array, expected[key], rtol=1e-12, atol=1e-15)
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         assert {bound.step.section for bound in program.bound if updates(bound)} == {Section.UPDATE}
     assert CALLS == [0] * 5
 
@@ -130,7 +130,7 @@ def test_it_runs_in_the_iteration_that_has_a_fault_and_sees_it(backend, accumula
             solver.solve(net)
         assert solver.state.iteration == done
         assert [status == 0 for status in CALLS] == [True] * done + [False]
-        assert not net.half_updated
+        assert not net.runs.half_updated
 
 
 @pytest.mark.parametrize("backend", installed())
@@ -145,7 +145,7 @@ def test_a_fault_that_it_merges_stops_the_iteration_before_its_updates(backend, 
                 solver.solve(net)
             assert solver.state.iteration == 2
             assert len(CALLS) == min(iterations, 3)
-            assert not net.half_updated
+            assert not net.runs.half_updated
             found.append(contents(net))
     for key, array in found[0].items():
         assert array.tobytes() == found[1][key].tobytes(), key

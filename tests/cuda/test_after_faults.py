@@ -56,7 +56,7 @@ def opened(system, source, solver):
         layers.AccuracyLayer(name="accuracy", bottoms=["y", "label"]),
     ]
     net = mocha.Net("net", system, body)
-    net.training_program(solver)._chunk = 64
+    net.runs.training_program(solver)._chunk = 64
     return net
 
 
@@ -168,7 +168,7 @@ def test_a_minibatch_that_failed_leaves_a_net_whole_wherever_it_is_interrupted(m
             )
             solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))
             net = opened(system, source, solver)
-            tape = net.training_program(solver)._tape
+            tape = net.runs.training_program(solver)._tape
             go, times = tape._go, []
 
             def interrupted(pieces, go=go, times=times, step=step):
@@ -181,7 +181,7 @@ def test_a_minibatch_that_failed_leaves_a_net_whole_wherever_it_is_interrupted(m
             with pytest.raises(KeyboardInterrupt):
                 solver.solve(net)
             assert solver.state.iteration == 3
-            assert not net.half_updated
+            assert not net.runs.half_updated
 
 
 def interrupt():

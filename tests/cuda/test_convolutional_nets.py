@@ -38,7 +38,7 @@ def trained(backend, **more):
         net = mocha.Net("net", system, [source, *residual_net()])
         solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, momentum=0.9, **more))
         solver.solve(net)
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         return [p.numpy() for group in net.parameters.values() for p in group.values()], program.kernels()
 
 

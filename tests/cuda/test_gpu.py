@@ -123,7 +123,7 @@ def test_every_step_of_the_reference_nets_is_in_a_graph(opened, place):
     for name in ("lenet", "cifar10"):
         with mocha.System(opened(), seed=5) as system:
             net, solver_for = real_nets["open_net"](system, name, BATCH[place])
-            uses = net.training_program(solver_for(1)).kernels()
+            uses = net.runs.training_program(solver_for(1)).kernels()
             splitting = [f"{use.layer}: {use.op} {use.half}" for use in uses if "splits the graph" in use.kernel]
             assert not splitting
 

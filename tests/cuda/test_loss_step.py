@@ -180,7 +180,7 @@ def trained(body, given=None, dtype="float32", fuse=True, **more):
         net = mocha.Net("net", system, [source, *body])
         solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, momentum=0.9, **{"max_iter": 20, **more}))
         solver.solve(net)
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         assert not [use for use in program.kernels() if use.op == ONE[0][1] and "splits" in use.kernel]
         parameters = [p.numpy() for group in net.parameters.values() for p in group.values()]
         return loss_steps(program), [np.asarray(program.objectives), *parameters]
@@ -224,7 +224,7 @@ def test_a_graph_of_lenet_has_three_nodes_less(monkeypatch):
         monkeypatch.setattr(backend.device, "submit", lambda work: None)
         with mocha.System(backend, seed=2) as system:
             net, solver_for = REAL_NETS["open_net"](system, "lenet", 64)
-            for bound in net.training_program(solver_for(1)).bound:
+            for bound in net.runs.training_program(solver_for(1)).bound:
                 if isinstance(bound.kernel, CUDAKernel):
                     bound.run()
         counts.append([name for name in launched if "softmax" in name or "objective" in name])
@@ -243,9 +243,9 @@ def test_a_wrong_label_ends_the_run_with_the_same_error(accumulate):
             solver = solvers.SGD(mocha.SolverParameters(max_iter=60, lr_policy=0.05, accumulate=accumulate))
             with pytest.raises(DataError, match=r"Layer 'loss'.*label 11 in row 5") as caught:
                 solver.solve(net)
-            assert loss_steps(net.training_program(solver)) == (ONE if fuse else APART)
+            assert loss_steps(net.runs.training_program(solver)) == (ONE if fuse else APART)
             assert solver.state.iteration == 4 // accumulate
-            assert not net.half_updated
+            assert not net.runs.half_updated
             parameters = [p.numpy() for group in net.parameters.values() for p in group.values()]
             left.append((str(caught.value), parameters))
     assert left[0][0] == left[1][0]
@@ -266,7 +266,7 @@ def test_the_check_of_the_objective_is_in_it_and_fails_as_alone(accumulate):
             with pytest.raises(NonFiniteError, match=r"the objective is not finite.*row 37") as caught:
                 solver.solve(net)
             said.append(str(caught.value))
-            program = net.training_program(solver)
+            program = net.runs.training_program(solver)
             assert loss_steps(program) == (ONE if fuse else APART)
             assert fuse != ("mocha.check_finite" in {use.op for use in program.kernels()})
             assert solver.state.iteration == 4 // accumulate
@@ -283,6 +283,6 @@ def test_a_check_by_somebody_elses_kernel_stays_apart(register_plugin):
     with mocha.System(HostBackend(), seed=2) as system:
         source = layers.MemoryDataLayer(name="data", batch_size=8, data=constant(arrays()), tops=["data", "label"])
         net = mocha.Net("net", system, [source, *perceptron()])
-        program = net.training_program(solvers.SGD(mocha.SolverParameters(max_iter=1, lr_policy=0.05)))
+        program = net.runs.training_program(solvers.SGD(mocha.SolverParameters(max_iter=1, lr_policy=0.05)))
         assert loss_steps(program) == ONE
         assert [use.plugin for use in program.kernels() if use.op == "mocha.check_finite"] == ["other"]

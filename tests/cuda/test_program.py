@@ -71,7 +71,7 @@ def trained(backend, **more):
     system, net, solver = opened(backend, **more)
     with system:
         solver.solve(net)
-        return net.training_program(solver).objectives, [
+        return net.runs.training_program(solver).objectives, [
             p.numpy() for group in net.parameters.values() for p in group.values()
         ]
 
@@ -109,7 +109,7 @@ def test_what_several_data_layers_hold_is_gathered_as_a_minibatch_begins(fuse):
             net = mocha.Net("net", system, [*body, *perceptron()])
             solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))
             solver.solve(net)
-            return net.training_program(solver).objectives
+            return net.runs.training_program(solver).objectives
 
     made, launched = HostBackend(fuse=fuse), []
 
@@ -137,7 +137,7 @@ def test_what_nobody_reads_shares_its_memory_with_what_comes_next(order, monkeyp
             net = mocha.Net("net", system, [source, *perceptron()])
             solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))
             solver.solve(net)
-            return net.training_program(solver).objectives
+            return net.runs.training_program(solver).objectives
 
     np.testing.assert_allclose(objectives(HostBackend()), objectives("cpu"), rtol=1e-4)
 
@@ -149,7 +149,7 @@ def test_nets_without_a_loss(backend):
         source = layers.MemoryDataLayer(name="source", batch_size=8, data=constant([data]), tops=["data"])
         y = layers.InnerProductLayer(name="y", output_dim=3, bottoms=["data"], tops=["y"])
         net = mocha.Net("net", system, [source, y])
-        assert net.forward_epoch() == 0
+        assert np.isnan(net.forward_epoch())
         weight, bias = (parameter.numpy() for parameter in net.parameters["y"].values())
         np.testing.assert_allclose(net.predict(data, "y"), data @ weight.T + bias, rtol=1e-4, atol=1e-5)
 
@@ -182,7 +182,7 @@ def test_an_objective_in_double_in_a_net_of_floats(backend):
             net = mocha.Net("net", system, [source, *perceptron()[:3], loss])
             solver = solvers.SGD(mocha.SolverParameters(lr_policy=0.05, max_iter=9))
             solver.solve(net)
-            return net.training_program(solver).objectives
+            return net.runs.training_program(solver).objectives
 
     np.testing.assert_allclose(objectives(backend), objectives("cpu"), rtol=1e-4)
 
@@ -200,13 +200,13 @@ def test_a_wrong_label_is_named_and_nothing_was_updated_by_it(backend):
     given[1][29] = 11
     system, net, solver = opened(backend, given, max_iter=60)
     with system:
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         program._chunk = 32
         with pytest.raises(DataError, match="label 11 in row 5"):
             solver.solve(net)
         assert solver.state.iteration == 3
         assert program.done == 3
-        assert not net.half_updated
+        assert not net.runs.half_updated
         found = [p.numpy() for group in net.parameters.values() for p in group.values()]
     _, expected = trained("cpu", max_iter=3)
     for ours, theirs in zip(found, expected, strict=True):
@@ -217,7 +217,7 @@ def test_a_wrong_label_is_named_and_nothing_was_updated_by_it(backend):
 def test_what_is_not_finite_ends_the_run(backend, accumulate):
     system, net, solver = opened(backend, max_iter=100, accumulate=accumulate, lr_policy=1e35)
     with system:
-        net.training_program(solver)._chunk = 32
+        net.runs.training_program(solver)._chunk = 32
         with pytest.raises(NonFiniteError):
             solver.solve(net)
         assert all(np.isfinite(p.numpy()).all() for group in net.parameters.values() for p in group.values())
@@ -226,17 +226,17 @@ def test_what_is_not_finite_ends_the_run(backend, accumulate):
 def test_stop_ends_what_the_device_has_in_hand(backend):
     system, net, solver = opened(backend, max_iter=50)
     with system:
-        program = net.training_program(solver)
-        net.train(program, 50, 0, solver.schedule(0, 50), np.ones(1, np.int32))
+        program = net.runs.training_program(solver)
+        net.runs.train(program, 50, 0, solver.schedule(0, 50), np.ones(1, np.int32))
         assert program.done == 1
-        net.train(program, 49, 1, solver.schedule(1, 49), np.zeros(1, np.int32))
+        net.runs.train(program, 49, 1, solver.schedule(1, 49), np.zeros(1, np.int32))
         assert program.done == 49
 
 
 def test_a_schedule_that_is_too_short(backend):
     system, net, solver = opened(backend)
     with system:
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         with pytest.raises(ConfigurationError, match=r"expected 5 values of shape \(\) for the cell 'learning_rate'"):
             program.iterate(5, {"learning_rate": np.ones(3)})
 
@@ -246,19 +246,19 @@ def test_a_source_that_fails_in_the_middle_leaves_what_was_done():
     backend.resident_bytes = 0
     system, net, solver = opened(backend, kind=FailingLayer)
     with system:
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         program._chunk = 32
         with pytest.raises(DataError, match="the disk is gone"):
             solver.solve(net)
         assert program.done == 4
-        assert not net.half_updated
+        assert not net.runs.half_updated
         assert (program.objectives[:4] > 0).all()
 
 
 def test_kernels_say_which_steps_split_the_graph(backend):
     system, net, solver = opened(backend)
     with system:
-        uses = net.training_program(solver).kernels()
+        uses = net.runs.training_program(solver).kernels()
         split = {use.op for use in uses if use.kernel.endswith("(splits the graph)")}
         assert "relu" not in split
         assert ("mocha.fetch" in split) == (backend.resident_bytes == 0)
@@ -278,7 +278,7 @@ def test_a_reference_splits_the_graph_and_trains_as_on_the_cpu(backend, register
     np.testing.assert_allclose(objectives, trained("cpu", max_iter=20)[0], rtol=1e-4)
     system, net, solver = opened(backend)
     with system:
-        uses = [use for use in net.training_program(solver).kernels() if use.op == "dropout"]
+        uses = [use for use in net.runs.training_program(solver).kernels() if use.op == "dropout"]
     assert [use.kernel for use in uses] == ["reference of dropout (splits the graph)"] * 2
 
 
@@ -290,7 +290,7 @@ def test_data_stay_on_the_device_if_they_fit_into_half_of_its_memory(monkeypatch
         backend = HostBackend()
     system, net, solver = opened(backend)
     with system:
-        ops = {use.op for use in net.training_program(solver).kernels()}
+        ops = {use.op for use in net.runs.training_program(solver).kernels()}
     assert {op} == ops & {"gather_labels", "mocha.fetch"}
 
 
@@ -351,6 +351,6 @@ def test_clipping_is_part_of_the_graph(limits):
     system, net, solver = opened(HostBackend(), **limits)
     with system:
         solver.solve(net)
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         assert program._tape.whole
         assert {"clip_norm", "clip_value"} & {use.op for use in program.kernels()} == {*limits}

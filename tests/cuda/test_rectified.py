@@ -108,7 +108,7 @@ def trained(pooling, epsilon, dtype="float64", **options):
         net = mocha.Net("net", system, [source, *body(pooling, epsilon)])
         solver = solvers.SGD(mocha.SolverParameters(max_iter=6, lr_policy=0.05, momentum=0.9))
         solver.solve(net)
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         kernels = {(use.layer, use.op, use.half): use.kernel for use in program.kernels()}
         found = [p.numpy() for group in net.parameters.values() for p in group.values()]
         return kernels, [np.asarray(program.objectives), *found]
@@ -145,6 +145,6 @@ def test_lenet_leaves_no_relu_to_a_step_of_its_own():
     real_nets = runpy.run_path(str(Path(__file__).parents[1] / "native" / "real_nets.py"))
     with mocha.System(HostBackend(), seed=5) as system:
         net, solver_for = real_nets["open_net"](system, "lenet", 64)
-        uses = {(use.layer, use.op): use.kernel for use in net.training_program(solver_for(1)).kernels()}
+        uses = {(use.layer, use.op): use.kernel for use in net.runs.training_program(solver_for(1)).kernels()}
     assert uses["ip2", "masked_backward"] == "InnerProduct + ReLU"
     assert "relu" not in {op for _, op in uses}

@@ -117,7 +117,7 @@ def trained(backend, one_launch, monkeypatch):
         ])  # fmt: skip
         solver = solvers.SGD(mocha.SolverParameters(max_iter=5, lr_policy=0.05, momentum=0.9, regu_coef=0.01))
         solver.solve(net)
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         uses = [use for use in program.kernels() if use.op == "sgd"]
         launches = sum(isinstance(bound.run, Update) for bound in program.bound)
         return [p.numpy() for group in net.parameters.values() for p in group.values()], uses, launches

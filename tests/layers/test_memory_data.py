@@ -106,7 +106,7 @@ def test_what_is_written_is_seen_on_every_backend_and_constants_stay_on_the_devi
                     layer.data[0][...] = number
                 net.forward()
                 assert (net.blobs["x"].numpy() == (0 if constant else number)).all()
-            ops = {use.op for use in net.last_program().kernels()}
+            ops = {use.op for use in net.runs.last_program().kernels()}
             assert ("mocha.gather" in ops) == (constant and backend == "native")
 
 

@@ -78,4 +78,4 @@ def trained(backend, name, batch, iterations, **options):
         solver = solver_for(iterations)
         solver.solve(net)
         parameters = {f"{layer}.{p}": v.numpy() for layer, group in net.parameters.items() for p, v in group.items()}
-        return net.training_program(solver).objectives, parameters
+        return net.runs.training_program(solver).objectives, parameters

@@ -173,7 +173,7 @@ def test_kernels_compute_on_arm64_what_they_compute_here(replay, dtype, batch, m
         solver = solvers.SGD(parameters(2, momentum=0.9))
         solver.solve(net)
         recorded = []
-        for bound in net.training_program(solver).bound:
+        for bound in net.runs.training_program(solver).bound:
             if isinstance(bound.run, Compiled):
                 recorded += [Recorded(part) for part in bound.run.parts]
             else:

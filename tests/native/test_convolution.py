@@ -179,7 +179,7 @@ def trained(**options):
         net = mocha.Net("net", system, [data(batch=20), *body])
         solver = solvers.SGD(parameters(20))
         solver.solve(net)
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         steps = {(row.layer, row.op) for row in program.profile(1, solver.schedule(0, 1))}
         arrays = [p.numpy() for group in net.parameters.values() for p in group.values()]
         return steps, [program.objectives[0], *arrays]

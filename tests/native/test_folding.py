@@ -15,7 +15,7 @@ from mocha_core.testing.tolerances import assert_close
 
 def folded(net, solver):
     """How many parameters are updated in the step of a gradient, by layer."""
-    steps = [bound.step.call for bound in net.training_program(solver).bound]
+    steps = [bound.step.call for bound in net.runs.training_program(solver).bound]
     return {call.layer: len(call.op.rules) for call in steps if call.op.name == "native.updating_backward"}
 
 
@@ -128,5 +128,5 @@ def test_nothing_is_updated_where_the_objective_is_not_finite():
         before = {name: state.numpy() for name, state in net.states.items()}
         with pytest.raises(NonFiniteError, match="objective"):
             solvers.SGD(parameters(9)).solve(net)
-        assert not net.half_updated
+        assert not net.runs.half_updated
         assert_same(before, {name: state.numpy() for name, state in net.states.items()})

@@ -53,7 +53,7 @@ def trained(backend, body, source=None, dtype="float32", keep=(), **more):
         arrays = {f"{layer}.{name}": p.numpy() for layer, group in net.parameters.items() for name, p in group.items()}
         arrays |= {name: system.read(value) for name, value in solver.memories(net).items()}
         arrays["objective"] = np.asarray(solver.state.objective)
-        return loss_steps(net.training_program(solver)), arrays
+        return loss_steps(net.runs.training_program(solver)), arrays
 
 
 def check(body, expected, **more):
@@ -205,9 +205,9 @@ def test_a_wrong_label_ends_the_run_with_the_same_error(body, threads):
             solver.parameters = parameters(9)
             with pytest.raises(DataError, match=r"Layer 'loss'.*label 11 in row 5") as caught:
                 solver.solve(net)
-            assert (ONE if fuse else APART) == loss_steps(net.training_program(solver))
+            assert (ONE if fuse else APART) == loss_steps(net.runs.training_program(solver))
             assert solver.state.iteration == 4
-            assert not net.half_updated
+            assert not net.runs.half_updated
             assert_same(before, {name: state.numpy() for name, state in net.states.items()})
             left.append(str(caught.value))
     assert left[0] == left[1]

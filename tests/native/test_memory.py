@@ -28,7 +28,7 @@ def deep(depth=12, width=256):
 def predicting(net, output):
     """The program that predicts, and the bytes of all it has in its memory, one after the other."""
     net.predict(np.zeros((64, *net.plan.blobs["data"].shape[1:])), output)
-    program = list(net.programs().values())[-1]
+    program = net.runs.programs()[-1][1]
     return program, sum(nbytes(block.spec) for block in program.memory.blocks.values())
 
 
@@ -37,7 +37,7 @@ def test_inference_reuses_memory():
         net = mocha.Net("deep", system, [data(batch=64), *deep()])
         program, everything = predicting(net, "y")
         assert program.memory.total < 0.3 * everything
-        training = net.training_program(solvers.SGD(parameters(1)))
+        training = net.runs.training_program(solvers.SGD(parameters(1)))
         assert training.memory.total > 2 * program.memory.total
 
 
@@ -53,7 +53,8 @@ def test_inference_of_convolutions_reuses_memory(name):
 def test_the_summary_shows_what_programs_take(name):
     with mocha.System(NativeBackend(threads=2)) as system:
         net, solver_for = open_net(system, name, 17)
-        programs = [net.program(), net.training_program(solver_for(1))]
+        solver = solver_for(1)
+        programs = [net.program(), net.runs.training_program(solver)]
         for program in programs:
             assert f"{program.memory.total:,} bytes" in net.summary()
 
@@ -63,7 +64,7 @@ def test_padding_is_counted(isa, name):
     """A batch of 17 fills a second block of 16 lanes with one image only."""
     with mocha.System(NativeBackend(threads=1)) as system:
         net, solver_for = open_net(system, name, 17)
-        program = net.training_program(solver_for(1))
+        program = net.runs.training_program(solver_for(1))
         for value, block in program.memory.blocks.items():
             buffer = program.memory.buffers[value]
             assert block.spec == program.arrangement.home(value).physical(value.spec)
@@ -86,7 +87,7 @@ def test_a_program_that_runs_takes_no_memory():
     with mocha.System(NativeBackend(threads=1)) as system:
         net = mocha.Net("net", system, [data(), *perceptron()])
         solver = solvers.SGD(parameters(1))
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         tracemalloc.start()
         try:
             taken(10)

@@ -36,7 +36,7 @@ def opened(threads, *body, **more):
 def test_an_iteration_of_a_perceptron_has_no_step_in_python():
     system, net, solver = opened(1)
     with system:
-        assert all(kinds(net.training_program(solver)))
+        assert all(kinds(net.runs.training_program(solver)))
 
 
 class Twice(Op):
@@ -66,7 +66,7 @@ def test_steps_in_python_are_the_ops_without_a_kernel_in_c():
     loss = layers.SoftmaxLossLayer(name="loss", bottoms=["z", "label"])
     system, net, solver = opened(2, head, twice, loss)
     with system:
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         python = {b.step.call.op.name for b in program.bound if not isinstance(b.run, Compiled)}
         assert python == {"test.twice"}
 
@@ -77,7 +77,7 @@ def test_objectives_and_done(threads, accumulate):
     system, net, solver = opened(threads, max_iter=7, accumulate=accumulate)
     with system:
         solver.solve(net)
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         assert program.done == 7
         assert program.objectives.shape == (7 * accumulate,)
         assert np.isfinite(program.objectives).all()
@@ -88,10 +88,10 @@ def test_objectives_and_done(threads, accumulate):
 def test_stop_ends_after_the_iteration_in_hand(threads):
     system, net, solver = opened(threads)
     with system:
-        program = net.training_program(solver)
-        net.train(program, 5, 0, solver.schedule(0, 5), np.ones(1, np.int32))
+        program = net.runs.training_program(solver)
+        net.runs.train(program, 5, 0, solver.schedule(0, 5), np.ones(1, np.int32))
         assert program.done == 1
-        net.train(program, 5, 1, solver.schedule(1, 5), np.zeros(1, np.int32))
+        net.runs.train(program, 5, 1, solver.schedule(1, 5), np.zeros(1, np.int32))
         assert program.done == 5
 
 
@@ -106,7 +106,7 @@ def test_a_wrong_label_ends_the_run_before_its_update(threads):
         with pytest.raises(DataError, match="label 11 in row 5"):
             solver.solve(net)
         assert solver.state.iteration == 4
-        assert not net.half_updated
+        assert not net.runs.half_updated
 
 
 @pytest.mark.parametrize("threads", THREADS)
@@ -183,12 +183,12 @@ def test_an_exception_in_a_step_in_python(crossed, threads):
     head = layers.InnerProductLayer(name="y", output_dim=10, bottoms=["data"], tops=["y"])
     system, net, solver = opened(threads, head, *body)
     with system:
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         with pytest.raises(RuntimeError, match="crossed"):
-            net.train(program, 5, 0, solver.schedule(0, 5))
+            net.runs.train(program, 5, 0, solver.schedule(0, 5))
         assert program.done == 2
         assert not program.half_updated
-        net.train(program, 5, 2, solver.schedule(2, 5))
+        net.runs.train(program, 5, 2, solver.schedule(2, 5))
         assert program.done == 5
 
 
@@ -222,14 +222,14 @@ def test_an_exception_between_updates_leaves_the_net_half_updated(threads):
     with system:
         with pytest.raises(RuntimeError, match="raised"):
             solver.solve(net)
-        assert net.half_updated
+        assert net.runs.half_updated
         assert solver.state.iteration == 0
 
 
 def test_a_schedule_that_is_too_short():
     system, net, solver = opened(1)
     with system:
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         with pytest.raises(ConfigurationError, match=r"expected 5 values of shape \(\) for the cell 'learning_rate'"):
             program.iterate(5, {"learning_rate": np.ones(3)})
 
@@ -314,11 +314,24 @@ def test_sections_run_alone():
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)
 
 
+def test_a_profile_of_a_net_names_every_kernel():
+    with mocha.System("native", threads=2) as system:
+        net = mocha.Net("net", system, [data(), *perceptron()])
+        solver = solvers.SGD(parameters())
+        before = net.states.copy()
+        for rows in (net.profile(3, solver), net.profile(3)):
+            assert {"h", "y", "loss"} <= {row.layer for row in rows}
+            assert any("forward" in row.kernel for row in rows)
+            assert all(row.seconds > 0 for row in rows)
+        for key, array in net.states.copy().items():
+            np.testing.assert_array_equal(array, before[key])
+
+
 def test_profile_names_every_kernel_and_trains():
     with mocha.System("native", threads=2) as system:
         net = mocha.Net("net", system, [data(), *perceptron()])
         solver = solvers.SGD(parameters())
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         before = net.parameters["y"]["weight"].numpy()
         rows = program.profile(3, solver.schedule(0, 3))
         assert all(row.seconds > 0 for row in rows if row.kernel != "Python")
@@ -335,7 +348,7 @@ def test_clipping_stays_in_c_and_is_the_same_for_any_number_of_threads(limits):
             net = mocha.Net("net", system, [data(), *perceptron()])
             solver = solvers.SGD(parameters(9, **limits))
             solver.solve(net)
-            program = net.training_program(solver)
+            program = net.runs.training_program(solver)
             assert all(isinstance(bound.run, Compiled) for bound in program.bound)
             found.append({key: state.numpy() for key, state in net.states.items()})
     assert_same(*found[:2])

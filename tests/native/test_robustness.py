@@ -62,8 +62,8 @@ def test_children_train_after_their_parent_did():
 def test_a_child_goes_on_with_the_net_of_its_parent():
     def objectives(net, solver, more):
         solver.solve(net)
-        net.train(net.training_program(solver), more, 10, solver.schedule(10, more))
-        return net.training_program(solver).objectives
+        net.runs.train(net.runs.training_program(solver), more, 10, solver.schedule(10, more))
+        return net.runs.training_program(solver).objectives
 
     def begin():
         system = mocha.System(NativeBackend(threads=3), seed=2)
@@ -128,7 +128,7 @@ def test_eight_nets_in_eight_python_threads():
 
 def test_a_run_keeps_what_it_writes_to_while_another_thread_misuses_its_program():
     with mocha.System(NativeBackend(threads=1)) as system:
-        program = mocha.Net("net", system, [data(), *perceptron()]).training_program(solvers.SGD(parameters()))
+        program = mocha.Net("net", system, [data(), *perceptron()]).runs.training_program(solvers.SGD(parameters()))
         stop = np.zeros(1, np.int32)
         worker = threading.Thread(target=program.iterate, args=(10**7, {}, stop))
         worker.start()
@@ -151,7 +151,7 @@ def test_systems_of_different_threads_at_once():
     solver = solvers.SGD(parameters(12))
     for i in range(0, 12, 3):
         for net in nets:
-            net.train(net.training_program(solver), 3, i, solver.schedule(i, 3))
+            net.runs.train(net.runs.training_program(solver), 3, i, solver.schedule(i, 3))
     for net in nets:
         for layer, group in net.parameters.items():
             for name, parameter in group.items():
@@ -209,7 +209,7 @@ def interrupt():
     with mocha.System(NativeBackend(threads=2), seed=2) as system:
         net, solver_for = open_net(system, "lenet", 20)
         solver = solver_for(10**5)
-        program, schedule = net.training_program(solver), solver.schedule(0, 10**5)
+        program, schedule = net.runs.training_program(solver), solver.schedule(0, 10**5)
         program.iterate(1, schedule)
         waits = []
         while len(waits) < 5 and min(waits, default=2) > 1:

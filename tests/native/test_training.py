@@ -9,7 +9,6 @@ import time
 
 import numpy as np
 import pytest
-from mocha_native import threads as native_threads
 from mocha_native.backend import NativeBackend
 from nets import BODIES, assert_same, data, parameters, perceptron, train
 
@@ -41,7 +40,7 @@ def test_objectives_agree_with_cpu_over_20_iterations():
             net = mocha.Net("net", system, [data(), *perceptron()])
             solver = solvers.SGD(parameters(20))
             solver.solve(net)
-            objectives[backend] = net.training_program(solver).objectives
+            objectives[backend] = net.runs.training_program(solver).objectives
     assert len(objectives["cpu"]) == 20
     np.testing.assert_allclose(objectives["native"], objectives["cpu"], rtol=1e-4)
 
@@ -52,23 +51,6 @@ def test_data_on_the_device_and_from_the_host_give_the_same_bytes():
         resident_bytes = 0
 
     assert_same(train(NativeBackend(threads=2)), train(Streaming(threads=2)))
-
-
-def blas_threads():
-    from threadpoolctl import threadpool_info
-
-    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
-
-
-def test_blas_gets_its_threads_back():
-    before = blas_threads()
-    limit = native_threads.one_blas_thread()
-    with limit:
-        assert set(blas_threads()) == {1}
-        with limit:
-            pass
-        assert set(blas_threads()) == {1}
-    assert blas_threads() == before
 
 
 LONG = """
@@ -86,7 +68,7 @@ with mocha.System("native", threads={threads}) as system:
     try:
         solver.solve(net)
     finally:
-        print(solver.state.iteration, net.half_updated, flush=True)
+        print(solver.state.iteration, net.runs.half_updated, flush=True)
 """
 
 
@@ -118,7 +100,7 @@ def test_stop_from_another_thread():
         solver.solve(net)
         timer.join()
         assert 0 < solver.state.iteration < 10**8
-        assert len(net.training_program(solver).objectives) >= 1
+        assert len(net.runs.training_program(solver).objectives) >= 1
 
 
 def test_predict_and_validation():

@@ -194,7 +194,7 @@ def test_training_with_and_without_differs_in_rounding_only():
             net = mocha.Net("net", system, body)
             solver = solvers.SGD(mocha.SolverParameters(max_iter=4, lr_policy=0.01))
             solver.solve(net)
-            labels = {use.kernel for use in net.training_program(solver).kernels() if "Winograd" in use.kernel}
+            labels = {use.kernel for use in net.runs.training_program(solver).kernels() if "Winograd" in use.kernel}
             found.append((net.parameters["to a"]["filter"].numpy(), labels))
     assert {"Winograd + ReLU", "ReLU + Winograd"} & found[0][1]
     assert [labels for _, labels in found[1:]] == [{"Winograd"}, set()]

@@ -207,7 +207,7 @@ def trained(backend):
         net = small_net(system)
         solver = solvers.SGD(mocha.SolverParameters(max_iter=5, lr_policy=0.05))
         solver.solve(net)
-        kernels = net.training_program(solver).kernels()
+        kernels = net.runs.training_program(solver).kernels()
         values = [p.numpy() for layer in ("conv1", "conv2", "scores") for p in net.parameters[layer].values()]
         return solver.state.objective, values, kernels
 

@@ -111,7 +111,7 @@ def make(variant: str, workload: Workload, threads: int) -> Training | Inference
 
 def host_seconds(side: Training, n: int) -> float:
     """Of an iteration, of n in one call of the solver: all that the host does but waiting for the device."""
-    backend, waited = side.net.training_program(side.solver).backend, 0.0
+    backend, waited = side.net.runs.training_program(side.solver).backend, 0.0
 
     def timed(array: Any) -> Any:
         nonlocal waited
@@ -130,7 +130,7 @@ def host_seconds(side: Training, n: int) -> float:
 
 
 def device(side: Training) -> str:
-    where = side.net.training_program(side.solver).backend.device
+    where = side.net.runs.training_program(side.solver).backend.device
     return f"{where.name}, driver for CUDA {where.driver // 1000}.{where.driver % 1000 // 10}"
 
 
@@ -140,9 +140,9 @@ def device(side: Training) -> str:
 def program_of(side: Training | Inference, n: int) -> tuple[Program, Schedule]:
     """The program behind the contestant, and what its cells are in n iterations."""
     if isinstance(side, Inference):
-        return side.net.last_program(), {"valid_rows": np.full(n, len(side.minibatches[0]))}
-    program = side.net.training_program(side.solver)
-    return program, side.net.schedule(program, n, 0) | side.solver.schedule(0, n)
+        return side.net.program(side.output), {"valid_rows": np.full(n, len(side.minibatches[0]))}
+    program = side.net.runs.training_program(side.solver)
+    return program, side.net.runs.schedule(program, n, 0) | side.solver.schedule(0, n)
 
 
 def without_python(side: Training | Inference, n: int) -> float:
@@ -157,25 +157,6 @@ def profile(side: Training | Inference, n: int) -> dict[str, Any]:
     """Seconds of each step in n iterations, as [layer, op, section, kernel, seconds], and of an iteration in all."""
     program, schedule = program_of(side, n)
     start = time.perf_counter()
-    if hasattr(program, "profile"):
-        rows = program.profile(n, schedule if isinstance(side, Training) else None)
-        steps = [[*map(str, row[:4]), row.seconds] for row in rows]
-    else:
-        steps = profile_in_python(program, n)
+    rows = program.profile(n, schedule)
+    steps = [[*map(str, row[:4]), row.seconds] for row in rows]
     return {"steps": steps, "seconds": (time.perf_counter() - start) / n}
-
-
-def profile_in_python(program: Program, n: int) -> list[list[Any]]:
-    """Of a backend without a profile of its own: each step runs right after the one before it, as in an iteration."""
-    seconds = np.zeros(len(program.bound))
-    with program.backend.running():
-        for _ in range(n):
-            for i, bound in enumerate(program.bound):
-                start = time.perf_counter()
-                bound.run()
-                seconds[i] += time.perf_counter() - start
-    calls = [bound.step.call for bound in program.bound]
-    return [
-        [call.layer, call.op.name, str(bound.step.section), bound.kernel.label, spent / n]
-        for call, bound, spent in zip(calls, program.bound, seconds)
-    ]

@@ -45,10 +45,10 @@ def test_iterate_waits_once_however_many_iterations():
     with system:
         net = mocha.Net("net", system, layers())
         solver = SGD(parameters(max_iter=50))
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         device.synchronise()
         waits = device.waits
-        net.train(program, 50, 0, solver.schedule(0, 50))
+        net.runs.train(program, 50, 0, solver.schedule(0, 50))
         assert device.waits == waits + 1
         assert program.splits == 0
         assert len(program.objectives) == program.done == 50
@@ -61,7 +61,7 @@ def test_only_declared_splits_leave_the_device():
         net = mocha.Net("net", system, layers(half=True))
         solver = SGD(parameters(max_iter=5))
         solver.solve(net)
-        program = net.last_program()
+        program = net.runs.last_program()
         hosts = [b.kernel for b in program.bound if b.kernel.splits]
         assert {type(kernel) for kernel in hosts} == {HostHalf}
         assert program.splits == 2 * 5
@@ -75,7 +75,7 @@ def test_minibatches_are_gathered_from_resident_data():
         with system:
             net = mocha.Net("net", system, layers(data=nets.data(shuffle=True)))
             SGD(parameters(max_iter=9)).solve(net)
-            ops = {use.op for use in net.last_program().kernels()}
+            ops = {use.op for use in net.runs.last_program().kernels()}
             assert ("mocha.gather" in ops, "mocha.fetch" in ops) == (resident, not resident)
             seen = net.forward(), net.blobs["data"].numpy(), net.feeds["data"].cursor
         if resident:
@@ -105,19 +105,19 @@ def test_scheduled_cells_are_written_inside_the_replay(monkeypatch):
     with system:
         net = mocha.Net("net", system, layers())
         solver = SGD(parameters(max_iter=20))
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         rates = np.where(np.arange(20) < 10, 0.05, 0.0)
         cells = solver.schedule(0, 20) | {"learning_rate": rates, "momentum": np.zeros(20)}
         copies, original = [], Deferred.copy_from_numpy
         monkeypatch.setattr(Deferred, "copy_from_numpy", lambda *a: (copies.append(a), original(*a)))
-        net.train(program, 10, 0, {name: column[:10] for name, column in cells.items()})
+        net.runs.train(program, 10, 0, {name: column[:10] for name, column in cells.items()})
         half_way = net.parameters["scores"]["weight"].numpy()
-        net.train(program, 10, 10, {name: column[10:] for name, column in cells.items()})
+        net.runs.train(program, 10, 10, {name: column[10:] for name, column in cells.items()})
         assert copies == []
         names = {"iteration", "first_row", "valid_rows", "objective_gradient", "learning_rate", "momentum", "data.rows"}
         assert len(program.columns) == len(names)
         np.testing.assert_array_equal(net.parameters["scores"]["weight"].numpy(), half_way)
-        assert system.read(net._recorder.cells["iteration"]) == 19
+        assert system.read(net.runs.recorder.cells["iteration"]) == 19
 
 
 @pytest.mark.parametrize("resident", [True, False])

@@ -134,7 +134,7 @@ def ranks_train(backend, register, data, batch, **options):
                 solver.solve(net)
             except Exception as caught:
                 error = caught
-            ends[rank] = solver.state.iteration, contents(net), error, net.half_updated
+            ends[rank] = solver.state.iteration, contents(net), error, net.runs.half_updated
 
     threads = [threading.Thread(target=run, args=(rank,), name=str(rank)) for rank in range(len(data))]
     for thread in threads:
@@ -219,7 +219,7 @@ def run(backend, solver_class, **options):
         net = mocha.Net("net", system, chain())
         solver = solver_class(parameters(**options))
         solver.solve(net)
-        return net.training_program(solver), contents(net)
+        return net.runs.training_program(solver), contents(net)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -52,7 +52,7 @@ def loss(bottom):
 
 
 def folded(net, solver):
-    return [u.layer for u in net.training_program(solver).kernels() if u.op == "toy.dot+sgd"]
+    return [u.layer for u in net.runs.training_program(solver).kernels() if u.op == "toy.dot+sgd"]
 
 
 def run(layers, backend=None, **options):
@@ -106,9 +106,9 @@ def test_refused_when_gradients_are_accumulated(folding):
 def test_refused_when_sections_run_apart(folding):
     with mocha.System(Blocked(), dtype="float64", seed=3) as system:
         net = mocha.Net("net", system, chain())
-        plan = net._recorder.record(Phase.TRAIN)
+        plan = net.runs.recorder.record(Phase.TRAIN)
         plan.apart = True
-        net._recorder.train(plan, SGD(parameters()), frozenset())
+        net.runs.recorder.train(plan, SGD(parameters()), frozenset())
         program = system.backend.compile(plan, system.storage)
     assert not [use for use in program.kernels() if use.op == "toy.dot+sgd"]
     assert {b.step.section for b in program.bound} == {Section.FORWARD, Section.BACKWARD, Section.UPDATE}
@@ -320,13 +320,17 @@ def test_a_kept_value_is_not_fused_away(register):
     with mocha.System(BACKENDS["plain"](), dtype="float64", seed=3) as system:
         net = mocha.Net("net", system, layers)
         fused = net.predict(images, "s")
+        assert "toy.dot-square" in [use.op for use in net.program("s").kernels()]
+        net.forward_epoch()
         assert "toy.dot-square" in [use.op for use in net.program().kernels()]
-        with pytest.raises(mocha.MochaError, match=r"keep=\['x'\]"):
-            net.blobs["x"].numpy()
+        for use in (net.blobs["x"].numpy, lambda: net.blobs["x"].set(np.zeros((6, 3)))):
+            with pytest.raises(mocha.MochaError, match=r"Blob 'x' is not computed by the program.*keep=\['x'\]"):
+                use()
         kept = mocha.Net("kept", system, layers, keep=["x"])
-        np.testing.assert_array_equal(kept.predict(images, "s"), fused)
+        kept.forward_epoch()
         assert "toy.dot-square" not in [use.op for use in kept.program().kernels()]
-        np.testing.assert_allclose(kept.blobs["x"].numpy()[:1] ** 2, fused[6:], rtol=1e-12)
+        np.testing.assert_allclose(kept.blobs["x"].numpy()[:2] ** 2, net.predict(nets.rows()[0], "s")[18:], rtol=1e-12)
+        np.testing.assert_array_equal(kept.predict(images, "s"), fused)
         net.forward()
         assert "toy.dot-square" not in [use.op for use in net.program().kernels()], "all blobs can be read"
 

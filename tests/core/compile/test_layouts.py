@@ -31,7 +31,7 @@ def net(request):
 
 def homes(net):
     net.forward()
-    program = net.last_program()
+    program = net.runs.last_program()
     return {name: program.arrangement.home(value) for name, value in program.plan.blobs.items()}
 
 
@@ -59,9 +59,9 @@ def test_an_element_wise_kernel_follows_its_input():
     with mocha.System(Blocked(), dtype="float32", seed=3) as system:
         net = mocha.Net("net", system, [nets.data(), *nets.body(), *nets.losses()])
         net.forward()
-        steps = [b for b in net.last_program().bound if b.kernel.label == "FollowingRelu"]
+        steps = [b for b in net.runs.last_program().bound if b.kernel.label == "FollowingRelu"]
         shapes = {(b.step.call.layer, b.step.half): [len(v.shape) for v in b.step.ins if v] for b in steps}
-        conversions = [b.step for b in net.last_program().bound if b.step.call.op.name == "mocha.convert"]
+        conversions = [b.step for b in net.runs.last_program().bound if b.step.call.op.name == "mocha.convert"]
     assert set(shapes) >= {("conv1", "forward"), ("conv1", "backward"), ("relu2", "forward")}
     converted = [step.ins[0].name for step in conversions]
     assert not [name for name in converted if "conv1.toy" in name], "convolution, relu and pooling share lanes"
@@ -69,7 +69,7 @@ def test_an_element_wise_kernel_follows_its_input():
 
 def test_a_value_is_converted_at_most_once_per_layout(net):
     net.forward()
-    steps = [b.step for b in net.last_program().bound if b.step.call.op.name == "mocha.convert"]
+    steps = [b.step for b in net.runs.last_program().bound if b.step.call.op.name == "mocha.convert"]
     forward = [(s.ins[0], s.call.op.target) for s in steps if s.section == "forward"]
     assert len(forward) == len(set(forward)) > 2
 
@@ -241,7 +241,7 @@ def test_lanes_pad_values_with_a_real_row_and_gradients_with_zeros():
 
 def test_values_that_python_and_other_programs_see_are_plain(net):
     SGD(parameters(max_iter=1)).solve(net)
-    arrangement = net.last_program().arrangement
+    arrangement = net.runs.last_program().arrangement
     outliving = [v for s in arrangement.steps for v in (*s.ins, *s.outs) if v is not None and not v.transient]
     assert outliving
     assert all(arrangement.home(v) is PLAIN for v in outliving)

@@ -177,7 +177,7 @@ def test_workspaces_and_saved_values_name_their_layer(register):
         SGD(parameters(max_iter=1)).solve(net)
         net.predict(nets.rows()[0], "scores")
         names = {layer.name for layer in net.layers} | {"(net)"}
-        for program in net.programs().values():
+        for _, program in net.runs.programs():
             for value in program.memory.blocks:
                 assert value.name.removeprefix("d ").split(".")[0] in names, value.name
 

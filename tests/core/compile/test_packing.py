@@ -44,9 +44,9 @@ def test_inference_packs_once(dense):
     with mocha.System(backend, dtype="float64") as system:
         net = mocha.Net("net", system, layers(dense))
         for _ in range(3):
-            net.predict(IMAGES, "x", batch_size=7)
+            net.predict(IMAGES, "x", batch_size=4)
         assert backend.turned.packed == 1
-        assert len(net.last_program().runs(Section.PACK)) == 1
+        assert len(net.program("x").runs(Section.PACK)) == 1
 
 
 def test_setting_a_parameter_packs_again(dense):
@@ -78,7 +78,7 @@ def test_training_packs_in_every_iteration(dense):
         net = mocha.Net("train", system, layers(dense))
         SGD(parameters(max_iter=5)).solve(net)
         assert backend.turned.packed == 5
-        assert not net.last_program().runs(Section.PACK)
+        assert not net.runs.last_program().runs(Section.PACK)
 
 
 def test_training_a_frozen_layer_packs_it_once(dense):

@@ -68,7 +68,7 @@ def test_the_buffers_of_a_program_do_not_overlap_while_alive(name):
         SGD(parameters(max_iter=2)).solve(net)
         net.forward()
         net.forward_epoch()
-        for program in net.programs().values():
+        for _, program in net.runs.programs():
             memory = program.memory
             blocks = list(memory.blocks.values())
             spans = [span(memory.buffers[b.value]) for b in blocks]
@@ -89,9 +89,9 @@ def test_training_takes_less_memory_than_keeping_everything():
     with mocha.System(Plain(), seed=3) as system:
         net = mocha.Net("net", system, [nets.data(), *nets.body(), *nets.losses()])
         SGD(parameters(max_iter=1)).solve(net)
-        trained = net.last_program().memory.total
+        trained = net.runs.last_program().memory.total
         net.forward()
-        assert trained < net.last_program().memory.total
+        assert trained < net.runs.last_program().memory.total
 
 
 def test_a_blob_whose_memory_was_used_again_names_keep():
@@ -153,9 +153,9 @@ def test_gradients_of_a_net_lie_in_one_arena():
     with mocha.System(Plain(), dtype="float64") as system:
         net = mocha.Net("net", system, [nets.data(), *nets.body(), *nets.losses()])
         net.forward()
-        gradients = net._recorder.gradients.values()
+        gradients = net.runs.recorder.gradients.values()
         arrays = [system.storage[g] for g in gradients]
-        parameters = [system.storage[p] for p in net._recorder.gradients]
+        parameters = [system.storage[p] for p in net.runs.recorder.gradients]
     for group in (arrays, parameters):
         assert len({id(a.base) for a in group}) == 1
         starts = [span(a)[0] for a in group]

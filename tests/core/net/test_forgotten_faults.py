@@ -49,7 +49,7 @@ def test_it_is_forgotten(backend):
         with pytest.raises(DataError, match="the disk is gone"):
             solver.solve(net)
         source.spoilt = False
-        assert net.training_program(solver).status() == 0
+        assert net.runs.training_program(solver).status() == 0
         assert np.isfinite(net.forward_epoch())
         solver.solve(net)
         assert solver.state.iteration == 4

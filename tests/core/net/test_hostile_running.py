@@ -126,6 +126,6 @@ def test_no_old_gradient_where_the_update_was_folded_into_it(register):
         net.backward()
         solver = SGD(parameters(max_iter=3))
         solver.solve(net)
-        assert "toy.dot+sgd" in {use.op for use in net.training_program(solver).kernels()}
+        assert "toy.dot+sgd" in {use.op for use in net.runs.training_program(solver).kernels()}
         with pytest.raises(StateError, match=r"no gradient of 'x___weight'.*net.backward"):
             net.gradient("x", "weight")

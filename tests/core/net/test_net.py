@@ -1,5 +1,6 @@
 """What a net does and says: runs, blobs, statistics, prediction, and every way to use it wrongly."""
 
+import gc
 import re
 import threading
 
@@ -22,6 +23,7 @@ import mocha_core as mocha
 from mocha_core.describe.layer import Layer
 from mocha_core.describe.parameter import Initializer
 from mocha_core.errors import DataError, ShapeError, StateError, TopologyError, UnknownNameError
+from mocha_core.graph.value import Role
 
 IMAGES, LABELS, TARGETS = nets.rows()
 
@@ -173,9 +175,18 @@ def test_forward_and_backward(net):
     net.forward(mocha.Phase.TEST)
     with pytest.raises(StateError, match=r"call net.forward\(\) right before net.backward\(\)"):
         net.backward()
-    net.predict(IMAGES, "scores")
-    with pytest.raises(StateError, match=r"right before net.backward\(\)"):
-        net.backward()
+
+
+def test_a_prediction_leaves_the_net_as_it_is(net):
+    net.forward()
+    blobs = {name: net.blobs[name].numpy() for name in net.blobs}
+    ran, statistics = net.program(), net.statistics()
+    net.predict(IMAGES + 1, "scores")
+    assert (net.program(), net.statistics()) == (ran, statistics)
+    for name, contents in blobs.items():
+        np.testing.assert_array_equal(net.blobs[name].numpy(), contents)
+    net.backward()
+    assert np.abs(net.gradient("conv1", "filter")).max() > 0
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -212,15 +223,6 @@ def test_blobs_are_a_mapping_of_windows(net):
         blob.set(np.zeros(3))
 
 
-def test_a_blob_that_was_not_computed_names_keep(net):
-    net.predict(IMAGES, "pool1")
-    with pytest.raises(StateError, match=r"Blob 'scores' is not computed by the program.*keep=\['scores'\]"):
-        net.blobs["scores"].numpy()
-    with pytest.raises(StateError, match=r"Blob 'scores' is not computed by the program.*keep=\['scores'\]"):
-        net.blobs["scores"].set(np.zeros((6, 3)))
-    np.testing.assert_array_equal(net.predict(IMAGES, "data"), IMAGES)
-
-
 def test_parameters_read_write_and_check(net):
     weight = net.parameters["scores"]["weight"]
     assert set(net.parameters) == {"conv1", "conv2", "ip1", "tied1", "tied2", "scores", "side"}
@@ -234,14 +236,34 @@ def test_parameters_read_write_and_check(net):
         weight.set([1, 2])
 
 
-def test_equal_seeds_give_equal_parameters_and_equal_names_share_nothing(system):
-    first = mocha.Net("first", system, [nets.data(), dense()])
-    twin = mocha.Net("twin", system, [nets.data(), dense()])
-    a, b = (n.parameters["x"]["weight"] for n in (first, twin))
-    assert a is not b
-    np.testing.assert_array_equal(a.numpy(), b.numpy())
+def weights(system, *names):
+    """Those of nets with layers of their own that have the same names."""
+    return [mocha.Net(n, system, [nets.data(), dense()]).parameters["x"]["weight"].numpy() for n in names]
+
+
+def test_equal_seeds_give_equal_parameters(system):
+    first, second = weights(system, "first", "second")
+    with mocha.System(Plain(), dtype="float64", seed=3) as other:
+        for found, expected in zip(weights(other, "a", "b"), (first, second), strict=True):
+            np.testing.assert_array_equal(found, expected, err_msg="the order of layers of one name decides")
     with mocha.System(Plain(), dtype="float64", seed=4) as other:
-        assert not np.array_equal(a.numpy(), mocha.Net("n", other, [nets.data(), dense()]).parameters["x"]["weight"])
+        assert not np.array_equal(first, *weights(other, "first"))
+
+
+def test_members_of_an_ensemble_begin_with_different_parameters(system):
+    members = weights(system, "first", "second", "third")
+    assert len({array.tobytes() for array in members}) == 3
+    with mocha.System(Plain(), dtype="float64", seed=3) as other:
+        net = mocha.Net("n", other, [nets.data(), dense(top="y"), dense()])
+        np.testing.assert_array_equal(net.parameters["x"]["weight"].numpy(), members[0], err_msg="of another name")
+
+
+def test_a_net_that_could_not_be_built_changes_no_later_parameters(system):
+    bad = SquareLossLayer(name="loss", bottoms=["x", "label"])
+    with pytest.raises(ShapeError):
+        mocha.Net("bad", system, [nets.data(), dense(), bad])
+    with mocha.System(Plain(), dtype="float64", seed=3) as other:
+        np.testing.assert_array_equal(*weights(system, "n"), *weights(other, "n"))
 
 
 # Prediction.
@@ -251,7 +273,8 @@ def test_predict_takes_any_number_of_rows(net):
     whole = net.predict(IMAGES, "scores", batch_size=20)
     for batch in (None, 1, 3, 7, 50):
         np.testing.assert_allclose(net.predict(IMAGES, "scores", batch_size=batch), whole, rtol=1e-10, atol=1e-13)
-    assert len(net.programs()) == 5, "one for each batch size: 20 (50 too), 6, 1, 3, 7"
+    batches = {program.plan.batch for _, program in net.runs.programs()}
+    assert batches == {1, 2, 4, 6, 16, 32}, "powers of two, and the data layer's"
     assert net.predict(IMAGES[:0], "scores").shape == (0, 3)
     assert net.predict({"data": IMAGES[:1]}, "pool1").shape == (1, 3, 3, 3)
     assert net.feeds["data"].cursor == 0
@@ -389,11 +412,70 @@ def test_a_closed_system_says_so():
             run()
 
 
+def test_predictions_compile_for_a_few_sizes_only_and_leave_training_programs_alone(system, compiled):
+    net = mocha.Net("net", system, [nets.data(), dense(), SquareLossLayer(name="loss", bottoms=["x", "target"])])
+    solver = SGD(parameters(max_iter=1))
+    solver.solve(net)
+    net.forward_epoch()
+    compiled.clear()
+    for size in (*range(1, 21), *range(20, 0, -1)):
+        net.predict(IMAGES[:size], "x")
+        net.predict(IMAGES, "x", batch_size=size)
+    assert sorted(compiled) == [1, 2, 4, 6, 8, 16]
+    compiled.clear()
+    solver.parameters = parameters(max_iter=2)
+    solver.solve(net)
+    net.forward_epoch()
+    assert not compiled
+
+
 def test_only_so_many_programs_are_kept(system):
-    net = mocha.Net("net", system, [nets.data(), dense()])
-    for batch in range(2, 16):
-        net.predict(IMAGES, "x", batch_size=batch)
-    assert len(net.programs()) == net.MAX_PROGRAMS
+    tops = [f"x{i}" for i in range(30)]
+    net = mocha.Net("net", system, [nets.data(), *(dense(top=top) for top in tops)])
+    for top in tops:
+        net.predict(IMAGES, top)
+    rows = sum(program.plan.batch for _, program in net.runs.programs())
+    assert rows <= net.runs.predictions.KEPT * 6, "as much memory as so many programs of whole minibatches"
+
+
+def test_programs_end_with_their_solver(system):
+    net = mocha.Net("net", system, [nets.data(), dense(), SquareLossLayer(name="loss", bottoms=["x", "target"])])
+    for _ in range(3):
+        SGD(parameters(max_iter=1)).solve(net)
+    net.forward()
+    gc.collect()
+    slots = [value for value in system.storage._buffers if value.role is Role.SLOT]
+    assert [use for use, _ in net.runs.programs()] == ["train"]
+    assert not slots
+
+
+def test_freezing_in_turns_compiles_twice(system, compiled):
+    net = mocha.Net("net", system, [nets.data(), dense(top="h"), dense("h"),
+                                    SquareLossLayer(name="loss", bottoms=["x", "target"])])  # fmt: skip
+    solver = SGD(parameters(max_iter=1))
+    compiled.clear()
+    for turn in range(6):
+        net.unfreeze()
+        net.freeze("hx"[turn % 2], "loss")
+        solver.parameters = parameters(max_iter=turn + 1)
+        solver.solve(net)
+    assert len(compiled) == 2
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The batch of each program that is compiled."""
+    batches = []
+    compile = Plain.compile
+    monkeypatch.setattr(Plain, "compile", lambda self, p, s: (batches.append(p.batch), compile(self, p, s))[1])
+    return batches
+
+
+def test_a_net_without_a_loss_has_no_objective(system):
+    net = mocha.Net("net", system, [nets.data(), dense(), AccuracyLayer(name="acc", bottoms=["x", "label"])])
+    assert np.isnan(net.forward())
+    assert np.isnan(net.forward_epoch())
+    assert net.statistics()["acc-accuracy"] == (net.predict(IMAGES, "x").argmax(1) == LABELS).mean()
 
 
 def test_listings(net):

@@ -420,4 +420,4 @@ def test_a_net_without_states_has_no_step_for_them():
         layers[1] = replace(layers[1], bottoms=["x"])
         net = mocha.Net("net", system, layers)
         SGD(parameters(max_iter=1)).solve(net)
-        assert not {use.op for use in net.last_program().kernels()} & {"mocha.copy", "mocha.commit"}
+        assert not {use.op for use in net.runs.last_program().kernels()} & {"mocha.copy", "mocha.commit"}

@@ -97,17 +97,34 @@ def test_without_any_backend(backends):
         mocha.System("spoon")
 
 
-def test_closing_closes_the_backend_once():
+@pytest.fixture
+def closed(backends):
+    """The backends that were closed; they are registered as "closing"."""
     closed = []
 
     class Closing(Plain):
         def close(self):
             closed.append(self)
 
-    with pytest.raises(ZeroDivisionError), mocha.System(Closing()) as opened:
+    backends.add("closing", Closing)
+    return closed
+
+
+def test_closing_closes_the_backend_once(closed):
+    with pytest.raises(ZeroDivisionError), mocha.System("closing") as opened:
         _ = 1 / 0
     opened.close()
     assert len(closed) == 1
+
+
+def test_a_backend_that_was_given_is_not_changed_and_not_closed(closed, backends):
+    backend = backends.get("closing")()
+    backend.prefer = {"relu": "acme"}
+    with mocha.System(backend) as first, mocha.System(backend, prefer={"relu": "umbrella"}) as second:
+        assert (first.backend, backend.prefer) == (backend, {"relu": "acme"})
+        assert second.backend.prefer == {"relu": "umbrella"}
+        assert second.backend.xp is backend.xp
+    assert not closed
 
 
 def test_numpy_is_an_array_namespace_and_gaps_are_named():

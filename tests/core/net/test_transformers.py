@@ -138,7 +138,7 @@ def test_rows_stay_on_the_device_where_neither_they_nor_what_is_done_to_them_cha
     with mocha.System(BACKENDS["deferred"]()) as system:
         net = mocha.Net("net", system, [data(*transformers, fixed=fixed)])
         net.forward()
-        assert ("mocha.gather" in {use.op for use in net.last_program().kernels()}) == resident
+        assert ("mocha.gather" in {use.op for use in net.runs.last_program().kernels()}) == resident
 
 
 class Fails(Times):

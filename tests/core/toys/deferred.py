@@ -86,6 +86,14 @@ class DeferredProgram(Program):
         assert self._addresses() == self.addresses, "a buffer was bound anew"
         return self.done
 
+    def complete(self, bound):
+        self.device.synchronise()
+        if bound.kernel.splits:
+            bound.run()
+        else:
+            self.device.launch(bound.run)
+            self.device.synchronise()
+
     def execute(self, section, skip=lambda: False):
         for splits, commands in self.recorded[section]:
             if splits:

@@ -66,5 +66,5 @@ def losses():
     ]
 
 
-def accuracy():
-    return [AccuracyLayer(name="accuracy", bottoms=["scores", "label"])]
+def accuracy(bottom="scores"):
+    return [AccuracyLayer(name="accuracy", bottoms=[bottom, "label"])]

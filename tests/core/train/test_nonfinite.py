@@ -333,14 +333,14 @@ def test_folded_updates_are_withheld_from_an_objective_that_is_not_finite(regist
     with mocha.System(BACKENDS["blocked"](), dtype="float64", seed=3) as system:
         net, solver = mocha.Net("net", system, chain()), SGD(parameters(max_iter=AT))
         solver.solve(net)
-        assert "toy.dot+sgd" in {use.op for use in net.last_program().kernels()}
+        assert "toy.dot+sgd" in {use.op for use in net.runs.last_program().kernels()}
         before = contents(net)
         solver.parameters = parameters(max_iter=20)
         with pytest.raises(NonFiniteError, match="Layer 'spoils' made blob 'spoilt'"):
             solver.solve(net)
         for key, array in contents(net).items():
             np.testing.assert_array_equal(array, before[key])
-        assert not net.half_updated
+        assert not net.runs.half_updated
 
 
 @pytest.mark.parametrize("backend", ["plain", "blocked", "deferred"])
@@ -354,7 +354,7 @@ def test_what_is_left_is_what_the_iteration_found(backend):
         net, solver = mocha.Net("net", system, layers), SGD(parameters(max_iter=AT))
         solver.solve(net)
         totals = [system.read(statistic.total) for statistic in net.plan.statistics]
-        programs, stored = set(net.programs()), len(system.storage._buffers)
+        programs, stored = set(net.runs.programs()), len(system.storage._buffers)
         compiled = []
         compile_ = system.backend.compile
         system.backend.compile = lambda *a: (compiled.append(compile_(*a)), compiled[-1])[1]
@@ -370,7 +370,7 @@ def test_what_is_left_is_what_the_iteration_found(backend):
         assert net.feeds["data"].cursor == AT * nets.BATCH
         assert len(compiled) == 1, "the minibatch was run again"
         compiled.clear()
-        assert set(net.programs()) == programs
+        assert set(net.runs.programs()) == programs
         gc.collect()
         assert len(system.storage._buffers) == stored
 
@@ -412,7 +412,7 @@ def test_what_does_not_repeat_is_said(register):
 def test_what_does_not_fit_in_memory_is_said(error):
     with mocha.System(Plain(), dtype="float64", seed=3) as system:
         net, solver = mocha.Net("net", system, chain()), SGD(parameters(max_iter=20))
-        net.training_program(solver)
+        net.runs.training_program(solver)
 
         def compile_(plan, storage):
             raise error
@@ -431,8 +431,10 @@ def test_without_the_check_nothing_is_recorded():
         with mocha.System(Plain(), dtype="float64", seed=3) as system:
             net = mocha.Net("net", system, chain())
             solver = SGD(parameters(max_iter=20, check_finite=check_finite))
-            steps[check_finite] = [use.op for use in net.training_program(solver).kernels()]
-            updates = [s.call.op.fault for s in net.training_program(solver).plan.steps if s.call.op.name == "toy.sgd"]
+            steps[check_finite] = [use.op for use in net.runs.training_program(solver).kernels()]
+            updates = [
+                s.call.op.fault for s in net.runs.training_program(solver).plan.steps if s.call.op.name == "toy.sgd"
+            ]
             assert all(updates) == any(updates) == check_finite
             if not check_finite:
                 with pytest.raises(

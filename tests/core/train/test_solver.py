@@ -16,6 +16,7 @@ from toys.square_loss import SquareLossLayer
 import mocha_core as mocha
 from mocha_core import hookimpl
 from mocha_core.errors import ConfigurationError, DataError, FileError, StateError
+from mocha_core.net.runs import Runs
 from mocha_core.train.coffee_break import CoffeeBreak, ScheduledBreak
 
 
@@ -117,8 +118,11 @@ def test_a_break_needs_one_interval():
 def test_solving_again_continues(system):
     """Twice five iterations are ten; parameters are initialized only once."""
     seen = []
+    net = mocha.Net("net", system, layers())
+    first = net.states.copy()
     for stops in ([10], [5, 10], [1, 2, 10, 10]):
-        net, diary = mocha.Net("net", system, layers()), Diary()
+        net, diary = mocha.Net("net", system, net.layers), Diary()
+        net.states.load(first)
         solver = SGD(parameters())
         solver.add_coffee_break(diary, every_n_iter=4)
         for stop in stops:
@@ -140,16 +144,18 @@ def test_the_break_at_k_sees_the_minibatch_before_update_k(system):
         def enjoy(self, solver, net):
             states.append((solver.state.objective, solver.state.learning_rate, solver.state.cells["momentum"]))
 
-    solve(mocha.Net("net", system, layers()), [(Watch(), {"every_n_iter": 1})], max_iter=2)
+    net = mocha.Net("net", system, layers())
+    objective = mocha.Net("same", system, net.layers).forward()
+    solve(net, [(Watch(), {"every_n_iter": 1})], max_iter=2)
     assert np.isnan(states[0]).all()
-    assert states[1] == (mocha.Net("same", system, layers()).forward(), 0.05, 0.9)
+    assert states[1] == (objective, 0.05, 0.9)
 
 
 def test_long_runs_are_cut(net, monkeypatch):
     monkeypatch.setattr(SGD, "MAX_RUN", 3)
     ran = []
-    original = mocha.Net.train
-    monkeypatch.setattr(mocha.Net, "train", lambda self, p, n, *a: (ran.append(n), original(self, p, n, *a)))
+    original = Runs.train
+    monkeypatch.setattr(Runs, "train", lambda self, p, n, *a: (ran.append(n), original(self, p, n, *a)))
     solve(net, [(Diary(), {"every_n_iter": 100})], max_iter=8)
     assert ran == [3, 3, 2]
 
@@ -209,9 +215,12 @@ def test_ctrl_c_leaves_a_state_to_go_on_from(system):
             return source
 
     weights = []
+    body = layers()[1:]
+    first = mocha.Net("net", system, [nets.data(), *body]).states.copy()
     for kind in (nets.MemoryLayer, Impatient):
         data = kind(name="data", batch_size=6, arrays=nets.rows(), tops=("data", "label", "target"))
-        net = mocha.Net("net", system, [data, *layers()[1:]])
+        net = mocha.Net("net", system, [data, *body])
+        net.states.load(first)
         solver = SGD(parameters(max_iter=5))
         if kind is Impatient:
             with pytest.raises(KeyboardInterrupt):
@@ -248,7 +257,7 @@ def test_a_failure_before_the_run_counts_nothing(system, monkeypatch):
     net = mocha.Net("net", system, layers())
     solver = SGD(parameters(max_iter=4))
     solver.solve(net)
-    monkeypatch.setattr(net, "schedule", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(net.runs, "schedule", lambda *a, **k: 1 / 0)
     solver.parameters = parameters(max_iter=8)
     with pytest.raises(ZeroDivisionError):
         solver.solve(net)

@@ -62,7 +62,7 @@ def test_stop_with_updates_that_are_folded_into_backward(register, folding):
         solver = solver_with()
         solver.solve(net)
         assert solver.state.iteration == 6
-        assert ("toy.dot+sgd" in {use.op for use in net.last_program().kernels()}) == folding
+        assert ("toy.dot+sgd" in {use.op for use in net.runs.last_program().kernels()}) == folding
 
 
 def test_the_breaks_that_are_due_come_before_stopped(net):
@@ -272,7 +272,7 @@ def test_exit_status(number, times, solve, status, out):
 
 def break_update(net, solver, number, error):
     """Raise `error` before the update with this number since the beginning, counted over all parameters."""
-    program, counter = net.training_program(solver), itertools.count(1)
+    program, counter = net.runs.training_program(solver), itertools.count(1)
     for bound in program.bound:
         if any(v.root.role == "parameter" for v in bound.step.writes):
 
@@ -338,7 +338,7 @@ def test_an_abort_before_the_updates_leaves_a_state_to_go_on_from(name, half):
 def test_an_abort_in_an_update_of_a_backend_that_reports_late():
     with mocha.System(BACKENDS["deferred"](), dtype="float64", seed=3) as system:
         net, solver = mocha.Net("net", system, layers()), solver_with()
-        program = net.training_program(solver)
+        program = net.runs.training_program(solver)
         updates = [b for b in program.bound if b.step.section is Section.UPDATE]
         (commands,) = (c for _, c in program.recorded[Section.UPDATE])
         commands[commands.index(updates[2].run)] = lambda: 1 / 0

@@ -105,6 +105,10 @@ class CUDAProgram(Program):
                 self._chunk = min(self._chunk * 2, self._longest) if longer else max(1, self._chunk // 2)
         return self.done
 
+    def complete(self, bound: BoundStep) -> None:
+        bound.run()
+        self.backend.device.stream.synchronize()
+
     def execute(self, section: Section) -> None:
         self._tapes[section]()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from mocha_cpu.backend import CPUBackend
+from mocha_cpu.backend import CPUBackend, usable_cores
+from mocha_cpu.blas import blas_threads
 
 from mocha_core.compile.arrangement import Arrangement
 from mocha_core.compile.layout import PLAIN, Layout
@@ -19,7 +20,7 @@ from mocha_native import isa
 from mocha_native.channels_last import ChannelsLast
 from mocha_native.layout import Lanes
 from mocha_native.program import NativeProgram
-from mocha_native.threads import checked_threads, default_threads, one_blas_thread
+from mocha_native.threads import checked_threads, default_threads
 
 
 class NativeBackend(CPUBackend):
@@ -44,6 +45,7 @@ class NativeBackend(CPUBackend):
     def __init__(self, threads: int | None = None, fuse: bool = True, winograd: bool = True) -> None:
         super().__init__()
         self.threads: int = default_threads() if threads is None else checked_threads(threads)
+        self.programs_at_once = max(1, usable_cores() // self.threads)
         self.fuses = fuse
         self.winograd = winograd
         self.isa = isa.chosen()
@@ -72,8 +74,11 @@ class NativeBackend(CPUBackend):
         return super().fuse(plan, selector) if self.fuses else list(plan.steps)
 
     def running(self) -> AbstractContextManager[Any]:
-        """Keeps BLAS, which kernels in Python use, to one thread."""
-        return one_blas_thread()
+        """Keeps BLAS, which kernels in Python use, to one thread.
+
+        The pools of BLAS and of OpenMP would compete, and sums in BLAS depend on the number of its threads.
+        """
+        return blas_threads(1)
 
     def executor(
         self, plan: Plan, bound: list[BoundStep], arrangement: Arrangement, memory: Memory, storage: Storage

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mocha_core.compile.profiling import Profile, StepTime
 from mocha_core.compile.program import BoundStep, Program, Schedule, Stop, updates
 from mocha_core.compile.schedule import checked_columns
 from mocha_core.errors import StateError
@@ -85,16 +86,6 @@ class Tape:
                 return
 
 
-class StepTime(NamedTuple):
-    """A kernel in a profile; `seconds` of wall-clock time include waiting for the other threads."""
-
-    layer: str
-    op: str
-    section: Section
-    kernel: str
-    seconds: float
-
-
 class NativeProgram(Program):
     """Runs whole iterations in C, or as much of them as lies between two steps in Python."""
 
@@ -120,27 +111,24 @@ class NativeProgram(Program):
         elif self.objective is not None:
             beginning.objective64 = address(self.objective, "double[]")
 
-    def profile(self, n: int, schedule: Schedule | None = None) -> list[StepTime]:
-        """What each kernel takes, in a mean of n iterations that are really run: they update parameters.
-
-        Args:
-            n: at least 1.
-            schedule: as for `iterate`; None runs the forward section only, as `predict` does.
-        """
-        tape = self._tape if schedule is not None else self._tapes[Section.FORWARD]
-        seconds = np.zeros(len(tape.runs))
-        if schedule is not None:
-            self.iterate(n, schedule, None, seconds)
-        else:
-            with self._running:
-                self.pack()
-                for _ in range(n):
-                    tape.advance(tape.run(seconds))
-        rows = zip(tape.owners, tape.runs, seconds / n, strict=True)
-        return [
-            StepTime(b.step.call.layer, b.step.call.op.name, b.step.section, getattr(run, "name", "Python"), float(s))
-            for b, run, s in rows
-        ]
+    def profile(self, n: int, schedule: Schedule, sections: Sequence[Section] = ()) -> Profile:
+        """As `Program.profile`: the executor measures the C kernels."""
+        tapes = [self._tapes[section] for section in sections] or [self._tape]
+        seconds = [np.zeros(len(tape.runs)) for tape in tapes]
+        if not sections:
+            self.iterate(n, schedule, None, seconds[0])
+        for i in range(n if sections else 0):
+            for section, tape, times in zip(sections, tapes, seconds, strict=True):
+                with self._running, self.changing(section):
+                    self.set_cells({name: column[i:] for name, column in schedule.items()})
+                    tape.advance(tape.run(times))
+        return Profile(
+            StepTime(
+                b.step.call.layer, b.step.call.op.name, b.step.section, getattr(run, "name", "Python"), float(s / n)
+            )
+            for tape, times in zip(tapes, seconds, strict=True)
+            for b, run, s in zip(tape.owners, tape.runs, times, strict=True)
+        )
 
     def iterate(
         self, n: int, schedule: Schedule, stop: Stop | None = None, seconds: NDArray[np.float64] | None = None

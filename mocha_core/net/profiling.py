@@ -1,0 +1,58 @@
+"""Profiles of a net: true iterations, step by step, that change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mocha_core.compile.profiling import Profile
+from mocha_core.graph.plan import Section
+from mocha_core.net.trainer import Trainer
+
+if TYPE_CHECKING:
+    from mocha_core.net.net import Net
+
+
+def profile(net: Net, n: int, solver: Trainer | None) -> Profile:
+    """See `Net.profile`."""
+    runs = net.runs
+    program = runs.program(runs.stepwise()) if solver is None else runs.training_program(solver)
+    with _unchanged(net, solver), net.system.storage.gate.exclusive():
+        runs.begin(program)
+        runs.feeds.begin(wrap=True)
+        program.start_anew()
+        k = program.plan.minibatches
+        if solver is None:
+            schedule = runs.schedule(program, n + 1, 0)
+            sections = [Section.FORWARD, *([Section.BACKWARD] if program.plan.gradients else [])]
+            for section in sections:
+                program.run(section, schedule)
+            left = {name: column[1:] for name, column in schedule.items()}
+            rows = program.profile(n, left, sections)
+        else:
+            cells = solver.schedule(solver.state.iteration, n + 1)
+            schedule = runs.schedule(program, (n + 1) * k, solver.state.iteration)
+            schedule |= {name: np.repeat(column, k) for name, column in cells.items()}
+            program.iterate(1, {name: column[:k] for name, column in schedule.items()})
+            rows = program.profile(n, {name: column[k:] for name, column in schedule.items()})
+        runs.raise_fault(program)
+    return rows
+
+
+@contextmanager
+def _unchanged(net: Net, solver: Trainer | None) -> Iterator[None]:
+    """Afterwards parameters, states, slots, statistics and cursors are as they were."""
+    system, runs = net.system, net.runs
+    values = [state.value for state in net.states.values()] + [s.total for s in net.plan.statistics]
+    values += [] if solver is None else solver.memories(net).values()
+    before = [(value, system.read(value)) for value in values]
+    try:
+        with runs.feeds.restored():
+            yield
+    finally:
+        runs.half_updated = False
+        for value, array in before:
+            system.write(value, array)
