@@ -6,6 +6,7 @@ What this module has is stable; other modules of `mocha_core` may change without
 
 # Errors, and checks that raise them.
 from mocha_core import checks as checks
+from mocha_core.errors import ArgumentError as ArgumentError
 from mocha_core.errors import BackendError as BackendError
 from mocha_core.errors import ConfigurationError as ConfigurationError
 from mocha_core.errors import DataError as DataError
@@ -20,13 +21,18 @@ from mocha_core.errors import TopologyError as TopologyError
 from mocha_core.errors import UnknownNameError as UnknownNameError
 
 # The machinery that all plugins use.
+from mocha_core.host.files import absolute as absolute
 from mocha_core.host.files import open_regular as open_regular
 from mocha_core.host.files import remove_leftovers as remove_leftovers
 from mocha_core.host.files import write_all as write_all
 from mocha_core.host.files import write_file as write_file
 from mocha_core.host.memory import free_bytes as free_bytes
 from mocha_core.log import logger as logger
+from mocha_core.log import warn as warn
+from mocha_core.plugin.construction import EnumGroup as EnumGroup
+from mocha_core.plugin.construction import Group as Group
 from mocha_core.plugin.hookspecs import hookimpl as hookimpl
+from mocha_core.plugin.hookspecs import hookspec as hookspec
 from mocha_core.plugin.manager import plugin_manager as plugin_manager
 from mocha_core.plugin.manager import registries as registries
 from mocha_core.plugin.registry import Candidates as Candidates
@@ -37,6 +43,7 @@ from mocha_core.graph.array_api import Array as Array
 from mocha_core.graph.array_api import Arrays as Arrays
 from mocha_core.graph.array_api import Gradients as Gradients
 from mocha_core.graph.array_api import Namespace as Namespace
+from mocha_core.graph.cells import Cell as Cell
 from mocha_core.graph.op import Op as Op
 from mocha_core.graph.random import stream_id as stream_id
 from mocha_core.graph.random import uniform as uniform
@@ -62,6 +69,8 @@ from mocha_core.describe.parameter import Parameter as Parameter
 from mocha_core.describe.parameter import Regularizer as Regularizer
 from mocha_core.describe.parameter import State as State
 from mocha_core.describe.source import Source as Source
+from mocha_core.describe.transformer import Transformer as Transformer
+from mocha_core.describe.transformer import draw as draw
 
 # Kernels and fusions: the same, faster.
 from mocha_core.compile.fusion import Graph as Graph
@@ -88,6 +97,8 @@ from mocha_core.compile.arrangement import Arrangement as Arrangement
 from mocha_core.compile.backend import Backend as Backend
 from mocha_core.compile.device import Device as Device
 from mocha_core.compile.placement import Memory as Memory
+from mocha_core.compile.profiling import Profile as Profile
+from mocha_core.compile.profiling import StepTime as StepTime
 from mocha_core.compile.program import BoundStep as BoundStep
 from mocha_core.compile.program import KernelUse as KernelUse
 from mocha_core.compile.program import Program as Program
@@ -107,8 +118,9 @@ from mocha_core.train.formats import format_of as format_of
 from mocha_core.train.snapshot import Snapshot as Snapshot
 from mocha_core.train.snapshot import capture as capture
 from mocha_core.train.snapshot import restore as restore
-from mocha_core.train.solver import Policy as Policy
+from mocha_core.train.parameters import Hyperparameter as Hyperparameter
+from mocha_core.train.parameters import Policy as Policy
+from mocha_core.train.parameters import SolverParameters as SolverParameters
+from mocha_core.train.parameters import evaluate as evaluate
 from mocha_core.train.solver import Solver as Solver
-from mocha_core.train.solver import SolverParameters as SolverParameters
-from mocha_core.train.solver import evaluate as evaluate
 from mocha_core.train.update import UpdateOp as UpdateOp

@@ -33,7 +33,8 @@ def pages() -> dict[Path, str]:
     manager = PluginManager()
     manager.load()
     registries = manager.registries.all()
-    kinds = [kind for kind, registry in registries.items() if type(registry) is Registry and any(registry)]
+    shown = {kind: registry for kind, registry in registries.items() if type(registry) is Registry and kind != "kinds"}
+    kinds = [kind for kind, registry in shown.items() if any(registry)]
     made = {FOLDER / f"{kind}.md": kind_page(kind, registries[kind]) for kind in kinds}
     return made | {FOLDER / "api.md": api_page()}
 

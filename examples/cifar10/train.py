@@ -17,8 +17,7 @@ from pathlib import Path
 
 import mocha_core as mocha
 from mocha_core import coffee, initializers, layers, neurons, regularizers, solvers
-from mocha_core.describe.layer import Layer
-from mocha_core.train.solver import Policy
+from mocha_core.api import Layer, Policy
 
 
 def hidden_layers() -> list[Layer]:

@@ -69,10 +69,8 @@ class Net(metaclass=Constructed):
         try:
             for layer in self.layers:
                 if isinstance(layer, DataLayer):
-                    source = layer.open(self.system.seed)
-                    self.feeds[layer.name] = Feed(
-                        layer, source, self.system.dtype, self.system.seed, storage.gate.lending
-                    )
+                    source = layer.open(seed)
+                    self.feeds[layer.name] = Feed(layer, source, self.system.dtype, seed, storage.gate.lending)
             self.feeds.join()
             with self.system.compiling():
                 self.runs = Runs(self.name, self.system, recorder, self.feeds, keep)

@@ -4,7 +4,7 @@ import numpy as np
 
 import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
-from mocha_core.train.coffee_break import CoffeeBreak
+from mocha_core.api import CoffeeBreak
 
 
 class Objectives(CoffeeBreak):

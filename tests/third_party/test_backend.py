@@ -8,7 +8,7 @@ from mocha_cpu.backend import CPUBackend
 
 import mocha_core as mocha
 from mocha_core import backends, layers
-from mocha_core.compile.backend import Backend
+from mocha_core.api import Backend
 from mocha_core.testing import BackendTests, assert_close
 
 

@@ -6,10 +6,8 @@ from lenet import lenet, train
 
 import mocha_core as mocha
 from mocha_core import solvers
-from mocha_core.errors import FileError
+from mocha_core.api import FileError, capture, format_of, restore
 from mocha_core.testing import FormatTests
-from mocha_core.train.formats import format_of
-from mocha_core.train.snapshot import capture, restore
 
 
 class TestNPZ(FormatTests):

@@ -6,7 +6,7 @@ from lenet import lenet, train
 
 import mocha_core as mocha
 from mocha_core import layers, neurons
-from mocha_core.plugin.manager import plugin_manager
+from mocha_core.api import plugin_manager
 from mocha_core.testing import assert_close
 from mocha_core.testing.inputs import distinct
 

@@ -7,8 +7,7 @@ from mocha_cpu.backend import CPUBackend
 
 import mocha_core as mocha
 from mocha_core import hookimpl, layers
-from mocha_core.errors import PluginError
-from mocha_core.plugin.manager import plugin_manager
+from mocha_core.api import PluginError, plugin_manager
 
 
 class Derived(CPUBackend):

@@ -6,8 +6,7 @@ from acme_residual.residual import ResidualLayer
 from acme_swish.swish import Swish, SwishLayer
 
 from mocha_core import layers
-from mocha_core.errors import ShapeError
-from mocha_core.graph.value import Spec
+from mocha_core.api import ShapeError, Spec
 from mocha_core.testing import LayerTests, OpCase, OpTests
 from mocha_core.testing.inputs import distinct
 

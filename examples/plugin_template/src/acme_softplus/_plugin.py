@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mocha_core import hookimpl
 
 if TYPE_CHECKING:
-    from mocha_core.plugin.registry import Registry
+    from mocha_core.api import Registry
 
 
 @hookimpl

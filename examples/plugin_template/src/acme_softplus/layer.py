@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mocha_core import checks
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import ComputationLayer
-from mocha_core.errors import ShapeError
-from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.graph.op import Op
-from mocha_core.graph.value import Spec, Value
+from mocha_core.api import (
+    Array,
+    Arrays,
+    Builder,
+    ComputationLayer,
+    Gradients,
+    Namespace,
+    Op,
+    ShapeError,
+    Spec,
+    Value,
+    checks,
+)
 
 
 class AcmeSoftplus(Op):

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mocha_core import checks
-from mocha_core.compile.backend import Backend
+from mocha_core.api import Backend, checks
 from mocha_core.host import memory as host_memory
 from mocha_cpu.arrays import Array
 from mocha_cpu.blas import blas_threads

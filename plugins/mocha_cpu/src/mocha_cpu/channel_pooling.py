@@ -11,7 +11,7 @@ from mocha_cpu.arrays import Array, Steps
 from mocha_cpu.pooling import MaxPooling, MeanPooling, Side
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
 
 
 def sides(call: Call) -> tuple[Side, Side]:

@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mocha_core.compile.kernel import Kernel, Runnable
-from mocha_core.graph.value import Spec
+from mocha_core.api import Kernel, Runnable, Spec
 from mocha_cpu.arrays import Array, Buffers, Steps, view
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Backend, Call
 
 #: Bytes of columns in one block, with and without lanes: larger blocks fall out of the caches, smaller ones
 #: make small matrix products. Measured on LeNet and the CIFAR-10 net.

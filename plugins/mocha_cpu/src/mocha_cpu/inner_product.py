@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.compile.kernel import Kernel, Runnable
-from mocha_core.graph.value import Spec
+from mocha_core.api import Kernel, Runnable, Spec
 from mocha_cpu.arrays import Buffers, Steps, view
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Backend, Call
 
 
 class InnerProduct(Kernel):

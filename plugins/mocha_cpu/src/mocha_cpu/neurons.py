@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from mocha_layers_std.neurons.lrelu import SLOPE
 
-from mocha_core.compile.kernel import Kernel, Runnable
+from mocha_core.api import Kernel, Runnable
 from mocha_cpu.arrays import Array, Buffers, Steps
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Backend, Call
 
 
 class Neuron(Kernel):

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from mocha_layers_std.multinomial_logistic_loss import SMALLEST
 
-from mocha_core.compile.kernel import Kernel, Runnable
-from mocha_core.graph.value import Spec
+from mocha_core.api import Kernel, Runnable, Spec
 from mocha_cpu import softmax
 from mocha_cpu.arrays import Array, Buffers, Steps
 
 if TYPE_CHECKING:
     from mocha_layers_std.softmax_loss import SoftmaxLoss as Op
 
-    from mocha_core.compile.backend import Backend
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Backend, Call
 
 
 class SoftmaxLoss(Kernel):

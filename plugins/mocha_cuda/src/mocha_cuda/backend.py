@@ -6,16 +6,20 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mocha_core import checks
-from mocha_core.compile.arrangement import Arrangement
-from mocha_core.compile.backend import Backend
-from mocha_core.compile.placement import Memory
-from mocha_core.compile.program import BoundStep, Program
-from mocha_core.compile.selection import Selector
-from mocha_core.compile.storage import Storage
-from mocha_core.errors import ConfigurationError
-from mocha_core.graph.array_api import Array
-from mocha_core.graph.plan import Plan, Step
+from mocha_core.api import (
+    Arrangement,
+    Array,
+    Backend,
+    BoundStep,
+    ConfigurationError,
+    Memory,
+    Plan,
+    Program,
+    Selector,
+    Step,
+    Storage,
+    checks,
+)
 from mocha_cuda.cublaslt.matmuls import Matmuls
 from mocha_cuda.cudnn.convolutions import Convolutions
 from mocha_cuda.kernels.sgd import merged

@@ -11,7 +11,7 @@ from mocha_layers_std.rectified import RectifiedKernel
 from mocha_cuda.tables import Table
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
 #: What kernels compute with.

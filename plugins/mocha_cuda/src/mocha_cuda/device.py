@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cupy
 import numpy as np
 
-from mocha_core.errors import BackendError
-from mocha_core.graph.array_api import Array
+from mocha_core.api import Array, BackendError
 from mocha_cuda import nvrtc
 from mocha_cuda.staging import Staging
 

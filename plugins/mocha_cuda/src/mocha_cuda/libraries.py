@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mocha_core.errors import BackendError
+from mocha_core.api import BackendError
 
 
 def load(name: str, majors: Sequence[int]) -> ctypes.CDLL:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.graph.cells import Cell
+from mocha_core.api import Cell
 from mocha_cuda.compiled import Launch
 from mocha_cuda.kernels.gather import Gathering
 from mocha_cuda.tables import Table

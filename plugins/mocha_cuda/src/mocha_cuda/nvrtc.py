@@ -10,8 +10,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from mocha_core.errors import BackendError, FileError
-from mocha_core.host.files import absolute
+from mocha_core.api import BackendError, FileError, absolute
 from mocha_cuda import libraries
 
 #: Where compiled kernels are kept.

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mocha_layers_std.rectified import WithReLU
 
-from mocha_core.compile.program import BoundStep, KernelUse, Program, Schedule, Stop, updates
-from mocha_core.compile.schedule import checked_columns
-from mocha_core.errors import BackendError, StateError
-from mocha_core.graph.cells import Cell
-from mocha_core.graph.plan import Section
-from mocha_core.train.update import UpdateOp
+from mocha_core.api import (
+    BackendError,
+    BoundStep,
+    Cell,
+    KernelUse,
+    Program,
+    Schedule,
+    Section,
+    StateError,
+    Stop,
+    UpdateOp,
+    checked_columns,
+    updates,
+)
 from mocha_cuda.compiled import CUDAKernel
 from mocha_cuda.kernels.gather import at_once
 from mocha_cuda.minibatches import Minibatches

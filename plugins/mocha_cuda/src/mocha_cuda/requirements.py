@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from mocha_core.errors import BackendError
+from mocha_core.api import BackendError
 from mocha_cuda import libraries
 from mocha_cuda.cudnn.library import opened
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import cupy
 import numpy as np
 
-from mocha_core.graph.array_api import Array
+from mocha_core.api import Array
 from mocha_cuda.compiled import THREADS
 
 if TYPE_CHECKING:

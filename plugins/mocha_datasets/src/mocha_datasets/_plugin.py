@@ -1,7 +1,7 @@
 """What this distribution registers; imports neither NumPy nor h5py."""
 
 from mocha_core import hookimpl
-from mocha_core.plugin.registry import Registry
+from mocha_core.api import Registry
 
 
 @hookimpl

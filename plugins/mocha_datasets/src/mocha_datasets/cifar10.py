@@ -8,8 +8,7 @@ import numpy as np
 from mocha_hdf5.writer import write_rows
 from numpy.typing import NDArray
 
-from mocha_core.errors import FileError
-from mocha_core.host.files import absolute, open_regular
+from mocha_core.api import FileError, absolute, open_regular
 
 from .dataset import Dataset
 from .split import SPLIT_FILES, Split, check_labels

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mocha_core.errors import ConfigurationError
-from mocha_core.plugin.manager import registries
+from mocha_core.api import ConfigurationError, registries
 
 from .dataset import Dataset
 

@@ -4,8 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
-from mocha_core.errors import FileError
-from mocha_core.host.files import absolute
+from mocha_core.api import FileError, absolute
 
 
 class Dataset(ABC):

@@ -1,7 +1,6 @@
 """The hook of other plugins that have data sets. Imports nothing but the core's marker."""
 
-from mocha_core.plugin.hookspecs import hookspec
-from mocha_core.plugin.registry import Registry
+from mocha_core.api import Registry, hookspec
 
 
 class Hookspecs:

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mocha_core.errors import FileError
-from mocha_core.host.files import open_regular
+from mocha_core.api import FileError, open_regular
 
 MAX_BYTES = 1 << 30
 """No file of this family comes near; a compressed file that grows beyond it is not one."""

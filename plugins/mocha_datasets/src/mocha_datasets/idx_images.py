@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from mocha_core.errors import DataError, FileError
-from mocha_core.host.files import absolute
+from mocha_core.api import DataError, FileError, absolute
 
 from .dataset import Dataset
 from .idx import find_idx, read_idx

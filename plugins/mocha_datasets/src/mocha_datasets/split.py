@@ -7,7 +7,7 @@ import numpy as np
 from mocha_hdf5.writer import write_rows
 from numpy.typing import NDArray
 
-from mocha_core.errors import DataError
+from mocha_core.api import DataError
 
 SPLIT_FILES = ("train.hdf5", "test.hdf5", "train.txt", "test.txt")
 """What every data set writes; the list files last, as they name the others."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mocha_core.errors import FileError, MochaError
+from mocha_core.api import FileError, MochaError
 
 
 def refuse_overwrite(folder: Path, names: Sequence[str], force: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mocha_core.errors import FileError
+from mocha_core.api import FileError
 from mocha_hdf5.reader import Reader
 
 #: `data/conv1/0` is the weight of layer `conv1`, `data/conv1/1` its bias.

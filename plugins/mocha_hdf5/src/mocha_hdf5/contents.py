@@ -12,8 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mocha_core.errors import FileError
-from mocha_core.host.files import open_regular
+from mocha_core.api import FileError, open_regular
 from mocha_hdf5 import trees
 
 

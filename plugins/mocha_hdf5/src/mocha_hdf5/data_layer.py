@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 
-from mocha_core import checks
-from mocha_core.describe.layer import DataLayer
-from mocha_core.errors import ConfigurationError
+from mocha_core.api import ConfigurationError, DataLayer, checks
 from mocha_hdf5.source import HDF5Source
 from mocha_hdf5.source_list import read_source_list
 

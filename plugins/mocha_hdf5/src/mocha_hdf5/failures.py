@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mocha_core.errors import FileError, MochaError
+from mocha_core.api import FileError, MochaError
 
 
 @contextmanager

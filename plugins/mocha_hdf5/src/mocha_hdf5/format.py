@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.errors import SnapshotError
-from mocha_core.host.files import write_file
-from mocha_core.train.formats import Format
-from mocha_core.train.snapshot import Snapshot
+from mocha_core.api import Format, Snapshot, SnapshotError, write_file
 from mocha_hdf5 import seal, writer
 from mocha_hdf5.caffe import check_not_caffe
 from mocha_hdf5.contents import Contents, Disk
 from mocha_hdf5.reader import Reader, Tables
 
 if TYPE_CHECKING:
-    from mocha_core.train.formats import StoredArray
+    from mocha_core.api import StoredArray
 
 #: The facts of a snapshot, as UTF-8 JSON in a dataset of bytes; and the names of its arrays, likewise.
 FACTS, NAMES = "facts", "names"

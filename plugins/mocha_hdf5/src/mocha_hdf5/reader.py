@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import h5py  # type: ignore[import-untyped]
 
-from mocha_core.errors import FileError
+from mocha_core.api import FileError
 from mocha_hdf5 import trees
 from mocha_hdf5.bands import Bands
 from mocha_hdf5.contents import Contents, Stream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from mocha_core.errors import SnapshotError
+from mocha_core.api import SnapshotError
 from mocha_hdf5.contents import Contents, Image
 
 #: The smallest user block HDF5 knows.

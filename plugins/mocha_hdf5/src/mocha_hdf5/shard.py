@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.errors import FileError
+from mocha_core.api import FileError
 from mocha_hdf5.bands import Bands
 from mocha_hdf5.contents import Disk
 from mocha_hdf5.reader import Reader

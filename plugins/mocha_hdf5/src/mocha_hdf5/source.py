@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.describe.source import Source
-from mocha_core.errors import FileError
-from mocha_core.graph.value import Spec
+from mocha_core.api import FileError, Source, Spec
 from mocha_hdf5.bands import CHUNK_CACHE, Bands
 from mocha_hdf5.shard import Shard
 

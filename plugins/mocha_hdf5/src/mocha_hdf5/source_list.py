@@ -7,8 +7,7 @@ import os
 from os import PathLike
 from pathlib import Path
 
-from mocha_core.errors import FileError
-from mocha_core.host.files import open_regular
+from mocha_core.api import FileError, open_regular
 from mocha_hdf5.contents import Disk
 from mocha_hdf5.reader import is_hdf5
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 
-from mocha_core.errors import FileError
+from mocha_core.api import FileError
 from mocha_hdf5.bands import CHUNK_CACHE, Bands
 from mocha_hdf5.chunks import LARGE_CHUNK, MODERATE_RATIO, Chunked
 from mocha_hdf5.contents import Contents, Stream

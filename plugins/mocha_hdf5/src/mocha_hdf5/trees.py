@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from mocha_core.errors import FileError
+from mocha_core.api import FileError
 
 if TYPE_CHECKING:
     from mocha_hdf5.contents import Contents

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 
-from mocha_core.errors import FileError
+from mocha_core.api import FileError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mocha_core.train.formats import StoredArray
+    from mocha_core.api import StoredArray
 
 
 def image(path: Path, arrays: Mapping[str, StoredArray], user_block: int = 0) -> memoryview:

@@ -8,7 +8,7 @@ from mocha_core import hookimpl
 from mocha_layers_std import INITIALIZERS, LAYERS, NEURONS, REGULARIZERS, TRANSFORMERS
 
 if TYPE_CHECKING:
-    from mocha_core.plugin.registry import Registry
+    from mocha_core.api import Registry
 
 OPS = {
     "accuracy": "accuracy:Accuracy",

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import Layer
-from mocha_core.graph.array_api import Array, Namespace
-from mocha_core.graph.value import Spec, Value
+from mocha_core.api import Array, Builder, Layer, Namespace, Spec, Value
 from mocha_layers_std import class_labels, fields
 from mocha_layers_std.valid_rows import counted
 

@@ -11,13 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mocha_core.describe.builder import Builder
-from mocha_core.errors import ShapeError
-from mocha_core.graph.array_api import Array, Namespace
-from mocha_core.graph.cells import Cell
-from mocha_core.graph.op import Op
-from mocha_core.graph.structural import raise_status
-from mocha_core.graph.value import Spec, Value
+from mocha_core.api import Array, Builder, Cell, Namespace, Op, ShapeError, Spec, Value, raise_status
 from mocha_layers_std import received
 from mocha_layers_std.valid_rows import counted
 

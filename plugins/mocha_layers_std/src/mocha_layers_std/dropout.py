@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from mocha_core import checks
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import ComputationLayer
-from mocha_core.errors import ConfigurationError
-from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.graph.cells import Cell
-from mocha_core.graph.op import Op
-from mocha_core.graph.plan import Phase
-from mocha_core.graph.random import uniform
-from mocha_core.graph.value import Spec, Value
+from mocha_core.api import (
+    Array,
+    Arrays,
+    Builder,
+    Cell,
+    ComputationLayer,
+    ConfigurationError,
+    Gradients,
+    Namespace,
+    Op,
+    Phase,
+    Spec,
+    Value,
+    checks,
+    uniform,
+)
 from mocha_layers_std import fields, received
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TypeVar
 
-from mocha_core import checks
-from mocha_core.describe.layer import Layer
-from mocha_core.describe.parameter import Initializer, Regularizer
-from mocha_core.errors import ConfigurationError
+from mocha_core.api import ConfigurationError, Initializer, Layer, Regularizer, checks
 from mocha_layers_std.regularizers import NoRegu
 
 Choice = TypeVar("Choice", bound=StrEnum)

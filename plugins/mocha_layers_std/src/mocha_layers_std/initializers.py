@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 
-from mocha_core import checks
-from mocha_core.describe.parameter import Initializer
+from mocha_core.api import Initializer, checks
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from mocha_core import checks
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import TrainableLayer
-from mocha_core.describe.parameter import Initializer, Regularizer
-from mocha_core.errors import ShapeError
-from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.graph.op import Op
-from mocha_core.graph.value import Spec, Value
+from mocha_core.api import (
+    Array,
+    Arrays,
+    Builder,
+    Gradients,
+    Initializer,
+    Namespace,
+    Op,
+    Regularizer,
+    ShapeError,
+    Spec,
+    TrainableLayer,
+    Value,
+    checks,
+)
 from mocha_layers_std import fields, received
 from mocha_layers_std.initializers import ConstantInitializer, XavierInitializer
 from mocha_layers_std.regularizers import L2Regu, NoRegu

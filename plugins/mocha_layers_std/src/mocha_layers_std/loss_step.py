@@ -10,17 +10,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.fusion import Graph, Rewritten
-from mocha_core.compile.kernel import Kernel
-from mocha_core.compile.selection import Selector
-from mocha_core.graph.op import Op
-from mocha_core.graph.plan import Call, Half, Step, forward_step
-from mocha_core.graph.structural import Objective
-from mocha_core.graph.value import Spec
-from mocha_core.plugin.manager import registries
+from mocha_core.api import (
+    Call,
+    Graph,
+    Half,
+    Kernel,
+    Objective,
+    Op,
+    Rewritten,
+    Selector,
+    Spec,
+    Step,
+    forward_step,
+    registries,
+)
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
+    from mocha_core.api import Backend
 
 
 class SoftmaxLossStep(Op):

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import ClassVar
 
-from mocha_core import checks
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import ComputationLayer
-from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.graph.op import Op
-from mocha_core.graph.value import Spec, Value
-from mocha_core.plugin.construction import EnumGroup
+from mocha_core.api import (
+    Array,
+    Arrays,
+    Builder,
+    ComputationLayer,
+    EnumGroup,
+    Gradients,
+    Namespace,
+    Op,
+    Spec,
+    Value,
+    checks,
+)
 from mocha_layers_std import fields, received
 from mocha_layers_std.windows import window_sum
 

@@ -9,11 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mocha_core import checks
-from mocha_core.describe.layer import DataLayer
-from mocha_core.describe.source import Source
-from mocha_core.errors import ConfigurationError
-from mocha_core.graph.value import Spec
+from mocha_core.api import ConfigurationError, DataLayer, Source, Spec, checks
 
 
 class ArraySource(Source):

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
-from mocha_core import checks
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import ComputationLayer
-from mocha_core.errors import ShapeError
-from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.graph.op import Op
-from mocha_core.graph.value import Spec, Value
-from mocha_core.plugin.construction import EnumGroup
+from mocha_core.api import (
+    Array,
+    Arrays,
+    Builder,
+    ComputationLayer,
+    EnumGroup,
+    Gradients,
+    Namespace,
+    Op,
+    ShapeError,
+    Spec,
+    Value,
+    checks,
+)
 from mocha_layers_std import fields, received
 from mocha_layers_std.windows import padded, pooled_size, tap
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mocha_core.describe.builder import Builder
-from mocha_core.errors import ShapeError
-from mocha_core.graph.value import Spec, Value
+from mocha_core.api import Builder, ShapeError, Spec, Value
 from mocha_core.suggestions import CHANNELS_LAST, channels_last
 
 

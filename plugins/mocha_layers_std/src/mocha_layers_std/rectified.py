@@ -12,18 +12,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.compile.fusion import Graph, Rewritten
-from mocha_core.compile.kernel import Buffers, Kernel, Runnable
-from mocha_core.compile.layout import Layouts
-from mocha_core.compile.selection import Selector
-from mocha_core.graph.op import Op
-from mocha_core.graph.plan import Call, Half, Step, forward_step
-from mocha_core.graph.value import Spec, Value
-from mocha_core.plugin.manager import registries
+from mocha_core.api import (
+    Buffers,
+    Call,
+    Graph,
+    Half,
+    Kernel,
+    Layouts,
+    Op,
+    Rewritten,
+    Runnable,
+    Selector,
+    Spec,
+    Step,
+    Value,
+    forward_step,
+    registries,
+)
 from mocha_layers_std.neurons.relu import ReLUOp
 
 if TYPE_CHECKING:
-    from mocha_core.compile.backend import Backend
+    from mocha_core.api import Backend
 
 
 class ThenReLU(Op):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mocha_core import checks
-from mocha_core.describe.parameter import Regularizer
-from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.api import Array, Namespace, Regularizer, checks
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mocha_core import checks
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import Layer
-from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.graph.value import Spec, Value
+from mocha_core.api import Array, Arrays, Builder, Gradients, Layer, Namespace, Spec, Value, checks
 from mocha_layers_std import class_labels, fields
 from mocha_layers_std.multinomial_logistic_loss import negative_log_likelihood
 from mocha_layers_std.softmax import softmax

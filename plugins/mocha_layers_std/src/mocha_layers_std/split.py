@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import ComputationLayer
-from mocha_core.errors import ConfigurationError
-from mocha_core.graph.value import Value
+from mocha_core.api import Builder, ComputationLayer, ConfigurationError, Value
 
 
 class SplitLayer(ComputationLayer):

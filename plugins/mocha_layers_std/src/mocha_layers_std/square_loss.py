@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mocha_core import checks
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import Layer
-from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.graph.op import Op
-from mocha_core.graph.value import Spec, Value
+from mocha_core.api import Array, Arrays, Builder, Gradients, Layer, Namespace, Op, Spec, Value, checks
 from mocha_layers_std import fields, received
 from mocha_layers_std.valid_rows import counted
 

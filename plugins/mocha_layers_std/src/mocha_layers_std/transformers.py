@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mocha_core import checks
-from mocha_core.describe.transformer import Transformer, draw
-from mocha_core.errors import ConfigurationError, ShapeError
-from mocha_core.graph.value import Spec
+from mocha_core.api import ConfigurationError, ShapeError, Spec, Transformer, checks, draw
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.api import Array, Namespace
 
 
 def counted(xp: Namespace, valid_rows: Array, x: Array) -> Array:

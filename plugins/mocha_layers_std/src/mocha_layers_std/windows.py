@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mocha_core.errors import ShapeError
-from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.api import Array, Namespace, ShapeError
 
 
 def pooled_size(size: int, kernel: int, stride: int, front: int, end: int) -> int:

@@ -8,14 +8,20 @@ from typing import Any
 from mocha_cpu.backend import CPUBackend, usable_cores
 from mocha_cpu.blas import blas_threads
 
-from mocha_core.compile.arrangement import Arrangement
-from mocha_core.compile.layout import PLAIN, Layout
-from mocha_core.compile.placement import Memory
-from mocha_core.compile.program import BoundStep, Program
-from mocha_core.compile.selection import Selector
-from mocha_core.compile.storage import Storage
-from mocha_core.graph.plan import Plan, Step
-from mocha_core.graph.value import ITEMSIZE, Value
+from mocha_core.api import (
+    ITEMSIZE,
+    PLAIN,
+    Arrangement,
+    BoundStep,
+    Layout,
+    Memory,
+    Plan,
+    Program,
+    Selector,
+    Step,
+    Storage,
+    Value,
+)
 from mocha_native import isa
 from mocha_native.channels_last import ChannelsLast
 from mocha_native.layout import Lanes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_native.compiled import Buffers, NativeKernel, floating
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from mocha_layers_std.rectified import RectifiedKernel
 from numpy.typing import NDArray
 
-from mocha_core.errors import BackendError
+from mocha_core.api import BackendError
 from mocha_native._native import ffi, lib
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 Array = NDArray[Any]

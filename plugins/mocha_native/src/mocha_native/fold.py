@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING
 from mocha_layers_std.inner_product import InnerProduct as InnerProductOp
 from mocha_layers_std.rectified import MaskedBackward
 
-from mocha_core.compile.fusion import Graph, Rewritten
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import PLAIN, Layouts
-from mocha_core.compile.selection import Selector
-from mocha_core.graph.op import Op
-from mocha_core.graph.plan import Call, Half, Step, forward_step
-from mocha_core.graph.value import Spec
-from mocha_core.plugin.manager import registries
+from mocha_core.api import (
+    PLAIN,
+    Call,
+    Graph,
+    Half,
+    Layouts,
+    Op,
+    Rewritten,
+    Runnable,
+    Selector,
+    Spec,
+    Step,
+    forward_step,
+    registries,
+)
 from mocha_native.compiled import Array, Buffers, NativeKernel
 from mocha_native.kernels.inner_product import InnerProduct
 from mocha_native.kernels.sgd import SGD

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import count, takewhile
 from typing import Any
 
-from mocha_core.errors import BackendError
+from mocha_core.api import BackendError
 
 VARIABLE = "MOCHA_NATIVE_ISA"
 

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from mocha_core.compile.device import Device
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import PLAIN, Convert, Layout
-from mocha_core.graph.value import Spec
+from mocha_core.api import PLAIN, Convert, Device, Layout, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, NativeKernel
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 

@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mocha_core.compile.profiling import Profile, StepTime
-from mocha_core.compile.program import BoundStep, Program, Schedule, Stop, updates
-from mocha_core.compile.schedule import checked_columns
-from mocha_core.errors import StateError
-from mocha_core.graph.cells import Cell
-from mocha_core.graph.plan import Section
+from mocha_core.api import (
+    BoundStep,
+    Cell,
+    Profile,
+    Program,
+    Schedule,
+    Section,
+    StateError,
+    StepTime,
+    Stop,
+    checked_columns,
+    updates,
+)
 from mocha_native._native import ffi, lib
 from mocha_native.compiled import Compiled, address, step_array
 

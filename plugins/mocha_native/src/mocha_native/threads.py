@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mocha_core import checks
-from mocha_core.errors import ConfigurationError
+from mocha_core.api import ConfigurationError, checks
 
 #: OpenMP ends the process if the system gives it no more.
 MOST = 1024

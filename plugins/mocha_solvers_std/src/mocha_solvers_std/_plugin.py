@@ -8,7 +8,7 @@ from mocha_core import hookimpl
 from mocha_solvers_std import COFFEE, SOLVERS
 
 if TYPE_CHECKING:
-    from mocha_core.plugin.registry import Registry
+    from mocha_core.api import Registry
 
 
 @hookimpl

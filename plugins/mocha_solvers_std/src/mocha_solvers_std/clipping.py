@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mocha_core.graph.array_api import Array, Namespace
-from mocha_core.graph.op import Op
-from mocha_core.graph.value import Spec
+from mocha_core.api import Array, Namespace, Op, Spec
 
 
 class Clip(Op):

@@ -10,9 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
 
-from mocha_core.errors import FileError
-from mocha_core.host.files import write_all
-from mocha_core.log import logger
+from mocha_core.api import FileError, logger, write_all
 
 #: The file in the folder that is locked. It stays, and says who was the last owner.
 NAME = ".lock"

@@ -12,9 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from mocha_core.errors import FileError
-from mocha_core.host.files import write_all, write_file
-from mocha_core.log import logger
+from mocha_core.api import FileError, logger, write_all, write_file
 
 #: Bytes of lines that are looked at together: of a long history most lines stay.
 BLOCK = 2**20

@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mocha_core
-from mocha_core.errors import FileError, SnapshotError
-from mocha_core.host.files import write_file
-from mocha_core.plugin.manager import plugin_manager
+from mocha_core.api import FileError, SnapshotError, plugin_manager, write_file
 
 if TYPE_CHECKING:
-    from mocha_core.net.net import Net
-    from mocha_core.train.solver import Solver
+    from mocha_core.api import Net, Solver
 
 NAME = "manifest.json"
 #: Names of snapshots; the number is the iteration.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mocha_core import checks
-from mocha_core.plugin.construction import Group
-from mocha_core.train.solver import Policy
+from mocha_core.api import Group, Policy, checks
 from mocha_solvers_std import staged
 from mocha_solvers_std.geometric import geometric
 

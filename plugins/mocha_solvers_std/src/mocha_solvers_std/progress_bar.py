@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from mocha_core.log import logger, messages, to_stdout
-from mocha_core.train.coffee_break import CoffeeBreak
+from mocha_core.api import CoffeeBreak, logger
+from mocha_core.log import messages, to_stdout
 
 if TYPE_CHECKING:
-    from mocha_core.net.net import Net
-    from mocha_core.train.solver import Solver
+    from mocha_core.api import Net, Solver
 
 
 class ProgressBar(CoffeeBreak):

@@ -6,17 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mocha_core.errors import FileError
-from mocha_core.host.files import remove_leftovers
-from mocha_core.log import logger
-from mocha_core.train.formats import format_of
+from mocha_core.api import FileError, format_of, logger, remove_leftovers
 from mocha_solvers_std.folder_lock import FolderLock
 from mocha_solvers_std.manifest import NAME, SNAPSHOT, Entry, Manifest, measure
 
 if TYPE_CHECKING:
-    from mocha_core.net.net import Net
-    from mocha_core.train.snapshot import Snapshot
-    from mocha_core.train.solver import Solver
+    from mocha_core.api import Net, Snapshot, Solver
 
 HISTORY = "history.jsonl"
 

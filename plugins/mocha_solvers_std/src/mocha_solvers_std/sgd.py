@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mocha_core.graph.array_api import Array, Namespace
-from mocha_core.train.solver import Hyperparameter, Solver
-from mocha_core.train.update import UpdateOp
+from mocha_core.api import Array, Hyperparameter, Namespace, Solver, UpdateOp
 
 
 class SGDUpdate(UpdateOp):

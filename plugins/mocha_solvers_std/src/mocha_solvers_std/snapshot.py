@@ -5,20 +5,24 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-from mocha_core import checks
-from mocha_core.errors import ConfigurationError, FileError, SnapshotError
-from mocha_core.host.files import absolute
-from mocha_core.log import logger
-from mocha_core.train.coffee_break import CoffeeBreak
-from mocha_core.train.formats import format_of
-from mocha_core.train.snapshot import capture, restore
+from mocha_core.api import (
+    CoffeeBreak,
+    ConfigurationError,
+    FileError,
+    SnapshotError,
+    absolute,
+    capture,
+    checks,
+    format_of,
+    logger,
+    restore,
+)
 from mocha_solvers_std.history import History
 from mocha_solvers_std.manifest import Entry
 from mocha_solvers_std.run_folder import HISTORY, RunFolder
 
 if TYPE_CHECKING:
-    from mocha_core.net.net import Net
-    from mocha_core.train.solver import Solver
+    from mocha_core.api import Net, Solver
 
 
 class Snapshot(CoffeeBreak):

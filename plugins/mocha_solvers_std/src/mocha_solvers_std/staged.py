@@ -6,9 +6,7 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import ClassVar
 
-from mocha_core import checks
-from mocha_core.errors import ConfigurationError
-from mocha_core.train.solver import Policy, evaluate
+from mocha_core.api import ConfigurationError, Policy, checks, evaluate
 
 
 class Staged(Policy):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mocha_core.log import logger
-from mocha_core.train.coffee_break import CoffeeBreak
+from mocha_core.api import CoffeeBreak, logger
 from mocha_solvers_std.staged import Staged
 
 if TYPE_CHECKING:
-    from mocha_core.net.net import Net
-    from mocha_core.train.solver import Solver
+    from mocha_core.api import Net, Solver
 
 
 class TrainingSummary(CoffeeBreak):

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mocha_core import checks
-from mocha_core.errors import ConfigurationError
-from mocha_core.log import logger
-from mocha_core.train.coffee_break import CoffeeBreak
+from mocha_core.api import CoffeeBreak, ConfigurationError, checks, logger
 
 if TYPE_CHECKING:
-    from mocha_core.net.net import Net
-    from mocha_core.train.solver import Solver
+    from mocha_core.api import Net, Solver
 
 RULE = "-" * 57
 
@@ -27,7 +23,7 @@ class ValidationPerformance(CoffeeBreak):
     """
 
     def __init__(self, test_net: Net) -> None:
-        from mocha_core.net.net import Net
+        from mocha_core.api import Net
 
         checks.instance("ValidationPerformance", "test_net", test_net, Net, "Net('test', system, layers)")
         if not test_net.plan.statistics:

@@ -8,7 +8,7 @@ from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_uint64, c_void
 from functools import cache
 from typing import Any
 
-from mocha_core.errors import BackendError
+from mocha_core.api import BackendError
 from mocha_cuda.cublaslt.constants import Algorithm, Attribute, HeuristicResult, Status
 from mocha_cuda.libraries import load
 

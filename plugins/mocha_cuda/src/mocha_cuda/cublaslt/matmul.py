@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from mocha_core.errors import BackendError
+from mocha_core.api import BackendError
 from mocha_cuda.cublaslt.constants import (
     ComputeType,
     DataType,

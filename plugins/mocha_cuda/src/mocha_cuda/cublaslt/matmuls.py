@@ -13,7 +13,7 @@ from mocha_cuda.cublaslt.library import CublasError, Library, library
 from mocha_cuda.cublaslt.matmul import Bound, Epilogue, Matmul, Matrix, Product, alignment, serves_not
 
 if TYPE_CHECKING:
-    from mocha_core.graph.array_api import Array
+    from mocha_core.api import Array
     from mocha_cuda.device import Device
 
 #: What NVIDIA advises for Hopper. Allocated once: everything runs in one stream.

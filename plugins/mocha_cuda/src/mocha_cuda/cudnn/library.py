@@ -7,7 +7,7 @@ from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import cache
 from typing import Any
 
-from mocha_core.errors import BackendError
+from mocha_core.api import BackendError
 from mocha_cuda import libraries
 from mocha_cuda.cudnn.constants import OLDEST
 

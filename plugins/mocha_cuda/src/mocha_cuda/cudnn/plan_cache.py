@@ -7,9 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from mocha_core.errors import FileError
-from mocha_core.host.files import write_file
-from mocha_core.log import warn
+from mocha_core.api import FileError, warn, write_file
 from mocha_cuda.cudnn.plans import Choice
 
 #: Of the files; others are not read.

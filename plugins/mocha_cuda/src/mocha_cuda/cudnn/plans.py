@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mocha_core.errors import BackendError
+from mocha_core.api import BackendError
 from mocha_cuda.cudnn.constants import Attribute as A
 from mocha_cuda.cudnn.constants import BehaviorNote, HeuristicMode, Kind, NumericalNote
 from mocha_cuda.cudnn.descriptors import Descriptor

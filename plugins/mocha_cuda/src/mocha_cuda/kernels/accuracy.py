@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_cuda.compiled import Buffers, served
 from mocha_cuda.kernels.block_sums import BlockSum
 from mocha_cuda.kernels.softmax import lanes, sizes
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
 

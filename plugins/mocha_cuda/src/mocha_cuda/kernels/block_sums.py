@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.graph.value import Spec
+from mocha_core.api import Spec
 from mocha_cuda.compiled import THREADS, Buffers, CUDAKernel
 
 if TYPE_CHECKING:

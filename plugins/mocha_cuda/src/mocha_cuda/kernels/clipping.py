@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.graph.value import Spec
+from mocha_core.api import Runnable, Spec
 from mocha_cuda.compiled import REALS, THREADS, Buffers, CUDAKernel, Series
 from mocha_cuda.kernels.block_sums import tickets
 from mocha_cuda.tables import Table
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
 #: Elements that a block has, as csrc/clipping.cu has it.

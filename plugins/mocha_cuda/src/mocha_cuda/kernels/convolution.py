@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.graph.value import Spec
-from mocha_core.log import warn
+from mocha_core.api import Runnable, Spec, warn
 from mocha_cuda.compiled import Buffers, CUDAKernel, Series, served
 from mocha_cuda.cudnn.graph import Operand
 from mocha_cuda.cudnn.plans import NoPlanError, Wants
@@ -15,7 +13,7 @@ from mocha_cuda.cudnn.problem import Direction, Problem
 from mocha_cuda.kernels.block_sums import tickets
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
 #: Elements of a channel's gradient that a block sums at least, and at most so many blocks for a channel.

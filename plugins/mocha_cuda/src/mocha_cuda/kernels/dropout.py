@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_cuda.compiled import Buffers, CUDAKernel, served
 
 LOW = 0xFFFFFFFF

@@ -6,12 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.compile.fusion import Graph, Rewritten
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Call, Graph, Half, Op, Rewritten, Runnable, Spec, Step, forward_step
 from mocha_core.graph import structural
-from mocha_core.graph.op import Op
-from mocha_core.graph.plan import Call, Half, Step, forward_step
-from mocha_core.graph.value import Spec
 from mocha_cuda.compiled import Buffers, CUDAKernel, Launch, served, striding
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_cuda.compiled import THREADS, WARP, Buffers, CUDAKernel, Series, served
 from mocha_cuda.cublaslt.matmul import Epilogue
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
 #: As in csrc/kernels/inner_product.cu: outputs of a narrow product, and outputs whose weight gradients one block makes.

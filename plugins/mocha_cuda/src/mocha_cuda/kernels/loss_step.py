@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from mocha_layers_std.loss_step import SoftmaxLossStep
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_cuda.compiled import Buffers
 from mocha_cuda.kernels.losses import SoftmaxLoss
 from mocha_cuda.kernels.softmax import sizes
 from mocha_cuda.kernels.structural import CheckFinite, Objective
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
 

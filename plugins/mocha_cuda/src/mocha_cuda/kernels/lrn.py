@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_cuda.compiled import THREADS, Buffers, CUDAKernel, served
 from mocha_cuda.divide import by
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
 #: Elements of a tile, as csrc/kernels/lrn.cu has it.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mocha_layers_std.neurons.lrelu import SLOPE
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_cuda.compiled import Buffers, CUDAKernel, served
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from math import inf, prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_cuda.compiled import Buffers, CUDAKernel, served
 from mocha_cuda.divide import by
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
 #: Kernel and stride of square windows that have kernels of their own.

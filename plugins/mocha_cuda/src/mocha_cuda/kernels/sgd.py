@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mocha_layers_std.regularizers import L1Regu, L2Regu, NoRegu
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.program import BoundStep
+from mocha_core.api import BoundStep, Runnable
 from mocha_cuda.compiled import THREADS, Buffers, CUDAKernel, Launch, served
 from mocha_cuda.tables import Table
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
 #: Elements that a block updates, as csrc/kernels/sgd.cu has it.

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_cuda.compiled import WARP, Buffers, CUDAKernel, served
 
 if TYPE_CHECKING:
-    from mocha_core.graph.value import Value
+    from mocha_core.api import Value
 
 #: From so many positions on, one thread has all classes of an item: then neighbouring threads read neighbours.
 COALESCED = 8

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mocha_core.graph.op import Op
-from mocha_core.graph.value import Spec
+from mocha_core.api import Op, Spec
 from mocha_layers_std import received
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import Neuron
-from mocha_core.graph.value import Value
+from mocha_core.api import Builder, Neuron, Value
 
 
 @dataclass(frozen=True)

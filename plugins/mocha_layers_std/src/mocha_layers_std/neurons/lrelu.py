@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import Neuron
-from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.graph.value import Value
+from mocha_core.api import Array, Arrays, Builder, Gradients, Namespace, Neuron, Value
 from mocha_layers_std.neurons.element_by_element import ElementByElement
 
 #: Below zero.

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from math import inf, prod
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import PLAIN, Layouts
-from mocha_core.graph.value import Spec
+from mocha_core.api import PLAIN, Layouts, Runnable, Spec
 from mocha_native.channels_last import ChannelsLast, SmallKernel, packed_filters, small
 from mocha_native.compiled import Buffers, Compiled, Series
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 #: Images of so few channels, such as those of a data layer, are read as they are.

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import Layouts
-from mocha_core.graph.value import Spec
+from mocha_core.api import Layouts, Runnable, Spec
 from mocha_native.channels_last import ChannelsLast, SmallKernel, small
 from mocha_native.compiled import Buffers, Series
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import Layouts
+from mocha_core.api import Layouts, Runnable
 from mocha_native.channels_last import ChannelsLast, SmallKernel, small
 from mocha_native.compiled import Buffers
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.compile.device import Device
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import Layouts
-from mocha_core.graph.value import ITEMSIZE, Spec
+from mocha_core.api import ITEMSIZE, Device, Layouts, Runnable, Spec
 from mocha_native.channels_last import ChannelsLast
 from mocha_native.compiled import Array, Buffers
 from mocha_native.kernels.channels_last_convolution import SmallConvolution
@@ -19,7 +16,7 @@ from mocha_native.kernels.winograd import TILE, round_up, weights
 from mocha_native.layout import CompiledLayout, Conversion
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 #: What both transforms cost for a vector of channels or of outputs at one point, in multiplications of a product.

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.graph.value import Spec
+from mocha_core.api import Runnable, Spec
 from mocha_native._native import ffi
 from mocha_native.compiled import Buffers, NativeKernel, Series, address
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 

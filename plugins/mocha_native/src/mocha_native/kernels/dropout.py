@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import PLAIN, Layouts
-from mocha_core.graph.value import Spec
+from mocha_core.api import PLAIN, Layouts, Runnable, Spec
 from mocha_native.compiled import Buffers, NativeKernel, floating
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 LOW = 0xFFFFFFFF

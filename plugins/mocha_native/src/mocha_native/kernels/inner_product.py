@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from math import inf, prod
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import PLAIN, Layouts
-from mocha_core.graph.value import ITEMSIZE, Spec
-from mocha_core.train.update import UpdateOp
+from mocha_core.api import ITEMSIZE, PLAIN, Layouts, Runnable, Spec, UpdateOp
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series, floating
 from mocha_native.kernels.sgd import numbers
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from mocha_layers_std.loss_step import SoftmaxLossStep
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_native.compiled import Buffers, NativeKernel, Series
 from mocha_native.kernels.losses import SoftmaxLoss, logs, mean_loss
 from mocha_native.kernels.softmax import sizes
 from mocha_native.kernels.structural import Objective
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.graph.value import Spec
+from mocha_core.api import Runnable, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series, floating
 from mocha_native.kernels.softmax import sizes
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 

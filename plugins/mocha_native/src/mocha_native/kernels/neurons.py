@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import Layouts
+from mocha_core.api import Layouts, Runnable
 from mocha_native.compiled import Buffers, NativeKernel, floating
 
 

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from mocha_core.compile.device import Device
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import Layout, Layouts
-from mocha_core.graph.value import ITEMSIZE, Spec
+from mocha_core.api import ITEMSIZE, Device, Layout, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, NativeKernel, floating
 from mocha_native.layout import Lanes
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from mocha_layers_std.regularizers import L1Regu, L2Regu, NoRegu
 
-from mocha_core.compile.kernel import Runnable
-from mocha_core.graph.value import Spec
+from mocha_core.api import Runnable, Spec
 from mocha_native.compiled import Buffers, NativeKernel, Series
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 

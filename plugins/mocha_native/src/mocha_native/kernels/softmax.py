@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_native.compiled import Buffers, NativeKernel, floating
 
 if TYPE_CHECKING:
-    from mocha_core.graph.value import Value
+    from mocha_core.api import Value
 
 
 class Softmax(NativeKernel):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.kernel import Runnable
+from mocha_core.api import Runnable
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series, floating
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 #: As csrc/structural.h has it.

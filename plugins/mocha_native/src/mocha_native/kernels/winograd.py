@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.compile.device import Device
-from mocha_core.compile.kernel import Runnable
-from mocha_core.compile.layout import PLAIN, Layouts
-from mocha_core.graph.value import Spec
+from mocha_core.api import PLAIN, Device, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
 from mocha_native.layout import CompiledLayout, Conversion
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Call
+    from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
 #: Results of a tile each way.

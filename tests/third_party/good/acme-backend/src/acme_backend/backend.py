@@ -6,8 +6,7 @@ import array_api_strict
 import numpy as np
 from numpy.typing import NDArray
 
-from mocha_core.compile.backend import Backend
-from mocha_core.graph.array_api import Array
+from mocha_core.api import Array, Backend
 
 
 class AcmeBackend(Backend):

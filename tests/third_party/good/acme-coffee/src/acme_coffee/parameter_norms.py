@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from mocha_core.log import logger
-from mocha_core.net.net import Net
-from mocha_core.train.coffee_break import CoffeeBreak
-from mocha_core.train.solver import Solver
+from mocha_core.api import CoffeeBreak, Net, Solver, logger
 
 
 class ParameterNorms(CoffeeBreak):

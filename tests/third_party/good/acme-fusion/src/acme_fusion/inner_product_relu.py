@@ -5,12 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mocha_core.compile.backend import Backend
-from mocha_core.compile.fusion import Graph, Rewritten
-from mocha_core.compile.kernel import Kernel, Runnable
-from mocha_core.graph.op import Op
-from mocha_core.graph.plan import Call, Half, Step, forward_step
-from mocha_core.graph.value import Spec
+from mocha_core.api import Backend, Call, Graph, Half, Kernel, Op, Rewritten, Runnable, Spec, Step, forward_step
 
 
 class InnerProductReLU(Op):

@@ -15,10 +15,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from mocha_core.errors import FileError, SnapshotError
-from mocha_core.host.files import write_file
-from mocha_core.train.formats import Format
-from mocha_core.train.snapshot import Snapshot
+from mocha_core.api import FileError, Format, Snapshot, SnapshotError, write_file
 
 Arrays = dict[str, NDArray[Any]]
 FACTS = "facts"

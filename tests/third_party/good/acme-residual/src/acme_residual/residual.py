@@ -5,10 +5,7 @@ from mocha_layers_std.element_wise import Add
 from mocha_layers_std.inner_product import InnerProduct
 from mocha_layers_std.neurons.tanh import Tanh
 
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import TrainableLayer
-from mocha_core.errors import ShapeError
-from mocha_core.graph.value import Value
+from mocha_core.api import Builder, ShapeError, TrainableLayer, Value
 
 
 class ResidualLayer(TrainableLayer):

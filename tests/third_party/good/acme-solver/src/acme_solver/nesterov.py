@@ -1,8 +1,6 @@
 """`AcmeNesterov`: Nesterov's accelerated gradient, and its rule."""
 
-from mocha_core.graph.array_api import Array, Namespace
-from mocha_core.train.solver import Hyperparameter, Solver
-from mocha_core.train.update import UpdateOp
+from mocha_core.api import Array, Hyperparameter, Namespace, Solver, UpdateOp
 
 
 class AcmeNesterovUpdate(UpdateOp):

@@ -1,5 +1,5 @@
 from mocha_core import hookimpl
-from mocha_core.plugin.registry import Candidates
+from mocha_core.api import Candidates
 
 
 @hookimpl

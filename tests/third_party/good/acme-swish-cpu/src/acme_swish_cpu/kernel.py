@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mocha_core.compile.backend import Backend
-from mocha_core.compile.kernel import Kernel, Runnable
-from mocha_core.graph.plan import Call
+from mocha_core.api import Backend, Call, Kernel, Runnable
 
 
 class Swish(Kernel):

@@ -1,5 +1,5 @@
 from mocha_core import hookimpl
-from mocha_core.plugin.registry import Registry
+from mocha_core.api import Registry
 
 
 @hookimpl

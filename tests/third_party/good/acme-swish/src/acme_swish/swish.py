@@ -1,12 +1,18 @@
 """`SwishLayer` and its op. Knows of no backend."""
 
-from mocha_core import checks
-from mocha_core.describe.builder import Builder
-from mocha_core.describe.layer import ComputationLayer
-from mocha_core.errors import ShapeError
-from mocha_core.graph.array_api import Array, Arrays, Gradients, Namespace
-from mocha_core.graph.op import Op
-from mocha_core.graph.value import Spec, Value
+from mocha_core.api import (
+    Array,
+    Arrays,
+    Builder,
+    ComputationLayer,
+    Gradients,
+    Namespace,
+    Op,
+    ShapeError,
+    Spec,
+    Value,
+    checks,
+)
 
 
 class Swish(Op):
