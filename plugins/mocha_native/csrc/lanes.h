@@ -36,6 +36,20 @@ static inline VEC TYPED(choose)(IVEC where, VEC yes, VEC no) {
     return (VEC)((where & (IVEC)yes) | (~where & (IVEC)no));
 }
 
+/* All bits of the first `count` lanes. */
+static inline IVEC TYPED(first_lanes)(int64_t count) {
+    IVEC lanes = {0};
+    for (int i = 0; i < LANES; i++) lanes[i] = i < count ? -1 : 0;
+    return lanes;
+}
+
+/* Whether a bit of a lane is set. */
+static inline int TYPED(any_lane)(IVEC v) {
+    INT bits = 0;
+    for (int i = 0; i < LANES; i++) bits |= v[i];
+    return bits != 0;
+}
+
 static inline REAL TYPED(sum)(VEC v) {
     REAL s = 0;
     for (int i = 0; i < LANES; i++) s += v[i];

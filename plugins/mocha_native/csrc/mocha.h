@@ -35,6 +35,8 @@ static inline void mocha_share(int64_t n, int64_t grain, const mocha_team *team,
 
 static inline int64_t mocha_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
+static inline int64_t mocha_max(int64_t a, int64_t b) { return a > b ? a : b; }
+
 /* How many of `rows` count, whatever the cell says. */
 static inline int64_t mocha_valid_rows(const int32_t *cell, int64_t rows) {
     const int64_t valid = *cell;

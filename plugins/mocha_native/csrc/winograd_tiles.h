@@ -69,8 +69,72 @@ ALWAYS_INLINE void TYPED(winograd_spread)(const int points, const winograd_shape
     }
 }
 
+/* The field of a run's result. */
+ALWAYS_INLINE REAL *TYPED(field)(REAL *fields, int64_t row, int64_t column) {
+    const int64_t tile = column / WINOGRAD_TILE;
+    return fields + (tile * WINOGRAD_RESULTS + row * WINOGRAD_TILE + column % WINOGRAD_TILE) * LANES;
+}
+
+/* Where something in the receptive fields of a run's results is not zero: for each tile in `fields`, for each of its
+   results all bits of such a lane. Padding is zero, and NaN is not. Returns whether a field is zero; the result is then
+   exactly the bias, as that of a direct convolution. Transforms leave some 1e-8 of the tile's other elements there, and
+   ReLU and maxima would act on it.
+   `x` is the first vector of channels, the next is `step` elements on. Vectors hold several images or, `across`,
+   neighbouring channels, of which one that is not zero counts for all.
+   Channels are read until no field is zero, which takes one or two where blobs are dense. */
+ALWAYS_INLINE int TYPED(winograd_fields)(const int points, const int across, const winograd_shape *s, winograd_run run,
+                                         const REAL *x, int64_t pixel, int64_t step, REAL *fields) {
+    IVEC seen[MOST_POINTS][RUN * WINOGRAD_TILE + MOST_POINTS - WINOGRAD_TILE];
+    const int size = points - WINOGRAD_TILE + 1;
+    const int64_t top = run.row * WINOGRAD_TILE - s->pad_rows, left = run.column * WINOGRAD_TILE - s->pad_columns;
+    const int64_t wide = run.count * WINOGRAD_TILE + size - 1;
+    const int64_t rows = s->rows - run.row * WINOGRAD_TILE;
+    const int64_t columns = mocha_min(s->columns - run.column * WINOGRAD_TILE, run.count * WINOGRAD_TILE);
+    const int64_t vectors = across ? (s->channels + LANES - 1) / LANES : s->channels;
+    for (int i = 0; i < points; i++)
+        for (int64_t j = 0; j < wide; j++) seen[i][j] = (IVEC){0};
+    IVEC all = {0};
+    for (int64_t v = 0, next = 1; v < vectors; next = mocha_min(2 * next, vectors)) {
+        for (; v < next; v++) {
+            const IVEC real = across ? TYPED(first_lanes)(s->channels - v * LANES) : ~(IVEC){0};
+            for (int64_t i = mocha_max(0, -top); i < mocha_min(points, s->height - top); i++) {
+                const REAL *from = x + v * step + (top + i) * s->width * pixel;
+                for (int64_t j = mocha_max(0, -left); j < mocha_min(wide, s->width - left); j++)
+                    seen[i][j] |= (IVEC)TYPED(load)(from + (left + j) * pixel) & real;
+            }
+        }
+        all = ~(IVEC){0};
+        for (int64_t j = 0; j < columns; j++) {
+            IVEC line[MOST_POINTS];
+            UNROLL for (int i = 0; i < points; i++) {
+                line[i] = seen[i][j];
+                UNROLL for (int tap = 1; tap < size; tap++) line[i] |= seen[i][j + tap];
+            }
+            UNROLL for (int i = 0; i < WINOGRAD_TILE; i++) {
+                IVEC field = line[i];
+                UNROLL for (int tap = 1; tap < size; tap++) field |= line[i + tap];
+                field = (VEC)field != 0; /* as a number: -0 is zero */
+                TYPED(store)(TYPED(field)(fields, i, j), (VEC)field);
+                if (i < rows) all &= field;
+            }
+        }
+        if (across ? TYPED(any_lane)(all) : !TYPED(any_lane)(~all)) break;
+    }
+    if (!across) return TYPED(any_lane)(~all);
+    int zero = 0;
+    for (int64_t j = 0; j < columns; j++)
+        for (int64_t i = 0; i < mocha_min(rows, WINOGRAD_TILE); i++) {
+            REAL *field = TYPED(field)(fields, i, j);
+            const int any = TYPED(any_lane)((IVEC)TYPED(load)(field));
+            TYPED(store)(field, (VEC)(any ? ~(IVEC){0} : (IVEC){0}));
+            zero |= !any;
+        }
+    return zero;
+}
+
 /* What becomes of a result. */
 typedef struct {
+    const REAL *fields; /* of the tile; NULL: none is zero */
     VEC bias;
     REAL floor;
     const REAL *mask;
@@ -95,6 +159,7 @@ ALWAYS_INLINE void TYPED(winograd_gather)(const int points, const REAL *from, in
         UNROLL for (int j = 0; j < WINOGRAD_TILE; j++) {
             const int64_t at = (i * stride + j) * pixel;
             if (i >= rows || j >= columns) continue;
+            if (end->fields) t[j] = (VEC)((IVEC)t[j] & (IVEC)TYPED(load)(end->fields + (i * WINOGRAD_TILE + j) * LANES));
             VEC v = t[j] + end->bias;
             v = TYPED(choose)(v <= end->floor, TYPED(splat)(end->floor), v);
             if (end->mask) v = TYPED(choose)(TYPED(load)(end->mask + at) > end->mask_floor, v, (VEC){0});

@@ -9,6 +9,7 @@
 
 /* Results of a row of a tile; the scheme of 6 points is F(4, 3), that of 8 is F(4, 5). */
 #define WINOGRAD_TILE 4
+#define WINOGRAD_RESULTS (WINOGRAD_TILE * WINOGRAD_TILE)
 #define MOST_POINTS 8
 
 /* What tap j counts for at point i; weights(filter)[i] is the sum over the taps. */

@@ -2,6 +2,7 @@
    of stride 1 and without groups. See winograd.h for the algorithms; here a vector holds neighbouring channels.
 
      for every group of tiles, neighbours in rows, images one after the other
+       for every tile: which results have nothing but zeros in their receptive fields            (winograd_fields)
        for every vector of channels, for every tile: its data at all points                     (winograd_spread)
        for every block of outputs, BLOCK_VECTORS vectors wide or what is left
          for every point: (tiles x channels) times (channels x block), in registers' tiles      (product)
@@ -85,19 +86,24 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
         mocha_share(blocks, 1, team, &first_block, &last_block);
     }
     if (begin == end || first_block == last_block) return;
-    TYPED(winograd_end) result = {{0}, (REAL)args->numbers[0], NULL, 0, 0};
+    TYPED(winograd_end) result = {.floor = (REAL)args->numbers[0]};
+    REAL fields[GROUP * WINOGRAD_RESULTS * LANE_BYTES / sizeof(REAL)];
     const int64_t groups = (end - begin + GROUP - 1) / GROUP;
     for (int64_t g = 0; g < groups; g++) {
         const int64_t first = begin + (end - begin) * g / groups, last = begin + (end - begin) * (g + 1) / groups;
         /* Planes one vector longer than whole tiles: else those of all points would lie in the same set of L1. */
         const int64_t count = last - first, data_plane = count * room + LANES;
         REAL *data = (REAL *)args->buffers[4] + team->rank * n[12], *sums = data + points * points * data_plane;
+        int zero = 0;
         winograd_run run;
         for (int64_t t = first; t < last; t += run.count) {
             run = next_run(&s, t, last);
+            const REAL *from = x + run.block * s.height * s.width * room;
+            zero |= TYPED(winograd_fields)(points, 1, &s, run, from, room, LANES,
+                                           fields + (t - first) * WINOGRAD_RESULTS * LANES);
             for (int64_t c = 0; c < room; c += LANES)
-                TYPED(winograd_spread)(points, &s, run, x + run.block * s.height * s.width * room + c, room,
-                                       data + (t - first) * room + c, data_plane / LANES, room);
+                TYPED(winograd_spread)(points, &s, run, from + c, room, data + (t - first) * room + c,
+                                       data_plane / LANES, room);
         }
         const int64_t parts = (count + PRODUCT_ROWS - 1) / PRODUCT_ROWS;
         for (int64_t b = first_block; b < last_block; b++) {
@@ -118,6 +124,7 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
                     for (int64_t k = 0; k < run.count; k++) {
                         const int64_t row = run.row * WINOGRAD_TILE, column = (run.column + k) * WINOGRAD_TILE;
                         const int64_t at = (run.block * s.rows + row) * s.columns + column;
+                        result.fields = zero ? fields + (t - first + k) * WINOGRAD_RESULTS * LANES : NULL;
                         TYPED(winograd_gather)(points, sums + ((t - first + k) * vectors + v) * LANES, sum_plane,
                                                s.rows - row, s.columns - column, s.columns, top_room,
                                                y + at * top_room + f, &result);

@@ -2,6 +2,7 @@
    with lanes. A tile of 4x4 results takes products at 6x6 or 8x8 points instead of 144 or 400.
 
      for every group of tiles, neighbours in rows, images one after the other
+       for every tile: which results have nothing but zeros in their receptive fields            (winograd_fields)
        for every channel, for every tile: its data at all points                                (winograd_spread)
        for every chunk of outputs
          for every point: (outputs x channels) times (channels x tiles), in registers' tiles    (winograd_product)
@@ -102,17 +103,23 @@ ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *
     /* Planes one vector longer than whole rows: else those of all points would lie in the same set of L1. */
     const int64_t data_plane = s.channels * group + 1, sum_plane = chunk * group + 1;
     REAL *data = (REAL *)args->buffers[5] + team->rank * n[13], *sums = data + points * points * data_plane * LANES;
-    TYPED(winograd_end) end = {{0}, (REAL)args->numbers[0], NULL, (REAL)args->numbers[1], n[10] != 0};
+    REAL *fields = sums + points * points * sum_plane * LANES;
+    TYPED(winograd_end) end = {.floor = (REAL)args->numbers[0], .mask_floor = (REAL)args->numbers[1], .add = n[10] != 0};
     int64_t begin, last;
     mocha_share(s.blocks * s.tile_rows * s.tile_columns, 1, team, &begin, &last);
     for (int64_t first = begin; first < last; first += group) {
         const int64_t stop = mocha_min(last, first + group);
+        const int64_t image = s.height * s.width * LANES;
+        int zero = 0;
         winograd_run run;
         for (int64_t t = first; t < stop; t += run.count) {
             run = next_run(&s, t, stop);
+            const REAL *from = x + run.block * s.channels * image;
+            zero |= TYPED(winograd_fields)(points, 0, &s, run, from, LANES, image,
+                                           fields + (t - first) * WINOGRAD_RESULTS * LANES);
             for (int64_t c = 0; c < s.channels; c++)
-                TYPED(winograd_spread)(points, &s, run, x + (run.block * s.channels + c) * s.height * s.width * LANES,
-                                       LANES, data + c * stride + (t - first) * LANES, data_plane, LANES);
+                TYPED(winograd_spread)(points, &s, run, from + c * image, LANES,
+                                       data + c * stride + (t - first) * LANES, data_plane, LANES);
         }
         for (int64_t o = 0; o < s.outputs; o += chunk) {
             const int64_t some = mocha_min(chunk, s.outputs - o);
@@ -127,6 +134,7 @@ ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *
                         const int64_t row = run.row * WINOGRAD_TILE, column = (run.column + k) * WINOGRAD_TILE;
                         const int64_t at = ((run.block * s.outputs + i) * s.rows + row) * s.columns + column;
                         end.mask = mask ? mask + at * LANES : NULL;
+                        end.fields = zero ? fields + (t - first + k) * WINOGRAD_RESULTS * LANES : NULL;
                         TYPED(winograd_gather)(points, sums + (i - o) * stride + (t - first + k) * LANES, sum_plane,
                                                s.rows - row, s.columns - column, s.columns, LANES, y + at * LANES,
                                                &end);

@@ -137,20 +137,31 @@ ALWAYS_INLINE void TYPED(winograd_taps)(const int points, const REAL *from, int6
         }
 }
 
-/* Filters' gradients from pairs [first, last), whose number is one of whole vectors. */
+/* Whether a tap meets an element of an image of `size`, which is padded, in any of `tops` results. */
+static inline int TYPED(meets_image)(int64_t tap, int64_t pad, int64_t size, int64_t tops) {
+    return mocha_max(0, pad - tap) < mocha_min(tops, size + pad - tap);
+}
+
+/* Filters' gradients from pairs [first, last), whose number is one of whole vectors. Those of taps that meet nothing but
+   padding are zero, not what rounding leaves. */
 ALWAYS_INLINE void TYPED(finish)(const int points, const TYPED(correlation) *k, int64_t first, int64_t last) {
-    const int64_t area = (points - WINOGRAD_TILE + 1) * (points - WINOGRAD_TILE + 1);
+    const winograd_shape *s = &k->shape;
+    const int64_t side = points - WINOGRAD_TILE + 1, area = side * side;
     _Alignas(64) REAL taps[25 * LANE_BYTES / sizeof(REAL)];
+    int meets[25];
+    for (int64_t tap = 0; tap < area; tap++)
+        meets[tap] = TYPED(meets_image)(tap / side, s->pad_rows, s->height, s->rows) &&
+                     TYPED(meets_image)(tap % side, s->pad_columns, s->width, s->columns);
     for (int64_t i = first; i < last; i += LANES) {
         TYPED(winograd_taps)(points, k->sums + i, k->sum_plane, taps);
         for (int64_t lane = 0; lane < LANES; lane++) {
             const int64_t pair = (i + lane) % PAIRS, tile = (i + lane) / PAIRS;
             const int64_t o = tile / k->wide * PAIR_ROWS + pair / PAIR_COLUMNS;
             const int64_t c = tile % k->wide * PAIR_COLUMNS + pair % PAIR_COLUMNS;
-            REAL *to = k->dw + (o * k->shape.channels + c) * area;
-            if (o >= k->shape.outputs || c >= k->shape.channels) continue;
+            REAL *to = k->dw + (o * s->channels + c) * area;
+            if (o >= s->outputs || c >= s->channels) continue;
             for (int64_t tap = 0; tap < area; tap++)
-                to[tap] = taps[tap * LANES + lane] + (k->add_weights ? to[tap] : 0);
+                to[tap] = (meets[tap] ? taps[tap * LANES + lane] : 0) + (k->add_weights ? to[tap] : 0);
         }
     }
 }

@@ -96,10 +96,12 @@ class Winograd(NativeKernel):
         self.backward_workspace = (self.products(), self.pairs())
 
     def products(self) -> Spec:
-        """Scratch of each thread: channels' data and outputs' products, or backward the other way round."""
+        """Scratch of each thread: channels' data and outputs' products, or backward the other way round; and which
+        results of the group have zeros alone in their receptive fields."""
         channels, outputs = self.x[1], self.y[1]
         rows = max(channels + min(outputs, CHUNK), outputs + min(channels, CHUNK))
-        return Spec((self.backend.threads, self.points**2, rows * GROUP + 2, self.x[-1]), self.dtype)
+        vectors = self.points**2 * (rows * GROUP + 2) + TILE**2 * GROUP
+        return Spec((self.backend.threads, vectors, self.x[-1]), self.dtype)
 
     def pairs(self) -> Spec:
         """Scratch of all threads for backward to the filters: outputs' and channels' data, sums for each pair of them
