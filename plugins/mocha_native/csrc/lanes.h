@@ -45,8 +45,9 @@ static inline IVEC TYPED(first_lanes)(int64_t count) {
 
 /* Whether a bit of a lane is set. */
 static inline int TYPED(any_lane)(IVEC v) {
-    INT bits = 0;
-    for (int i = 0; i < LANES; i++) bits |= v[i];
+    uint64_t words[LANE_BYTES / 8], bits = 0;
+    memcpy(words, &v, sizeof words);
+    for (int i = 0; i < LANE_BYTES / 8; i++) bits |= words[i];
     return bits != 0;
 }
 

@@ -69,42 +69,31 @@ ALWAYS_INLINE void TYPED(winograd_spread)(const int points, const winograd_shape
     }
 }
 
-/* The field of a run's result. */
-ALWAYS_INLINE REAL *TYPED(field)(REAL *fields, int64_t row, int64_t column) {
-    const int64_t tile = column / WINOGRAD_TILE;
-    return fields + (tile * WINOGRAD_RESULTS + row * WINOGRAD_TILE + column % WINOGRAD_TILE) * LANES;
-}
-
 /* Where something in the receptive fields of a run's results is not zero: for each tile in `fields`, for each of its
    results all bits of such a lane. Padding is zero, and NaN is not. Returns whether a field is zero; the result is then
    exactly the bias, as that of a direct convolution. Transforms leave some 1e-8 of the tile's other elements there, and
    ReLU and maxima would act on it.
-   `x` is the first vector of channels, the next is `step` elements on. Vectors hold several images or, `across`,
-   neighbouring channels, of which one that is not zero counts for all.
-   Channels are read until no field is zero, which takes one or two where blobs are dense. */
-ALWAYS_INLINE int TYPED(winograd_fields)(const int points, const int across, const winograd_shape *s, winograd_run run,
-                                         const REAL *x, int64_t pixel, int64_t step, REAL *fields) {
+   Channels of x are read until no field is zero, which takes one or two where blobs are dense. */
+ALWAYS_INLINE int TYPED(winograd_fields)(const int points, const winograd_shape *s, winograd_run run, const REAL *x,
+                                         REAL *fields) {
     IVEC seen[MOST_POINTS][RUN * WINOGRAD_TILE + MOST_POINTS - WINOGRAD_TILE];
     const int size = points - WINOGRAD_TILE + 1;
     const int64_t top = run.row * WINOGRAD_TILE - s->pad_rows, left = run.column * WINOGRAD_TILE - s->pad_columns;
-    const int64_t wide = run.count * WINOGRAD_TILE + size - 1;
-    const int64_t rows = s->rows - run.row * WINOGRAD_TILE;
+    const int64_t wide = run.count * WINOGRAD_TILE + size - 1, rows = s->rows - run.row * WINOGRAD_TILE;
     const int64_t columns = mocha_min(s->columns - run.column * WINOGRAD_TILE, run.count * WINOGRAD_TILE);
-    const int64_t vectors = across ? (s->channels + LANES - 1) / LANES : s->channels;
+    IVEC all = {0};
     for (int i = 0; i < points; i++)
         for (int64_t j = 0; j < wide; j++) seen[i][j] = (IVEC){0};
-    IVEC all = {0};
-    for (int64_t v = 0, next = 1; v < vectors; next = mocha_min(2 * next, vectors)) {
-        for (; v < next; v++) {
-            const IVEC real = across ? TYPED(first_lanes)(s->channels - v * LANES) : ~(IVEC){0};
+    for (int64_t c = 0, next = 1; c < s->channels; next = mocha_min(2 * next, s->channels)) {
+        for (; c < next; c++)
             for (int64_t i = mocha_max(0, -top); i < mocha_min(points, s->height - top); i++) {
-                const REAL *from = x + v * step + (top + i) * s->width * pixel;
+                const REAL *from = x + ((c * s->height + top + i) * s->width + left) * LANES;
                 for (int64_t j = mocha_max(0, -left); j < mocha_min(wide, s->width - left); j++)
-                    seen[i][j] |= (IVEC)TYPED(load)(from + (left + j) * pixel) & real;
+                    seen[i][j] |= (IVEC)TYPED(load)(from + j * LANES);
             }
-        }
         all = ~(IVEC){0};
         for (int64_t j = 0; j < columns; j++) {
+            const int64_t tile = j / WINOGRAD_TILE, first = tile * WINOGRAD_RESULTS + j % WINOGRAD_TILE;
             IVEC line[MOST_POINTS];
             UNROLL for (int i = 0; i < points; i++) {
                 line[i] = seen[i][j];
@@ -114,22 +103,13 @@ ALWAYS_INLINE int TYPED(winograd_fields)(const int points, const int across, con
                 IVEC field = line[i];
                 UNROLL for (int tap = 1; tap < size; tap++) field |= line[i + tap];
                 field = (VEC)field != 0; /* as a number: -0 is zero */
-                TYPED(store)(TYPED(field)(fields, i, j), (VEC)field);
+                TYPED(store)(fields + (first + i * WINOGRAD_TILE) * LANES, (VEC)field);
                 if (i < rows) all &= field;
             }
         }
-        if (across ? TYPED(any_lane)(all) : !TYPED(any_lane)(~all)) break;
+        if (!TYPED(any_lane)(~all)) return 0;
     }
-    if (!across) return TYPED(any_lane)(~all);
-    int zero = 0;
-    for (int64_t j = 0; j < columns; j++)
-        for (int64_t i = 0; i < mocha_min(rows, WINOGRAD_TILE); i++) {
-            REAL *field = TYPED(field)(fields, i, j);
-            const int any = TYPED(any_lane)((IVEC)TYPED(load)(field));
-            TYPED(store)(field, (VEC)(any ? ~(IVEC){0} : (IVEC){0}));
-            zero |= !any;
-        }
-    return zero;
+    return 1;
 }
 
 /* What becomes of a result. */
@@ -142,10 +122,10 @@ typedef struct {
     int add;
 } TYPED(winograd_end);
 
-/* Results of a tile from its products at all points, `plane` vectors apart, as far as they are in the image, whose
-   rows are `stride` pixels, and pixels `pixel` elements apart. */
-ALWAYS_INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_t rows, int64_t columns,
-                                   int64_t stride, int64_t pixel, REAL *y, const TYPED(winograd_end) *end) {
+/* As below; `whole`: all results of the tile are in the image, and nothing becomes of them but bias and floor. */
+ALWAYS_INLINE void TYPED(winograd_results)(const int points, const int whole, const REAL *from, int64_t plane,
+                                           int64_t rows, int64_t columns, int64_t stride, int64_t pixel, REAL *y,
+                                           const TYPED(winograd_end) *end) {
     VEC lines[WINOGRAD_TILE][MOST_POINTS];
     UNROLL for (int j = 0; j < points; j++) {
         VEC d[MOST_POINTS], t[WINOGRAD_TILE];
@@ -158,14 +138,27 @@ ALWAYS_INLINE void TYPED(winograd_gather)(const int points, const REAL *from, in
         TYPED(winograd_inverse)(points, lines[i], t);
         UNROLL for (int j = 0; j < WINOGRAD_TILE; j++) {
             const int64_t at = (i * stride + j) * pixel;
-            if (i >= rows || j >= columns) continue;
-            if (end->fields) t[j] = (VEC)((IVEC)t[j] & (IVEC)TYPED(load)(end->fields + (i * WINOGRAD_TILE + j) * LANES));
+            if (!whole && (i >= rows || j >= columns)) continue;
+            if (!whole && end->fields)
+                t[j] = (VEC)((IVEC)t[j] & (IVEC)TYPED(load)(end->fields + (i * WINOGRAD_TILE + j) * LANES));
             VEC v = t[j] + end->bias;
             v = TYPED(choose)(v <= end->floor, TYPED(splat)(end->floor), v);
-            if (end->mask) v = TYPED(choose)(TYPED(load)(end->mask + at) > end->mask_floor, v, (VEC){0});
-            if (end->add) v += TYPED(load)(y + at);
+            if (!whole && end->mask)
+                v = TYPED(choose)(TYPED(load)(end->mask + at) > end->mask_floor, v, (VEC){0});
+            if (!whole && end->add) v += TYPED(load)(y + at);
             TYPED(store)(y + at, v);
         }
+    }
+}
+
+/* Results of a tile from its products at all points, `plane` vectors apart, as far as they are in the image, whose
+   rows are `stride` pixels, and pixels `pixel` elements apart. */
+ALWAYS_INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_t rows, int64_t columns,
+                                   int64_t stride, int64_t pixel, REAL *y, const TYPED(winograd_end) *end) {
+    if (rows >= WINOGRAD_TILE && columns >= WINOGRAD_TILE && !end->fields && !end->mask && !end->add) {
+        TYPED(winograd_results)(points, 1, from, plane, rows, columns, stride, pixel, y, end);
+    } else {
+        TYPED(winograd_results)(points, 0, from, plane, rows, columns, stride, pixel, y, end);
     }
 }
 

@@ -2,7 +2,7 @@
    of stride 1 and without groups. See winograd.h for the algorithms; here a vector holds neighbouring channels.
 
      for every group of tiles, neighbours in rows, images one after the other
-       for every tile: which results have nothing but zeros in their receptive fields            (winograd_fields)
+       for every tile: which results have nothing but zeros in their receptive fields               (small_fields)
        for every vector of channels, for every tile: its data at all points                     (winograd_spread)
        for every block of outputs, BLOCK_VECTORS vectors wide or what is left
          for every point: (tiles x channels) times (channels x block), in registers' tiles      (product)
@@ -72,6 +72,47 @@ static void (*const TYPED(products)[BLOCK_VECTORS][PRODUCT_ROWS])(int64_t, const
                                                                               {PRODUCTS(PRODUCT, 2)}};
 #undef PRODUCT
 
+/* Whether a channel of a pixel is not zero. */
+ALWAYS_INLINE int TYPED(holds_something)(const REAL *x, int64_t channels) {
+    IVEC seen = (IVEC)TYPED(load)(x);
+    if (channels >= LANES && TYPED(any_lane)((VEC)seen != 0)) return 1;
+    seen &= TYPED(first_lanes)(channels);
+    int64_t c = LANES;
+    for (; c + LANES <= channels; c += LANES) seen |= (IVEC)TYPED(load)(x + c);
+    if (c < channels) seen |= (IVEC)TYPED(load)(x + c) & TYPED(first_lanes)(channels - c);
+    return TYPED(any_lane)((VEC)seen != 0);
+}
+
+/* As winograd_fields; all lanes of a field are alike. */
+ALWAYS_INLINE int TYPED(small_fields)(const int points, const winograd_shape *s, winograd_run run, const REAL *x,
+                                      int64_t room, REAL *fields) {
+    const int size = points - WINOGRAD_TILE + 1;
+    const int64_t top = run.row * WINOGRAD_TILE - s->pad_rows, left = run.column * WINOGRAD_TILE - s->pad_columns;
+    const int64_t wide = run.count * WINOGRAD_TILE + size - 1, rows = s->rows - run.row * WINOGRAD_TILE;
+    const int64_t columns = mocha_min(s->columns - run.column * WINOGRAD_TILE, run.count * WINOGRAD_TILE);
+    /* A bit for each column: pixels that hold something, later for the result whose field begins there. */
+    uint64_t lines[MOST_POINTS] = {0}, all = ~(uint64_t)0;
+    for (int64_t i = mocha_max(0, -top); i < mocha_min(points, s->height - top); i++)
+        for (int64_t j = mocha_max(0, -left); j < mocha_min(wide, s->width - left); j++)
+            if (TYPED(holds_something)(x + ((top + i) * s->width + left + j) * room, s->channels))
+                lines[i] |= (uint64_t)1 << j;
+    for (int i = 0; i < points; i++) {
+        const uint64_t line = lines[i];
+        for (int tap = 1; tap < size; tap++) lines[i] |= line >> tap;
+    }
+    for (int i = 0; i < WINOGRAD_TILE; i++) {
+        for (int tap = 1; tap < size; tap++) lines[i] |= lines[i + tap];
+        if (i < rows) all &= lines[i];
+    }
+    for (int64_t i = 0; i < run.count * WINOGRAD_RESULTS; i++) {
+        const int64_t column = i / WINOGRAD_RESULTS * WINOGRAD_TILE + i % WINOGRAD_TILE;
+        const int holds = lines[i % WINOGRAD_RESULTS / WINOGRAD_TILE] >> column & 1;
+        TYPED(store)(fields + i * LANES, (VEC)((IVEC){0} - holds));
+    }
+    const uint64_t wanted = ((uint64_t)1 << columns) - 1;
+    return (all & wanted) != wanted;
+}
+
 ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *args, const mocha_team *team) {
     const REAL *x = args->buffers[0], *filters = args->buffers[1], *bias = args->buffers[2];
     REAL *y = args->buffers[3];
@@ -99,8 +140,7 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
         for (int64_t t = first; t < last; t += run.count) {
             run = next_run(&s, t, last);
             const REAL *from = x + run.block * s.height * s.width * room;
-            zero |= TYPED(winograd_fields)(points, 1, &s, run, from, room, LANES,
-                                           fields + (t - first) * WINOGRAD_RESULTS * LANES);
+            zero |= TYPED(small_fields)(points, &s, run, from, room, fields + (t - first) * WINOGRAD_RESULTS * LANES);
             for (int64_t c = 0; c < room; c += LANES)
                 TYPED(winograd_spread)(points, &s, run, from + c, room, data + (t - first) * room + c,
                                        data_plane / LANES, room);

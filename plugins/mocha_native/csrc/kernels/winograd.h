@@ -115,8 +115,7 @@ ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *
         for (int64_t t = first; t < stop; t += run.count) {
             run = next_run(&s, t, stop);
             const REAL *from = x + run.block * s.channels * image;
-            zero |= TYPED(winograd_fields)(points, 0, &s, run, from, LANES, image,
-                                           fields + (t - first) * WINOGRAD_RESULTS * LANES);
+            zero |= TYPED(winograd_fields)(points, &s, run, from, fields + (t - first) * WINOGRAD_RESULTS * LANES);
             for (int64_t c = 0; c < s.channels; c++)
                 TYPED(winograd_spread)(points, &s, run, from + c * image, LANES,
                                        data + c * stride + (t - first) * LANES, data_plane, LANES);
