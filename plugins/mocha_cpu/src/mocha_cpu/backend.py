@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from mocha_core.api import Backend, checks
+from mocha_core.api import Backend
+from mocha_core.host import cpus as host_cpus
 from mocha_core.host import memory as host_memory
 from mocha_cpu.arrays import Array
-from mocha_cpu.blas import blas_threads
+from mocha_cpu.blas import blas_threads, own_threads
 
 #: Bytes; a cache line, and the widest vector register.
 ALIGNMENT = 64
-
-
-def usable_cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class CPUBackend(Backend):
     """Runs wherever NumPy does.
 
     Args:
-        threads: how many threads BLAS may use while a program runs, at least 1; None leaves it to BLAS, which
-            reads OPENBLAS_NUM_THREADS and the like.
+        threads: how many threads BLAS may use while a program runs, at most 8 for each processor that the process may
+            use; None leaves it to BLAS, which reads OPENBLAS_NUM_THREADS and the like, but knows no quota of a
+            control group: of these BLAS uses no more.
 
     Raises:
-        ConfigurationError: `threads` is not an integer of at least 1.
+        ConfigurationError: `threads` is not such an integer.
     """
 
     name = "cpu"
@@ -39,12 +36,20 @@ class CPUBackend(Backend):
     arrays_on_host = True
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = None if threads is None else checks.integer("System", "threads", threads)
-        self.programs_at_once = usable_cores()
+        self.threads = None if threads is None else host_cpus.checked_threads(threads)
+        self.programs_at_once = host_cpus.processors()
 
     def running(self) -> AbstractContextManager[Any]:
-        """Limits BLAS to `threads`, and gives it back what it had when the run ends."""
-        return nullcontext() if self.threads is None else blas_threads(self.threads)
+        """Limits the threads of BLAS, and gives it back what it had when the run ends."""
+        return nullcontext() if self._most is None else blas_threads(self._most)
+
+    @cached_property
+    def _most(self) -> int | None:
+        """Threads of BLAS; None leaves them to BLAS."""
+        quota = host_cpus.quota()
+        if self.threads is not None or quota is None:
+            return self.threads
+        return min(quota, own_threads())
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
         """An uninitialised array that begins at a multiple of 64 bytes."""

@@ -69,3 +69,8 @@ class BLASThreads(AbstractContextManager[None]):
 def blas_threads(most: int) -> BLASThreads:
     """The limit to so many."""
     return BLASThreads(most)
+
+
+def own_threads() -> int:
+    """How many BLAS uses by itself: what OPENBLAS_NUM_THREADS and the like say, or one for each processor."""
+    return max((pool["num_threads"] for pool in ThreadpoolController().select(user_api="blas").info()), default=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from mocha_cpu.backend import CPUBackend, usable_cores
+from mocha_cpu.backend import CPUBackend
 from mocha_cpu.blas import blas_threads
 
 from mocha_core.api import (
@@ -22,19 +22,21 @@ from mocha_core.api import (
     Storage,
     Value,
 )
+from mocha_core.host import cpus as host_cpus
 from mocha_native import isa
 from mocha_native.channels_last import ChannelsLast
 from mocha_native.layout import Lanes
 from mocha_native.program import NativeProgram
-from mocha_native.threads import checked_threads, default_threads
 
 
 class NativeBackend(CPUBackend):
     """Runs many iterations in one call from Python. Results do not depend on the number of threads.
 
     Args:
-        threads: how many run a program, 1 to 1024; None: as many as OMP_NUM_THREADS says, else one for each physical
-            core. In a process that was forked, and in a build without OpenMP, it is one.
+        threads: how many run a program, at most 8 for each processor that the process may use, and 1024; None: as many
+            as OMP_NUM_THREADS says, but no more than there are processors, else one for each physical core. The
+            affinity mask and the quotas of control groups count. In a process that was forked, and in a build
+            without OpenMP, it is one.
         fuse: replace several steps by one where a registered fusion can; without, results differ in rounding only.
         winograd: compute convolutions by Winograd's algorithms where they are faster; their rounding errors are larger,
             some 1e-6 of the largest value.
@@ -50,8 +52,8 @@ class NativeBackend(CPUBackend):
 
     def __init__(self, threads: int | None = None, fuse: bool = True, winograd: bool = True) -> None:
         super().__init__()
-        self.threads: int = default_threads() if threads is None else checked_threads(threads)
-        self.programs_at_once = max(1, usable_cores() // self.threads)
+        self.threads: int = host_cpus.default_threads() if threads is None else host_cpus.checked_threads(threads)
+        self.programs_at_once = max(1, host_cpus.processors() // self.threads)
         self.fuses = fuse
         self.winograd = winograd
         self.isa = isa.chosen()
