@@ -8,6 +8,9 @@ from typing import Any
 
 from mocha_core.errors import ConfigurationError, ShapeError, UnknownNameError
 
+#: The largest count that kernels in C take, as they keep indices in 32 bits; and the largest window, stride or padding:
+#: sums of several still fit into these.
+MOST, MOST_WINDOW = 2**31 - 1, 2**28
 #: How many names a message lists.
 MOST_NAMES = 20
 
@@ -49,8 +52,9 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + more if names else "none"
 
 
-def integer(owner: object, field: str, value: Any, at_least: int = 1) -> int:
-    """`value` as an int, at least `at_least`.
+
+def integer(owner: object, field: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
+    """`value` as an int, at least `at_least`, and at most `at_most` where that is given.
 
     Raises:
         ConfigurationError: it is something else.
@@ -61,11 +65,13 @@ def integer(owner: object, field: str, value: Any, at_least: int = 1) -> int:
         number = None
     if number is None or isinstance(value, bool) or number < at_least:
         raise ConfigurationError(f"{owner}: expected {field} to be an integer >= {at_least}, received {shown(value)}.")
+    if at_most is not None and number > at_most:
+        raise ConfigurationError(f"{owner}: expected {field} to be an integer <= {at_most}, received {shown(value)}.")
     return number
 
 
 def pair(owner: object, field: str, value: Any, at_least: int = 1, words: str = "(width, height)") -> tuple[int, int]:
-    """`value` as two integers, each at least `at_least`; one integer stands for both."""
+    """`value` as two integers of a window, each from `at_least` to `MOST_WINDOW`; one integer stands for both."""
     try:
         items = tuple(value) if isinstance(value, Iterable) else (value, value)
     except TypeError:  # an array without axes
@@ -75,7 +81,7 @@ def pair(owner: object, field: str, value: Any, at_least: int = 1, words: str = 
             f"{owner}: expected {field} to be two integers {words}, or one for both; received {shown(value)}."
         )
     first, second = items
-    return integer(owner, field, first, at_least), integer(owner, field, second, at_least)
+    return integer(owner, field, first, at_least, MOST_WINDOW), integer(owner, field, second, at_least, MOST_WINDOW)
 
 
 def number(owner: object, field: str, value: Any, low: float = float("-inf"), high: float = float("inf")) -> float:

@@ -90,7 +90,7 @@ class DataLayer(Layer):
     """
 
     def check(self) -> None:
-        self.replace_field("batch_size", checks.integer(self, "batch_size", self.batch_size))
+        self.replace_field("batch_size", checks.integer(self, "batch_size", self.batch_size, at_most=checks.MOST))
         if self.bottoms:
             raise ConfigurationError(f"{self}: expected no bottoms of a data layer, received {list(self.bottoms)}.")
         self.replace_field("transformers", self._checked_transformers())

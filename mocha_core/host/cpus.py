@@ -1,8 +1,8 @@
 """How many threads this process can use: what the machine, the affinity mask and the control groups leave it, and what
 OMP_NUM_THREADS and the user ask for.
 
-A control group's quota is time, as "150000 100000": 1.5 processors' worth in each period. Threads beyond it, rounded up,
-only wait for each other.
+A control group's quota is time, as "150000 100000": 1.5 processors' worth in each period. Threads beyond it, rounded
+up, only wait for each other.
 """
 
 from __future__ import annotations

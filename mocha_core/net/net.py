@@ -222,7 +222,7 @@ class Net(metaclass=Constructed):
         """
         if output not in self.runs.plan.blobs:
             checks.known(self.runs.label, "blob", output, self.plan.blobs)
-        limit = None if batch_size is None else checks.integer(self.runs.label, "batch_size", batch_size)
+        limit = None if batch_size is None else checks.integer(self.runs.label, "batch_size", batch_size, at_most=checks.MOST)
         return self.runs.predictions.predict(data, output, limit)
 
     def profile(self, n: int = 10, solver: Trainer | None = None) -> Profile:

@@ -81,7 +81,7 @@ class SolverParameters(metaclass=Constructed):
     def _check(self) -> None:
         owner = "SolverParameters"
         checks.integer(owner, "max_iter", self.max_iter)
-        checks.integer(owner, "accumulate", self.accumulate)
+        checks.integer(owner, "accumulate", self.accumulate, at_most=checks.MOST)
         checks.instance(owner, "check_finite", self.check_finite, bool, "True")
         checks.number(owner, "regu_coef", self.regu_coef, low=0.0)
         for name, limit in (("clip_norm", self.clip_norm), ("clip_value", self.clip_value)):

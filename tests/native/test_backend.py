@@ -12,7 +12,8 @@ from mocha_native import isa
 from mocha_native.backend import NativeBackend
 from mocha_native.isa import VARIABLE
 
-from mocha_core.errors import BackendError
+from mocha_core.errors import BackendError, ConfigurationError
+from mocha_core.host import cpus as host_cpus
 from mocha_core.net.system import System
 from mocha_core.plugin.manager import registries
 from mocha_core.testing import BackendTests
@@ -66,11 +67,22 @@ mocha.System("native")
     assert "pip install" in done.stderr
 
 
-@pytest.mark.parametrize(("given", "expected"), [("3", 3), ("2,1", 2), ("", None), ("many", None), ("0", None)])
+@pytest.mark.parametrize(("given", "expected"), [("3", 3), ("2,1", 2), ("", 4)])
 def test_default_threads(monkeypatch, given, expected):
+    monkeypatch.setattr(host_cpus, "processors", lambda root: 8)
+    monkeypatch.setattr(host_cpus, "cores", lambda root: 4)
     monkeypatch.setenv("OMP_NUM_THREADS", given)
-    threads = NativeBackend().threads
-    assert threads == expected or (expected is None and 1 <= threads <= os.cpu_count())
+    assert NativeBackend().threads == expected
+
+
+def test_more_threads_than_the_machine_has(monkeypatch):
+    monkeypatch.setattr(host_cpus, "processors", lambda root: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1000")
+    with pytest.warns(RuntimeWarning, match="OMP_NUM_THREADS='1000' is more than the 2 processors"):
+        assert NativeBackend().threads == 2
+    for name in ("native", "cpu"):
+        with pytest.raises(ConfigurationError, match="at most 16 threads, received 1000.*use threads=2"):
+            System(name, threads=1000)
 
 
 def test_every_standard_op_has_a_kernel_in_c():

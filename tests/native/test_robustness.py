@@ -19,6 +19,7 @@ from real_nets import NETS, open_net, trained
 import mocha_core as mocha
 from mocha_core import layers, solvers
 from mocha_core.errors import ConfigurationError, MochaError
+from mocha_core.host import cpus as host_cpus
 
 SOAK = os.environ.get("MOCHA_SOAK") == "1"
 FORKS = 500 if SOAK else 50
@@ -160,7 +161,9 @@ def test_systems_of_different_threads_at_once():
 
 @pytest.mark.parametrize("body", BODIES)
 def test_more_threads_than_cores(body):
-    assert_same(train(NativeBackend(threads=1), body, 5), train(NativeBackend(threads=4 * os.cpu_count() + 1), body, 5))
+    assert_same(
+        train(NativeBackend(threads=1), body, 5), train(NativeBackend(threads=4 * host_cpus.processors() + 1), body, 5)
+    )
 
 
 @pytest.mark.parametrize("limit", [{"OMP_THREAD_LIMIT": "2"}, {"OMP_DYNAMIC": "true"}, {"OMP_NESTED": "true"}])

@@ -17,6 +17,7 @@ from mocha_core.errors import ConfigurationError
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Call, Phase
 from mocha_core.graph.value import Value
+from mocha_core.host import cpus as host_cpus
 from mocha_core.testing.backends import check_namespace
 
 
@@ -72,8 +73,11 @@ class SpyLayer(ComputationLayer):
         return b.call(Spy(), x)
 
 
-@pytest.mark.parametrize(("threads", "inside"), [(2, {2}), (None, {3})])
-def test_threads_are_limited_while_a_program_runs_and_no_longer(threads, inside):
+@pytest.mark.parametrize(
+    ("threads", "quota", "inside"), [(2, None, {2}), (None, None, {3}), (None, 1, {1}), (None, 5, {3}), (2, 1, {2})]
+)
+def test_threads_are_limited_while_a_program_runs_and_no_longer(monkeypatch, threads, quota, inside):
+    monkeypatch.setattr(host_cpus, "quota", lambda root=None: quota)
     data = layers.MemoryDataLayer(batch_size=2, data=[np.ones((2, 3))], tops=["x"])
     SEEN.clear()
     with threadpool_limits(3, "blas"), mocha.System("cpu", threads=threads) as system:

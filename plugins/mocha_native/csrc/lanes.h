@@ -38,9 +38,11 @@ static inline VEC TYPED(choose)(IVEC where, VEC yes, VEC no) {
 
 /* All bits of the first `count` lanes. */
 static inline IVEC TYPED(first_lanes)(int64_t count) {
-    IVEC lanes = {0};
+    INT lanes[LANE_BYTES / sizeof(REAL)];
+    IVEC v;
     for (int i = 0; i < LANES; i++) lanes[i] = i < count ? -1 : 0;
-    return lanes;
+    memcpy(&v, lanes, sizeof v);
+    return v;
 }
 
 /* Whether a bit of a lane is set. */

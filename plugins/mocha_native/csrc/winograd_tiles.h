@@ -73,7 +73,7 @@ ALWAYS_INLINE void TYPED(winograd_spread)(const int points, const winograd_shape
    results all bits of such a lane. Padding is zero, and NaN is not. Returns whether a field is zero; the result is then
    exactly the bias, as that of a direct convolution. Transforms leave some 1e-8 of the tile's other elements there, and
    ReLU and maxima would act on it.
-   Channels of x are read until no field is zero, which takes one or two where blobs are dense. */
+   Channels of x are read until no field is zero, which takes two where blobs are dense. */
 ALWAYS_INLINE int TYPED(winograd_fields)(const int points, const winograd_shape *s, winograd_run run, const REAL *x,
                                          REAL *fields) {
     IVEC seen[MOST_POINTS][RUN * WINOGRAD_TILE + MOST_POINTS - WINOGRAD_TILE];
@@ -84,12 +84,14 @@ ALWAYS_INLINE int TYPED(winograd_fields)(const int points, const winograd_shape 
     IVEC all = {0};
     for (int i = 0; i < points; i++)
         for (int64_t j = 0; j < wide; j++) seen[i][j] = (IVEC){0};
-    for (int64_t c = 0, next = 1; c < s->channels; next = mocha_min(2 * next, s->channels)) {
-        for (; c < next; c++)
+    /* Two channels at a time, which saves half of the work on `seen`. */
+    for (int64_t c = 0, next = mocha_min(2, s->channels); c < s->channels; next = mocha_min(4 * next, s->channels)) {
+        for (; c < next; c += 2)
             for (int64_t i = mocha_max(0, -top); i < mocha_min(points, s->height - top); i++) {
                 const REAL *from = x + ((c * s->height + top + i) * s->width + left) * LANES;
+                const REAL *other = c + 1 < next ? from + s->height * s->width * LANES : from;
                 for (int64_t j = mocha_max(0, -left); j < mocha_min(wide, s->width - left); j++)
-                    seen[i][j] |= (IVEC)TYPED(load)(from + j * LANES);
+                    seen[i][j] |= (IVEC)TYPED(load)(from + j * LANES) | (IVEC)TYPED(load)(other + j * LANES);
             }
         all = ~(IVEC){0};
         for (int64_t j = 0; j < columns; j++) {

@@ -58,7 +58,7 @@ class CUDABackend(Backend):
         self.precision = precision
         self.deterministic = checks.instance("System", "deterministic", deterministic, bool, "True")
         self.fuses = checks.instance("System", "fuse", fuse, bool, "False")
-        self.device = self.open(checks.integer("System", "device", device, 0))
+        self.device = self.open(checks.integer("System", "device", device, 0, checks.MOST))
         self.xp = self.device.xp
         #: Half of what is left now; the other half is for programs.
         self.resident_bytes = self.device.free_bytes() // 2

@@ -143,7 +143,7 @@ class ChannelPoolingLayer(ComputationLayer):
         super().check()
         fields.one_top_each(self)
         for field in ("kernel", "stride"):
-            self.replace_field(field, checks.integer(self, field, getattr(self, field)))
+            self.replace_field(field, checks.integer(self, field, getattr(self, field), at_most=checks.MOST_WINDOW))
         self.replace_field("pad", checks.pair(self, "pad", self.pad, at_least=0, words="(front, end)"))
         self.replace_field("pooling", fields.choice(self, "pooling", self.pooling, Pooling))
 

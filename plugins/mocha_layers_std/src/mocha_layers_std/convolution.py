@@ -51,6 +51,11 @@ class Convolution(Op):
                 f"expected images of at least {kw}x{kh} (width x height, padding included) for that kernel, "
                 f"received {x} with pad {self.pad}. Use a smaller kernel or more padding."
             )
+        if any(size + 2 * pad > checks.MOST for size, pad in zip(x.shape[2:], reversed(self.pad))):
+            raise ShapeError(
+                f"expected at most {checks.MOST} elements along an axis, padding included, received {x} with pad "
+                f"{self.pad}. Use less padding."
+            )
         expected = (n_filter, x.shape[1] // self.n_group, kh, kw)
         if x.shape[1] % self.n_group or n_filter % self.n_group or w.shape != expected:
             raise ShapeError(
@@ -147,7 +152,7 @@ class ConvolutionLayer(TrainableLayer):
         fields.one_top_each(self)
         fields.learning(self, "filter", "bias")
         for field in ("n_filter", "n_group"):
-            self.replace_field(field, checks.integer(self, field, getattr(self, field)))
+            self.replace_field(field, checks.integer(self, field, getattr(self, field), at_most=checks.MOST))
         for field in ("kernel", "stride"):
             self.replace_field(field, checks.pair(self, field, getattr(self, field)))
         self.replace_field("pad", checks.pair(self, "pad", self.pad, at_least=0))

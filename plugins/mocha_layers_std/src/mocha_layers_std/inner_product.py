@@ -79,7 +79,7 @@ class InnerProductLayer(TrainableLayer):
         super().check()
         fields.one_top_each(self)
         fields.learning(self, "weight", "bias")
-        self.replace_field("output_dim", checks.integer(self, "output_dim", self.output_dim))
+        self.replace_field("output_dim", checks.integer(self, "output_dim", self.output_dim, at_most=checks.MOST))
 
     def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
         received.features(bottoms[0].spec)

@@ -111,7 +111,7 @@ class LRNLayer(ComputationLayer):
     def check(self) -> None:
         super().check()
         fields.blobs(self, "input", "output")
-        self.replace_field("kernel", checks.integer(self, "kernel", self.kernel))
+        self.replace_field("kernel", checks.integer(self, "kernel", self.kernel, at_most=checks.MOST_WINDOW))
         for field in ("scale", "shift", "power"):
             self.replace_field(field, checks.number(self, field, getattr(self, field)))
         self.replace_field("mode", fields.choice(self, "mode", self.mode, LRNMode))

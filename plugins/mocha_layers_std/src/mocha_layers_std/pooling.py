@@ -82,6 +82,11 @@ class MaxPooling(_Pooling):
 
     def infer(self, x: Spec) -> tuple[Spec, ...]:
         top = self.top(x)
+        if self.height * self.width > checks.MOST:
+            raise ShapeError(
+                f"expected images of at most {checks.MOST} pixels, as the index of the largest is int32; received {x}. "
+                "Pool their means, or smaller images."
+            )
         return top, Spec(top.shape, "int32")
 
     def forward(self, xp: Namespace, x: Array) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mocha_core import checks
 from mocha_core.api import Array, Namespace, ShapeError
 
 
@@ -12,8 +13,14 @@ def pooled_size(size: int, kernel: int, stride: int, front: int, end: int) -> in
     and the padding in front of them, as in Caffe.
 
     Raises:
-        ShapeError: the window is larger than what it slides over, or may meet nothing but padding.
+        ShapeError: the window is larger than what it slides over, or may meet nothing but padding; there are more
+            elements, with padding, than kernels count.
     """
+    if size + front + end > checks.MOST:
+        raise ShapeError(
+            f"expected at most {checks.MOST} elements along an axis, padding included, received size {size} and "
+            f"padding {front} and {end}. Use less padding."
+        )
     if kernel > size + front + end:
         raise ShapeError(
             f"expected a window of at most {size + front + end} (size {size} and padding {front} and {end}), "

@@ -83,23 +83,40 @@ ALWAYS_INLINE int TYPED(holds_something)(const REAL *x, int64_t channels) {
     return TYPED(any_lane)((VEC)seen != 0);
 }
 
-/* As winograd_fields; all lanes of a field are alike. */
+/* A bit for each column of a run: whether the pixel of a row of x holds something. */
+ALWAYS_INLINE uint64_t TYPED(row_holds)(const winograd_shape *s, int64_t row, int64_t left, int64_t wide, const REAL *x,
+                                        int64_t room) {
+    uint64_t bits = 0;
+    if (row < 0 || row >= s->height) return 0;
+    for (int64_t j = mocha_max(0, -left); j < mocha_min(wide, s->width - left); j++)
+        if (TYPED(holds_something)(x + (row * s->width + left + j) * room, s->channels)) bits |= (uint64_t)1 << j;
+    return bits;
+}
+
+/* As winograd_fields; all lanes of a field are alike. The two rows in the middle come first: every field has one of them,
+   if filters are 3x3, or both, and where blobs are dense they tell. */
 ALWAYS_INLINE int TYPED(small_fields)(const int points, const winograd_shape *s, winograd_run run, const REAL *x,
                                       int64_t room, REAL *fields) {
-    const int size = points - WINOGRAD_TILE + 1;
+    const int size = points - WINOGRAD_TILE + 1, middle = points / 2 - 1;
     const int64_t top = run.row * WINOGRAD_TILE - s->pad_rows, left = run.column * WINOGRAD_TILE - s->pad_columns;
     const int64_t wide = run.count * WINOGRAD_TILE + size - 1, rows = s->rows - run.row * WINOGRAD_TILE;
     const int64_t columns = mocha_min(s->columns - run.column * WINOGRAD_TILE, run.count * WINOGRAD_TILE);
-    /* A bit for each column: pixels that hold something, later for the result whose field begins there. */
-    uint64_t lines[MOST_POINTS] = {0}, all = ~(uint64_t)0;
-    for (int64_t i = mocha_max(0, -top); i < mocha_min(points, s->height - top); i++)
-        for (int64_t j = mocha_max(0, -left); j < mocha_min(wide, s->width - left); j++)
-            if (TYPED(holds_something)(x + ((top + i) * s->width + left + j) * room, s->channels))
-                lines[i] |= (uint64_t)1 << j;
-    for (int i = 0; i < points; i++) {
-        const uint64_t line = lines[i];
+    const uint64_t wanted = ((uint64_t)1 << columns) - 1;
+    /* By the column where the fields begin; and those that are known to hold something. */
+    uint64_t lines[MOST_POINTS], all = 0;
+    for (int k = 0; k < points && (all & wanted) != wanted; k++) {
+        const int i = (middle + k) % points;
+        const uint64_t line = TYPED(row_holds)(s, top + i, left, wide, x, room);
+        lines[i] = line;
         for (int tap = 1; tap < size; tap++) lines[i] |= line >> tap;
+        if (k == 1 && size < WINOGRAD_TILE) all = lines[middle] & lines[middle + 1];
+        if (k == 1 && size > WINOGRAD_TILE) all = lines[middle] | lines[middle + 1];
     }
+    if ((all & wanted) == wanted) {
+        memset(fields, -1, (size_t)(run.count * WINOGRAD_RESULTS) * sizeof(VEC));
+        return 0;
+    }
+    all = wanted;
     for (int i = 0; i < WINOGRAD_TILE; i++) {
         for (int tap = 1; tap < size; tap++) lines[i] |= lines[i + tap];
         if (i < rows) all &= lines[i];
@@ -109,8 +126,7 @@ ALWAYS_INLINE int TYPED(small_fields)(const int points, const winograd_shape *s,
         const int holds = lines[i % WINOGRAD_RESULTS / WINOGRAD_TILE] >> column & 1;
         TYPED(store)(fields + i * LANES, (VEC)((IVEC){0} - holds));
     }
-    const uint64_t wanted = ((uint64_t)1 << columns) - 1;
-    return (all & wanted) != wanted;
+    return all != wanted;
 }
 
 ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *args, const mocha_team *team) {
