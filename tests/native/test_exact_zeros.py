@@ -71,7 +71,7 @@ IMAGES = [figure, sparse, blank, minus_zero, tiny, constant, dense]
 
 
 def empty_fields(x, size, pad):
-    """(N, 1, rows, columns): whether the receptive field, zero beyond the edges of x, is zero. `pad` may be negative."""
+    """(N, 1, rows, columns): whether the field, zero beyond the edges of x, is zero. `pad` may be negative."""
     (pw, ph), (height, width) = pad, x.shape[2:]
     wide = np.pad((x != 0).any(axis=1, keepdims=True), ((0, 0), (0, 0), (9, 9), (9, 9)))
     wide = wide[:, :, 9 - ph : 9 + ph + height, 9 - pw : 9 + pw + width]
