@@ -75,8 +75,11 @@ static void (*const TYPED(products)[BLOCK_VECTORS][PRODUCT_ROWS])(int64_t, const
 /* Whether a channel of a pixel is not zero. */
 ALWAYS_INLINE int TYPED(holds_something)(const REAL *x, int64_t channels) {
     IVEC seen = (IVEC)TYPED(load)(x);
-    if (channels >= LANES && TYPED(any_lane)((VEC)seen != 0)) return 1;
-    seen &= TYPED(first_lanes)(channels);
+    if (channels < LANES) {
+        seen &= TYPED(first_lanes)(channels);
+    } else if (TYPED(any_lane)((VEC)seen != 0)) {
+        return 1;
+    }
     int64_t c = LANES;
     for (; c + LANES <= channels; c += LANES) seen |= (IVEC)TYPED(load)(x + c);
     if (c < channels) seen |= (IVEC)TYPED(load)(x + c) & TYPED(first_lanes)(channels - c);
