@@ -67,7 +67,15 @@ def dense(rng, shape):
     return rng.standard_normal(shape)
 
 
-IMAGES = [figure, sparse, blank, minus_zero, tiny, constant, dense]
+def holes(rng, shape):
+    """Dense but for two squares of 5x5 pixels in the last image, also at its edges."""
+    x = rng.standard_normal(shape)
+    for top, left in zip(rng.integers(-4, shape[2], 2), rng.integers(-4, shape[3], 2)):
+        x[-1, :, max(top, 0) : top + 5, max(left, 0) : left + 5] = 0
+    return x
+
+
+IMAGES = [figure, sparse, blank, minus_zero, tiny, constant, dense, holes]
 
 
 def empty_fields(x, size, pad):

@@ -38,11 +38,10 @@ static inline VEC TYPED(choose)(IVEC where, VEC yes, VEC no) {
 
 /* All bits of the first `count` lanes. */
 static inline IVEC TYPED(first_lanes)(int64_t count) {
-    INT lanes[LANE_BYTES / sizeof(REAL)];
+    static const INT numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     IVEC v;
-    for (int i = 0; i < LANES; i++) lanes[i] = i < count ? -1 : 0;
-    memcpy(&v, lanes, sizeof v);
-    return v;
+    memcpy(&v, numbers, sizeof v);
+    return v < (INT)count;
 }
 
 /* Whether a bit of a lane is set. */

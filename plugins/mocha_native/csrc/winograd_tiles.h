@@ -34,6 +34,19 @@ static inline winograd_run next_run(const winograd_shape *s, int64_t tile, int64
     return run;
 }
 
+/* Indices of the four pixels in the middle of a tile's data: each receptive field has at least one of them if filters are
+   3x3, and all of them if 5x5. The nearest pixel of the image takes the place of one beyond an edge: every field that
+   has the one has the other, too, unless it lies in the padding altogether. Returns whether no field does. */
+static inline int winograd_middle(int points, const winograd_shape *s, int64_t row, int64_t column, int64_t *at) {
+    const int size = points - WINOGRAD_TILE + 1, middle = points / 2 - 1;
+    for (int i = 0; i < 4; i++) {
+        const int64_t y = row * WINOGRAD_TILE - s->pad_rows + middle + i / 2;
+        const int64_t x = column * WINOGRAD_TILE - s->pad_columns + middle + i % 2;
+        at[i] = mocha_max(0, mocha_min(y, s->height - 1)) * s->width + mocha_max(0, mocha_min(x, s->width - 1));
+    }
+    return s->pad_rows < size && s->pad_columns < size;
+}
+
 #endif
 
 /* Data of one vector of each pixel of a run at all points, `plane` vectors apart: columns first, which neighbours share.
@@ -69,51 +82,6 @@ ALWAYS_INLINE void TYPED(winograd_spread)(const int points, const winograd_shape
     }
 }
 
-/* Where something in the receptive fields of a run's results is not zero: for each tile in `fields`, for each of its
-   results all bits of such a lane. Padding is zero, and NaN is not. Returns whether a field is zero; the result is then
-   exactly the bias, as that of a direct convolution. Transforms leave some 1e-8 of the tile's other elements there, and
-   ReLU and maxima would act on it.
-   Channels of x are read until no field is zero, which takes two where blobs are dense. */
-ALWAYS_INLINE int TYPED(winograd_fields)(const int points, const winograd_shape *s, winograd_run run, const REAL *x,
-                                         REAL *fields) {
-    IVEC seen[MOST_POINTS][RUN * WINOGRAD_TILE + MOST_POINTS - WINOGRAD_TILE];
-    const int size = points - WINOGRAD_TILE + 1;
-    const int64_t top = run.row * WINOGRAD_TILE - s->pad_rows, left = run.column * WINOGRAD_TILE - s->pad_columns;
-    const int64_t wide = run.count * WINOGRAD_TILE + size - 1, rows = s->rows - run.row * WINOGRAD_TILE;
-    const int64_t columns = mocha_min(s->columns - run.column * WINOGRAD_TILE, run.count * WINOGRAD_TILE);
-    IVEC all = {0};
-    for (int i = 0; i < points; i++)
-        for (int64_t j = 0; j < wide; j++) seen[i][j] = (IVEC){0};
-    /* Two channels at a time, which saves half of the work on `seen`. */
-    for (int64_t c = 0, next = mocha_min(2, s->channels); c < s->channels; next = mocha_min(4 * next, s->channels)) {
-        for (; c < next; c += 2)
-            for (int64_t i = mocha_max(0, -top); i < mocha_min(points, s->height - top); i++) {
-                const REAL *from = x + ((c * s->height + top + i) * s->width + left) * LANES;
-                const REAL *other = c + 1 < next ? from + s->height * s->width * LANES : from;
-                for (int64_t j = mocha_max(0, -left); j < mocha_min(wide, s->width - left); j++)
-                    seen[i][j] |= (IVEC)TYPED(load)(from + j * LANES) | (IVEC)TYPED(load)(other + j * LANES);
-            }
-        all = ~(IVEC){0};
-        for (int64_t j = 0; j < columns; j++) {
-            const int64_t tile = j / WINOGRAD_TILE, first = tile * WINOGRAD_RESULTS + j % WINOGRAD_TILE;
-            IVEC line[MOST_POINTS];
-            UNROLL for (int i = 0; i < points; i++) {
-                line[i] = seen[i][j];
-                UNROLL for (int tap = 1; tap < size; tap++) line[i] |= seen[i][j + tap];
-            }
-            UNROLL for (int i = 0; i < WINOGRAD_TILE; i++) {
-                IVEC field = line[i];
-                UNROLL for (int tap = 1; tap < size; tap++) field |= line[i + tap];
-                field = (VEC)field != 0; /* as a number: -0 is zero */
-                TYPED(store)(fields + (first + i * WINOGRAD_TILE) * LANES, (VEC)field);
-                if (i < rows) all &= field;
-            }
-        }
-        if (!TYPED(any_lane)(~all)) return 0;
-    }
-    return 1;
-}
-
 /* What becomes of a result. */
 typedef struct {
     const REAL *fields; /* of the tile; NULL: none is zero */
@@ -124,10 +92,10 @@ typedef struct {
     int add;
 } TYPED(winograd_end);
 
-/* As below; `whole`: all results of the tile are in the image, and nothing becomes of them but bias and floor. */
-ALWAYS_INLINE void TYPED(winograd_results)(const int points, const int whole, const REAL *from, int64_t plane,
-                                           int64_t rows, int64_t columns, int64_t stride, int64_t pixel, REAL *y,
-                                           const TYPED(winograd_end) *end) {
+/* Results of a tile from its products at all points, `plane` vectors apart, as far as they are in the image, whose
+   rows are `stride` pixels, and pixels `pixel` elements apart. */
+ALWAYS_INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_t rows, int64_t columns,
+                                   int64_t stride, int64_t pixel, REAL *y, const TYPED(winograd_end) *end) {
     VEC lines[WINOGRAD_TILE][MOST_POINTS];
     UNROLL for (int j = 0; j < points; j++) {
         VEC d[MOST_POINTS], t[WINOGRAD_TILE];
@@ -138,29 +106,20 @@ ALWAYS_INLINE void TYPED(winograd_results)(const int points, const int whole, co
     UNROLL for (int i = 0; i < WINOGRAD_TILE; i++) {
         VEC t[WINOGRAD_TILE];
         TYPED(winograd_inverse)(points, lines[i], t);
+        if (end->fields) {
+            const REAL *fields = end->fields + i * WINOGRAD_TILE * LANES;
+            UNROLL for (int j = 0; j < WINOGRAD_TILE; j++)
+                t[j] = (VEC)((IVEC)t[j] & (IVEC)TYPED(load)(fields + j * LANES));
+        }
         UNROLL for (int j = 0; j < WINOGRAD_TILE; j++) {
             const int64_t at = (i * stride + j) * pixel;
-            if (!whole && (i >= rows || j >= columns)) continue;
-            if (!whole && end->fields)
-                t[j] = (VEC)((IVEC)t[j] & (IVEC)TYPED(load)(end->fields + (i * WINOGRAD_TILE + j) * LANES));
+            if (i >= rows || j >= columns) continue;
             VEC v = t[j] + end->bias;
             v = TYPED(choose)(v <= end->floor, TYPED(splat)(end->floor), v);
-            if (!whole && end->mask)
-                v = TYPED(choose)(TYPED(load)(end->mask + at) > end->mask_floor, v, (VEC){0});
-            if (!whole && end->add) v += TYPED(load)(y + at);
+            if (end->mask) v = TYPED(choose)(TYPED(load)(end->mask + at) > end->mask_floor, v, (VEC){0});
+            if (end->add) v += TYPED(load)(y + at);
             TYPED(store)(y + at, v);
         }
-    }
-}
-
-/* Results of a tile from its products at all points, `plane` vectors apart, as far as they are in the image, whose
-   rows are `stride` pixels, and pixels `pixel` elements apart. */
-ALWAYS_INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_t rows, int64_t columns,
-                                   int64_t stride, int64_t pixel, REAL *y, const TYPED(winograd_end) *end) {
-    if (rows >= WINOGRAD_TILE && columns >= WINOGRAD_TILE && !end->fields && !end->mask && !end->add) {
-        TYPED(winograd_results)(points, 1, from, plane, rows, columns, stride, pixel, y, end);
-    } else {
-        TYPED(winograd_results)(points, 0, from, plane, rows, columns, stride, pixel, y, end);
     }
 }
 

@@ -72,64 +72,69 @@ static void (*const TYPED(products)[BLOCK_VECTORS][PRODUCT_ROWS])(int64_t, const
                                                                               {PRODUCTS(PRODUCT, 2)}};
 #undef PRODUCT
 
-/* Whether a channel of a pixel is not zero. */
-ALWAYS_INLINE int TYPED(holds_something)(const REAL *x, int64_t channels) {
-    IVEC seen = (IVEC)TYPED(load)(x);
-    if (channels < LANES) {
-        seen &= TYPED(first_lanes)(channels);
-    } else if (TYPED(any_lane)((VEC)seen != 0)) {
-        return 1;
-    }
-    int64_t c = LANES;
-    for (; c + LANES <= channels; c += LANES) seen |= (IVEC)TYPED(load)(x + c);
-    if (c < channels) seen |= (IVEC)TYPED(load)(x + c) & TYPED(first_lanes)(channels - c);
-    return TYPED(any_lane)((VEC)seen != 0);
+/* A vector of a pixel's channels from c on; zeros in place of padding, which may be anything. */
+ALWAYS_INLINE IVEC TYPED(some_channels)(const REAL *x, int64_t c, int64_t channels) {
+    const IVEC v = (IVEC)TYPED(load)(x + c);
+    return c + LANES <= channels ? v : v & TYPED(first_lanes)(channels - c);
 }
 
-/* A bit for each column of a run: whether the pixel of a row of x holds something. */
-ALWAYS_INLINE uint64_t TYPED(row_holds)(const winograd_shape *s, int64_t row, int64_t left, int64_t wide, const REAL *x,
-                                        int64_t room) {
-    uint64_t bits = 0;
+/* Whether no field of a tile is zero, as its pixels in the middle tell. */
+ALWAYS_INLINE int TYPED(small_middle_holds)(const int points, const winograd_shape *s, int64_t row, int64_t column,
+                                            const REAL *x, int64_t room) {
+    IVEC seen[4] = {{0}};
+    int64_t at[4];
+    if (!winograd_middle(points, s, row, column, at)) return 0;
+    for (int64_t c = 0; c < s->channels; c += LANES) {
+        int all = 1;
+        UNROLL for (int i = 0; i < 4; i++) seen[i] |= TYPED(some_channels)(x + at[i] * room, c, s->channels);
+        if (points == 8) {
+            seen[0] |= seen[1] | seen[2] | seen[3];
+            all = TYPED(any_lane)((VEC)seen[0] != 0);
+        } else {
+            UNROLL for (int i = 0; i < 4; i++) all &= TYPED(any_lane)((VEC)seen[i] != 0);
+        }
+        if (all) return 1;
+    }
+    return 0;
+}
+
+/* A bit for each column of a tile's data: whether the pixel of a row of x holds something. */
+static unsigned TYPED(row_holds)(int points, const winograd_shape *s, int64_t row, int64_t left, const REAL *x,
+                                 int64_t room) {
+    unsigned bits = 0;
     if (row < 0 || row >= s->height) return 0;
-    for (int64_t j = mocha_max(0, -left); j < mocha_min(wide, s->width - left); j++)
-        if (TYPED(holds_something)(x + (row * s->width + left + j) * room, s->channels)) bits |= (uint64_t)1 << j;
+    for (int64_t j = mocha_max(0, -left); j < mocha_min(points, s->width - left); j++) {
+        const REAL *pixel = x + (row * s->width + left + j) * room;
+        IVEC seen = {0};
+        for (int64_t c = 0; c < s->channels; c += LANES) seen |= TYPED(some_channels)(pixel, c, s->channels);
+        if (TYPED(any_lane)((VEC)seen != 0)) bits |= 1u << j;
+    }
     return bits;
 }
 
-/* As winograd_fields; all lanes of a field are alike. The two rows in the middle come first: every field has one of them,
-   if filters are 3x3, or both, and where blobs are dense they tell. */
-ALWAYS_INLINE int TYPED(small_fields)(const int points, const winograd_shape *s, winograd_run run, const REAL *x,
-                                      int64_t room, REAL *fields) {
-    const int size = points - WINOGRAD_TILE + 1, middle = points / 2 - 1;
-    const int64_t top = run.row * WINOGRAD_TILE - s->pad_rows, left = run.column * WINOGRAD_TILE - s->pad_columns;
-    const int64_t wide = run.count * WINOGRAD_TILE + size - 1, rows = s->rows - run.row * WINOGRAD_TILE;
-    const int64_t columns = mocha_min(s->columns - run.column * WINOGRAD_TILE, run.count * WINOGRAD_TILE);
-    const uint64_t wanted = ((uint64_t)1 << columns) - 1;
-    /* By the column where the fields begin; and those that are known to hold something. */
-    uint64_t lines[MOST_POINTS], all = 0;
-    for (int k = 0; k < points && (all & wanted) != wanted; k++) {
-        const int i = (middle + k) % points;
-        const uint64_t line = TYPED(row_holds)(s, top + i, left, wide, x, room);
+/* As winograd_fields in winograd.h, but all lanes of a field are alike: an image's zeros are so for all outputs. */
+static int TYPED(small_fields)(const int points, const winograd_shape *s, int64_t row, int64_t column, const REAL *x,
+                               int64_t room, REAL *fields) {
+    const int size = points - WINOGRAD_TILE + 1;
+    const int64_t rows = s->rows - row * WINOGRAD_TILE, columns = s->columns - column * WINOGRAD_TILE;
+    const int64_t top = row * WINOGRAD_TILE - s->pad_rows, left = column * WINOGRAD_TILE - s->pad_columns;
+    unsigned lines[MOST_POINTS]; /* by the column where the fields begin */
+    int zero = 0;
+    if (TYPED(small_middle_holds)(points, s, row, column, x, room)) return 0;
+    for (int i = 0; i < points; i++) {
+        const unsigned line = TYPED(row_holds)(points, s, top + i, left, x, room);
         lines[i] = line;
         for (int tap = 1; tap < size; tap++) lines[i] |= line >> tap;
-        if (k == 1 && size < WINOGRAD_TILE) all = lines[middle] & lines[middle + 1];
-        if (k == 1 && size > WINOGRAD_TILE) all = lines[middle] | lines[middle + 1];
     }
-    if ((all & wanted) == wanted) {
-        memset(fields, -1, (size_t)(run.count * WINOGRAD_RESULTS) * sizeof(VEC));
-        return 0;
-    }
-    all = wanted;
-    for (int i = 0; i < WINOGRAD_TILE; i++) {
+    for (int i = 0; i < WINOGRAD_TILE && i < rows; i++) {
         for (int tap = 1; tap < size; tap++) lines[i] |= lines[i + tap];
-        if (i < rows) all &= lines[i];
+        for (int j = 0; j < WINOGRAD_TILE && j < columns; j++) {
+            const int holds = lines[i] >> j & 1;
+            TYPED(store)(fields + (i * WINOGRAD_TILE + j) * LANES, (VEC)((IVEC){0} - holds));
+            zero |= !holds;
+        }
     }
-    for (int64_t i = 0; i < run.count * WINOGRAD_RESULTS; i++) {
-        const int64_t column = i / WINOGRAD_RESULTS * WINOGRAD_TILE + i % WINOGRAD_TILE;
-        const int holds = lines[i % WINOGRAD_RESULTS / WINOGRAD_TILE] >> column & 1;
-        TYPED(store)(fields + i * LANES, (VEC)((IVEC){0} - holds));
-    }
-    return all != wanted;
+    return zero;
 }
 
 ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *args, const mocha_team *team) {
@@ -154,12 +159,16 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
         /* Planes one vector longer than whole tiles: else those of all points would lie in the same set of L1. */
         const int64_t count = last - first, data_plane = count * room + LANES;
         REAL *data = (REAL *)args->buffers[4] + team->rank * n[12], *sums = data + points * points * data_plane;
-        int zero = 0;
+        unsigned zero = 0; /* by the tile: whether a field is */
         winograd_run run;
         for (int64_t t = first; t < last; t += run.count) {
             run = next_run(&s, t, last);
             const REAL *from = x + run.block * s.height * s.width * room;
-            zero |= TYPED(small_fields)(points, &s, run, from, room, fields + (t - first) * WINOGRAD_RESULTS * LANES);
+            for (int64_t k = 0; k < run.count; k++) {
+                REAL *found = fields + (t - first + k) * WINOGRAD_RESULTS * LANES;
+                const int some = TYPED(small_fields)(points, &s, run.row, run.column + k, from, room, found);
+                zero |= (unsigned)some << (t - first + k);
+            }
             for (int64_t c = 0; c < room; c += LANES)
                 TYPED(winograd_spread)(points, &s, run, from + c, room, data + (t - first) * room + c,
                                        data_plane / LANES, room);
@@ -183,8 +192,9 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
                     for (int64_t k = 0; k < run.count; k++) {
                         const int64_t row = run.row * WINOGRAD_TILE, column = (run.column + k) * WINOGRAD_TILE;
                         const int64_t at = (run.block * s.rows + row) * s.columns + column;
-                        result.fields = zero ? fields + (t - first + k) * WINOGRAD_RESULTS * LANES : NULL;
-                        TYPED(winograd_gather)(points, sums + ((t - first + k) * vectors + v) * LANES, sum_plane,
+                        const int64_t tile = t - first + k;
+                        result.fields = zero >> tile & 1 ? fields + tile * WINOGRAD_RESULTS * LANES : NULL;
+                        TYPED(winograd_gather)(points, sums + (tile * vectors + v) * LANES, sum_plane,
                                                s.rows - row, s.columns - column, s.columns, top_room,
                                                y + at * top_room + f, &result);
                     }

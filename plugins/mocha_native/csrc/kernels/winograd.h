@@ -93,6 +93,65 @@ static void TYPED(winograd_product)(int64_t outputs, int64_t channels, int64_t t
         }
 }
 
+/* Whether no field of a tile is zero, as its pixels in the middle tell. Where blobs are dense, a few channels decide it. */
+ALWAYS_INLINE int TYPED(winograd_middle_holds)(const int points, const winograd_shape *s, int64_t row, int64_t column,
+                                               const REAL *x) {
+    IVEC seen[4] = {{0}};
+    int64_t at[4];
+    if (!winograd_middle(points, s, row, column, at)) return 0;
+    for (int64_t c = 0; c < s->channels;) {
+        for (const int64_t next = mocha_min(c + 4, s->channels); c < next; c++, x += s->height * s->width * LANES)
+            UNROLL for (int i = 0; i < 4; i++) seen[i] |= (IVEC)TYPED(load)(x + at[i] * LANES);
+        const IVEC some = (VEC)(seen[0] | seen[1] | seen[2] | seen[3]) != 0;
+        const IVEC all = ((VEC)seen[0] != 0) & ((VEC)seen[1] != 0) & ((VEC)seen[2] != 0) & ((VEC)seen[3] != 0);
+        if (!TYPED(any_lane)(~(points == 8 ? some : all))) return 1;
+    }
+    return 0;
+}
+
+/* Where something in the receptive fields of a tile's results is not zero: for each result, all bits of such a lane.
+   Padding is zero, and NaN is not. Returns whether a field is zero; the result is then exactly the bias, as that of a
+   direct convolution. Transforms leave some 1e-8 of the tile's other elements there, and ReLU and maxima would act on
+   it. Channels of x are read until no field is zero. `fields` are
+   written only where one is, or may be. */
+static int TYPED(winograd_fields)(const int points, const winograd_shape *s, int64_t row, int64_t column, const REAL *x,
+                                  REAL *fields) {
+    const int size = points - WINOGRAD_TILE + 1;
+    const int64_t rows = s->rows - row * WINOGRAD_TILE, columns = s->columns - column * WINOGRAD_TILE;
+    const int64_t top = row * WINOGRAD_TILE - s->pad_rows, left = column * WINOGRAD_TILE - s->pad_columns;
+    const int64_t image = s->height * s->width * LANES;
+    IVEC seen[MOST_POINTS][MOST_POINTS];
+    if (TYPED(winograd_middle_holds)(points, s, row, column, x)) return 0;
+    memset(seen, 0, sizeof seen);
+    /* Two channels at a time, which saves half of the work on `seen`. */
+    for (int64_t c = 0, next = mocha_min(4, s->channels); c < s->channels; next = mocha_min(4 * next, s->channels)) {
+        IVEC all = ~(IVEC){0};
+        for (; c < next; c += 2)
+            for (int64_t i = mocha_max(0, -top); i < mocha_min(points, s->height - top); i++) {
+                const REAL *from = x + c * image + ((top + i) * s->width + left) * LANES;
+                const REAL *other = c + 1 < next ? from + image : from;
+                for (int64_t j = mocha_max(0, -left); j < mocha_min(points, s->width - left); j++)
+                    seen[i][j] |= (IVEC)TYPED(load)(from + j * LANES) | (IVEC)TYPED(load)(other + j * LANES);
+            }
+        for (int j = 0; j < WINOGRAD_TILE && j < columns; j++) {
+            IVEC line[MOST_POINTS];
+            for (int i = 0; i < points; i++) {
+                line[i] = seen[i][j];
+                for (int tap = 1; tap < size; tap++) line[i] |= seen[i][j + tap];
+            }
+            for (int i = 0; i < WINOGRAD_TILE && i < rows; i++) {
+                IVEC field = line[i];
+                for (int tap = 1; tap < size; tap++) field |= line[i + tap];
+                field = (VEC)field != 0; /* as a number: -0 is zero */
+                TYPED(store)(fields + (i * WINOGRAD_TILE + j) * LANES, (VEC)field);
+                all &= field;
+            }
+        }
+        if (!TYPED(any_lane)(~all)) return 0;
+    }
+    return 1;
+}
+
 ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, const mocha_team *team) {
     const REAL *x = args->buffers[0], *filters = args->buffers[1], *bias = args->buffers[2];
     const REAL *mask = args->buffers[3];
@@ -110,12 +169,16 @@ ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *
     for (int64_t first = begin; first < last; first += group) {
         const int64_t stop = mocha_min(last, first + group);
         const int64_t image = s.height * s.width * LANES;
-        int zero = 0;
+        uint64_t zero = 0; /* by the tile: whether a field is */
         winograd_run run;
         for (int64_t t = first; t < stop; t += run.count) {
             run = next_run(&s, t, stop);
             const REAL *from = x + run.block * s.channels * image;
-            zero |= TYPED(winograd_fields)(points, &s, run, from, fields + (t - first) * WINOGRAD_RESULTS * LANES);
+            for (int64_t k = 0; k < run.count; k++) {
+                REAL *found = fields + (t - first + k) * WINOGRAD_RESULTS * LANES;
+                const int some = TYPED(winograd_fields)(points, &s, run.row, run.column + k, from, found);
+                zero |= (uint64_t)some << (t - first + k);
+            }
             for (int64_t c = 0; c < s.channels; c++)
                 TYPED(winograd_spread)(points, &s, run, from + c * image, LANES,
                                        data + c * stride + (t - first) * LANES, data_plane, LANES);
@@ -133,8 +196,9 @@ ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *
                         const int64_t row = run.row * WINOGRAD_TILE, column = (run.column + k) * WINOGRAD_TILE;
                         const int64_t at = ((run.block * s.outputs + i) * s.rows + row) * s.columns + column;
                         end.mask = mask ? mask + at * LANES : NULL;
-                        end.fields = zero ? fields + (t - first + k) * WINOGRAD_RESULTS * LANES : NULL;
-                        TYPED(winograd_gather)(points, sums + (i - o) * stride + (t - first + k) * LANES, sum_plane,
+                        const int64_t tile = t - first + k;
+                        end.fields = zero >> tile & 1 ? fields + tile * WINOGRAD_RESULTS * LANES : NULL;
+                        TYPED(winograd_gather)(points, sums + (i - o) * stride + tile * LANES, sum_plane,
                                                s.rows - row, s.columns - column, s.columns, LANES, y + at * LANES,
                                                &end);
                     }
