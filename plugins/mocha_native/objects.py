@@ -57,12 +57,13 @@ def objects(machine: str, openmp: Sequence[str] = (), more: Sequence[str] = ()) 
 
 
 def build(all_objects: Sequence[Object], command: Sequence[str], cache: Path) -> list[str]:
-    """The objects' files. What an earlier build made of the same sources in the same way is kept.
+    """The objects' files, each named by a digest of its sources, flags and compiler: what an earlier build made of the
+    same is found by it.
 
     Args:
         all_objects: what to compile.
         command: the compiler's, with its first flags.
-        cache: a folder for this and other builds.
+        cache: a folder for this and other builds, also of other copies of the sources.
 
     Raises:
         subprocess.CalledProcessError: one does not compile; the compiler has said why.
@@ -73,19 +74,14 @@ def build(all_objects: Sequence[Object], command: Sequence[str], cache: Path) ->
 
 def _build(one: Object, command: Sequence[str], cache: Path) -> str:
     included = [SOURCES / one.source, *SOURCES.glob("*.h"), SOURCES / "kernels" / f"{Path(one.variant).name}.h"]
-    contents = _digest(*(path.read_bytes() for path in sorted(included) if path.exists()))
-    way = _digest(repr((list(command), one.flags)).encode())
-    target = cache / f"{one.variant or Path(one.source).stem}-{way[:12]}.o"
-    stamp, unfinished = target.with_suffix(".sha256"), target.with_suffix(f".{os.getpid()}.o")
-    if not (target.exists() and stamp.exists() and stamp.read_text() == contents):
+    contents = [path.read_bytes() for path in sorted(included) if path.exists()]
+    digest = hashlib.sha256(b"\0".join([repr((list(command), one.flags)).encode(), *contents])).hexdigest()
+    # By its name alone: another copy of the sources, which shares the folder, never replaces it before it is linked.
+    target = cache / f"{one.variant or Path(one.source).stem}-{digest[:16]}.o"
+    if not target.exists():
+        unfinished = target.with_suffix(f".{os.getpid()}.o")
         target.parent.mkdir(parents=True, exist_ok=True)
         flags = ["-c", f"csrc/{one.source}", "-o", str(unfinished.absolute()), *one.flags]
         subprocess.run([*command, *flags], check=True, cwd=ROOT)
-        stamp.unlink(missing_ok=True)
         unfinished.replace(target)
-        stamp.write_text(contents)
     return str(target)
-
-
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()

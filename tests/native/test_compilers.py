@@ -48,6 +48,31 @@ def cache():
     return PLUGIN / "build" / "objects"
 
 
+@needs("gcc", "gcc")
+def test_copies_of_the_sources_that_share_a_folder_keep_their_own_objects(tmp_path):
+    cache, copies = tmp_path / "cache", {}
+    for number in (1, 2):
+        copy = tmp_path / str(number)
+        (copy / "csrc").mkdir(parents=True)
+        shutil.copy(PLUGIN / "objects.py", copy)
+        (copy / "csrc" / "number.h").write_text(f"#define NUMBER {number}\n")
+        (copy / "csrc" / "number.c").write_text('#include "number.h"\nint number(void) { return NUMBER; }\n')
+        copies[number] = runpy.run_path(str(copy / "objects.py"))
+
+    def build(number):
+        (path,) = copies[number]["build"]([copies[number]["Object"]("number.c", "", ["-Icsrc"])], ["gcc"], cache)
+        return Path(path)
+
+    first = build(1)
+    before = first.read_bytes(), first.stat().st_mtime_ns
+    second = build(2)
+    assert second.read_bytes() != before[0]
+    assert (first.read_bytes(), first.stat().st_mtime_ns) == before  # a link that comes only now gets its own object
+    assert build(1) == first
+    assert first.stat().st_mtime_ns == before[1]
+    assert sorted(cache.iterdir()) == sorted([first, second])
+
+
 @needs("clang", "clang")
 def test_clang_accepts_all_sources(cache):
     # Without optimizing, which would take most of a minute: it warns of nothing more.
