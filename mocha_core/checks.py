@@ -52,7 +52,6 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + more if names else "none"
 
 
-
 def integer(owner: object, field: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
     """`value` as an int, at least `at_least`, and at most `at_most` where that is given.
 

@@ -222,8 +222,9 @@ class Net(metaclass=Constructed):
         """
         if output not in self.runs.plan.blobs:
             checks.known(self.runs.label, "blob", output, self.plan.blobs)
-        limit = None if batch_size is None else checks.integer(self.runs.label, "batch_size", batch_size, at_most=checks.MOST)
-        return self.runs.predictions.predict(data, output, limit)
+        if batch_size is not None:
+            batch_size = checks.integer(self.runs.label, "batch_size", batch_size, at_most=checks.MOST)
+        return self.runs.predictions.predict(data, output, batch_size)
 
     def profile(self, n: int = 10, solver: Trainer | None = None) -> Profile:
         """What each step takes, in `n` true iterations over the next minibatches; afterwards all is as it was.
