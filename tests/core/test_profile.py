@@ -73,7 +73,12 @@ def test_a_profile_runs_over_minibatches_that_come_next():
         cells = net.runs.training_program(solver).cells
         fetch = net.feeds.first.source.fetch
         valid = cells["valid_rows"]
-        net.feeds.first.source.fetch = lambda rows, out: (counted.append((list(rows), int(valid))), fetch(rows, out))[1]
+
+        def counting(rows, epoch, out):
+            counted.append((list(rows), int(valid)))
+            fetch(rows, epoch, out)
+
+        net.feeds.first.source.fetch = counting
         net.feeds.first.seek(6)
         net.profile(2, solver)
         assert counted == [([*range(6, 12)], 6), ([*range(12, 18)], 6), ([18, 19, 0, 1, 2, 3], 6)]

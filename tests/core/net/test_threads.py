@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -97,13 +98,21 @@ class Door:
         self.reached.clear()
 
 
+def wait_for_waiting(gate):
+    """Until a thread waits for its turn."""
+    end = time.monotonic() + PATIENCE
+    while not gate._waiting:
+        assert time.monotonic() < end, "no thread came to the gate"
+        time.sleep(0)
+
+
 def test_predictions_run_at_once(system, pool):
     both = threading.Barrier(2)
     net = visited(system, lambda: both.wait(PATIENCE))
     weight, bias = (net.parameters["x"][n].numpy() for n in ("weight", "bias"))
     answers = [pool.submit(net.predict, IMAGES[i : i + 1], "y") for i in range(2)]
     for i, answer in enumerate(answers):
-        np.testing.assert_allclose(answer.result(), IMAGES[i].reshape(1, -1) @ weight.T + bias, rtol=1e-12)
+        np.testing.assert_allclose(answer.result(PATIENCE), IMAGES[i].reshape(1, -1) @ weight.T + bias, rtol=1e-12)
     assert [use for use, _ in net.runs.programs()] == ["predict 'y'"] * 2
 
 
@@ -156,7 +165,7 @@ def busy():
         assert door.reached.wait(PATIENCE)
         yield net, solver, other
         door.open.set()
-        training.result()
+        training.result(PATIENCE)
         assert solver.state.iteration == 2, "training was not disturbed"
         for one in (net, other):
             one.forward()
@@ -205,9 +214,10 @@ def test_predictions_while_the_layers_are_trained_are_those_of_one_iteration(any
     net.feeds.first.seek(0)
     training = pool.submit(train, net, 60)
     seen = [served.predict(IMAGES, "x")]
-    while not training.done():
+    end = time.monotonic() + PATIENCE
+    while not training.done() and time.monotonic() < end:
         seen.append(served.predict(IMAGES, "x"))
-    np.testing.assert_array_equal(training.result(), expected)
+    np.testing.assert_array_equal(training.result(PATIENCE), expected)
     for answer in seen:
         assert min(np.abs(answer - one).max() for one in history.predictions) < 1e-10
 
@@ -225,11 +235,10 @@ def test_a_training_that_is_asked_for_its_parameters_goes_on_where_it_was(system
     assert door.reached.wait(PATIENCE)
     read = pool.submit(lambda: (passing.set(), net.parameters["x"]["weight"].numpy())[1])
     assert passing.wait(PATIENCE)
-    while not system.storage.gate._waiting:
-        pass
+    wait_for_waiting(system.storage.gate)
     door.open.set()
-    found = read.result()
-    np.testing.assert_array_equal(training.result(), weights)
+    found = read.result(PATIENCE)
+    np.testing.assert_array_equal(training.result(PATIENCE), weights)
     assert not np.array_equal(found, weights)
     assert not np.array_equal(found, first["x___weight"])
 
@@ -241,8 +250,8 @@ class Asking(Arrays):
         super().__init__([IMAGES, TARGETS], **options)
         self.questions, self.answers = questions, answers
 
-    def fetch(self, rows, out):
-        super().fetch(rows, out)
+    def fetch(self, rows, epoch, out):
+        super().fetch(rows, epoch, out)
         self.questions.put(out[0].copy())
         out[1][...] = self.answers.get(timeout=PATIENCE)
 
@@ -271,10 +280,12 @@ def test_a_source_may_wait_for_a_prediction_of_what_is_trained(prefetch, at_once
                 answers.put(policy.predict(asked, "x") + 1)
 
         acting = pool.submit(act)
-        train(net, 5)
-        net.destroy()
-        questions.put(None)
-        acting.result()
+        try:
+            train(net, 5)
+        finally:
+            net.destroy()
+            questions.put(None)
+        acting.result(PATIENCE)
 
 
 def test_closing_a_system_waits_for_predictions(pool):
@@ -285,12 +296,11 @@ def test_closing_a_system_waits_for_predictions(pool):
     answer = pool.submit(net.predict, IMAGES, "y")
     assert door.reached.wait(PATIENCE)
     closing = pool.submit(system.close)
-    while not system.storage.gate._waiting:
-        pass
+    wait_for_waiting(system.storage.gate)
     assert not system.closed
     door.open.set()
-    np.testing.assert_array_equal(answer.result(), expected)
-    closing.result()
+    np.testing.assert_array_equal(answer.result(PATIENCE), expected)
+    closing.result(PATIENCE)
     assert system.closed
     with pytest.raises(StateError, match="closed"):
         net.predict(IMAGES, "y")

@@ -49,12 +49,12 @@ class Hanging(Arrays):
     left = 1
     released = threading.Event()
 
-    def fetch(self, rows, out):
+    def fetch(self, rows, epoch, out):
         Hanging.left -= 1
         if Hanging.left == 0:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
             Hanging.released.wait(WAIT)
-        super().fetch(rows, out)
+        super().fetch(rows, epoch, out)
 
 
 class HangingLayer(MemoryLayer):
