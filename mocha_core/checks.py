@@ -99,7 +99,7 @@ def positive(owner: object, field: str, value: Any) -> float:
     """`value` as a finite float above 0."""
     result = number(owner, field, value, low=0.0)
     if result == 0:
-        raise ConfigurationError(f"{owner}: expected {field} to be above 0, received {value!r}.")
+        raise ConfigurationError(f"{owner}: expected {field} to be above 0, received {shown(value)}.")
     return result
 
 

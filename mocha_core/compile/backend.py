@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mocha_core.checks import shown
 from mocha_core.compile.arrangement import Arrangement, arrange
 from mocha_core.compile.device import Device
 from mocha_core.compile.fusion import fuse
@@ -69,7 +70,7 @@ class Backend(Device):
                 else:
                     run = kernel.backward(ins + saves, outs + workspace, step.add)
                 if not callable(run):
-                    raise TypeError(f"expected a function without arguments, received {run!r}")
+                    raise TypeError(f"expected a function without arguments, received {shown(run)}")
             bound.append(BoundStep(step, kernel, run))
         return bound
 

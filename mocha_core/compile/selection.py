@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from mocha_core.checks import shown
 from mocha_core.compile.kernel import Kernel, Reference
 from mocha_core.errors import BackendError, PluginError, blaming
 from mocha_core.graph.plan import Call, Half, Step
@@ -40,7 +41,7 @@ class Selector:
         def build(entry: Entry) -> Kernel | None:
             kernel: Kernel | None = entry.load()(self.backend, call)
             if not isinstance(kernel, Kernel | None):
-                raise TypeError(f"expected a Kernel or None, received {kernel!r}")
+                raise TypeError(f"expected a Kernel or None, received {shown(kernel)}")
             if kernel is None or (kernel.saves and not forward_runs):
                 declined.append(f"{entry.plugin}'s for '{entry.name.rpartition('/')[2]}' declined")
                 return None

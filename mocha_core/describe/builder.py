@@ -123,7 +123,7 @@ class Builder:
         dtype = self.dtype if dtype is None else dtype
         if dtype not in STATE_DTYPES:
             known = ", ".join(STATE_DTYPES)
-            raise ConfigurationError(f"state '{name}': expected a dtype of {known}, received {dtype!r}.")
+            raise ConfigurationError(f"state '{name}': expected a dtype of {known}, received {checks.shown(dtype)}.")
         if per_row:
             return self._recorder.carry(self._plan, self._layer, name, Spec(shape, dtype), initializer)
         return self._recorder.share(State, self._layer, name, shape, initializer, dtype)

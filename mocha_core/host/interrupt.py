@@ -16,6 +16,7 @@ from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
+from mocha_core.checks import shown
 from mocha_core.errors import ConfigurationError, StateError
 from mocha_core.host.signal_watch import SignalWatch
 from mocha_core.log import logger
@@ -219,7 +220,7 @@ def _number(name: str) -> int:
         number = signal.Signals[name]
     except KeyError:
         known = ", ".join(s.name for s in signal.Signals)
-        raise ConfigurationError(f"solve: this system has no signal {name!r}. It has {known}.") from None
+        raise ConfigurationError(f"solve: this system has no signal {shown(name)}. It has {known}.") from None
     if name in ("SIGKILL", "SIGSTOP"):
         raise ConfigurationError(f"solve: {name} cannot be handled. Give another signal.")
     return number

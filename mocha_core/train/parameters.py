@@ -138,8 +138,8 @@ def policies(
         has = f"Its hyperparameters: {', '.join(declared)}." if declared else "It has no hyperparameters."
         hint = f"Did you mean '{meant}'?" if meant else has
         raise ArgumentError(
-            f"{solver} has no hyperparameter '{name}'. {hint} Leave {name}={given[name]!r} out of SolverParameters, or "
-            "use a solver that has it."
+            f"{solver} has no hyperparameter '{name}'. {hint} Leave {name}={checks.shown(given[name])} out of "
+            "SolverParameters, or use a solver that has it."
         )
     for name, value in given.items():
         declared[name].check(solver, name, value)

@@ -110,7 +110,9 @@ class Solver(metaclass=Constructed):
     def parameters(self, parameters: SolverParameters) -> None:
         name = type(self).__name__
         if not isinstance(parameters, SolverParameters):
-            raise ConfigurationError(f"{name}: expected SolverParameters(max_iter=...), received {parameters!r}.")
+            raise ConfigurationError(
+                f"{name}: expected SolverParameters(max_iter=...), received {checks.shown(parameters)}."
+            )
         #: What decides the value of each of its cells.
         self.policies = policies(name, self.hyperparameters, parameters)
         self._parameters = parameters

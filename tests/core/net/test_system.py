@@ -13,7 +13,7 @@ from mocha_core.errors import BackendError, ConfigurationError
 from mocha_core.graph.array_api import DTYPES, FUNCTIONS
 from mocha_core.net import system
 from mocha_core.net.system import unavailable
-from mocha_core.plugin.registry import Registry
+from mocha_core.plugin.registry import Candidates, Registry
 from mocha_core.testing.backends import check_namespace
 
 
@@ -32,8 +32,10 @@ def broken():
 @pytest.fixture
 def backends(monkeypatch):
     """A registry of its own, so that installed backends do not matter."""
-    registry = Registry("backend")
-    monkeypatch.setattr(system, "registries", lambda: SimpleNamespace(backends=registry))
+    registry, kernels = Registry("backend"), Candidates("kernel")
+    kernels.plugin = "umbrella"
+    kernels.add("relu", "closing", "umbrella_kernels:Relu")
+    monkeypatch.setattr(system, "registries", lambda: SimpleNamespace(backends=registry, kernels=kernels, fusions=[]))
     monkeypatch.delenv("MOCHA_BACKEND", raising=False)
     return registry
 

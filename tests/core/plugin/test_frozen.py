@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CORE = Path(__file__).parents[2] / "mocha_core"
+CORE = Path(__file__).parents[3] / "mocha_core"
 COLLECT = (
     "can be imported, but the metadata with the entry point are missing, as in a frozen application. Collect them "
     "(PyInstaller: --collect-all mocha_toy --copy-metadata mocha-toy), or register it first: "
@@ -60,8 +60,8 @@ def test_errors_name_the_way_out(frozen, code, says):
 
 def test_the_way_out_leads_out(frozen):
     done = frozen(
-        "import mocha_toy._plugin\n"
-        "mocha.plugins.plugin_manager().add_plugin(mocha_toy._plugin, 'mocha-toy')\n"
+        "import mocha_toy._plugin, mocha_core.plugin.manager\n"
+        "mocha_core.plugin.manager.plugin_manager().add_plugin(mocha_toy._plugin, 'mocha-toy')\n"
         "with mocha.System('toy') as system: print(system.backend.name, mocha.__version__)"
     )
     assert done.stdout.split()[1:] == ["unknown"], done.stderr
