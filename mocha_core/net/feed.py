@@ -1,4 +1,4 @@
-"""Feeds: which rows a net takes next, and a thread that fetches them ahead.
+"""Feeds: which rows a net takes next.
 
 The order of rows is a pure function of seed, epoch and position, so all there is to save of a data set is how
 many rows were consumed. Rows that may change are fetched for every minibatch.
@@ -6,16 +6,12 @@ many rows were consumed. Rows that may change are fetched for every minibatch.
 
 from __future__ import annotations
 
-import atexit
 import inspect
 import os
-import queue
-import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import index
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +23,7 @@ from mocha_core.graph.value import Spec, nbytes
 from mocha_core.host.interrupt import abandonable
 from mocha_core.log import logger
 from mocha_core.net.order import Order, failed
+from mocha_core.net.prefetch import Prefetcher
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,9 +109,6 @@ class Feed:
     `cursor` counts the rows consumed since the beginning; epoch and position follow from it.
     """
 
-    #: Seconds that closing waits for a source which is fetching.
-    PATIENCE = 5.0
-
     def __init__(
         self,
         layer: DataLayer,
@@ -137,7 +131,7 @@ class Feed:
         listed = zip(layer.transformers, seeds(seed, chosen), strict=True)
         self._transformers = [(top, transformer, own) for (top, transformer), own in listed]
         self._rows_in: dict[str, NDArray[Any]] = {}
-        self._ahead: _Prefetcher | None = None
+        self._ahead: Prefetcher | None = None
         self._next = 0
         self._wrap = True
         self._left = 0
@@ -216,7 +210,7 @@ class Feed:
         if not ready:
             self._stop()
             if self.source.prefetch and (self.source.fixed or self._left > 1):
-                self._ahead = _Prefetcher(self, *wanted, None if self.source.fixed else self._left)
+                self._ahead = Prefetcher(self, *wanted, None if self.source.fixed else self._left)
         arrays: Sequence[NDArray[Any]]
         if self._ahead is not None:
             with self.lending():
@@ -237,14 +231,14 @@ class Feed:
 
     def close(self) -> None:
         """Stop the prefetching thread and close the source, unless the thread is held up in it."""
-        if self._stop(self.PATIENCE):
+        if self._stop(Prefetcher.PATIENCE):
             self.source.close()
 
     def _stop(self, patience: float | None = None) -> bool:
         if self._ahead is None or self._ahead.stop(patience):
             self._ahead = None
             return True
-        _running.discard(self._ahead)  # once is enough: the end of the interpreter does not wait for it again
+        self._ahead.abandon()
         logger.warning(
             f"Layer '{self.layer.name}': its source has not come back for {patience:g} seconds. Its thread and its "
             "files are left behind until it does."
@@ -333,86 +327,3 @@ def _check_fetch(layer: DataLayer, source: Source) -> None:
             f"Layer '{layer.name}': fetch{taken} of its source, {type(source).__name__}, takes no epoch. Write "
             "def fetch(self, rows, epoch, out): the rows belong to that epoch; ignore it where every epoch is alike."
         )
-
-
-_Free: TypeAlias = "queue.SimpleQueue[list[NDArray[Any]] | None]"
-_Ready: TypeAlias = "queue.SimpleQueue[list[NDArray[Any]] | BaseException]"
-
-
-class _Prefetcher:
-    """A thread that loads `count` minibatches that come next, or any number; two wait while one is in use."""
-
-    DEPTH = 2
-
-    def __init__(self, feed: Feed, process: int, start: int, batch: int, wrap: bool, count: int | None) -> None:
-        self._left = count
-        self.upcoming = (process, start, batch, wrap)
-        self._free: _Free = queue.SimpleQueue()
-        self._ready: _Ready = queue.SimpleQueue()
-        self._in_use: list[NDArray[Any]] | None = None
-        for arrays in feed.buffers(batch, self.DEPTH + 1):
-            self._free.put(arrays)
-        # The thread holds neither the feed nor this object, so that both end with the net, and the thread with them.
-        self._thread = threading.Thread(
-            target=self._work,
-            args=(weakref.ref(feed), self._free, self._ready, start, batch, wrap, count),
-            name=f"prefetch {feed.layer.name}",
-            daemon=True,
-        )
-        self._thread.start()
-        _running.add(self)
-
-    @staticmethod
-    def _work(
-        feed: weakref.ref[Feed], free: _Free, ready: _Ready, start: int, batch: int, wrap: bool, count: int | None
-    ) -> None:
-        while count != 0 and (arrays := free.get()) is not None and (alive := feed()) is not None:
-            try:
-                alive.load(start, batch, wrap, arrays)
-            except BaseException as error:
-                ready.put(error)
-                return
-            del alive
-            ready.put(arrays)
-            start += batch
-            count = None if count is None else count - 1
-
-    def __del__(self) -> None:
-        self._free.put(None)
-
-    def take(self) -> list[NDArray[Any]]:
-        process, start, size, wrap = self.upcoming
-        # Until the minibatch is in hand: after an error or an interrupt this thread is not asked again.
-        self.upcoming = (process, -1, size, wrap)
-        with abandonable():
-            batch = self._ready.get()
-        if isinstance(batch, BaseException):
-            raise batch
-        if self._in_use is not None:
-            self._free.put(self._in_use)
-        self._in_use = batch
-        if self._left is not None:
-            self._left -= 1
-        if self._left != 0:
-            self.upcoming = (process, start + size, size, wrap)
-        return batch
-
-    def stop(self, patience: float | None) -> bool:
-        """Whether the thread ended within so many seconds; None waits as long as it takes."""
-        # The thread takes from this queue, too: never wait for what it may have taken.
-        with suppress(queue.Empty):
-            while True:
-                self._free.get_nowait()
-        self._free.put(None)
-        self._thread.join(patience)
-        return not self._thread.is_alive()
-
-
-_running: weakref.WeakSet[_Prefetcher] = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_all() -> None:
-    """Before the interpreter takes away what the threads use."""
-    for ahead in list(_running):
-        ahead.stop(Feed.PATIENCE)

@@ -27,6 +27,7 @@ from mocha_core.describe.source import Source
 from mocha_core.errors import DataError, FileError, MochaError
 from mocha_core.graph.value import Spec
 from mocha_core.net.feed import Feed
+from mocha_core.net.prefetch import Prefetcher
 
 ROWS, BATCH = 12, 3
 
@@ -234,7 +235,7 @@ def test_an_exception_in_the_consumer_while_it_waits():
 
 
 def test_a_source_that_never_comes_back_is_left_behind(monkeypatch, caplog):
-    monkeypatch.setattr(Feed, "PATIENCE", 0.05)
+    monkeypatch.setattr(Prefetcher, "PATIENCE", 0.05)
     gate = Gate(row=3)
     f = feed(before=gate)
     assert consume(f, 1) == [0, 1, 2]
@@ -378,7 +379,7 @@ LEAVING = """
             time.sleep({held})
             print("fetched", flush=True)
 
-    Feed.PATIENCE = {patience}
+    Prefetcher.PATIENCE = {patience}
     net = regression(mocha.System(Plain()), before=before)
     net.forward()
     {end}
