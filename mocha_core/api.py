@@ -75,6 +75,7 @@ from mocha_core.describe.transformer import draw as draw
 # Kernels and fusions: the same, faster.
 from mocha_core.compile.fusion import Graph as Graph
 from mocha_core.compile.fusion import Rewritten as Rewritten
+from mocha_core.compile.kernel import BoundStep as BoundStep
 from mocha_core.compile.kernel import Buffers as Buffers
 from mocha_core.compile.kernel import Kernel as Kernel
 from mocha_core.compile.kernel import Reference as Reference
@@ -99,7 +100,6 @@ from mocha_core.compile.device import Device as Device
 from mocha_core.compile.placement import Memory as Memory
 from mocha_core.compile.profiling import Profile as Profile
 from mocha_core.compile.profiling import StepTime as StepTime
-from mocha_core.compile.program import BoundStep as BoundStep
 from mocha_core.compile.program import KernelUse as KernelUse
 from mocha_core.compile.program import Program as Program
 from mocha_core.compile.program import Schedule as Schedule
@@ -113,7 +113,7 @@ from mocha_core.net.net import Net as Net
 from mocha_core.net.system import System as System
 from mocha_core.train.coffee_break import CoffeeBreak as CoffeeBreak
 from mocha_core.train.formats import Format as Format
-from mocha_core.train.formats import StoredArray as StoredArray
+from mocha_core.train.snapshot import StoredArray as StoredArray
 from mocha_core.train.formats import format_of as format_of
 from mocha_core.train.snapshot import Snapshot as Snapshot
 from mocha_core.train.snapshot import capture as capture

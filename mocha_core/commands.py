@@ -3,7 +3,8 @@
 import json
 from argparse import ArgumentParser, Namespace
 
-from mocha_core.plugin.manager import plugin_manager, registries, without_metadata
+from mocha_core.plugin.frozen import without_metadata
+from mocha_core.plugin.manager import plugin_manager, registries
 
 
 class Plugins:

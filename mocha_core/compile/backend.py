@@ -8,9 +8,9 @@ from mocha_core.checks import shown
 from mocha_core.compile.arrangement import Arrangement, arrange
 from mocha_core.compile.device import Device
 from mocha_core.compile.fusion import fuse
-from mocha_core.compile.kernel import Kernel
+from mocha_core.compile.kernel import BoundStep, Kernel
 from mocha_core.compile.placement import Memory, check_largest, place
-from mocha_core.compile.program import BoundStep, Program
+from mocha_core.compile.program import Program
 from mocha_core.compile.selection import Selector
 from mocha_core.compile.storage import Storage
 from mocha_core.errors import blaming

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mocha_core.compile.layout import ALL_PLAIN, Layouts
 from mocha_core.errors import MochaError, PluginError
 from mocha_core.graph.array_api import Array
-from mocha_core.graph.plan import Call
+from mocha_core.graph.plan import Call, Step
 from mocha_core.graph.value import Spec
 
 if TYPE_CHECKING:
@@ -101,6 +102,15 @@ class Reference(Kernel):
     @property
     def label(self) -> str:
         return f"reference of {self.call.op.name}"
+
+
+@dataclass(eq=False)
+class BoundStep:
+    """A step, the kernel that serves it, and the kernel bound to buffers."""
+
+    step: Step
+    kernel: Kernel
+    run: Runnable
 
 
 def store(results: Sequence[Array | None], outs: Buffers, add: Sequence[bool]) -> None:

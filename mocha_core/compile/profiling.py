@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from mocha_core.compile.kernel import BoundStep
 from mocha_core.graph.plan import Section
-
-if TYPE_CHECKING:
-    from mocha_core.compile.program import BoundStep, Program
 
 
 class StepTime(NamedTuple):
@@ -52,9 +50,9 @@ class Profile(list[StepTime]):
 class Timer:
     """Adds up what each step takes, one after the other."""
 
-    def __init__(self, program: Program, steps: Sequence[BoundStep]) -> None:
+    def __init__(self, complete: Callable[[BoundStep], None], steps: Sequence[BoundStep]) -> None:
         self.seconds = np.zeros(len(steps))
-        self._program = program
+        self._complete = complete
         self._steps = steps
 
     @contextmanager
@@ -71,7 +69,7 @@ class Timer:
 
     def _time(self, i: int, bound: BoundStep) -> None:
         start = perf_counter()
-        self._program.complete(bound)
+        self._complete(bound)
         self.seconds[i] += perf_counter() - start
 
     def profile(self, n: int) -> Profile:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 import numpy as np
 
 from mocha_core.compile.arrangement import Arrangement
-from mocha_core.compile.kernel import Kernel, Runnable
+from mocha_core.compile.kernel import BoundStep, Runnable
 from mocha_core.compile.layout import PLAIN, Convert
 from mocha_core.compile.placement import Memory, plain_copy
 from mocha_core.compile.profiling import Profile, Timer
@@ -19,7 +19,7 @@ from mocha_core.compile.storage import Storage
 from mocha_core.errors import StateError
 from mocha_core.graph.array_api import Array
 from mocha_core.graph.cells import Cell
-from mocha_core.graph.plan import Call, Plan, Section, Step
+from mocha_core.graph.plan import Call, Plan, Section
 from mocha_core.graph.structural import Gather
 from mocha_core.graph.value import Role, Value
 
@@ -32,15 +32,6 @@ if TYPE_CHECKING:
 Schedule = Mapping[str, "NDArray[Any]"]
 #: One element, which another thread or a signal handler may set from 0 to 1 at any time.
 Stop: TypeAlias = "NDArray[np.int32]"
-
-
-@dataclass(eq=False)
-class BoundStep:
-    """A step, the kernel that serves it, and the kernel bound to buffers."""
-
-    step: Step
-    kernel: Kernel
-    run: Runnable
 
 
 class KernelUse(NamedTuple):
@@ -167,7 +158,7 @@ class Program:
             sections: run these instead of whole iterations, n times each, with one value of the schedule each time.
         """
         whole = [section for section in Section if section is not Section.PACK]
-        timer = Timer(self, [b for b in self.bound if b.step.section in (sections or whole)])
+        timer = Timer(self.complete, [b for b in self.bound if b.step.section in (sections or whole)])
         with timer.running():
             if not sections:
                 Program.iterate(self, n, schedule)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mocha_core.compile.program import Program
     from mocha_core.describe.parameter import State
-    from mocha_core.net.net import Net
+    from mocha_core.net.runs import Runs
 
 
 Item = TypeVar("Item")
@@ -24,20 +24,20 @@ Item = TypeVar("Item")
 class Blob:
     """A window on one top of a net: what the program that ran last left in it."""
 
-    def __init__(self, net: Net, name: str) -> None:
-        self.net = net
+    def __init__(self, runs: Runs, name: str) -> None:
+        self._runs = runs
         self.name = name
 
     @property
     def shape(self) -> tuple[int, ...]:
         """N first, in the minibatches that the net trains with."""
-        return self.net.plan.blobs[self.name].shape
+        return self._runs.plan.blobs[self.name].shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         import numpy as np
 
-        return np.dtype(self.net.plan.blobs[self.name].dtype)
+        return np.dtype(self._runs.plan.blobs[self.name].dtype)
 
     def numpy(self) -> NDArray[Any]:
         """A copy in N,C,H,W order.
@@ -68,8 +68,8 @@ class Blob:
     @contextmanager
     def _program(self) -> Iterator[Program]:
         """The program that ran last, which does not run meanwhile."""
-        with self.net.runs.using(), self.net.system.storage.gate.shared():
-            yield self.net.runs.last_program()
+        with self._runs.using(), self._runs.system.storage.gate.shared():
+            yield self._runs.last_program()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         array = self.numpy()
@@ -83,8 +83,8 @@ class Blob:
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
-            f"Blob '{self.name}' cannot be copied or pickled: it is a window on net '{self.net.name}'. Copy what is in "
-            f"it: net.blobs['{self.name}'].numpy()."
+            f"Blob '{self.name}' cannot be copied or pickled: it is a window on net '{self._runs.name}'. Copy what is "
+            f"in it: net.blobs['{self.name}'].numpy()."
         )
 
     def __repr__(self) -> str:

@@ -97,7 +97,7 @@ class Net(metaclass=Constructed):
     @property
     def blobs(self) -> Named[Blob]:
         """The blobs by name, as the last run but predictions left them."""
-        return Named(self.runs.label, "blob", {name: Blob(self, name) for name in self.plan.blobs})
+        return Named(self.runs.label, "blob", {name: Blob(self.runs, name) for name in self.plan.blobs})
 
     @property
     def parameters(self) -> States[States[Parameter]]:
@@ -148,7 +148,7 @@ class Net(metaclass=Constructed):
 
     def summary(self) -> listing.Text:
         """A table of layers, output shapes and parameter counts, with bytes."""
-        return listing.summary(self)
+        return listing.summary(self.runs)
 
     def program(self, output: str | None = None) -> Program:
         """The program that ran last, or else that of `forward` and `backward`; with `output`, one that predicts it."""
@@ -165,14 +165,14 @@ class Net(metaclass=Constructed):
         )
 
     def __str__(self) -> str:
-        return str(listing.architecture(self))
+        return str(listing.architecture(self.runs))
 
     def __repr__(self) -> str:
-        counts = f"{len(self.layers)} layers, {listing.parameter_count(self):,} parameters"
+        counts = f"{len(self.layers)} layers, {listing.parameter_count(self.runs):,} parameters"
         return f"<Net '{self.name}' on '{self.system.backend.name}': {counts}>"
 
     def _repr_html_(self) -> str:
-        return listing.architecture(self)._repr_html_()
+        return listing.architecture(self.runs)._repr_html_()
 
     # Running.
 
@@ -233,9 +233,13 @@ class Net(metaclass=Constructed):
             n: how many iterations are timed, after one that is not.
             solver: whose training is timed; None: `forward` and `backward`.
         """
-        checks.integer(self.runs.label, "n", n)
-        with self.runs.using():
-            return profile(self, n, solver)
+        runs = self.runs
+        checks.integer(runs.label, "n", n)
+        with runs.using():
+            if solver is None:
+                return profile(runs, runs.program(runs.stepwise()), n, None, ())
+            program = runs.training_program(solver)
+            return profile(runs, program, n, solver, solver.memories(self).values())
 
     # Statistics.
 

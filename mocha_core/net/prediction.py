@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,7 +22,24 @@ from mocha_core.graph.value import Spec, Value
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mocha_core.net.runs import Runs
+    from mocha_core.net.recorder import Recorder
+    from mocha_core.net.system import System
+
+
+class Running(Protocol):
+    """The `Runs` of a net, as far as its predictions need them."""
+
+    label: str
+    system: System
+    recorder: Recorder
+    plan: Plan
+    destroyed: bool
+
+    def check_usable(self) -> None:
+        """Raise `StateError` where nothing can run any more."""
+
+    def raise_fault(self, program: Program) -> None:
+        """Raise what a kernel reported."""
 
 
 class Rows:
@@ -89,7 +106,7 @@ class Predictor:
         self._shown, self._counting = True, 0
         return self.program
 
-    def run(self, rows: Rows, start: int, count: int, runs: Runs) -> NDArray[Any]:
+    def run(self, rows: Rows, start: int, count: int, runs: Running) -> NDArray[Any]:
         """The output of a minibatch, of which `count` rows count."""
         program = self.program
         for name, part in rows.batch(start, self.size.batch).items():
@@ -113,7 +130,7 @@ class Predictions:
     #: may compute at once; the least recently used go first.
     KEPT = 8
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Running) -> None:
         self._runs = runs
         self._idle: OrderedDict[Size, list[Predictor]] = OrderedDict()
         self._sets = max(self.KEPT, 3 * runs.system.storage.gate.at_once)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from mocha_core.compile.profiling import Profile
 from mocha_core.graph.plan import Section
+from mocha_core.graph.value import Value
 from mocha_core.net.trainer import Trainer
 
 if TYPE_CHECKING:
-    from mocha_core.net.net import Net
+    from mocha_core.compile.program import Program
+    from mocha_core.net.runs import Runs
 
 
-def profile(net: Net, n: int, solver: Trainer | None) -> Profile:
-    """See `Net.profile`."""
-    runs = net.runs
-    program = runs.program(runs.stepwise()) if solver is None else runs.training_program(solver)
-    with _unchanged(net, solver), net.system.storage.gate.exclusive():
+def profile(runs: Runs, program: Program, n: int, solver: Trainer | None, memories: Iterable[Value]) -> Profile:
+    """See `Net.profile`; `memories` are the slots that the solver's updates in the program have."""
+    with _unchanged(runs, memories), runs.system.storage.gate.exclusive():
         runs.begin(program)
         runs.feeds.begin(wrap=True)
         program.start_anew()
@@ -43,12 +43,11 @@ def profile(net: Net, n: int, solver: Trainer | None) -> Profile:
 
 
 @contextmanager
-def _unchanged(net: Net, solver: Trainer | None) -> Iterator[None]:
+def _unchanged(runs: Runs, memories: Iterable[Value]) -> Iterator[None]:
     """Afterwards parameters, states, slots, statistics and cursors are as they were."""
-    system, runs = net.system, net.runs
-    values = [state.value for state in net.states.values()] + [s.total for s in net.plan.statistics]
-    values += [] if solver is None else solver.memories(net).values()
-    before = [(value, system.read(value)) for value in values]
+    system = runs.system
+    values = [state.value for state in runs.recorder.states().values()] + [s.total for s in runs.plan.statistics]
+    before = [(value, system.read(value)) for value in (*values, *memories)]
     try:
         with runs.feeds.restored():
             yield

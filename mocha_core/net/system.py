@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from inspect import signature
 from threading import RLock
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
@@ -21,16 +21,34 @@ from mocha_core.describe.parameter import State
 from mocha_core.errors import ArgumentError, BackendError, ConfigurationError, StateError
 from mocha_core.graph.value import Value
 from mocha_core.plugin.construction import Constructed
-from mocha_core.plugin.manager import registries, without_metadata
+from mocha_core.plugin.frozen import without_metadata
+from mocha_core.plugin.manager import registries
 from mocha_core.plugin.registry import Registry, import_string
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from mocha_core.describe.layer import Layer
-    from mocha_core.net.net import Net
 
 DTYPES = ("float32", "float64")
+
+
+class Used(Protocol):
+    """What one thread at a time uses."""
+
+    def using(self) -> AbstractContextManager[None]:
+        """Entered by the thread; raises `StateError` where another one is in it."""
+
+
+class Resident(Protocol):
+    """A net, as far as its system knows it."""
+
+    @property
+    def runs(self) -> Used:
+        """What runs it."""
+
+    def destroy(self) -> None:
+        """Release all that it holds of the system."""
 
 
 class System(metaclass=Constructed):
@@ -79,7 +97,7 @@ class System(metaclass=Constructed):
         self._own: WeakKeyDictionary[Layer, dict[str, State]] = WeakKeyDictionary()
         self._tied: dict[str, dict[str, State]] = {}
         self._namesakes: Counter[str] = Counter()
-        self.nets: WeakSet[Net] = WeakSet()
+        self.nets: WeakSet[Resident] = WeakSet()
         """The nets that were built here and are still in use."""
         self.closed = False
 

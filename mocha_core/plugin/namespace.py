@@ -18,7 +18,8 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     def find(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module 'mocha_core.{kind}' has no attribute '{name}'")
-        from mocha_core.plugin.manager import plugin_manager, without_metadata
+        from mocha_core.plugin.frozen import without_metadata
+        from mocha_core.plugin.manager import plugin_manager
 
         manager = plugin_manager()
         registry = manager.registries.all()[kind]

@@ -7,6 +7,7 @@ from typing import Any
 
 from mocha_core.checks import clipped, shown
 from mocha_core.errors import ConfigurationError, MochaError, PluginError, UnknownNameError
+from mocha_core.plugin.frozen import without_metadata
 from mocha_core.suggestions import close
 
 
@@ -100,8 +101,6 @@ class Registry:
         return f"No {self.kind} '{clipped(name)}'. {hint} {self._where_to_look()}"
 
     def _where_to_look(self) -> str:
-        from mocha_core.plugin.manager import without_metadata
-
         return without_metadata() or "`mocha plugins` lists what is installed."
 
     def drop(self, plugin: str) -> None:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     from mocha_core.compile.program import Program
     from mocha_core.net.feed import Feed
-    from mocha_core.train.solver import Solver
+    from mocha_core.net.trainer import Trainer
 
 _WAY_OUT = "Lower the learning rate, or look for large values in the data."
 
 
-def non_finite(solver: Solver, net: Net, program: Program, call: Call) -> NonFiniteError:
+def non_finite(solver: Trainer, net: Net, program: Program, call: Call) -> NonFiniteError:
     """The error that names what made the numbers not finite that `call`, of a training program, has refused.
 
     Parameters, states, statistics and cursors are as they were afterwards; gradients are not.
@@ -52,7 +52,7 @@ def non_finite(solver: Solver, net: Net, program: Program, call: Call) -> NonFin
     return NonFiniteError(f"{net.runs.label}: {seen} is not finite in iteration {solver.state.iteration}. {cause}")
 
 
-def find_held(solver: Solver, net: Net) -> str:
+def find_held(solver: Trainer, net: Net) -> str:
     """The parameter or slot that is not finite although nothing was written that is not; empty if there is none."""
     parameters = [p for group in net.parameters.values() for p in group.values()]
     held = [(f"Layer '{p.layer}': parameter '{p.name}'", p.value) for p in parameters]

@@ -8,38 +8,23 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError, FileError, ShapeError, UnknownNameError
 from mocha_core.host.files import expanded
-from mocha_core.plugin.manager import registries, without_metadata
+from mocha_core.plugin.frozen import without_metadata
+from mocha_core.plugin.manager import registries
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from mocha_core.describe.parameter import State
     from mocha_core.net.net import Net
-    from mocha_core.train.snapshot import Snapshot
+    from mocha_core.train.snapshot import Snapshot, StoredArray
 
 #: Names in an error.
 SHOWN = 20
-
-
-class StoredArray(Protocol):
-    """A NumPy array, or one that is still in an open file: `np.asarray` reads it, and may raise `FileError`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its axes, known before anything is read."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of its elements."""
-
-    def __array__(self) -> NDArray[Any]:
-        """The contents."""
 
 
 class Format(ABC):

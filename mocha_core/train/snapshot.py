@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,12 +15,28 @@ from mocha_core.graph.value import Role
 from mocha_core.log import logger
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mocha_core.net.net import Net
-    from mocha_core.train.formats import StoredArray
     from mocha_core.train.solver import Solver
 
 #: More than any run counts, and far from where 64 bits end.
 LARGEST = 2**53
+
+
+class StoredArray(Protocol):
+    """A NumPy array, or one that is still in an open file: `np.asarray` reads it, and may raise `FileError`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its axes, known before anything is read."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its elements."""
+
+    def __array__(self) -> NDArray[Any]:
+        """The contents."""
 
 
 @dataclass

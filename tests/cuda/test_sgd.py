@@ -10,7 +10,7 @@ from mocha_solvers_std.sgd import SGDUpdate
 
 import mocha_core as mocha
 from mocha_core import layers, regularizers, solvers
-from mocha_core.compile.program import BoundStep
+from mocha_core.compile.kernel import BoundStep
 from mocha_core.compile.selection import Selector
 from mocha_core.describe.parameter import Constraint
 from mocha_core.graph.plan import Section, forward_step

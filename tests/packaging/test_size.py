@@ -9,14 +9,14 @@ import pytest
 CORE = Path(__file__).parents[2] / "mocha_core"
 #: Lines of code that each package of the core may have. A limit for each shows where the core grows.
 LIMITS = {
-    ".": 250,
-    "host": 250,
-    "plugin": 450,
-    "graph": 450,
-    "compile": 1000,
-    "describe": 300,
-    "net": 1050,
-    "train": 700,
+    ".": 550,
+    "host": 400,
+    "plugin": 550,
+    "graph": 500,
+    "compile": 1200,
+    "describe": 400,
+    "net": 1750,
+    "train": 800,
 }
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 NO_CODE |= {tokenize.ENCODING, tokenize.ENDMARKER}
@@ -55,4 +55,4 @@ def test_every_package_has_a_limit():
 def test_no_module_of_the_core_is_longer_than_400_lines():
     modules = [path for path in CORE.rglob("*.py") if path.parent.name != "testing"]
     lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
-    assert {name: n for name, n in lengths.items() if n > 401} == {}
+    assert {name: n for name, n in lengths.items() if n > 400} == {}

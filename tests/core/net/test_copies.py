@@ -124,7 +124,7 @@ def test_names_are_attributes_too(net):
     assert net.blobs.conv1.shape == (6, 3, 6, 6)
     assert {"weight", "bias"} <= set(dir(net.parameters.scores))
     assert not hasattr(net.blobs, "_repr_svg_")
-    with pytest.raises(UnknownNameError, match=r"'scores' has no parameter 'weigth'\. .*'weight'\? It has: weight, bias"):
+    with pytest.raises(UnknownNameError, match=r"no parameter 'weigth'\. Did you mean 'weight'\? It has: weight, bias"):
         _ = net.parameters.scores.weigth
 
 

@@ -31,9 +31,10 @@ def frozen(tmp_path_factory):
     (folder / "mocha_toy" / "_plugin.py").write_text(PLUGIN)
     dependencies = {str(Path(sys.modules[name].__file__).parents[1]) for name in ("numpy", "pluggy", "packaging")}
     hide = (
-        "import importlib.metadata, mocha_core.plugin.manager as p; p.distributions = lambda: ();\n"
+        "import importlib.metadata, mocha_core.plugin.frozen as f, mocha_core.plugin.manager as p\n"
+        "p.distributions = lambda: ();\n"
         "def version(name): raise importlib.metadata.PackageNotFoundError(name)\n"
-        "importlib.metadata.version = p.version = version\n"
+        "importlib.metadata.version = f.version = p.version = version\n"
     )
 
     def run(code):
