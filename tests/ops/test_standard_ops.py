@@ -12,6 +12,7 @@ import pytest
 from mocha_layers_std._plugin import OPS
 from mocha_layers_std.accuracy import Accuracy
 from mocha_layers_std.channel_pooling import MaxChannelPooling, MeanChannelPooling
+from mocha_layers_std.class_labels import Labels
 from mocha_layers_std.convolution import Convolution
 from mocha_layers_std.dropout import Dropout
 from mocha_layers_std.element_wise import Add, Divide, Multiply, Subtract
@@ -99,6 +100,8 @@ CASES = {
     "softmax images": (Softmax(), normal(2, 3, 2, 2)),
     "dropout": (Dropout(0.4, True, 7, 3), normal(3, 2, 3), cell(5), cell(10)),
     "dropout unscaled": (Dropout(0.7, False, 7, 3), normal(3, 6), cell(0), cell(0)),
+    "labels": (Labels(1), labels(5, 4, 1).astype(np.float64), cell(0)),
+    "labels fraction": (Labels(1), np.array([[1.0], [2.5]]), cell(0)),
     "softmax_loss": (SoftmaxLoss(1), normal(4, 3), labels(3, 4, 1), cell(4), cell(0)),
     "softmax_loss images": (SoftmaxLoss(1), normal(3, 4, 2, 3), labels(4, 3, 1, 2, 3), cell(2), cell(0)),
     "multinomial_logistic_loss": (MultinomialLogisticLoss(1), positive(4, 3), labels(3, 4), cell(4), cell(0)),
