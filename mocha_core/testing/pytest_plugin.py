@@ -17,7 +17,7 @@ import pytest
 
 from mocha_core.testing import TEST_CLASSES
 
-pytest.register_assert_rewrite(*(f"mocha_core.testing.{module}" for module in TEST_CLASSES.values()))
+pytest.register_assert_rewrite(*(f"mocha_core.testing.{module}" for module in {*TEST_CLASSES.values(), "backend_arrays"}))
 
 OPTION = "--mocha-backends"
 
