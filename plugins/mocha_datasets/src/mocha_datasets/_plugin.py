@@ -1,7 +1,13 @@
 """What this distribution registers; imports neither NumPy nor h5py."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from mocha_core import hookimpl
-from mocha_core.api import Registry
+
+if TYPE_CHECKING:
+    from mocha_core.api import Registry
 
 
 @hookimpl

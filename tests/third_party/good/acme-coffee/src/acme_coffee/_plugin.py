@@ -1,5 +1,11 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from mocha_core import hookimpl
-from mocha_core.api import Registry
+
+if TYPE_CHECKING:
+    from mocha_core.api import Registry
 
 
 @hookimpl
