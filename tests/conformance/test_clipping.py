@@ -136,7 +136,7 @@ def test_training_is_as_by_hand(backend, dtype, accumulate, frozen, limits):
 @pytest.mark.parametrize("limits", [{"clip_norm": 0.3}, {"clip_value": 0.05}])
 def test_no_update_is_folded_past_the_clipping(backend, limits):
     with mocha.System(open_any(backend), seed=3) as system:
-        program = net_on(system).training_program(sgd(5, **limits))
+        program = net_on(system).runs.training_program(sgd(5, **limits))
         written = {bound.step.section for bound in program.bound if updates(bound)}
         assert written == {Section.UPDATE}
         assert Section.EXCHANGE in {bound.step.section for bound in program.bound}

@@ -1,18 +1,6 @@
 """`SwishLayer` and its op. Knows of no backend."""
 
-from mocha_core.api import (
-    Array,
-    Arrays,
-    Builder,
-    ComputationLayer,
-    Gradients,
-    Namespace,
-    Op,
-    ShapeError,
-    Spec,
-    Value,
-    checks,
-)
+from mocha_core.api import Array, Arrays, Builder, ComputationLayer, Namespace, Op, ShapeError, Spec, Value, checks
 
 
 class Swish(Op):
@@ -30,7 +18,7 @@ class Swish(Op):
     def forward(self, xp: Namespace, x: Array) -> Array:
         return x * sigmoid(xp, self.beta * x)
 
-    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: object) -> Gradients:
+    def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: object) -> tuple[Array]:
         s = sigmoid(xp, self.beta * x[0])
         return (dy[0] * (s + self.beta * x[0] * s * (1.0 - s)),)
 
