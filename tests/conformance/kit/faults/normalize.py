@@ -69,7 +69,7 @@ class NormalizeLayer(ComputationLayer):
         count = b.state("count", (), Drawn(None), dtype="int64")
         if b.phase is Phase.TEST:
             return b.call(ByRunning(), x, mean)
-        return b.call(self.op(), x, b.cell("valid_rows"), mean, count)
+        return b.call(self.op(), x, b.valid_rows(x), mean, count)
 
     def op(self):
         return Normalize()
