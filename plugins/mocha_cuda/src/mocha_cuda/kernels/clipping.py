@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
-#: Elements that a block has, as csrc/clipping.cu has it.
+#: Elements that a block has, as csrc/kernels/clipping.cu has it.
 TILE = 16 * THREADS
 
 
