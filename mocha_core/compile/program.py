@@ -33,6 +33,12 @@ Schedule = Mapping[str, "NDArray[Any]"]
 #: One element, which another thread or a signal handler may set from 0 to 1 at any time.
 Stop: TypeAlias = "NDArray[np.int32]"
 
+#: What the programs of a net may take together, and as much again those of its predictions: so many that people who
+#: vary frozen layers, solvers, outputs or the numbers of rows compile each once.
+KEPT_BYTES = 2**28
+#: Bytes; what a program takes besides its memory: steps, bound kernels and their descriptors.
+AROUND_MEMORY = 2**20
+
 
 class KernelUse(NamedTuple):
     """One line of `program.kernels()`."""
@@ -79,6 +85,11 @@ class Program:
         self.storage.allocate(self.plan.cells.values())
         self.cells: dict[str, Array] = {name: self.storage[value] for name, value in self.plan.cells.items()}
         self.objective: Array | None = None if self.plan.objective is None else self._buffer(self.plan.objective)
+
+    @property
+    def taken(self) -> int:
+        """About how many bytes are free again when the program is forgotten."""
+        return self.memory.total + AROUND_MEMORY
 
     def runs(self, *sections: Section) -> list[Runnable]:
         """The bound kernels of some sections, in order."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from mocha_core import checks
 from mocha_core.compile.budget import taking
-from mocha_core.compile.program import Program, outlives_runs
+from mocha_core.compile.program import KEPT_BYTES, Program, outlives_runs
 from mocha_core.errors import ShapeError
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.commit import commit_updates
@@ -126,15 +126,15 @@ class Predictions:
     Each program has its own buffers and cells, and is taken out by one thread at a time.
     """
 
-    #: Programs are kept for so many times the rows of the largest minibatch, or for three such sets of each thread that
-    #: may compute at once; the least recently used go first.
+    #: Programs are kept as long as they take no more than `KEPT_BYTES`, or than so many of the largest: three for each
+    #: thread that may compute at once, and at least these. The least recently used go first.
     KEPT = 8
 
     def __init__(self, runs: Running) -> None:
         self._runs = runs
         self._idle: OrderedDict[Size, list[Predictor]] = OrderedDict()
-        self._sets = max(self.KEPT, 3 * runs.system.storage.gate.at_once)
-        self._kept, self._bound = 0, self._sets * runs.plan.batch
+        self._largest_ones = max(self.KEPT, 3 * runs.system.storage.gate.at_once)
+        self._kept, self._bound = 0, KEPT_BYTES
         self._changing: dict[str, bool] = {}
         self._lock = threading.Lock()
 
@@ -212,8 +212,9 @@ class Predictions:
         """A program that no other thread uses until it is given back."""
         with self._lock:
             if programs := self._idle.get(size):
-                self._kept -= size.batch
-                return programs.pop()
+                taken = programs.pop()
+                self._kept -= taken.program.taken
+                return taken
         with self._runs.system.compiling():
             program = self._runs.system.backend.compile(self._record(size), self._runs.system.storage)
         return Predictor(program, size)
@@ -227,16 +228,15 @@ class Predictions:
                 self._idle[size] = []
             self._idle[size].append(taken)
             self._idle.move_to_end(size)
-            self._kept += size.batch
+            self._kept += taken.program.taken
             if self._kept > self._bound:
-                self._drop(size)
+                self._drop(taken.program)
 
-    def _drop(self, used: Size) -> None:
-        self._bound = max(self._bound, self._sets * used.batch)
-        for size, programs in self._idle.items():
+    def _drop(self, used: Program) -> None:
+        self._bound = max(self._bound, self._largest_ones * used.taken)
+        for programs in self._idle.values():
             while programs and self._kept > self._bound:
-                self._kept -= size.batch
-                programs.pop(0)
+                self._kept -= programs.pop(0).program.taken
 
     def _record(self, size: Size) -> Plan:
         runs = self._runs

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mocha_core.compile.budget import taking
-from mocha_core.compile.program import Program, Schedule, Stop
+from mocha_core.compile.program import KEPT_BYTES, Program, Schedule, Stop
 from mocha_core.describe.parameter import Parameter
 from mocha_core.errors import DataError, StateError
 from mocha_core.graph.cells import Cell
@@ -55,8 +55,9 @@ class Runs:
         half_updated: whether an iteration ended between its updates: some parameters are one update ahead.
     """
 
-    #: Compiled programs that are kept, besides those of `predict`; the least recently used goes first.
-    MAX_PROGRAMS = 8
+    #: Compiled programs that are kept, besides those of `predict`, whatever they take; more are kept as long as all
+    #: take no more than `KEPT_BYTES`. The least recently used goes first.
+    MIN_PROGRAMS = 8
 
     def __init__(self, name: str, system: System, recorder: Recorder, feeds: Feeds, keep: Sequence[str]) -> None:
         self.name = name
@@ -119,10 +120,14 @@ class Runs:
             with self.system.compiling():
                 plan = self.record(key, solver)
                 program = self._programs[key] = self.system.backend.compile(plan, self.system.storage)
-            if len(self._programs) > self.MAX_PROGRAMS:
-                self._programs.popitem(last=False)
+            self._forget_oldest()
         self._programs.move_to_end(key)
         return program
+
+    def _forget_oldest(self) -> None:
+        taken = sum(program.taken for program in self._programs.values())
+        while taken > KEPT_BYTES and len(self._programs) > self.MIN_PROGRAMS:
+            taken -= self._programs.popitem(last=False)[1].taken
 
     def record(self, key: ProgramKey, solver: Trainer | None = None) -> Plan:
         """The steps of the program with this key."""

@@ -24,6 +24,7 @@ from mocha_core.describe.layer import Layer
 from mocha_core.describe.parameter import Initializer
 from mocha_core.errors import DataError, ShapeError, StateError, TopologyError, UnknownNameError
 from mocha_core.graph.value import Role
+from mocha_core.net import prediction, runs
 
 IMAGES, LABELS, TARGETS = nets.rows()
 
@@ -429,13 +430,49 @@ def test_predictions_compile_for_a_few_sizes_only_and_leave_training_programs_al
     assert not compiled
 
 
-def test_only_so_many_programs_are_kept(system):
-    tops = [f"x{i}" for i in range(30)]
-    net = mocha.Net("net", system, [nets.data(), *(dense(top=top) for top in tops)])
-    for top in tops:
-        net.predict(IMAGES, top)
-    rows = sum(program.plan.batch for _, program in net.runs.programs())
-    assert rows <= net.runs.predictions.KEPT * 6, "as much memory as so many programs of whole minibatches"
+def chain(system, n):
+    tops = [f"x{i}" for i in range(n)]
+    layers = [dense(bottom, top) for bottom, top in zip(["data", *tops], tops, strict=False)]
+    return mocha.Net("net", system, [nets.data(), *layers, SquareLossLayer(name="loss", bottoms=[tops[-1], "target"])])
+
+
+def by_output(net, solvers, i):
+    net.predict(IMAGES[: 1 + i % 20], f"x{i}")
+
+
+def by_frozen_layers(net, solvers, i):
+    net.unfreeze()
+    net.freeze(f"x{i}")
+    net.forward()
+    net.backward()
+
+
+def by_solver(net, solvers, i):
+    solver = solvers[i]
+    solver.parameters = parameters(max_iter=solver.state.iteration + 1)
+    solver.solve(net)
+
+
+@pytest.mark.parametrize("use", [by_output, by_frozen_layers, by_solver])
+def test_what_is_varied_in_turns_is_compiled_once(system, compiled, use):
+    net, solvers = chain(system, 30), [SGD(parameters(max_iter=1)) for _ in range(30)]
+    for i in range(30):
+        use(net, solvers, i)
+    assert compiled
+    compiled.clear()
+    for i in range(30):
+        use(net, solvers, i)
+    assert not compiled
+
+
+@pytest.mark.parametrize("use", [by_output, by_frozen_layers])
+def test_only_so_many_programs_are_kept(system, monkeypatch, use):
+    for module in (runs, prediction):
+        monkeypatch.setattr(module, "KEPT_BYTES", 0)
+    net = chain(system, 30)
+    for i in range(30):
+        use(net, [], i)
+    assert 1 <= len(net.runs.programs()) <= 30 // 2
 
 
 def test_programs_end_with_their_solver(system):
