@@ -17,7 +17,8 @@ import pytest
 
 from mocha_core.testing import TEST_CLASSES
 
-pytest.register_assert_rewrite(*(f"mocha_core.testing.{module}" for module in {*TEST_CLASSES.values(), "backend_arrays"}))
+_MODULES = {*TEST_CLASSES.values(), "backend_arrays"}
+pytest.register_assert_rewrite(*(f"mocha_core.testing.{module}" for module in _MODULES))
 
 OPTION = "--mocha-backends"
 

@@ -9,14 +9,14 @@ import pytest
 CORE = Path(__file__).parents[2] / "mocha_core"
 #: Lines of code that each package of the core may have. A limit for each shows where the core grows.
 LIMITS = {
-    ".": 550,
-    "host": 400,
-    "plugin": 550,
+    ".": 600,
+    "host": 500,
+    "plugin": 600,
     "graph": 500,
-    "compile": 1200,
+    "compile": 1250,
     "describe": 400,
-    "net": 1750,
-    "train": 800,
+    "net": 1800,
+    "train": 850,
 }
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
 NO_CODE |= {tokenize.ENCODING, tokenize.ENDMARKER}
