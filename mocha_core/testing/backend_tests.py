@@ -101,7 +101,7 @@ class BackendTests(ArrayTests):
 
     def test_predictions_from_several_threads(self, dtype: str) -> None:
         """While the layers are trained, too: every answer is that of some iteration."""
-        images, asked = sample.rows(9, seed=11)[0], [*range(1, 10)] * 4
+        images, asked = sample.rows(9, seed=11)[0], [1, 4, 9] * 4
         layers = sample.body()
         with self.system(dtype) as system, ThreadPoolExecutor(4) as pool:
             net, served = net_of(system, layers), net_of(system, layers, name="served")
