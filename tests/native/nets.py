@@ -7,9 +7,9 @@ from mocha_core import layers, neurons, solvers
 from mocha_core.testing.inputs import constant
 
 
-def data(batch=16, rows=40, source=None, shape=(1, 12, 12)):
+def data(batch=16, rows=None, source=None, shape=(1, 12, 12)):
     rng = np.random.default_rng(1)
-    rows = max(rows, batch)
+    rows = rows or max(40, batch)
     arrays = [rng.standard_normal((rows, *shape)), rng.integers(0, 10, rows)]
     return layers.MemoryDataLayer(name="data", batch_size=batch, data=constant(arrays), tops=["data", "label"])
 

@@ -260,4 +260,4 @@ def test_sizes_that_overflow_are_refused_before_anything_is_taken(what):
 
 def test_a_batch_that_overflows():
     with mocha.System(NativeBackend(threads=2)) as system, pytest.raises(MochaError, match="batch"):
-        solvers.SGD(parameters(1)).solve(mocha.Net("net", system, [data(batch=2**60), *perceptron()]))
+        solvers.SGD(parameters(1)).solve(mocha.Net("net", system, [data(batch=2**60, rows=40), *perceptron()]))
