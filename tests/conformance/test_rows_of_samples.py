@@ -202,7 +202,7 @@ def test_a_label_out_of_range_is_found_in_the_last_row_that_counts(system, rando
 
 def test_accumulated_minibatches_drop_what_one_large_minibatch_drops(system, random):
     x, y = random.normal(size=(4, STEPS * 4)), random.integers(0, CLASSES, (4, STEPS)).astype(float)
-    learned = []
+    start, learned = random.normal(size=(CLASSES, 4)), []
     for batch in (4, 2):
         net = mocha.Net("net", system, [
             data(batch, x=x, y=y), folded("x"), folded("y"),
@@ -210,6 +210,7 @@ def test_accumulated_minibatches_drop_what_one_large_minibatch_drops(system, ran
             layers.DropoutLayer(name="drop", bottoms=["scores"], tops=["scores"]),
             layers.SoftmaxLossLayer(name="loss", bottoms=["scores", "y rows"]),
         ])  # fmt: skip
+        net.parameters["ip"]["weight"].set(start)
         parameters = mocha.SolverParameters(max_iter=1, lr_policy=0.5, accumulate=4 // batch)
         solvers.SGD(parameters).solve(net)
         learned.append(net.parameters["ip"]["weight"].numpy())
