@@ -11,6 +11,7 @@ from mocha_core.errors import BackendError as BackendError
 from mocha_core.errors import ConfigurationError as ConfigurationError
 from mocha_core.errors import DataError as DataError
 from mocha_core.errors import FileError as FileError
+from mocha_core.errors import FrozenError as FrozenError
 from mocha_core.errors import MochaError as MochaError
 from mocha_core.errors import NonFiniteError as NonFiniteError
 from mocha_core.errors import PluginError as PluginError

@@ -5,6 +5,7 @@ A message names the layer, the blob or the file, what was given, what was expect
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import FrozenInstanceError
 
 
 class MochaError(Exception):
@@ -45,6 +46,10 @@ class BackendError(MochaError, RuntimeError):
 
 class StateError(MochaError, RuntimeError):
     """An object was used at the wrong time: a destroyed net, a blob that was not kept."""
+
+
+class FrozenError(MochaError, FrozenInstanceError):
+    """What never changes, such as a layer, was to be changed."""
 
 
 class DataError(MochaError, ValueError):

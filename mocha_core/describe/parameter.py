@@ -11,7 +11,7 @@ from mocha_core.compile.budget import taking
 from mocha_core.errors import ShapeError
 from mocha_core.graph.array_api import Array, Namespace
 from mocha_core.graph.value import Role, Spec, Value
-from mocha_core.plugin.construction import Constructed
+from mocha_core.plugin.construction import Constructed, Settled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +65,7 @@ class Owner(Protocol):
 
 
 @dataclass(eq=False)
-class State:
+class State(Settled):
     """A persistent, saved value that is not learned, such as running statistics.
 
     It is shared as parameters are, but for one that is `per_row`: that has a row for each of the batch's, belongs to
@@ -73,6 +73,9 @@ class State:
     """
 
     ROLE: ClassVar = Role.STATE
+    _way_out = (
+        "Its contents are written by set(array); a parameter's multiplier, regularizer and constraint are assigned."
+    )
 
     layer: str
     name: str
@@ -82,6 +85,9 @@ class State:
     number: int = 0
     """How many layers of the same name the system had before."""
     per_row: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._settled = True
 
     @property
     def key(self) -> str:

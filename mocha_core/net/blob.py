@@ -107,6 +107,21 @@ class Named(dict[str, Item]):
             raise AttributeError(name)
         return self[name]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "_owner":
+            self._refuse(name)
+        super().__setattr__(name, value)
+
+    def _refuse(self, name: object = "...", *_: Any, **__: Any) -> NoReturn:
+        owner, kind = self._owner
+        raise StateError(
+            f"{owner}: {kind} '{name}' cannot be replaced or removed here. Its contents are written by "
+            "set(array), such as net.parameters['conv1']['bias'].set(array); those of all by net.states.load(arrays)."
+        )
+
+    __setitem__ = __delitem__ = __delattr__ = update = setdefault = pop = __ior__ = _refuse  # type: ignore[assignment]
+    popitem = clear = _refuse
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(name for name in self if name.isidentifier())]
 

@@ -20,7 +20,7 @@ from mocha_core.net.recorder import Recorder
 from mocha_core.net.runs import Runs
 from mocha_core.net.system import System
 from mocha_core.net.topology import sort
-from mocha_core.plugin.construction import Constructed
+from mocha_core.plugin.construction import Constructed, Settled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mocha_core.net.trainer import Trainer
 
 
-class Net(metaclass=Constructed):
+class Net(Settled, metaclass=Constructed):
     """A net: its layers in order, their blobs and parameters, and the programs that run them.
 
     Any number of threads may call `predict` at once. All else that runs a net, or reads what a run left, is for one
@@ -49,12 +49,14 @@ class Net(metaclass=Constructed):
         MochaError: the layers do not form a net, or their shapes do not fit; says which and why.
     """
 
+    _way_out = "What a net is made of is given when it is built: mocha.Net(name, system, layers, keep=[...])."
+
     def __init__(self, name: str, system: System, layers: Iterable[Layer], *, keep: Sequence[str] = ()) -> None:
         label = f"Net '{name}'"
         checks.instance(label, "system", system, System, "mocha.System('cpu')").check_open()
         self.name = name
         self.system = system
-        self.layers = sort(name, layers)
+        self.layers = tuple(sort(name, layers))
         self.feeds = Feeds()
         with system.building():
             self._build(label, checks.names(label, "keep", keep))
@@ -220,7 +222,7 @@ class Net(metaclass=Constructed):
             UnknownNameError: there is no such blob.
             ShapeError: the rows do not have the shape the net was built for.
         """
-        if output not in self.runs.plan.blobs:
+        if not isinstance(output, str) or output not in self.runs.plan.blobs:
             checks.known(self.runs.label, "blob", output, self.plan.blobs)
         if batch_size is not None:
             batch_size = checks.integer(self.runs.label, "batch_size", batch_size, at_most=checks.MOST)

@@ -20,7 +20,7 @@ from mocha_core.compile.storage import Storage
 from mocha_core.describe.parameter import State
 from mocha_core.errors import ArgumentError, BackendError, ConfigurationError, StateError
 from mocha_core.graph.value import Value
-from mocha_core.plugin.construction import Constructed
+from mocha_core.plugin.construction import Constructed, Settled
 from mocha_core.plugin.frozen import without_metadata
 from mocha_core.plugin.manager import registries
 from mocha_core.plugin.registry import Registry, import_string
@@ -51,7 +51,7 @@ class Resident(Protocol):
         """Release all that it holds of the system."""
 
 
-class System(metaclass=Constructed):
+class System(Settled, metaclass=Constructed):
     """Opens a backend and owns what its nets share. Use it as a context manager.
 
     Args:
@@ -66,6 +66,8 @@ class System(metaclass=Constructed):
         BackendError: the backend is unknown or not available, and why.
         ConfigurationError: another argument makes no sense.
     """
+
+    _way_out = "What a system is told is given when it is made: mocha.System('cpu', dtype=..., seed=...)."
 
     def __init__(
         self,

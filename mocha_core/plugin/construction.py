@@ -7,10 +7,10 @@ from abc import ABCMeta
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from enum import EnumType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from mocha_core import checks, suggestions
-from mocha_core.errors import ArgumentError, ConfigurationError, MochaError
+from mocha_core.errors import ArgumentError, ConfigurationError, FrozenError, MochaError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -18,12 +18,13 @@ T = TypeVar("T")
 class Constructed(ABCMeta):
     """Metaclass of layers, solvers, systems and all else that users construct.
 
-    A subclass that is made a dataclass by its base cannot be decorated again, and says so.
+    A subclass that is made a dataclass by its base cannot be decorated again, and says so. Frozen dataclasses say how
+    to get another object.
     """
 
     def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:
         try:
-            return super().__call__(*args, **kwargs)  # type: ignore[misc, no-any-return]
+            made: T = super().__call__(*args, **kwargs)  # type: ignore[misc]
         except TypeError as error:
             if isinstance(error, MochaError):
                 raise
@@ -31,6 +32,9 @@ class Constructed(ABCMeta):
             if not misfit:
                 raise
             raise ArgumentError(misfit) from None
+        if isinstance(made, Settled):
+            made._settled = True
+        return made
 
     def __setattr__(cls, name: str, value: Any) -> None:
         if name == "__dataclass_params__" and name in cls.__dict__:
@@ -38,6 +42,9 @@ class Constructed(ABCMeta):
                 f"{_title(cls)}: its base makes a dataclass of it already. Remove the decorator @dataclass, and keep "
                 "the annotated fields."
             )
+        params = cls.__dict__.get("__dataclass_params__")
+        if name in ("__setattr__", "__delattr__") and params is not None and params.frozen:
+            value = _refuse  # in place of the one that the decorator generated
         super().__setattr__(name, value)
 
     @property
@@ -47,6 +54,30 @@ class Constructed(ABCMeta):
             return inspect.Signature()
         of_init = inspect.signature(cls.__init__)  # type: ignore[misc]
         return of_init.replace(parameters=list(of_init.parameters.values())[1:])
+
+
+class Settled:
+    """Once it is constructed, an attribute that it does not have cannot be assigned: the wish would be ignored.
+
+    Names that begin with an underscore are free.
+    """
+
+    #: How users get what they may have wished.
+    _way_out: ClassVar[str]
+    _settled = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._settled and not name.startswith("_") and not hasattr(self, name):
+            raise UnknownNameError(f"{self!r} has no attribute '{name}', and would ignore it. {self._way_out}")
+        super().__setattr__(name, value)
+
+
+def _refuse(self: object, name: str, *_: object) -> NoReturn:
+    title = type(self).__name__
+    raise FrozenError(
+        f"{title} never changes, as others may use it, too: '{name}' cannot be set or deleted. Make another "
+        f"{title}: dataclasses.replace(old, {name}=...)."
+    )
 
 
 def _misfit(cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:

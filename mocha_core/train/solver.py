@@ -22,7 +22,7 @@ from mocha_core.graph.value import Role, Value
 from mocha_core.host.interrupt import Interruptible, Stopped, finishing
 from mocha_core.log import logger, messages
 from mocha_core.net.net import Net
-from mocha_core.plugin.construction import Constructed
+from mocha_core.plugin.construction import Constructed, Settled
 from mocha_core.plugin.manager import plugin_manager, registries
 from mocha_core.train.coffee_break import CoffeeBreak, ScheduledBreak
 from mocha_core.train.diagnosis import non_finite
@@ -72,8 +72,11 @@ class SolverState:
             )
         super().__setattr__(name, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SolverState, (self.iteration, self.objective, dict(self.cells))
 
-class Solver(metaclass=Constructed):
+
+class Solver(Settled, metaclass=Constructed):
     """Runs a net's training program and takes coffee breaks in between. Subclasses name their `update_op`.
 
     Attributes:
@@ -81,6 +84,10 @@ class Solver(metaclass=Constructed):
         listeners: called with a dict for each event a coffee break publishes.
     """
 
+    _way_out = (
+        "It is told by `solver.parameters = dataclasses.replace(solver.parameters, lr_policy=...)`. A solver of your "
+        "own sets all its attributes in __init__."
+    )
     #: What updates one parameter.
     update_op: ClassVar[type[UpdateOp]]
     #: The numbers that the rule reads besides the learning rate, by the names of their cells.
