@@ -302,6 +302,22 @@ def test_files_are_found_again_from_another_working_directory(write, make_net, t
     assert forwards(net, 4) == [[4, 5, 6, 7], [8, 9, 0, 1], [2, 3, 4, 5], [6, 7, 8, 9]]
 
 
+def test_paths_are_those_of_the_working_directory_in_which_the_layer_was_made(write, tmp_path, monkeypatch):
+    write(*numbered(2, 2))
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "some.txt").write_text("part0.hdf5\n")
+    made = [HDF5DataLayer(name="data", source=source, batch_size=1) for source in ("list.txt", "lists/some.txt")]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    write(*numbered(*[2] * 5)[::-1])  # files of the same names
+    (tmp_path / "list.txt").write_text("part0.hdf5\npart1.hdf5\n")
+    for layer, rows in zip(made, (4, 2), strict=True):
+        with mocha.System(ReferenceBackend(), dtype="float64") as system:
+            for name in ("one", "another"):
+                net = mocha.Net(name, system, [layer])
+                assert forwards(net, rows) == [[i] for i in range(rows)]
+
+
 def rewritten(path):
     content = path.read_bytes()
     path.unlink()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import Path
+from typing import ClassVar
 
 from mocha_core.api import ConfigurationError, DataLayer, checks
 from mocha_hdf5.source import HDF5Source
-from mocha_hdf5.source_list import read_source_list
+from mocha_hdf5.source_list import read_source_list, working_directory
 
 
 class HDF5DataLayer(DataLayer):
@@ -17,13 +19,17 @@ class HDF5DataLayer(DataLayer):
     into the next, and from the last into the first. A thread fetches ahead.
 
     Paths in the list are relative to the working directory if they exist there, else to the list's folder; `~` is the
-    home folder. They are made absolute when a net is built. A few of the files are open at a time.
+    home folder. The working directory is that in which the layer was made, whatever it is when a net is built. A few of
+    the files are open at a time.
     """
 
     source: str | PathLike[str]
     """The text file, or one HDF5 file."""
     shuffle: bool = False
     """Whether every epoch has an order of its own, over all files, and the same for all data layers of a net."""
+
+    _beside: ClassVar[Path]
+    """The working directory in which the layer was made."""
 
     def check(self) -> None:
         super().check()
@@ -32,9 +38,10 @@ class HDF5DataLayer(DataLayer):
                 f"{self}: expected source to be a text file that lists HDF5 files, or an HDF5 file, received "
                 f"{checks.shown(self.source)}."
             )
+        self.replace_field("_beside", working_directory())
         checks.instance(self, "shuffle", self.shuffle, bool, "True")
         if not self.tops:
             raise ConfigurationError(f"{self}: expected a top for each dataset to read, received none.")
 
     def open(self, seed: int) -> HDF5Source:
-        return HDF5Source(read_source_list(self.source), self.tops, seed if self.shuffle else None)
+        return HDF5Source(read_source_list(self.source, self._beside), self.tops, seed if self.shuffle else None)

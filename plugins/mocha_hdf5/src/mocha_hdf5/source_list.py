@@ -23,16 +23,26 @@ _MARKS = {
 }
 
 
-def read_source_list(source: str | PathLike[str]) -> list[Path]:
-    """The files that a list names, relative to the working directory if they exist there, else to the list.
+def working_directory() -> Path:
+    """Where relative paths begin; where it was removed, they begin nowhere else, either."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path()
+
+
+def read_source_list(source: str | PathLike[str], beside: Path) -> list[Path]:
+    """The files that a list names, relative to the folder `beside` if they exist there, else to the list.
 
     Args:
         source: the list; an HDF5 file stands for a list of itself. `~` is the home folder.
+        beside: where its relative path begins, too: the working directory, or what it was.
 
     Raises:
         FileError: the list is missing, is no text or names no file, or a file of it does not exist.
     """
-    path = Path(os.path.expanduser(source))
+    beside = Path() if beside == working_directory() else beside  # errors show paths as they were given
+    path = beside / os.path.expanduser(source)
     try:
         with open_regular(path) as file:
             content = file.read(LONGEST + 1)
@@ -45,7 +55,7 @@ def read_source_list(source: str | PathLike[str]) -> list[Path]:
     if len(content) > LONGEST:
         raise FileError(f"Source list '{path}' has more than {LONGEST} bytes, which is no list of files. {WAY_OUT}")
     lines = _text(path, content).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    files = [_find(path, line.strip()) for line in lines if line.strip()]
+    files = [_find(path, beside, line.strip()) for line in lines if line.strip()]
     if not files:
         raise FileError(f"Source list '{path}' is empty. {WAY_OUT}")
     return files
@@ -79,11 +89,11 @@ def _text(path: Path, content: bytes) -> str:
         ) from error
 
 
-def _find(source_list: Path, line: str) -> Path:
+def _find(source_list: Path, beside: Path, line: str) -> Path:
     names = [line]
     if len(line) > 2 and line[0] == line[-1] and line[0] in "\"'":
         names.append(line[1:-1])
-    places = [place for name in map(os.path.expanduser, names) for place in (Path(name), source_list.parent / name)]
+    places = [place for name in map(os.path.expanduser, names) for place in (beside / name, source_list.parent / name)]
     for place in places:
         if os.path.isfile(place):  # unlike Path.is_file, false for a name that is too long
             return place
