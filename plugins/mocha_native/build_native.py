@@ -1,10 +1,10 @@
-"""Describes the extension to cffi. `setup.py` compiles the kernels and the executor, and links them to it."""
+"""Describes the extension to cffi. `setup.py` compiles the kernels and the executor, and links them into it."""
 
 from pathlib import Path
 
 from cffi import FFI
 
-#: Relative to the folder of `setup.py`, from where setuptools builds.
+#: The path is relative to the folder of `setup.py`, in which setuptools builds.
 SOURCES = Path("csrc")
 
 ffi = FFI()

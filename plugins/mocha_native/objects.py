@@ -1,4 +1,4 @@
-"""What the extension is made of: a list of objects, each a source with flags of its own. The tests read it, too."""
+"""The object files of the extension: each has a source and its own flags. The tests use this list, too."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ ROOT = Path(__file__).parent
 SOURCES = ROOT / "csrc"
 FAMILIES = sorted(path.stem for path in (SOURCES / "kernels").glob("*.h"))
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion"]
-# No -ffast-math: it reassociates sums, and then they depend on the compiler. Python's own flags may have said -g.
+# No -ffast-math: it reassociates sums, and results would depend on the compiler. Python's own flags may contain -g.
 FLAGS = ["-std=c11", "-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
-#: Width of a vector in bytes, and what allows the compiler to use it. The plain vectors of 16 bytes are SSE2 or NEON.
+#: The width of a vector in bytes, and the flags that allow it. Without flags, vectors of 16 bytes are SSE2 or NEON.
 PORTABLE = {"baseline": (16, [])}
 WIDE = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mprefer-vector-width=512"]
 X86 = {**PORTABLE, "avx2": (32, ["-mavx2", "-mfma"]), "avx512": (64, ["-mavx2", "-mfma", *WIDE])}
 
 
 class Object(NamedTuple):
-    """A source in `csrc`, what to call this variant of it ("" if there is but one), and its flags."""
+    """A source in `csrc`, the name of this variant of it ("" if there is only one), and its flags."""
 
     source: str
     variant: str
@@ -31,7 +31,7 @@ class Object(NamedTuple):
 
 
 def is_x86(machine: str) -> bool:
-    """Whether `platform.machine()` said so."""
+    """Whether `platform.machine()` names such a processor."""
     return machine.lower() in ("x86_64", "amd64")
 
 
@@ -40,8 +40,8 @@ def objects(machine: str, openmp: Sequence[str] = (), more: Sequence[str] = ()) 
 
     Args:
         machine: as `platform.machine()` names it.
-        openmp: what makes the compiler use OpenMP.
-        more: flags for all of them.
+        openmp: the compiler's flag for OpenMP.
+        more: more flags for all objects.
     """
     common = [*FLAGS, *WARNINGS, "-Icsrc", *(["-DMOCHA_X86"] if is_x86(machine) else []), *more]
     families = " ".join(f"X(isa,{family})" for family in FAMILIES)
@@ -66,7 +66,7 @@ def build(all_objects: Sequence[Object], command: Sequence[str], cache: Path) ->
         cache: a folder for this and other builds, also of other copies of the sources.
 
     Raises:
-        subprocess.CalledProcessError: one does not compile; the compiler has said why.
+        subprocess.CalledProcessError: an object does not compile; the compiler has printed why.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda one: _build(one, command, cache), all_objects))

@@ -1,9 +1,9 @@
-"""Builds the extension: the objects that `objects.py` lists, linked with what cffi writes.
+"""Builds the extension: compiles the objects that `objects.py` lists, and links them with cffi's code.
 
 Environment:
     CC, CFLAGS: the compiler, and flags of yours, as for any extension.
-    MOCHA_NATIVE_WERROR=1: warnings are errors. The project's tests build with it; a user's compiler, which may know
-        newer warnings, without.
+    MOCHA_NATIVE_WERROR=1: warnings are errors. The project's tests build with it. Users build without it, because their
+        compilers may have newer warnings.
     MOCHA_NATIVE_OPENMP=0: without OpenMP, for one thread.
     MOCHA_NATIVE_OBJECTS: a folder where objects are kept for later builds from any copy of the sources.
     MOCHA_NATIVE_SANITIZE=1: with the address and undefined-behaviour sanitizers of the compiler.
@@ -22,7 +22,7 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, ExecError, LinkError
 
-sys.path.insert(0, str(Path(__file__).parent))  # which is not there where pip builds
+sys.path.insert(0, str(Path(__file__).parent))  # pip builds without this folder in sys.path
 
 from objects import build, objects
 
@@ -42,11 +42,11 @@ NO_HEADERS = (
 
 
 class BuildNative(build_ext):
-    """Compiles each object with flags of its own before the extension is linked."""
+    """Compiles each object with its own flags before it links the extension."""
 
     def finalize_options(self):
         super().finalize_options()
-        # What an earlier build with other flags left behind is no newer than its sources, and yet another thing.
+        # An extension from an earlier build with other flags looks up to date; build it again.
         self.force = True
 
     def build_extension(self, ext):
@@ -65,14 +65,14 @@ class BuildNative(build_ext):
         super().build_extension(ext)
 
     def command(self):
-        """The compiler's, without the flags that Python was compiled with: they are not for kernels."""
-        if sys.platform == "darwin":  # where they say for which processors
+        """The compiler's command, without the flags of Python's own build, which are not for kernels."""
+        if sys.platform == "darwin":  # these flags name the processors to build for
             return self.compiler.compiler_so
         environment = [os.environ.get("CC") or sysconfig.get_config_var("CC"), os.environ.get("CFLAGS", "")]
         return [*shlex.split(" ".join(environment)), "-fPIC"]
 
     def check_compiler(self):
-        """Say what is missing, before the compiler says it in its words.
+        """Say what is missing before the compiler fails.
 
         Raises:
             CompileError: there is no compiler, or no header of Python's.
@@ -85,12 +85,12 @@ class BuildNative(build_ext):
             raise CompileError(NO_HEADERS.format_map(names))
 
     def has_openmp(self):
-        """Whether a program that uses it can be compiled and linked."""
+        """Whether a program with OpenMP compiles and links."""
         program = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
         return self.compiles(program, ["-fopenmp"], link=True)
 
     def compiles(self, program, flags=(), link=False):
-        """Whether a program can be compiled, and linked."""
+        """Whether a program compiles and links."""
         with tempfile.TemporaryDirectory() as folder:
             probe = Path(folder) / "probe.c"
             probe.write_text(program)

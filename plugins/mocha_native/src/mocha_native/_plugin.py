@@ -1,4 +1,4 @@
-"""What this distribution registers. Imports nothing but the core's marker."""
+"""The registrations of this distribution. This module imports nothing but the core's marker."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KERNELS = {
     "subtract": "kernels.element_wise:element_wise",
     "tanh": "kernels.neurons:neuron",
 }
-#: Those for few images, asked before the others of their ops.
+#: Kernels for few images. They have a higher priority than the other kernels of their ops.
 SMALL = {
     "convolution": "kernels.channels_last_convolution:convolution",
     "lrn_across_channel": "kernels.channels_last_lrn:lrn",
@@ -58,7 +58,7 @@ SMALL = {
     "mean_channel_pooling": "kernels.channels_last_channel_pooling:channel_pooling",
     "mean_pooling": "kernels.channels_last_pooling:pooling",
 }
-#: Op and half on which a rewrite with ReLU is anchored; it asks the other op's kernel.
+#: The op and the half for which a fusion with ReLU is registered. The fusion asks the other op's kernel.
 WITH_RELU = [
     ("convolution", "forward", "rectify"),
     ("inner_product", "forward", "rectify"),
@@ -68,19 +68,19 @@ WITH_RELU = [
     ("mean_pooling", "forward", "rectify"),
     ("relu", "backward", "mask_bottom"),
 ]
-#: Op, half, and another rewrite that is anchored on it.
+#: The op and the half for which each other fusion is registered, and the fusion.
 FUSIONS = [("sgd", "forward", "fold:fold_update")]
 
 
 @hookimpl
 def mocha_register_backends(backends: Registry) -> None:
-    # Before cpu: the same results, sooner.
+    # Higher than that of cpu: the same results, sooner.
     backends.add("native", "mocha_native.backend:NativeBackend", priority=1, available="mocha_native.isa:unavailable")
 
 
 @hookimpl
 def mocha_register_ops(ops: Registry) -> None:
-    # Made by fusions only.
+    # Only fusions make these ops.
     ops.add("native.updating_backward", "mocha_native.fold:UpdatingBackward")
 
 

@@ -1,4 +1,4 @@
-"""`NativeBackend`: kernels in C where there are any, those of mocha-cpu elsewhere."""
+"""`NativeBackend`: kernels in C, and those of mocha-cpu for other ops."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class NativeBackend(CPUBackend):
             some 1e-6 of the largest value.
 
     Raises:
-        BackendError: MOCHA_NATIVE_ISA names an instruction set that is not there.
-        ConfigurationError: `threads` is not such an integer.
+        BackendError: MOCHA_NATIVE_ISA names an instruction set that this processor or this build does not have.
+        ConfigurationError: `threads` is not an integer from 1 to 1024.
     """
 
     name = "native"
-    #: Data sets of this size are gathered by the program itself, without Python.
+    #: For data sets of up to this size, the program gathers minibatches itself, without Python.
     resident_bytes = 64 << 20
 
     def __init__(self, threads: int | None = None, fuse: bool = True, winograd: bool = True) -> None:
@@ -63,19 +63,19 @@ class NativeBackend(CPUBackend):
         self.channels_last = {dtype: ChannelsLast(width) for dtype, width in widths.items()}
 
     def few(self, x: Value) -> bool:
-        """Whether so many lanes would be empty that kernels are faster with something else in vectors than the batch.
+        """Whether too many lanes would be empty, so that kernels are faster with channels in vectors than the batch.
 
-        Measured: images in lanes have Winograd's algorithms, and are then faster from half-empty vectors on already.
+        Measured: kernels for images in lanes have Winograd's algorithms, and are faster if half of the lanes are full.
         """
         eighths = 4 if len(x.shape) < 3 else 3 if self.winograd else 5
         return x.shape[0] <= max(1, self.lanes[x.dtype].width * eighths // 8)
 
     def blob_layout(self, x: Value) -> Layout:
-        """In which layout kernels want a blob: in lanes, where its batch fills enough of them."""
+        """The layout that kernels ask for: in lanes, if the batch of the blob fills enough of them."""
         return self.lanes[x.dtype] if x.dtype in self.lanes and not self.few(x) else PLAIN
 
     def small_layout(self, x: Value) -> ChannelsLast | None:
-        """In which layout kernels of images and the like want a blob whose batch is small; None: it is not."""
+        """The layout that kernels of images ask for if the batch of the blob is small; None if it is not small."""
         return self.channels_last[x.dtype] if x.dtype in self.lanes and self.few(x) and len(x.shape) > 2 else None
 
     def fuse(self, plan: Plan, selector: Selector) -> list[Step]:

@@ -1,4 +1,4 @@
-"""Few images with their channels last: vectors hold channels, as there are not enough images to fill them."""
+"""Few images, with channels last: vectors hold channels, because there are not enough images to fill them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class ChannelsLast(CompiledLayout):
-    """(N, C, ...) lies as (N, ..., C), padded to whole vectors.
+    """Stores (N, C, ...) as (N, ..., C), padded to whole vectors.
 
-    Padding channels are zeros when they are packed. Element-wise kernels compute with them as well, and whatever
-    comes out must not reach other channels.
+    Packing sets padding channels to zero. Element-wise kernels also compute with them, and their results must not reach
+    other channels.
     """
 
     def __init__(self, width: int) -> None:
@@ -30,7 +30,7 @@ class ChannelsLast(CompiledLayout):
         self.name = f"channels last, {width} lanes"
 
     def padded(self, channels: int) -> int:
-        """So many channels, and the padding."""
+        """The number of channels with padding."""
         return -(-channels // self.width) * self.width
 
     def physical(self, spec: Spec) -> Spec:
@@ -57,7 +57,7 @@ class ChannelsLast(CompiledLayout):
         return kernel.bind("channels_last_unpack", [packed, plain], self.sizes(plain, add))
 
     def sizes(self, plain: Array, add: bool) -> list[int]:
-        """As C wants them."""
+        """The arguments of the C kernel."""
         rows, channels, *rest = plain.shape
         return [rows, channels, prod(rest), self.padded(channels), add]
 
@@ -65,9 +65,9 @@ class ChannelsLast(CompiledLayout):
 class PackedFilters(CompiledLayout):
     """Filters (F, C / groups, kh, kw) in the order in which csrc/kernels/channels_last_convolution.h reads them.
 
-    For each group its blocks of filters, one after the other; in each, (kh, kw, C / groups, filters of the block). A
-    block has `block` filters, the last one as many whole vectors as it needs. Mirrored, they are filters from the
-    channels of y to those of x: exchanged, and reversed.
+    Each group has its blocks of filters, one after the other. A block is (kh, kw, C / groups, filters of the block). It
+    has `block` filters; the last block has as many whole vectors as it needs. Mirrored filters lead from the channels
+    of y to those of x: channels and filters change places, and taps are in reverse order.
     """
 
     def __init__(self, width: int, block: int, groups: int, mirrored: bool) -> None:
@@ -79,7 +79,7 @@ class PackedFilters(CompiledLayout):
         return Spec((self.groups, -(-outputs // self.width) * self.width * inputs * taps), spec.dtype)
 
     def sizes(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """Outputs and inputs of each packed group, and taps of a filter."""
+        """The numbers of outputs and inputs of each packed group, and of taps of a filter."""
         filters, channels, height, width = shape
         ends = (filters // self.groups, channels)
         outputs, inputs = ends[::-1] if self.mirrored else ends
@@ -103,7 +103,7 @@ class PackedFilters(CompiledLayout):
         return kernel.bind("channels_last_filters", [plain, packed], sizes)
 
 
-#: The layout of these attributes: kernels that share filters share their packed form.
+#: Returns the same layout for the same attributes, so that kernels that share filters share their packed form.
 packed_filters = cache(PackedFilters)
 
 
@@ -119,7 +119,7 @@ class SmallKernel(NativeKernel):
 
 
 def small(kernel: type[SmallKernel]) -> Callable[[NativeBackend, Call], SmallKernel | None]:
-    """What makes a kernel where the first input has its channels last, and declines elsewhere."""
+    """A builder of the kernel that declines unless the first input has its channels last."""
 
     def build(backend: NativeBackend, call: Call) -> SmallKernel | None:
         layout = backend.small_layout(call.ins[0])

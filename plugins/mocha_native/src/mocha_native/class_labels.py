@@ -1,4 +1,4 @@
-"""Class indices of labels that come as floats."""
+"""Class indices of floating-point labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mocha_native.compiled import Buffers, NativeKernel, floating
 
 
 class Labels(NativeKernel):
-    """Class indices as int32."""
+    """Converts labels to class indices, int32."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bind("labels_forward", [*ins, outs[0]], [ins[0].size, self.op.fault], serial=True)

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
 
 Array = NDArray[Any]
-#: As `mocha_core.compile.kernel.Buffers`; a kernel knows which of them are there.
+#: As `mocha_core.compile.kernel.Buffers`, without None: a kernel knows which buffers exist.
 Buffers = Sequence[Any]
 
 
 class Compiled:
-    """A step of a compiled program. Called, it runs alone.
+    """A step of a compiled program. Calling it runs this step alone.
 
     Attributes:
         kernel, args: the C function and its operands.
-        serial: one thread runs it.
-        meets: what follows waits until all threads are done with it.
+        serial: whether one thread runs it.
+        meets: whether there is a barrier after it: the next step begins when all threads are done.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Compiled:
 
 
 class Series(Compiled):
-    """Several C kernels, one after the other, as one step. The last of them meets."""
+    """Several C kernels, one after the other, as one step. A barrier follows the last of them."""
 
     def __init__(self, *parts: Compiled) -> None:
         self.name = " + ".join(part.name for part in parts)
@@ -80,12 +80,12 @@ class Series(Compiled):
 
 
 def step_array(steps: Sequence[Compiled | None]) -> Any:
-    """Steps for C; None stands for one that Python runs. Holds no reference to them."""
+    """Steps for C; None stands for a step that Python runs. The array holds no reference to them."""
     array = ffi.new("mocha_step[]", len(steps))
     for i, step in enumerate(steps):
         if step is not None:
             follower = steps[i + 1] if i + 1 < len(steps) else None
-            # What one thread does after what it did itself needs no meeting.
+            # No barrier between two serial steps: the same thread runs both.
             alone = step.serial and follower is not None and follower.serial
             meets = step.meets and not alone
             array[i] = {"kernel": step.kernel, "args": step.args, "serial": step.serial, "meets": meets}
@@ -93,7 +93,7 @@ def step_array(steps: Sequence[Compiled | None]) -> Any:
 
 
 class NativeKernel(RectifiedKernel):
-    """A kernel for one of the two floating dtypes, that of the first input."""
+    """A kernel for the dtype of the first input, float32 or float64."""
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         self.backend = backend
@@ -110,12 +110,12 @@ class NativeKernel(RectifiedKernel):
         serial: bool = False,
         meets: bool = True,
     ) -> Compiled:
-        """The C kernel `name` for the dtype; csrc says which operands it takes."""
+        """The C kernel `name` for the dtype, bound to its operands, which are listed in csrc/kernels."""
         return Compiled(self.backend, f"{name}_{self.dtype}", buffers, sizes, numbers, serial, meets)
 
 
 def floating(kernel: type[NativeKernel]) -> Callable[[NativeBackend, Call], NativeKernel | None]:
-    """What makes a kernel where the first input is of a floating dtype, and declines elsewhere."""
+    """A builder of the kernel that declines unless the first input is float32 or float64."""
 
     def build(backend: NativeBackend, call: Call) -> NativeKernel | None:
         return kernel(backend, call) if call.ins[0].dtype in ("float32", "float64") else None
@@ -124,10 +124,10 @@ def floating(kernel: type[NativeKernel]) -> Callable[[NativeBackend, Call], Nati
 
 
 def address(array: Array, kind: str = "char[]") -> Any:
-    """Where an array begins, as a C array of that type; holds the array.
+    """The address of an array, as a C array of that type. The result keeps the array alive.
 
     Raises:
-        BackendError: it is not C-ordered, or not aligned to its elements.
+        BackendError: the array is not C-ordered, or not aligned to its elements.
     """
     if not (array.flags.c_contiguous and array.flags.aligned):
         raise BackendError(

@@ -1,5 +1,5 @@
-"""Fusion of an inner product's backward half with the updates of its parameters: a gradient that nobody else reads is
-never written, and a parameter is updated tile by tile while its gradient is in registers."""
+"""Fusion of an inner product's backward half with the updates of its parameters. A gradient that no other step reads is
+never written; the kernel updates the parameter tile by tile while the gradient is in registers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mocha_native.kernels.sgd import SGD
 if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
 
-#: Inputs of an update besides the gradient: parameter, velocity, learning rate, momentum, status.
+#: The number of inputs of an update besides the gradient: parameter, velocity, learning rate, momentum, status.
 OPERANDS = 5
 
 
@@ -48,13 +48,13 @@ class UpdatingBackward(Op):
     masked: bool
     floor: float
     wanted: tuple[int, ...]
-    """Of which inputs of the inner product gradients are written."""
+    """The inputs of the inner product whose gradients are written."""
     rules: tuple[tuple[int, Call], ...]
-    """Which inputs are updated, and by which update."""
+    """The inputs that are updated, each with its update."""
 
     @property
     def first(self) -> int:
-        """The input where those of the updates begin."""
+        """The index of the first input that belongs to an update."""
         return 3 + self.masked
 
     @property
@@ -67,7 +67,7 @@ class UpdatingBackward(Op):
 
 
 def fold_update(graph: Graph, root: Step) -> Rewritten | None:
-    """An update, and the inner product's backward step, fused already or not, that wrote the gradient it reads."""
+    """Joins an update and the inner product's backward step that writes its gradient. That step may be fused already."""
     parameter, gradient, *operands = root.ins
     writer = graph.maker(gradient)
     op = None if writer is None else _as_updating(writer)
@@ -93,7 +93,7 @@ def fold_update(graph: Graph, root: Step) -> Rewritten | None:
 
 
 def _as_updating(step: Step) -> UpdatingBackward | None:
-    """What a step would be as an `UpdatingBackward`; None: it is another one's backward half."""
+    """The step as an `UpdatingBackward`; None if it is not the backward half of an inner product."""
     op = step.call.op
     if isinstance(op, UpdatingBackward):
         return op
@@ -106,7 +106,7 @@ def _as_updating(step: Step) -> UpdatingBackward | None:
 
 
 class UpdatingBackwardKernel(NativeKernel):
-    """Leaves it to the inner product's kernel."""
+    """Calls the inner product's kernel."""
 
     def __init__(self, backend: NativeBackend, call: Call, inner: InnerProduct) -> None:
         super().__init__(backend, call)
@@ -139,7 +139,7 @@ class UpdatingBackwardKernel(NativeKernel):
 
 
 def updating_backward(backend: NativeBackend, call: Call) -> UpdatingBackwardKernel | None:
-    """Declines where either is not compiled, and batches whose gradients come in several parts."""
+    """Declines if either kernel is not compiled, and for batches whose gradients are computed in several parts."""
     op = call.op
     assert isinstance(op, UpdatingBackward)
     selector = Selector(backend, registries())

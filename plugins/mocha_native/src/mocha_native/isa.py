@@ -1,4 +1,4 @@
-"""Which instruction set's kernels are used: the best that the processor has, or what MOCHA_NATIVE_ISA says."""
+"""Chooses the instruction set: the best that the processor has, or the one that MOCHA_NATIVE_ISA names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ISA:
     Attributes:
         name: "baseline", "avx2", "avx512".
         lane_bytes: the width of its vectors.
-        constants: what kernels were compiled with, such as how large their tiles are, by name.
+        constants: constants of the compiled kernels, such as the sizes of tiles, by name.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -48,7 +48,7 @@ class ISA:
 
 
 def terminated(array: Any, last: Callable[[Any], bool]) -> Iterator[Any]:
-    """The elements of a C array before the one that marks its end."""
+    """The elements of a C array up to its end mark."""
     return takewhile(lambda element: not last(element), (array[i] for i in count()))
 
 
@@ -63,13 +63,13 @@ def chosen() -> ISA:
     """The kernels that this process uses.
 
     Raises:
-        BackendError: MOCHA_NATIVE_ISA names an instruction set that is not there.
+        BackendError: MOCHA_NATIVE_ISA names an instruction set that this processor or this build does not have.
     """
     return ISA(os.environ.get(VARIABLE, ""))
 
 
 def unavailable() -> str:
-    """Why the backend cannot be used here; empty if it can."""
+    """The reason why the backend cannot run here; empty if it can."""
     try:
         chosen()
     except ImportError as error:

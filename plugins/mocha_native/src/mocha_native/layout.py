@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class CompiledLayout(Layout):
-    """A layout that C converts to."""
+    """A layout with a conversion in C."""
 
     @abstractmethod
     def packing(self, kernel: Conversion, plain: Array, packed: Array, gradient: bool, add: bool) -> Runnable:
-        """Binds what writes a plain array into a packed one, or adds it."""
+        """Binds the kernel that writes a plain array into a packed one, or adds it."""
 
     def unpacking(self, kernel: Conversion, packed: Array, plain: Array, add: bool) -> Runnable:
-        """Binds the way back, where there is one."""
+        """Binds the kernel for the way back, if there is one."""
         raise NotImplementedError(f"{self.name} has no way back")
 
 
 class Lanes(CompiledLayout):
-    """Batch-innermost: (N, ...) lies as (blocks, ..., width), one vector for one element of `width` samples.
+    """Batch-innermost: stores (N, ...) as (blocks, ..., width), one vector for one element of `width` samples.
 
     The last block is padded, with the last row or, in gradients, with zeros.
     """
@@ -63,7 +63,7 @@ class Lanes(CompiledLayout):
 
 
 class Conversion(NativeKernel):
-    """From a plain value to a packed one, or back."""
+    """Converts a plain value to a packed one, or back."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         op = cast(Convert, self.op)
@@ -73,7 +73,7 @@ class Conversion(NativeKernel):
 
 
 def convert(backend: NativeBackend, call: Call) -> Conversion | None:
-    """Declines layouts of others, and dtypes that no kernel computes with."""
+    """Declines layouts of other plugins, and dtypes that no kernel here computes with."""
     op = cast(Convert, call.op)
     layout = op.source if op.target is PLAIN else op.target
     ours = isinstance(layout, CompiledLayout) and call.ins[0].dtype in ("float32", "float64")

@@ -1,4 +1,4 @@
-"""`NativeProgram`: the steps of a program as one array for C, which comes back to Python only where it has to."""
+"""`NativeProgram`: runs the steps of a program in C, and returns to Python only for steps that Python runs."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from mocha_native.compiled import Compiled, address, step_array
 if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
 
-#: Python runs signal handlers only between calls: so long, at most, one of them and an iteration take together.
+#: Python handles signals only when C returns. A call into C ends after this many seconds, at the end of an iteration.
 SECONDS = 0.02
 
 
 class Tape:
-    """Steps in the four parts that `mocha_run` has.
+    """The steps, in the four parts of `mocha_run`.
 
     Attributes:
-        runs: what runs each step, those of a `Series` one by one.
-        owners: the steps of the program that they belong to.
-        in_python: whether each step is one that Python runs.
-        beginning: a run of one iteration of one minibatch that has not begun.
+        runs: the callables that run the steps; a `Series` is one callable for each of its kernels.
+        owners: the step of the program that each of them belongs to.
+        in_python: whether Python runs it.
+        beginning: the `mocha_run` before the first step, for one iteration of one minibatch.
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class Tape:
         self.beginning.steps, self.beginning.bounds = self._steps, bounds
         self.beginning.iterations = self.beginning.minibatches = 1
         self.beginning.threads, self.beginning.seconds = threads, SECONDS
-        #: From this step on, something may be updated and something else not yet.
+        #: From this step on, an exception may leave some parameters updated and others not.
         self.first_update = next((i for i in range(bounds[1], bounds[2]) if updates(self.owners[i])), bounds[3])
         self.updates = self.first_update < len(self.runs)
 
     def run(self, seconds: NDArray[np.float64] | None = None) -> Any:
-        """A run at its beginning, of its own as several threads may run; what each step takes is added to `seconds`."""
+        """A new run, so that several threads may run at once. It adds the time of each step to `seconds`."""
         run = ffi.new("mocha_run *", self.beginning[0])
         if seconds is not None:
             run.step_seconds = address(seconds, "double[]")
         return run
 
     def advance(self, run: Any) -> None:
-        """Run on, in C and in Python, until the end, a fault, or a stop."""
+        """Run the steps, in C and in Python, until the end, a fault, or a stop."""
         while True:
             reason = lib.mocha_advance(run)
             if reason == lib.MOCHA_PYTHON:
@@ -94,7 +94,7 @@ class Tape:
 
 
 class NativeProgram(Program):
-    """Runs whole iterations in C, or as much of them as lies between two steps in Python."""
+    """Runs whole iterations in C, or the steps between two that Python runs."""
 
     backend: NativeBackend
 
@@ -107,7 +107,7 @@ class NativeProgram(Program):
         others = (sections[section] for section in (Section.CLEAR, Section.EXCHANGE, Section.UPDATE))
         self._tape = Tape(threads, forward_and_backward, *others)
         python = not all(isinstance(bound.run, Compiled) for bound in self.bound)
-        #: Entered around every run: where there are steps in Python, the backend's, which several threads may share.
+        #: A context around every run. Programs with steps in Python use that of the backend, which threads may share.
         self._running: AbstractContextManager[Any] = self.backend.running() if python else nullcontext()
         beginning = self._tape.beginning
         beginning.minibatches = self.plan.minibatches
@@ -140,11 +140,11 @@ class NativeProgram(Program):
     def iterate(
         self, n: int, schedule: Schedule, stop: Stop | None = None, seconds: NDArray[np.float64] | None = None
     ) -> int:
-        """As `Program.iterate`; what each step takes is added to `seconds`."""
+        """As `Program.iterate`; adds the time of each step to `seconds`."""
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
         tape, k = self._tape, self.plan.minibatches
-        # Held here, too: where another thread runs the program meanwhile, which it should not, C still writes to them.
+        # This name keeps the array alive for C, even if another thread wrongly runs the program and replaces it.
         objectives = self.objectives = np.zeros(n * k)
         self.done, self.half_updated = 0, False
         columns = [(self.cells[name], values) for name, values in checked_columns(self, schedule, n * k).items()]
@@ -162,7 +162,7 @@ class NativeProgram(Program):
                     tape.advance(run)
         except BaseException:
             self.half_updated = tape.updates and run.step >= tape.first_update
-            self.clear_status()  # the minibatch that it belongs to was not done, and comes again
+            self.clear_status()  # its minibatch did not finish and will run again
             raise
         finally:
             self.done = run.done

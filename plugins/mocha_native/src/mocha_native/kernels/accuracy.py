@@ -10,7 +10,7 @@ from mocha_native.kernels.softmax import sizes
 
 
 class Accuracy(NativeKernel):
-    """Adds to the total how many labels are the class of the largest prediction, and how many there are."""
+    """Adds the number of right predictions, and the number of labels, to the total."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bind("accuracy_forward", ins, [*sizes(self.call.ins[0]), self.op.fault], serial=True)

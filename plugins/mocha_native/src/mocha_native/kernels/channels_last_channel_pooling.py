@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SmallChannelPooling(SmallKernel):
-    """Maximum or mean. The channels of maxima, where somebody wants them, are plain."""
+    """Maximum or mean. If a step reads the channels of the maxima, they are plain."""
 
     def __init__(self, backend: NativeBackend, call: Call, layout: ChannelsLast) -> None:
         super().__init__(backend, call, layout)

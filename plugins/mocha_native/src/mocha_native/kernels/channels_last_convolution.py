@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
-#: Images of so few channels, such as those of a data layer, are read as they are.
+#: Kernels read images of up to this many channels, such as those of a data layer, in their plain layout.
 FEW_CHANNELS = 4
 
 
@@ -22,9 +22,9 @@ class SmallConvolution(SmallKernel):
     """Workspaces hold images as rows that filters read, and the packed gradient of the filters.
 
     Attributes:
-        rows, convolution: what C wants to know for forward.
+        rows, convolution: arguments of the C kernel for forward.
         top_rows, transposed: the same for the gradient of x, which is a convolution of dy.
-        as_it_is: whether x lies like its rows already.
+        as_it_is: whether x already has the layout of its rows.
     """
 
     rectifies = True
@@ -34,7 +34,7 @@ class SmallConvolution(SmallKernel):
         (images, channels, *size), (_, filters, *top_size) = call.ins[0].shape, call.outs[0].shape
         (kw, kh), (sw, sh), (pw, ph), groups = self.op.kernel, self.op.stride, self.op.pad, self.op.n_group
         inputs, outputs = channels // groups, filters // groups
-        # What of the padded image is read, and of the gradient with zeros between its pixels.
+        # The part that is read of the padded image, and of the gradient with zeros between its pixels.
         read = tuple((n - 1) * s + k for n, s, k in zip(top_size, (sh, sw), (kh, kw), strict=True))
         top_read = (size[0] + kh - 1, size[1] + kw - 1)
         self.plain = channels <= FEW_CHANNELS
@@ -46,7 +46,7 @@ class SmallConvolution(SmallKernel):
         top = [images, filters, *top_size, groups]
         self.top_rows = [*top, *top_read, *before, self.padded(filters), outputs, sh, sw]
         self.transposed = [images, groups, *top_read, outputs, inputs, kh, kw, 1, 1, *size, self.padded(channels)]
-        # Of several groups, dy is laid out anew, so that each group's channels begin a vector.
+        # With several groups, dy is copied so that the channels of each group begin a vector.
         room = self.padded(outputs)
         self.top_groups = [*top, *top_size, 0, 0, self.padded(filters), room, 1, 1]
         self.filters = [groups, outputs, inputs, kh * kw]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SmallLRN(SmallKernel):
-    """Within channels, or across them: then the workspace holds lines of channels for each thread."""
+    """Windows within channels, or across them. For the latter the workspace holds lines of channels for each thread."""
 
     def __init__(self, backend: NativeBackend, call: Call, layout: ChannelsLast) -> None:
         super().__init__(backend, call, layout)

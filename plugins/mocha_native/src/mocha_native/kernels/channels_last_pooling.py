@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SmallPooling(SmallKernel):
-    """Maximum or mean. The places of maxima, where somebody wants them, are plain."""
+    """Maximum or mean. If a step reads the places of the maxima, they are plain."""
 
     rectifies = True
 
@@ -34,7 +34,7 @@ class SmallPooling(SmallKernel):
         return self.bind(f"channels_last_{self.op.name}", [ins[0], *outs], self.sizes, [floor])
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
-        # Of a maximum, ins is (dy, its gradient of winners, x, y, winners).
+        # For a maximum, ins is (dy, None for the winners' gradient, x, y, winners).
         winners = ins[4:5]
         return self.bind(f"channels_last_{self.op.name}_backward", [ins[0], outs[0], *winners], [*self.sizes, add[0]])
 

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
-#: What both transforms cost for a vector of channels or of outputs at one point, in multiplications of a product.
+#: The cost of both transforms for a vector of channels or of outputs at one point, in multiplications of a product.
 TRANSFORM = 8
-#: What reading a vector of filters costs, in such multiplications: from a cache; and from memory, a vector of 64 bytes.
+#: The cost of reading a vector of filters, in such multiplications: from a cache, and from memory (64 bytes).
 READ, READ_FAR = 2, 10
-#: Bytes of filters at all points that caches hold from one prediction to the next.
+#: The number of bytes of filters, at all points, that caches hold from one prediction to the next.
 NEAR = 16 << 20
 
 
 class SmallFilters(CompiledLayout):
-    """Filters at all points of the algorithm, in the order in which they are read: for each block of outputs (points,
-    channels, outputs of the block), padded to whole vectors."""
+    """Filters at all points of the algorithm, in the order in which kernels read them: for each block of outputs
+    (points, channels, outputs of the block), padded to whole vectors."""
 
     def __init__(self, size: int, width: int, block: int) -> None:
         self.points, self.width, self.block = size + TILE - 1, width, block
@@ -52,13 +52,13 @@ class SmallFilters(CompiledLayout):
         return kernel.bind("channels_last_winograd_pack", [plain, packed], [self.points, *plain.shape[:2]])
 
 
-#: The layout of these attributes: kernels that share filters share their packed form.
+#: Returns the same layout for the same attributes, so that kernels that share filters share their packed form.
 small_filters = cache(SmallFilters)
 
 
 class SmallWinograd(SmallConvolution):
-    """Forward; backward is that of direct convolution. The workspace holds data and products of a group of tiles at all
-    points for each thread."""
+    """Forward; backward is that of direct convolution. For each thread, the workspace holds the data and products of a
+    group of tiles at all points."""
 
     def __init__(self, backend: NativeBackend, call: Call, layout: ChannelsLast) -> None:
         super().__init__(backend, call, layout)
@@ -84,13 +84,13 @@ class SmallWinograd(SmallConvolution):
 
 
 def tiles(call: Call) -> int:
-    """Of all images."""
+    """The number of tiles of all images."""
     images, _, rows, columns = call.outs[0].shape
     return images * -(-rows // TILE) * -(-columns // TILE)
 
 
 def winograd(backend: NativeBackend, call: Call) -> SmallWinograd | None:
-    """Declines what is not 3x3 or 5x5 of stride 1 without groups, or would not be faster."""
+    """Declines unless filters are 3x3 or 5x5 with stride 1 and one group, and Winograd's algorithm is faster."""
     op, layout = call.op, backend.small_layout(call.ins[0])
     fits = op.kernel in ((3, 3), (5, 5)) and op.stride == (1, 1) and op.n_group == 1  # type: ignore[attr-defined]
     if layout is None or not (backend.winograd and fits and pays(call, layout)):

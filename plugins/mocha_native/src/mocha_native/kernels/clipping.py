@@ -1,4 +1,4 @@
-"""Limits of gradients: by their norm together, or by value."""
+"""Clipping of gradients: by their common norm, or by value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Clipping(NativeKernel):
-    """Of any number of gradients: csrc finds them in a table of chunks."""
+    """Clips any number of gradients; the C kernel finds them in a table of chunks."""
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         super().__init__(backend, call)
@@ -26,7 +26,7 @@ class Clipping(NativeKernel):
         self.n_chunks = sum(-(-value.spec.size // self.chunk) for value in call.ins)
 
     def chunks(self, gradients: Buffers) -> NDArray[Any]:
-        """The table: where each chunk begins, and how many elements it has."""
+        """The table: the address of each chunk, and its number of elements."""
         parts = [
             flat[start : start + self.chunk]
             for flat in (gradient.reshape(-1) for gradient in gradients)
@@ -36,7 +36,7 @@ class Clipping(NativeKernel):
 
 
 class ClipNorm(Clipping):
-    """Sums the squares of each chunk in parallel; then every thread knows the norm, and scales its share."""
+    """Sums the squares of each chunk in parallel; then every thread computes the norm, and scales its share."""
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         super().__init__(backend, call)
@@ -58,7 +58,7 @@ class ClipValue(Clipping):
 
 
 def clip_norm(backend: NativeBackend, call: Call) -> ClipNorm | None:
-    """Declines gradients of several dtypes, and of others than the two floating ones."""
+    """Declines gradients of different dtypes, and dtypes other than float32 and float64."""
     return ClipNorm(backend, call) if _alike(call) else None
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class PackedFilters(CompiledLayout):
     """Filters in blocks, as a correlation reads them: (groups, blocks, channels, height, width, filters of a block).
 
-    For the gradient of the image, `phased`, channels and filters change roles and the order of taps turns round; with a
-    stride, the taps come phase by phase: those of all positions with the same remainder lie together.
-    Blocks are padded with zeros. There is no way back.
+    For the gradient of the image (`phased`), channels and filters change roles, and taps are in reverse order. With a
+    stride, the taps are ordered by phase: taps of positions with the same remainder lie together.
+    Blocks are padded with zeros. There is no conversion back.
     """
 
     def __init__(self, groups: int, block: int, stride: tuple[int, int], phased: bool) -> None:
@@ -31,7 +31,7 @@ class PackedFilters(CompiledLayout):
         self.name = f"filters in blocks of {block}" + (f", phases of {stride}" if phased else "")
 
     def sizes(self, filters: tuple[int, ...]) -> tuple[int, int, int, int, int]:
-        """Groups, channels and filters of a group, height, width."""
+        """The number of groups, of channels and filters of a group, and height and width."""
         n, channels, height, width = filters
         return self.groups, channels, n // self.groups, height, width
 
@@ -62,12 +62,12 @@ class PackedFilters(CompiledLayout):
         return kernel.bind(name, [plain, packed], sizes)
 
 
-#: One layout for each way of packing, as layouts are compared by identity.
+#: One layout for each way of packing, because layouts are compared by identity.
 packed_filters = cache(PackedFilters)
 
 
 class Convolution(NativeKernel):
-    """The workspace holds a strip of the image for each thread, and in backward its sums for weights."""
+    """For each thread, the workspace holds a strip of the image, and in backward the sums for weights."""
 
     rectifies = True
     masks_bottom = True
@@ -81,7 +81,7 @@ class Convolution(NativeKernel):
         self.blocks = -(-x.shape[0] // lanes.width)
         self.groups, self.channels, self.filters = groups, channels, filters
         self.image, self.taps, self.result = x.shape[2:], w.shape[2:], y.shape[2:]
-        # Where there is one result, its stride means nothing, and may be larger than any image.
+        # If there is one result, the stride has no effect, and may be larger than any image.
         self.stride = tuple(s if n > 1 else 1 for s, n in zip(self.op.stride[::-1], self.result))
         self.pad = self.op.pad[::-1]
         self.block, self.image_block = self.best_block(filters), self.best_block(channels)
@@ -94,7 +94,7 @@ class Convolution(NativeKernel):
             backward_ins=(lanes, backward, PLAIN),
         )
         self.strip, copied = self.strips(channels, self.taps, self.stride, self.result)
-        # A phase has at most so many taps and positions.
+        # The largest number of taps and positions of a phase.
         phase_taps = tuple(-(-k // s) for k, s in zip(self.taps, self.stride))
         positions = tuple(-(-n // s) for n, s in zip(self.image, self.stride))
         self.image_strip, image_copied = self.strips(filters, phase_taps, (1, 1), positions)
@@ -103,7 +103,7 @@ class Convolution(NativeKernel):
         self.backward_workspace = (Spec((threads, image_copied), self.dtype), Spec((threads, self.sums()), self.dtype))
 
     def best_block(self, n: int) -> int:
-        """Of how many filters the blocks are that waste least, the largest of them."""
+        """The number of filters of a block that wastes least; the largest such number."""
         constants = self.backend.isa.constants
         sizes = range(constants["convolution_max_block"], constants["convolution_min_block"] - 1, -1)
         return min(sizes, key=lambda size: -(-n // size) * size)
@@ -111,9 +111,9 @@ class Convolution(NativeKernel):
     def strips(
         self, channels: int, taps: Sequence[int], stride: Sequence[int], size: Sequence[int]
     ) -> tuple[tuple[int, int], int]:
-        """Rows and columns of y that are computed at once, and how many elements of x that needs.
+        """The rows and columns of y that are computed at once, and the number of elements of x that they need.
 
-        As wide as fits, then as many rows; strips are of about equal size.
+        A strip is as wide as fits, and then has as many rows as fit. Strips have about equal sizes.
         """
         constants = self.backend.isa.constants
         tile, limit = constants["convolution_tile_columns"], constants["convolution_strip_bytes"]
@@ -131,7 +131,7 @@ class Convolution(NativeKernel):
         return (rows, columns), channels * ((rows - 1) * stride[0] + taps[0]) * wide * self.width
 
     def sums(self) -> int:
-        """Elements of a thread's sums for weights: those of the largest tile at least."""
+        """The number of elements of a thread's sums for weights: at least those of the largest tile."""
         constants = self.backend.isa.constants
         least = constants["convolution_weights_tile"] * prod(self.taps)
         most = constants["convolution_weights_bytes"] // (self.width * ITEMSIZE[self.dtype])

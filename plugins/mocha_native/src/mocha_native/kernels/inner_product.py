@@ -1,4 +1,4 @@
-"""Inner product: three matrix products in registers' tiles, see csrc/kernels/inner_product.h."""
+"""Inner product: three matrix products, tile by tile in registers, see csrc/kernels/inner_product.h."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class InnerProduct(NativeKernel):
-    """Blobs have lanes, except x where the gradient of w is computed: there lanes lie along the features."""
+    """Blobs are in lanes. Only for the gradient of w, the lanes of x hold features instead of samples."""
 
     rectifies = True
 
@@ -31,7 +31,7 @@ class InnerProduct(NativeKernel):
         self.backward_workspace = (self.panels(),)
 
     def panels(self) -> Spec:
-        """Room in which each thread packs an operand of backward."""
+        """The workspace in which each thread packs an operand of backward."""
         rows, outputs, features = self.sizes
         depth = rows if self.lanes else max(rows, outputs)
         lanes = self.backend.lanes[self.dtype].width
@@ -68,7 +68,7 @@ class InnerProduct(NativeKernel):
 
         Args:
             updates: the rule, and parameter, velocity, learning rate, momentum and status.
-            before: takes what the status is before any update.
+            before: receives the status before any update.
         """
         (dy, x, w), (dx, dw, db, panels) = ins[:3], outs
         sizes = [*self.sizes, self.lanes, panels.shape[1]]
@@ -77,7 +77,7 @@ class InnerProduct(NativeKernel):
             status = next(iter(updates.values()))[1][-1]
             series.append(self.bind("sgd_status", [status, before], serial=True, meets=dx is None))
         if dx is not None:
-            # w is updated when nobody reads the old one any more.
+            # Update w after the last read of its old contents.
             buffers, meets = [dy, w, dx, panels, mask], bool(updates)
             series.append(self.bind("inner_product_data", buffers, [*sizes, add[0]], [floor], meets=meets))
         for index, name, gradient in ((1, "inner_product_weight", dw), (2, "inner_product_bias", db)):

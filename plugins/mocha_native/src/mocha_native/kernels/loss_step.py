@@ -40,7 +40,7 @@ class SoftmaxLossStepKernel(NativeKernel):
 
 
 def softmax_loss_step(backend: NativeBackend, call: Call) -> SoftmaxLossStepKernel | None:
-    """Declines where the softmax loss or the objective is not computed by the kernels here."""
+    """Declines unless the kernels here compute the softmax loss and the objective."""
     op = call.op
     assert isinstance(op, SoftmaxLossStep)
     return SoftmaxLossStepKernel(backend, call) if op.replaces(backend, SoftmaxLoss, Objective) else None

@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 
 def logs(call: Call) -> Spec:
-    """Room for log(probability) at each label of a softmax or multinomial logistic loss."""
+    """The workspace for log(probability) at each label of a softmax or multinomial logistic loss."""
     return Spec(call.ins[1].shape, call.ins[0].dtype)
 
 
 def mean_loss(
     kernel: NativeKernel, scratch: Array, ins: Buffers, loss: Array, fault: int, weight: float = 1.0
 ) -> Compiled:
-    """What sums the logs in `scratch` up, after all threads have written theirs.
+    """The step that sums the logs in `scratch`, after all threads have written theirs.
 
     Args:
-        kernel: whose call has the prediction as its first input.
+        kernel: the kernel; its call has the prediction as its first input.
         scratch: the logs.
         ins: labels, valid_rows and status.
-        loss: where the mean times `weight` goes.
-        fault: what the status becomes if a label is out of range.
+        loss: the output, the mean times `weight`.
+        fault: the status if a label is out of range.
     """
     return kernel.bind("mean_loss", [scratch, *ins, loss], [*sizes(kernel.call.ins[0]), fault], [weight], serial=True)
 
 
 class SoftmaxLoss(NativeKernel):
-    """The workspace takes the probabilities where nobody reads them."""
+    """If no step reads the probabilities, they are in the workspace."""
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         super().__init__(backend, call)
@@ -55,7 +55,7 @@ class SoftmaxLoss(NativeKernel):
 
 
 class MultinomialLogisticLoss(NativeKernel):
-    """Of given probabilities."""
+    """The loss of given probabilities."""
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         super().__init__(backend, call)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class LRN(NativeKernel):
-    """The workspace has, for each thread, what the windows of a row are made of."""
+    """The workspace has, for each thread, the rows that the windows of one row cover."""
 
-    #: Whether windows are squares in a plane.
+    #: Whether windows are squares within a channel.
     within: ClassVar[bool]
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
@@ -30,7 +30,7 @@ class LRN(NativeKernel):
         else:
             self.sizes = [blocks, channels, height * width, False, op.kernel]
             most = min(height * width, backend.isa.constants["lrn_piece"])
-        # Three rings, and the sums down.
+        # Workspace: three ring buffers of `kernel` rows, and one row of column sums.
         room = (3 * op.kernel * most + most + 2 * (op.kernel - 1)) * lanes.width
         self.forward_workspace = self.backward_workspace = (Spec((backend.threads, room), self.dtype),)
         axes = 2 if self.within else 1
@@ -46,13 +46,13 @@ class LRN(NativeKernel):
 
 
 class LRNWithinChannel(LRN):
-    """Squares within each channel."""
+    """Windows are squares within each channel."""
 
     within = True
 
 
 class LRNAcrossChannel(LRN):
-    """Windows of channels."""
+    """Windows are runs of neighbouring channels."""
 
     within = False
 

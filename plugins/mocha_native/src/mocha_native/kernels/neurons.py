@@ -1,4 +1,4 @@
-"""The standard neurons, of blobs in any layout. Backward reads outputs only."""
+"""The standard neurons, for blobs in any layout. Backward reads outputs only."""
 
 from __future__ import annotations
 

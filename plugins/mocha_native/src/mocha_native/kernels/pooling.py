@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Axis(NamedTuple):
-    """Windows along one axis, as C has them: `padded` elements count for the divisor of a mean."""
+    """Windows along one axis, as C declares them: `padded` elements count for the divisor of a mean."""
 
     size: int
     number: int
@@ -30,11 +30,12 @@ class Axis(NamedTuple):
 
 
 class Places(Layout):
-    """Winners in lanes, as numbers in their windows, row by row.
+    """Winners in lanes, as positions in their windows, row by row.
 
     2**sharing neighbours in a row share a word, each with 8 bits.
 
-    Outside, a winner is its index in the image; of `channels`, which are the rows of the image, its row.
+    In the plain layout, a winner is an index in the image. With `channels`, the rows of the image are channels, and a
+    winner is a row.
     """
 
     def __init__(self, down: Axis, across: Axis, channels: bool, width: int, sharing: int, dtype: str) -> None:
@@ -72,12 +73,12 @@ class Places(Layout):
         plain[...] = plain + index if add else index
 
 
-#: Layouts are compared by identity: those of one pooling are one.
+#: Returns the same layout for the same pooling, because layouts are compared by identity.
 places = cache(Places)
 
 
 class Pooling(NativeKernel):
-    """Windows that slide over planes; of a maximum, the winners' places are kept."""
+    """Windows that slide over planes. A maximum keeps the winners' places."""
 
     rectifies = masks_bottom = masks_top = True
     #: The function in C, and whether it has winners.
@@ -97,7 +98,7 @@ class Pooling(NativeKernel):
         self.sizes = [planes, *down, *across, sharing]
 
     def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis, bool]:
-        """The windows down and across, whose sizes the op has as (width, height); and whether down are channels."""
+        """The windows down and across (the op has (width, height)), and whether the rows of planes are channels."""
         (kw, kh), (sw, sh), (pw, ph) = self.op.kernel, self.op.stride, self.op.pad
         down, across = Axis(x[2], y[2], kh, sh, ph, x[2] + 2 * ph), Axis(x[3], y[3], kw, sw, pw, x[3] + 2 * pw)
         return down, across, False
@@ -133,7 +134,7 @@ class Pooling(NativeKernel):
 
 
 class MaxPooling(Pooling):
-    """Keeps the place of each maximum in its window, in a byte where that is enough."""
+    """Keeps the place of each maximum in its window, in one byte if that is enough."""
 
     function = "max_pooling"
     has_places = True
@@ -147,12 +148,12 @@ class MeanPooling(Pooling):
 
 
 class OverChannels(Pooling):
-    """Pooling of images whose rows are the channels, and whose columns the positions."""
+    """Pooling of images whose rows are the channels and whose columns are the positions."""
 
     def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis, bool]:
         kernel, stride, (front, _) = self.op.kernel, self.op.stride, self.op.pad
         positions = prod(x[2:])
-        # A mean is divided by the kernel, wherever its window is.
+        # The divisor of a mean is the kernel, wherever the window is.
         down = Axis(x[1], y[1], kernel, stride, front, y[1] * stride + kernel)
         return down, Axis(positions, positions, 1, 1, 0, positions), True
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SGD(NativeKernel):
-    """The standard regularizers' gradients are part of the pass."""
+    """The pass also computes the gradients of the standard regularizers."""
 
     forward_workspace = (Spec((1,), "int32"),)
 
@@ -36,7 +36,7 @@ def numbers(op: Any) -> list[float]:
 
 
 def sgd(backend: NativeBackend, call: Call) -> SGD | None:
-    """Declines constraints, and regularizers of others."""
+    """Declines constraints, and regularizers of other plugins."""
     op: Any = call.op
     known = op.constraint is None and type(op.regularizer) in (type(None), NoRegu, L1Regu, L2Regu)
     return SGD(backend, call) if known else None

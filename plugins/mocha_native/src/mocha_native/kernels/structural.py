@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
-#: As csrc/structural.h has it.
+#: The same number as in csrc/kernels/structural.h.
 MOST_LOSSES = 8
-#: So many bytes one thread copies sooner than all of them meet.
+#: One thread copies up to this many bytes in less time than a barrier of all threads takes.
 ALONE = 2**16
 
 
@@ -37,14 +37,14 @@ class CheckFinite(NativeKernel):
 
 
 class Fill(NativeKernel):
-    """A constant into values that others add to."""
+    """Writes a constant into values to which later steps add."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bind("fill_forward", ins, [ins[0].size], [self.op.number])
 
 
 class Gather(NativeKernel):
-    """Rows of a data set."""
+    """Gathers rows of a data set."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         (table, rows), (y,) = ins, outs
@@ -52,7 +52,7 @@ class Gather(NativeKernel):
 
 
 class Commit(NativeKernel):
-    """Contents of values into others, of any dtypes, one after the other."""
+    """Copies values of any dtypes into others, one after the other."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         count = self.op.count
@@ -62,7 +62,7 @@ class Commit(NativeKernel):
         return Series(*(self.part(status, *pair, last=i + 1 == count) for i, pair in enumerate(pairs)))
 
     def part(self, status: Array | None, source: Array, target: Array, last: bool) -> Compiled:
-        """One of them. The kernel copies bytes, so that of either dtype serves."""
+        """The copy of one value. The kernel copies bytes, so that the kernel of either dtype serves."""
         size = source.nbytes
         alone = size <= ALONE
         return Compiled(
@@ -76,7 +76,7 @@ class Commit(NativeKernel):
 
 
 def objective(backend: NativeBackend, call: Call) -> Objective | None:
-    """Declines where there are more losses than a kernel has operands."""
+    """Declines if there are more losses than a kernel has operands."""
     return Objective(backend, call) if len(call.ins) <= MOST_LOSSES else None
 
 

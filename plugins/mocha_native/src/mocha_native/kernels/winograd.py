@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
-#: Results of a tile each way.
+#: The number of results of a tile in each direction.
 TILE = 4
-#: By the size of filters: where each of the algorithm's polynomials is evaluated, but for infinity.
+#: By the size of filters: the points, without infinity, at which the algorithm evaluates its polynomials.
 POINTS = {3: (0, 1, -1, 2, -2), 5: (0, 1, -1, 2, -2, 1 / 2, -1 / 2)}
-#: Tiles that are computed together: forward and backward to the data, and backward to the filters. What they take in
-#: memory is used from L2.
+#: The number of tiles that are computed together: in forward and backward to the data, and in backward to the filters.
+#: Their data fit into the L2 cache.
 GROUP, WEIGHTS_GROUP = 4, 16
-#: Outputs whose products are kept before they are transformed.
+#: The number of outputs whose products are computed before they are transformed.
 CHUNK = 96
-#: Elements between the filters at one point and those at the next: else all points would lie in the same set of L1.
+#: The gap, in elements, between the filters at two points. Without it all points would lie in the same set of L1.
 GAP = 16
-#: What both transforms cost for a channel's or an output's data at one point, in multiplications of a product.
+#: The cost of both transforms for the data of a channel or an output at one point, in multiplications of a product.
 TRANSFORM = 15
 
 
 class Filters(CompiledLayout):
-    """Filters at all points of the algorithm: (points, outputs * channels and a gap); backward, flipped and transposed,
-    (points, channels * outputs and a gap)."""
+    """Filters at all points of the algorithm: (points, outputs * channels and a gap). For backward they are flipped and
+    transposed: (points, channels * outputs and a gap)."""
 
     def __init__(self, size: int, backward: bool) -> None:
         self.points, self.backward = size + TILE - 1, backward
@@ -57,8 +57,8 @@ class Filters(CompiledLayout):
 
 
 def weights(size: int) -> Array:
-    """What each tap of a row of a filter counts for at each point: a power of the point, over the product of its
-    distances from the others; at infinity only the last tap counts."""
+    """The weight of each tap of a row of a filter at each point: a power of the point, divided by the product of its
+    distances from the others. At infinity only the last tap counts."""
     points = POINTS[size]
     rows = [[p**tap / distances(points, p) for tap in range(size)] for p in points]
     return np.array([*rows, [0.0] * (size - 1) + [1.0]])
@@ -74,7 +74,7 @@ FILTERS = {(size, backward): Filters(size, backward) for size, backward in produ
 
 class Winograd(NativeKernel):
     """A convolution of stride 1 with square filters. The workspace holds data and products of a group of tiles at all
-    points, in forward and backward to the data for each thread."""
+    points; in forward and in backward to the data, each thread has its own."""
 
     rectifies = True
     masks_bottom = True
@@ -104,7 +104,7 @@ class Winograd(NativeKernel):
         return Spec((self.backend.threads, vectors, self.x[-1]), self.dtype)
 
     def pairs(self) -> Spec:
-        """Scratch of all threads for backward to the filters: outputs' and channels' data, sums for each pair of them
+        """The common workspace for backward to the filters: outputs' and channels' data, sums for each pair of them
         and for the bias."""
         constants, lanes = self.backend.isa.constants, self.x[-1]
         rows, columns = constants["winograd_pair_rows"], constants["winograd_pair_columns"]
@@ -140,13 +140,13 @@ class Winograd(NativeKernel):
         return parts[0] if len(parts) == 1 else Series(*parts)
 
     def convolve(self, buffers: Buffers, pad: tuple[int, int], add: bool, floor: float, mask_floor: float) -> Compiled:
-        """Of the first buffer with the second, into the fifth."""
+        """The convolution of the first buffer with the second, into the fifth."""
         x, y, scratch = buffers[0], buffers[4], buffers[5]
         sizes = [*self.geometry(x, y, pad), add, GROUP, min(y.shape[1], CHUNK), scratch[0].size, buffers[1].shape[1]]
         return self.bind("winograd_forward", buffers, sizes, [floor, mask_floor])
 
     def geometry(self, x: Array, y: Array, pad: tuple[int, int]) -> list[int]:
-        """The sizes that all C kernels begin with."""
+        """The sizes, which are the first arguments of all C kernels."""
         return [self.points, *x.shape[:4], *y.shape[1:4], pad[1], pad[0]]
 
 
@@ -156,7 +156,7 @@ def round_up(n: int, grain: int) -> int:
 
 
 def winograd(backend: NativeBackend, call: Call) -> Winograd | None:
-    """Declines what is not 3x3 or 5x5 of stride 1 without groups, or would not be faster."""
+    """Declines unless filters are 3x3 or 5x5 with stride 1 and one group, and Winograd's algorithm is faster."""
     op, x = call.op, call.ins[0]
     fits = op.kernel in ((3, 3), (5, 5)) and op.stride == (1, 1) and op.n_group == 1  # type: ignore[attr-defined]
     if not (backend.winograd and fits and backend.blob_layout(x) is not PLAIN and pays(call)):
