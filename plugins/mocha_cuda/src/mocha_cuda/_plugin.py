@@ -1,4 +1,4 @@
-"""What this distribution registers. Imports nothing but the core's marker."""
+"""The registrations of this distribution. This module imports nothing but the core's marker."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ KERNELS = {
     "subtract": "kernels.element_wise:element_wise",
     "tanh": "kernels.neurons:neuron",
 }
-#: Op and half on which a rewrite with ReLU is anchored; it asks the other op's kernel.
+#: The op and the half for which a fusion with ReLU is registered. The fusion asks the other op's kernel.
 WITH_RELU = [
     ("convolution", "forward", "rectify"),
     ("inner_product", "forward", "rectify"),
@@ -61,7 +61,7 @@ WITH_RELU = [
 
 @hookimpl
 def mocha_register_backends(backends: Registry) -> None:
-    # Before all others where there is a GPU.
+    # The highest priority, if there is a GPU.
     backends.add("cuda", "mocha_cuda.backend:CUDABackend", priority=2, available="mocha_cuda.requirements:unavailable")
 
 

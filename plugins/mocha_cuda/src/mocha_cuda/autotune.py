@@ -1,4 +1,4 @@
-"""The fastest of several ways to compute something, by measurement."""
+"""Finds the fastest of several ways to compute the same thing, by measurement."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from mocha_cuda.compiled import Series
 if TYPE_CHECKING:
     from mocha_cuda.device import Device
 
-#: 0 in the environment: what the library takes to be the fastest, without measuring.
+#: The environment variable that turns measurements off, with the value 0: the library then chooses.
 VARIABLE = "MOCHA_CUDA_AUTOTUNE"
-#: Runs in a row that are measured together, as a graph: launching them one by one takes longer than most of them.
+#: The number of runs that are measured together, as a graph: a launch takes longer than most of the runs.
 REPEATS = 10
-#: Measurements of each way, of which the median counts.
+#: The number of measurements of each way. The median counts.
 ROUNDS = 5
 
 Way = TypeVar("Way")
 
 
 def enabled() -> bool:
-    """What the environment says."""
+    """Whether the environment allows measurements."""
     return os.environ.get(VARIABLE, "1").strip() != "0"
 
 
 def fastest(device: Device, ways: Iterable[Way], ready: Callable[[Way], Callable[[], None]]) -> Way | None:
-    """The way with the least median time; the earlier one of two that are equal. Entered in a running device.
+    """The way with the least median time; of two equal ones the earlier. The caller has entered the device.
 
     Args:
-        ways: to choose from.
-        ready: gives what runs one of them.
+        ways: the ways to choose from.
+        ready: returns a callable that runs a way.
 
     Returns:
-        None if none of them can be run.
+        The fastest way; None if none of them runs.
     """
     times: list[tuple[float, Way]] = []
     for way in ways:
         try:
             run = ready(way)
-            run()  # what is loaded at the first use, is not while a graph is recorded
+            run()  # loads lazily loaded code before a graph is recorded
             graph = device.record(Series(*[run] * REPEATS))
             times.append((median(device.milliseconds(graph) for _ in range(ROUNDS)), way))
         except RuntimeError:
-            continue  # it was promised to run, but the library or CUDA finds that it does not
+            continue  # the library or CUDA fails although the library offered this way
     return min(times, key=lambda pair: pair[0], default=(0.0, None))[1]

@@ -32,18 +32,18 @@ PRECISIONS = ("tf32", "float32", "bf16")
 
 
 class CUDABackend(Backend):
-    """Kernels of cuDNN, cuBLASLt and its own; what has none runs its reference on CuPy.
+    """Runs kernels of cuDNN, cuBLASLt and its own. Ops without a kernel run their reference on CuPy.
 
     Args:
-        device: which GPU, counted from 0.
-        precision: how float32 is multiplied in convolutions and inner products: "tf32" (10 bits of mantissa, as cuDNN's
-            users expect), "float32" (all of them), "bf16" (7). Nets of float64 compute in float64 whatever it says.
-        deterministic: only algorithms that give the same bytes each time.
-        fuse: replace several steps by one where a registered fusion can; without, results differ in rounding only.
+        device: the number of the GPU, counted from 0.
+        precision: how convolutions and inner products multiply float32: "tf32" (10 bits of mantissa, as cuDNN's users
+            expect), "float32" (all bits), "bf16" (7 bits). Nets of float64 always compute in float64.
+        deterministic: use only algorithms that give the same bytes each time.
+        fuse: replace several steps by one where a registered fusion can. Results without it differ only in rounding.
 
     Raises:
-        BackendError: there is no such device, or something that it needs is missing.
-        ConfigurationError: an option is none of these.
+        BackendError: there is no such device, or a library or driver is missing.
+        ConfigurationError: an option has another value.
     """
 
     name = "cuda"
@@ -60,11 +60,11 @@ class CUDABackend(Backend):
         self.fuses = checks.instance("System", "fuse", fuse, bool, "False")
         self.device = self.open(checks.integer("System", "device", device, 0, checks.MOST))
         self.xp = self.device.xp
-        #: Half of what is left now; the other half is for programs.
+        #: Half of the free memory; the other half is for programs.
         self.resident_bytes = self.device.free_bytes() // 2
 
     def open(self, number: int) -> Any:
-        """The device. Replaced where kernels are tested on the host."""
+        """The device. Tests that run kernels on the host override this method."""
         from mocha_cuda.device import Device
 
         return Device(number)
@@ -89,7 +89,7 @@ class CUDABackend(Backend):
         self.device.copy_from_numpy(array, source)
 
     def running(self) -> AbstractContextManager[Any]:
-        """Makes the device and its stream the current ones."""
+        """A context in which the device and its stream are the current ones."""
         return self.device.running()  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -104,5 +104,5 @@ class CUDABackend(Backend):
     def executor(
         self, plan: Plan, bound: list[BoundStep], arrangement: Arrangement, memory: Memory, storage: Storage
     ) -> Program:
-        """Steps captured as graphs; updates that follow each other are one launch."""
+        """Captures steps as graphs, and joins updates that follow each other to one launch."""
         return CUDAProgram(self, plan, merged(bound), arrangement, memory, storage)

@@ -1,4 +1,4 @@
-"""Class indices of labels that come as floats."""
+"""Class indices of floating-point labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mocha_cuda.compiled import Buffers, CUDAKernel, served
 
 
 class Labels(CUDAKernel):
-    """Class indices as int32."""
+    """Converts labels to class indices, int32."""
 
     family = "class_labels"
 

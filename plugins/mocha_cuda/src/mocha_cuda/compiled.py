@@ -1,4 +1,4 @@
-"""`CUDAKernel`: what the kernels of this plugin have in common; `Launch`: one of their CUDA kernels, bound."""
+"""`CUDAKernel`: the base class of this plugin's kernels; `Launch`: one CUDA kernel, bound to its operands."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
-#: What kernels compute with.
+#: The dtypes that kernels compute with.
 REALS = ("float32", "float64")
-#: As `mocha_core.compile.kernel.Buffers`; a kernel knows which of them are there.
+#: As `mocha_core.compile.kernel.Buffers`, without None: a kernel knows which buffers exist.
 Buffers = Sequence[Any]
-#: Threads of a block and of a warp, as csrc/mocha.cuh has them.
+#: The number of threads of a block and of a warp; the same as in csrc/mocha.cuh.
 THREADS, WARP = 256, 32
-#: Blocks for each multiprocessor, of kernels whose threads stride over elements.
+#: The number of blocks for each multiprocessor, in kernels whose threads stride over elements.
 BLOCKS = 16
-#: Elements that the kernels' ints can count, with room for the strides of their threads.
+#: The largest number of elements that the kernels' ints can count, with room for the strides of their threads.
 MOST = 2**31 - 2**20
 
 
 class Launch:
-    """A kernel and its operands. Called in a running device, it puts the kernel into the stream."""
+    """A kernel and its operands. A call puts the kernel into the stream of the current device."""
 
     def __init__(
         self, backend: CUDABackend, family: str, name: str, dtype: str, blocks: int, operands: Buffers
@@ -36,7 +36,7 @@ class Launch:
         self._device = backend.device
         self._kernel = self._device.kernel(family, name, dtype)
         self._grid = (max(1, blocks),)
-        self._operands = operands  # what tables point to stays alive
+        self._operands = operands  # keeps the arrays alive that tables point to
         self._arguments = tuple(map(_argument, operands))
 
     def __call__(self) -> None:
@@ -44,7 +44,7 @@ class Launch:
 
 
 def _argument(operand: Any) -> Any:
-    """Python's numbers as what kernels take: ints and doubles; a table as its array."""
+    """The argument as kernels take it: Python's numbers as ints and doubles, a table as its array."""
     if isinstance(operand, bool | int):
         return np.int32(operand)
     if isinstance(operand, Table):
@@ -64,7 +64,7 @@ class Series:
 
 
 def striding(backend: CUDABackend, threads: int) -> int:
-    """Blocks for so many threads, which may be fewer as they stride; one at least."""
+    """The number of blocks for this many threads. It is at least one, and limited, because threads stride."""
     return max(1, min(-(-threads // THREADS), BLOCKS * int(backend.device.multiprocessors)))
 
 
@@ -72,7 +72,7 @@ class CUDAKernel(RectifiedKernel):
     """A kernel whose steps can be captured in a graph, unless it says otherwise (`splits`).
 
     Attributes:
-        family: the file in csrc/ with its CUDA kernels.
+        family: the file in csrc/kernels/ with its CUDA kernels.
     """
 
     family: str
@@ -81,11 +81,11 @@ class CUDAKernel(RectifiedKernel):
         self.backend = backend
         self.call = call
         self.op: Any = call.op
-        #: Of the numbers it computes with.
+        #: The dtype of its numbers.
         self.dtype = call.ins[0].dtype
 
     def bind(self, name: str, *operands: Any, threads: int = 0, blocks: int = 0) -> Launch:
-        """A kernel of the family for so many threads, see `striding`, or exactly so many blocks."""
+        """A launch of a kernel of the family, for a number of threads (see `striding`) or an exact number of blocks."""
         blocks = blocks or striding(self.backend, threads)
         return Launch(self.backend, self.family, name, self.dtype, blocks, operands)
 
@@ -94,8 +94,8 @@ Made = TypeVar("Made", bound=CUDAKernel)
 
 
 def served(kernel: Callable[[CUDABackend, Call], Made]) -> Callable[[CUDABackend, Call], Made | None]:
-    """A builder that declines what kernels cannot compute: other dtypes, a mixture of them in what is not updated, and
-    more elements than ints can count.
+    """A builder that declines calls that kernels cannot compute: other dtypes, inputs of different dtypes that are not
+    updated, and more elements than ints can count.
     """
 
     def build(backend: CUDABackend, call: Call) -> Made | None:

@@ -1,4 +1,4 @@
-"""`Device`: the few things that Mocha asks of a GPU, through CuPy."""
+"""`Device`: all that Mocha uses of a GPU, through CuPy."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: What a kernel is given, in order: arrays or None, then NumPy scalars.
+#: The arguments of a kernel, in order: arrays or None, then NumPy scalars.
 Arguments = Sequence[Any]
 NULL = np.uint64(0)
-#: What CuPy raises where CUDA reports an error.
+#: The exceptions of CuPy for errors of CUDA.
 FAILURES = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
 
 
 @contextmanager
 def _no_garbage_collected() -> Iterator[None]:
-    """Another system's remains, such as a handle of cuBLASLt, may wait for the device, which ends a recording."""
+    """Turns garbage collection off: destroying an old object, such as a handle of cuBLASLt, may end a recording."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -40,12 +40,12 @@ def _no_garbage_collected() -> Iterator[None]:
 
 
 class Device:
-    """One GPU, and the stream that everything of a backend runs on.
+    """One GPU, and the stream in which all work of a backend runs.
 
-    The stream is ordered after CuPy's default one and before it, so that arrays may be used outside of programs.
+    The stream synchronizes with CuPy's default one both ways, so that arrays may be used outside of programs.
 
     Raises:
-        BackendError: there is no such device, or it cannot be used; says why.
+        BackendError: there is no such device, or it cannot be used; the message says why.
     """
 
     xp = cupy
@@ -78,13 +78,14 @@ class Device:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Entered around everything that this device has to do; threads take turns, so that none records another's.
+        """A context around all work of this device. Threads take turns, so that none records the work of another.
 
         Raises:
-            BackendError: CUDA reports a failure, maybe of something that was put into the stream before.
+            BackendError: CUDA reports a failure, possibly of earlier work in the stream.
         """
         try:
-            # Leaving the device, which makes another the current one, fails in its turn once something has.
+            # After a CUDA error, restoring the previous device on exit fails too; this `try` therefore encloses the
+            # `with`.
             with self._lock, self._device, self.stream:
                 yield
         except FAILURES as error:
@@ -95,15 +96,15 @@ class Device:
             ) from error
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """An uninitialised array. Raises `MemoryError` where it does not fit.
+        """An uninitialised array. Raises `MemoryError` if it does not fit.
 
-        CuPy gives memory that was freed to the stream again that it was allocated for, and to no other.
+        CuPy reuses freed memory only for the stream for which it was allocated.
         """
         with self.running():
             return cupy.empty(shape, dtype)
 
     def to_numpy(self, array: Array) -> NDArray[Any]:
-        """A copy on the host; waits for everything before it."""
+        """A copy on the host; waits for all earlier work."""
         with self.running():
             return np.asarray(cupy.asnumpy(array))
 
@@ -113,12 +114,12 @@ class Device:
             self._staging.upload(array, source, self._guard)
 
     def address(self, array: Array) -> int:
-        """Where an array begins, for kernels that are given tables of addresses."""
+        """The address of an array, for kernels that read tables of addresses."""
         return int(array.data.ptr)
 
     @contextmanager
     def guarded(self, status: Array | None) -> Iterator[None]:
-        """Uploads in here do not overwrite what is there if a fault stands in the status cell when they arrive."""
+        """A context in which uploads leave their target unchanged if the status cell holds a fault when they arrive."""
         self._guard = status
         try:
             yield
@@ -126,13 +127,13 @@ class Device:
             self._guard = None
 
     def free_bytes(self) -> int:
-        """What the driver can still give, and what CuPy's pool holds unused."""
+        """The free memory of the driver plus the unused memory in CuPy's pool."""
         with self._device:
             free, _ = cupy.cuda.runtime.memGetInfo()
             return int(free + cupy.get_default_memory_pool().free_bytes())
 
     def release(self) -> None:
-        """Give CUDA the memory back that nothing is in: other libraries and processes do not ask CuPy for it."""
+        """Return unused memory to CUDA: other libraries and processes cannot take it from CuPy's pool."""
         with self.running():
             self.stream.synchronize()
             cupy.get_default_memory_pool().free_all_blocks(self.stream)
@@ -159,11 +160,11 @@ class Device:
         return module
 
     def launch(self, kernel: Any, grid: tuple[int, ...], block: int, arguments: Arguments) -> None:
-        """Put a kernel into the stream, which has to be the current one."""
+        """Put a kernel into the stream. The caller has made the stream the current one."""
         kernel(grid, (block,), tuple(NULL if argument is None else argument for argument in arguments))
 
     def record(self, run: Callable[[], None]) -> Callable[[], None]:
-        """What `run` puts into the stream, as a graph; called, it puts all of that into the stream at once."""
+        """Record the work that `run` puts into the stream. The result is a graph; a call puts it into the stream."""
         with self.running(), _no_garbage_collected():
             self.stream.begin_capture()
             try:
@@ -174,7 +175,7 @@ class Device:
         return lambda: graph.launch(self.stream)
 
     def milliseconds(self, run: Callable[[], None]) -> float:
-        """How long the device takes for what `run` puts into the stream, which has to be the current one."""
+        """The time of the device for the work that `run` puts into the stream. The stream is the current one."""
         start, end = cupy.cuda.Event(), cupy.cuda.Event()
         start.record(self.stream)
         run()
@@ -184,5 +185,5 @@ class Device:
 
 
 def dotted(version: int) -> str:
-    """A version of CUDA, 13020 as 13.2."""
+    """A version of CUDA with dots: 13.2 for 13020."""
     return f"{version // 1000}.{version % 1000 // 10}"

@@ -1,4 +1,4 @@
-"""Division in kernels by numbers that are known when they are bound, see csrc/divide.cuh."""
+"""Division in kernels by numbers that are known when the kernel is bound, see csrc/divide.cuh."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def by(divisor: int) -> np.uint64:
-    """What `quotient` divides by: a factor of 32 bits, and above it how far the product is shifted to the right.
+    """The argument of `quotient`: a factor in the lower 32 bits, and above it the right shift of the product.
 
     With L the bits of `divisor - 1`, the factor is ceil(2**(31 + L) / divisor): too large by less than one part in
     2**31, which no dividend below 2**31 can tell.

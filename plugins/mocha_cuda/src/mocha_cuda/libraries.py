@@ -1,4 +1,4 @@
-"""Where the libraries of CUDA are."""
+"""Finds the libraries of CUDA."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mocha_core.api import BackendError
 def load(name: str, majors: Sequence[int]) -> ctypes.CDLL:
     """A shared library of CUDA, such as `load("nvrtc", (13, 12))`.
 
-    The one that the process has already; else where cuda-pathfinder finds it, which CuPy asks, too; else from NVIDIA's
-    wheels, or where the system has it. Of several versions, that of the CUDA that CuPy was made for, which the driver
-    is good for: an older driver runs nothing of a newer major version.
+    It is the library that the process has loaded already, else the one that cuda-pathfinder finds, as for CuPy, else
+    that of NVIDIA's wheels or of the system. Of several versions it is the one of the CUDA that CuPy was made for,
+    because the driver supports it: an older driver runs nothing of a newer major version.
 
     Args:
         name: without "lib" and ".so".
-        majors: the major versions that will do, the best first.
+        majors: the supported major versions, the best first.
 
     Raises:
-        BackendError: it is nowhere; says where it was looked for, and how to get it.
+        BackendError: it was not found; the message says where it was looked for, and how to install it.
     """
     files = [f"lib{name}.so.{major}" for major in sorted(majors, key=_is_not_cupys)]
     for file in files:
@@ -43,7 +43,7 @@ def load(name: str, majors: Sequence[int]) -> ctypes.CDLL:
 
 
 def check(name: str, majors: Sequence[int]) -> None:
-    """As `load`, but a file in the usual places is taken for the library: loading some takes a second.
+    """As `load`, but without loading a file that it finds in the usual places: loading some takes a second.
 
     Raises:
         BackendError: as `load`.
@@ -57,7 +57,7 @@ def check(name: str, majors: Sequence[int]) -> None:
 
 
 def _in_wheels(file: str) -> Iterator[str]:
-    """Where NVIDIA's wheels have it: nvidia-cudnn-cu13 as nvidia/cudnn/lib, nvidia-cublas as nvidia/cu13/lib."""
+    """The places in NVIDIA's wheels: nvidia/cudnn/lib for nvidia-cudnn-cu13, nvidia/cu13/lib for nvidia-cublas."""
     for folder in sys.path:
         yield from map(str, sorted(Path(folder).glob(f"nvidia/*/lib/{file}")))
 

@@ -1,4 +1,4 @@
-"""`Minibatches`: what a program's minibatches begin and end with, so that none of them waits for the host."""
+"""`Minibatches`: the first and last kernels of each minibatch, so that no minibatch waits for the host."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class Minibatches:
-    """The values of a schedule, which go into cells, and the objectives that come back.
+    """Writes the values of a schedule into cells, and collects the objectives.
 
     Args:
-        cells: of the program, by name.
-        objective: where a minibatch's objective is; None if it has none.
-        capacity: for how many minibatches the values are given at once.
+        cells: the cells of the program, by name.
+        objective: the array with a minibatch's objective; None if there is none.
+        capacity: the number of minibatches whose values are given at once.
         gathers: the first steps of a minibatch, which `begin` does.
 
     Attributes:
-        begin, end: what comes before and after a minibatch.
-        end_of_iteration: instead of `end`, for the last one of an iteration, after the update.
+        begin, end: the steps before and after a minibatch.
+        end_of_iteration: the step that replaces `end` for the last minibatch of an iteration, after the update.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Minibatches:
         self._addresses = backend.empty((max(1, len(cells)), 3), "uint64")
         self._objectives = backend.empty((capacity,), "float64")
         backend.copy_from_numpy(self._objectives, np.zeros(capacity))  # they stay 0 in a net without losses
-        #: Minibatches that came to their ends, and iterations done, since `give`.
+        #: The number of minibatches that ended since `give`, and of iterations.
         self._progress = backend.empty((2,), "int32")
         status = cells.get(Cell.STATUS)
         numbers = {backend.device.address(cell): i for i, cell in enumerate(cells.values())}
@@ -68,7 +68,7 @@ class Minibatches:
         self.end, self.end_of_iteration = end(0), end(1)
 
     def schedule(self, names: Collection[str]) -> None:
-        """Say which cells get values; the others keep theirs."""
+        """Name the cells that get values; the others keep theirs."""
         backend, address = self._backend, self._backend.device.address
         rows = np.zeros(self._addresses.shape, np.uint64)
         for row, (name, cell) in zip(rows, self._cells.items(), strict=False):
@@ -81,15 +81,15 @@ class Minibatches:
         backend.copy_from_numpy(self._addresses, rows)
 
     def give(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """The values for the next minibatches, from the first on."""
+        """Set the values for the next minibatches."""
         for name, values in columns.items():
             self._backend.copy_from_numpy(self._columns[name][: len(values)], values)
         self._backend.copy_from_numpy(self._progress, np.zeros(2, np.int32))
 
     def iterations(self) -> int:
-        """How many were done since `give`."""
+        """The number of iterations since `give`."""
         return int(self._backend.to_numpy(self._progress)[1])
 
     def objectives(self, count: int) -> NDArray[Any]:
-        """Of the first minibatches since `give`."""
+        """The objectives of the first minibatches since `give`."""
         return self._backend.to_numpy(self._objectives[:count])

@@ -13,33 +13,33 @@ from pathlib import Path
 from mocha_core.api import BackendError, FileError, absolute
 from mocha_cuda import libraries
 
-#: Where compiled kernels are kept.
+#: The environment variable that names the folder for compiled kernels.
 VARIABLE = "MOCHA_CUDA_CACHE"
 SOURCES = Path(__file__).parent / "csrc"
 REALS = {"float32": "float", "float64": "double"}
 
 
 def cache_folder() -> Path:
-    """Where what takes time to find is kept: compiled kernels, cuDNN's fastest plans."""
+    """The folder for compiled kernels and cuDNN's fastest plans."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     return _absolute(os.environ.get(VARIABLE) or home / "mocha-cuda")
 
 
-@cache  # the first answer stays, wherever the program goes
+@cache  # resolved once, because the working directory may change
 def _absolute(folder: str | Path) -> Path:
     try:
         return absolute(folder)
-    except FileError:  # a container's user may have no home: nothing can be kept
+    except FileError:  # a container's user may have no home: there is no cache
         return Path(os.devnull, "mocha-cuda")
 
 
 def target(architecture: int) -> str:
-    """What to compile for: "sm_90", or "compute_90" for a device that is newer than NVRTC.
+    """The target to compile for: "sm_90", or "compute_90" for a device that is newer than NVRTC.
 
     The latter is PTX, which the driver compiles when it loads it.
 
     Raises:
-        BackendError: the device is older than all that NVRTC knows; names them, and the way out.
+        BackendError: the device is older than all architectures of NVRTC; the message names them and the way out.
     """
     known = architectures()
     older = [number for number in known if number <= architecture]
@@ -52,12 +52,12 @@ def target(architecture: int) -> str:
 
 
 def code(family: str, dtype: str, architecture: int) -> bytes:
-    """What a driver loads: the kernels in `csrc/kernels/<family>.cu` for a dtype and an architecture (90 is sm_90).
+    """The compiled kernels of `csrc/kernels/<family>.cu` for a dtype and an architecture (90 is sm_90).
 
-    Machine code, or PTX where NVRTC cannot make that. Compiled at the first use, and then kept in `cache_folder()`.
+    They are machine code, or PTX if NVRTC cannot make it. The first use compiles them, `cache_folder()` keeps them.
 
     Raises:
-        BackendError: NVRTC is missing, too new for the device, or refuses the source; shows what it says.
+        BackendError: NVRTC is missing, too new for the device, or refuses the source; the message has NVRTC's log.
     """
     made_for = target(architecture)
     options = [f"-arch={made_for}", "--std=c++17", f"-DREAL={REALS[dtype]}", f"-I{SOURCES}"]
@@ -74,7 +74,7 @@ def code(family: str, dtype: str, architecture: int) -> bytes:
 
 
 def _keep(path: Path, content: bytes) -> None:
-    """Best effort: where it cannot be written, it is compiled again the next time."""
+    """Write the file. If this fails, the next process compiles again."""
     temporary = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,9 +83,9 @@ def _keep(path: Path, content: bytes) -> None:
 
 
 def compiled(family: str, source: bytes, options: Iterable[str]) -> tuple[bytes, str]:
-    """Machine code, or PTX for -arch=compute_..., and what the compiler said.
+    """Machine code, or PTX for -arch=compute_..., and the compiler's log.
 
-    With the option -Xptxas=-v, that is registers and spills of each kernel.
+    With the option -Xptxas=-v the log has the registers and spills of each kernel.
     """
     options = list(options)
     nvrtc = library()
@@ -123,7 +123,7 @@ def library() -> ctypes.CDLL:
 
 
 def version() -> tuple[int, int]:
-    """The library's, such as (13, 0)."""
+    """The version of the library, such as (13, 0)."""
     major, minor = ctypes.c_int(), ctypes.c_int()
     _check(library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
     return major.value, minor.value
@@ -131,7 +131,7 @@ def version() -> tuple[int, int]:
 
 @cache
 def architectures() -> tuple[int, ...]:
-    """Those that the library makes machine code for, such as 90 for sm_90."""
+    """The architectures that the library makes machine code for, such as 90 for sm_90."""
     count = ctypes.c_int()
     _check(library().nvrtcGetNumSupportedArchs(ctypes.byref(count)))
     numbers = (ctypes.c_int * count.value)()

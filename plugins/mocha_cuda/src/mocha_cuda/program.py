@@ -1,4 +1,4 @@
-"""`CUDAProgram`: many iterations without the host: their steps are graphs, their schedule and their losses tables."""
+"""`CUDAProgram`: runs many iterations without the host. Steps are graphs; schedules and objectives are tables."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from mocha_cuda.tape import Run, Tape
 if TYPE_CHECKING:
     from mocha_cuda.backend import CUDABackend
 
-#: Minibatches that the tables hold: after so many, at most, the host looks at the status.
+#: The number of minibatches that the tables hold. The host checks the status at least after this many.
 MOST = 256
-#: For so long, about, the device runs before the host looks at the status and at `stop`.
+#: The device runs for about this time before the host checks the status and `stop`.
 SECONDS = 0.02
 
 
 def captured(bound: BoundStep) -> bool:
-    """Whether a graph can hold a step. References allocate, and call libraries that refuse to be captured."""
+    """Whether a graph can hold a step. It holds no references: these allocate, and call libraries that refuse capture."""
     kernel = bound.kernel.inner if isinstance(bound.kernel, WithReLU) else bound.kernel
     return isinstance(kernel, CUDAKernel) and not kernel.splits
 
 
 class CUDAProgram(Program):
-    """Runs as many iterations between two looks of the host as take about 20 ms."""
+    """Runs iterations for about 20 ms between two checks of the host."""
 
     backend: CUDABackend
 
@@ -59,7 +59,7 @@ class CUDAProgram(Program):
         steps = self._steps(Section.FORWARD, Section.BACKWARD)
         gathers = at_once(step.run for step in steps)
         k = self.plan.minibatches
-        # Other processes may wait in an exchange step in Python: all look at the status after the same iteration.
+        # Other processes may wait in an exchange step in Python, so all check the status after the same iteration.
         shared = not all(step.captured for step in runs[Section.EXCHANGE])
         self._longest = 1 if shared else max(1, MOST // k)
         self._minibatches = Minibatches(self.backend, self.cells, self.objective, max(MOST, k), gathers)
@@ -69,14 +69,14 @@ class CUDAProgram(Program):
         after = [*runs[Section.EXCHANGE], *runs[Section.UPDATE], end]
         iteration = [*runs[Section.CLEAR], *others, *minibatch, *after]
         self._tape = Tape(device, iteration)
-        #: From this step on, something may be updated and something else not yet.
+        #: From this step on, an exception may leave some parameters updated and others not.
         self._first_update = next((i for i, step in enumerate(iteration) if step.updates), len(iteration)) + 1
 
     def _steps(self, *sections: Section) -> list[Run]:
         return [Run(b.run, captured(b), updates(b)) for b in self.bound if b.step.section in sections]
 
     def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
-        """As `Program.iterate`, but the iterations that the device was given before `stop` was set are done, too."""
+        """As `Program.iterate`, but the device also finishes the iterations that it received before `stop` was set."""
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
         k = self.plan.minibatches
@@ -98,9 +98,10 @@ class CUDAProgram(Program):
                     self.half_updated = self._tape.position >= self._first_update
                     with suppress(BackendError):  # the device may be lost
                         if (fault := self.fault()) is not None:
-                            # Others than of an update came before all updates since.
+                            # A fault from forward or backward stopped all later updates; only a fault raised by an
+                            # update can leave the net half updated.
                             self.half_updated = isinstance(fault.op, UpdateOp)
-                        # The minibatch that it belongs to was not done, and comes again.
+                        # Its minibatch did not finish and will run again.
                         self.clear_status()
                     raise
                 finally:
@@ -121,6 +122,6 @@ class CUDAProgram(Program):
         self._tapes[section]()
 
     def kernels(self) -> list[KernelUse]:
-        """As `Program.kernels`; says which steps no graph can hold."""
+        """As `Program.kernels`; marks the steps that no graph can hold."""
         uses = zip(super().kernels(), self.bound, strict=True)
         return [use if captured(b) else use._replace(kernel=f"{use.kernel} (splits the graph)") for use, b in uses]

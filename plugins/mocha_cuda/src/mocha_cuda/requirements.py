@@ -1,4 +1,4 @@
-"""What this plugin needs of the machine."""
+"""Checks whether the machine has all that this plugin needs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from mocha_core.api import BackendError
 from mocha_cuda import libraries
 from mocha_cuda.cudnn.library import opened
 
-#: Libraries of CUDA that it calls itself, and what raises an error where one is missing or too old.
+#: The CUDA libraries that this plugin calls, and the functions that raise an error if one is missing or too old.
 LIBRARIES: dict[str, Callable[[], object]] = {
     "nvrtc": partial(libraries.check, "nvrtc", (13, 12)),
     "cublasLt": partial(libraries.check, "cublasLt", (13, 12)),
     "cudnn": opened,
 }
-#: Of CuPy, the oldest major version.
+#: The oldest supported major version of CuPy.
 OLDEST_CUPY = 14
 
 
 def unavailable() -> str:
-    """Why the backend cannot be used here; empty if it can. Loads no library that takes long, if its file is found."""
+    """The reason why the backend cannot run here; empty if it can. Does not load large libraries."""
     try:
         import cupy
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Uploads that overlap with what the device computes: through pinned memory, in a stream of their own."""
+"""Uploads that overlap with computation, through pinned memory and in their own stream."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
     from mocha_cuda.device import Device
 
-#: As many uploads are under way at most; then the host waits for the first of them.
+#: The maximum number of uploads in flight. The next one waits for the first of them.
 SLOTS = 4
-#: Bytes of a slot at most: what is larger, such as a data set that stays on the device, is uploaded in pieces.
+#: The maximum number of bytes of a slot. Larger arrays, such as data sets on the device, are uploaded in pieces.
 MOST = 64 << 20
-#: Bytes up to which an upload is over before it could overlap with anything.
+#: Uploads of up to this many bytes are too short to overlap with computation.
 LITTLE = 16 << 10
 
 runtime = cupy.cuda.runtime
 
 
 class Staging:
-    """Copies host arrays to the device. `upload` returns before they are there, and what it read may change at once.
+    """Copies host arrays to the device. `upload` returns before the copy is complete; its source may change at once.
 
-    What is put into the stream afterwards finds them. Large ones arrive in device memory beside the array, while the
-    stream still computes with the array's old contents, and are copied from there.
+    Later work in the stream sees the new contents. A large array first arrives in other device memory, while the stream
+    still computes with the old contents, and is copied from there.
     """
 
     def __init__(self, device: Device) -> None:
@@ -40,13 +40,13 @@ class Staging:
         self._next = 0
 
     def upload(self, array: Array, source: NDArray[Any], status: Array | None) -> None:
-        """Overwrite an array, casting the dtype; with a status cell, unless a fault stands there by then."""
+        """Overwrite an array, casting the dtype. With a status cell, a fault in it prevents the write."""
         size = array.nbytes
         if size == 0:
             return
         if size > MOST:
             source = np.broadcast_to(source, array.shape)
-            rows = MOST * len(array) // size  # 0: even one is too large
+            rows = MOST * len(array) // size  # 0 if one row is too large
             for row in range(0, len(array), max(1, rows)):
                 piece = slice(row, row + rows) if rows else row
                 self.upload(array[piece], source[piece], status)
@@ -66,7 +66,7 @@ class Staging:
         slot.event.record(self._stream)
 
     def _arrived(self, beside: Array, array: Array, status: Array | None) -> None:
-        """Copy what has arrived to where it belongs."""
+        """Copy uploaded contents to the array."""
         size = array.nbytes
         if status is None:
             _copy(array.data.ptr, beside.data.ptr, size, runtime.memcpyDeviceToDevice, self._stream)
@@ -78,7 +78,7 @@ class Staging:
 
 
 class _Slot:
-    """Pinned host memory, as much beside it on the device, and an event after which both are free again."""
+    """Pinned host memory, as much device memory, and an event after which both are free again."""
 
     def __init__(self) -> None:
         self.event = cupy.cuda.Event(disable_timing=True)
@@ -87,14 +87,14 @@ class _Slot:
         self.beside: Array = cupy.empty(0, "uint8")
 
     def reserve(self, size: int, beside: bool, stream: Any, copies: Any) -> None:
-        """Wait until the slot is free, and make it large enough. `copies` writes beside; `stream` is the current."""
+        """Wait until the slot is free, and make it large enough. `copies` writes `beside`; `stream` is the current."""
         self.event.synchronize()
         if size > self.size:
             self.pinned = cupy.cuda.alloc_pinned_memory(size)
             self.size = size
         if beside and size > self.beside.nbytes:
             self.beside = cupy.empty(size, "uint8")
-            # What this memory was freed by may still be computed with in that stream.
+            # The pool may return memory that queued work in `stream` still uses: make `copies` wait for it.
             self.event.record(stream)
             copies.wait_event(self.event)
 

@@ -1,4 +1,4 @@
-"""`Table`: what a kernel is told of many arrays at once."""
+"""`Table`: the arguments of a kernel that works on many arrays at once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """Rows of 64-bit numbers on the device, which a kernel reads as structures: arrays' addresses, ints, doubles.
+    """Rows of 64-bit numbers on the device, which a kernel reads as structures: addresses of arrays, ints, doubles.
 
     Attributes:
         array: uint64 of shape (rows, columns).
-        rows: as given; they keep the arrays alive. None is the address 0.
+        rows: the rows as given; they keep the arrays alive. None is the address 0.
     """
 
     def __init__(self, backend: CUDABackend, rows: Sequence[Sequence[Any]]) -> None:

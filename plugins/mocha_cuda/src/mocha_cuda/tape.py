@@ -12,13 +12,13 @@ from mocha_cuda.compiled import Series
 if TYPE_CHECKING:
     from mocha_cuda.device import Device
 
-#: How often a graph that is launched again and again holds the steps: a launch costs the host some microseconds.
+#: The number of copies of the steps in a graph that is launched repeatedly: a launch costs the host some microseconds.
 UNROLLED = 16
-#: 0 in the environment: steps are always put into the stream one by one, so that one that fails can be found.
+#: The environment variable that turns graphs off, with the value 0. Steps then run one by one, to find one that fails.
 VARIABLE = "MOCHA_CUDA_GRAPHS"
 
 
-#: What runs, and the number of its first step.
+#: A callable, and the number of its first step.
 Piece = tuple[int, Callable[[], Any]]
 
 
@@ -31,11 +31,11 @@ class Run(NamedTuple):
 
 
 class Tape:
-    """Runs steps one by one the first time, which loads what libraries load lazily; from then on as graphs, if at all.
+    """Runs steps one by one the first time, so that libraries load their code; later as graphs, if allowed.
 
     Attributes:
         whole: whether one graph holds all steps. Otherwise steps in Python divide them.
-        position: which step was begun last; of those in a graph, the first. 0 between one time and the next.
+        position: the number of the step that began last, in a graph that of its first step; 0 between runs.
     """
 
     def __init__(self, device: Device, steps: Sequence[Run]) -> None:
@@ -49,7 +49,7 @@ class Tape:
         self._unrolled: Callable[[], None] | None = None
 
     def __call__(self, times: int = 1) -> None:
-        """Put the steps into the stream, so many times. Entered in a running device."""
+        """Put the steps into the stream, `times` times. The caller has entered the device."""
         if not self._steps or times < 1:
             return
         while times and not (self._warm and self._graphs):
@@ -74,7 +74,7 @@ class Tape:
         self.position = 0
 
     def _recorded(self) -> list[Piece]:
-        """A graph for each stretch between two steps in Python, and those steps."""
+        """A graph for each run of steps between two steps in Python, and the steps in Python."""
         pieces: list[Piece] = []
         for captured, group in groupby(enumerate(self._steps), key=lambda numbered: numbered[1].captured):
             steps = [(number, step.run) for number, step in group]

@@ -67,7 +67,7 @@ class UpdatingBackward(Op):
 
 
 def fold_update(graph: Graph, root: Step) -> Rewritten | None:
-    """Joins an update and the inner product's backward step that writes its gradient. That step may be fused already."""
+    """Joins an update and the inner product's backward step that writes its gradient, which may be fused already."""
     parameter, gradient, *operands = root.ins
     writer = graph.maker(gradient)
     op = None if writer is None else _as_updating(writer)

@@ -1,1 +1,1 @@
-"""cuBLASLt: matrix products with what follows them in the same kernel."""
+"""cuBLASLt: matrix products, with an epilogue such as a bias in the same kernel."""

@@ -1,6 +1,6 @@
 """The values of cuBLASLt's header that this plugin and its tests use. A test compares them with the header.
 
-Members are called as in C, without the prefix that their class names.
+Members have the names of C, without the prefix, which the docstring of their class gives.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Status(IntEnum):
-    """`CUBLAS_STATUS_`: what every function returns."""
+    """`CUBLAS_STATUS_`: the result of every function."""
 
     SUCCESS = 0
     NOT_INITIALIZED = 1
@@ -26,7 +26,7 @@ class Status(IntEnum):
 
 
 class DataType(IntEnum):
-    """`CUDA_`: of matrices and scalars."""
+    """`CUDA_`: the dtypes of matrices and scalars."""
 
     R_32F = 0
     R_64F = 1
@@ -42,14 +42,14 @@ class ComputeType(IntEnum):
 
 
 class Operation(IntEnum):
-    """`CUBLAS_OP_`: what is done to a matrix before it is multiplied."""
+    """`CUBLAS_OP_`: the operation on a matrix before it is multiplied."""
 
     N = 0
     T = 1
 
 
 class Epilogue(IntEnum):
-    """`CUBLASLT_EPILOGUE_`: what happens to a product before it is stored."""
+    """`CUBLASLT_EPILOGUE_`: the operation on a product before it is stored."""
 
     DEFAULT = 1
     BIAS = 4
@@ -72,7 +72,7 @@ class Attribute(Enum):
 
 
 class MatmulAttribute(Attribute):
-    """`CUBLASLT_MATMUL_DESC_`: of a product."""
+    """`CUBLASLT_MATMUL_DESC_`: the attributes of a product."""
 
     COMPUTE_TYPE = 0, ctypes.c_int32
     TRANSA = 3, ctypes.c_int32
@@ -82,7 +82,7 @@ class MatmulAttribute(Attribute):
 
 
 class LayoutAttribute(Attribute):
-    """`CUBLASLT_MATRIX_LAYOUT_`: of a matrix."""
+    """`CUBLASLT_MATRIX_LAYOUT_`: the attributes of a matrix."""
 
     TYPE = 0, ctypes.c_uint32
     ROWS = 2, ctypes.c_uint64
@@ -93,7 +93,7 @@ class LayoutAttribute(Attribute):
 
 
 class PreferenceAttribute(Attribute):
-    """`CUBLASLT_MATMUL_PREF_`: of a search for algorithms."""
+    """`CUBLASLT_MATMUL_PREF_`: the attributes of a search for algorithms."""
 
     MAX_WORKSPACE_BYTES = 1, ctypes.c_uint64
     REDUCTION_SCHEME_MASK = 3, ctypes.c_uint32

@@ -28,7 +28,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cublasLtMatmulPreferenceSetAttribute": (c_void_p, c_int, c_void_p, c_size_t),
     "cublasLtMatmulPreferenceGetAttribute": (c_void_p, c_int, c_void_p, c_size_t, POINTER(c_size_t)),
     "cublasLtMatmulPreferenceDestroy": (c_void_p,),
-    # handle, product, A, B, C, D, preference, most results, results, how many they are
+    # handle, product, A, B, C, D, preference, maximum number of results, results, their number
     "cublasLtMatmulAlgoGetHeuristic": (*(c_void_p,) * 7, c_int, POINTER(HeuristicResult), POINTER(c_int)),
     "cublasLtMatmul": (
         *(c_void_p, c_void_p),  # handle, product
@@ -43,7 +43,7 @@ class CublasError(BackendError):
     """A function of cuBLASLt failed.
 
     Attributes:
-        status: what it returned.
+        status: the result of the function.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -65,7 +65,7 @@ class Library:
         self._meaning.argtypes, self._meaning.restype = (c_int,), c_char_p
 
     def __getattr__(self, name: str) -> Any:
-        """Asked for what is not there only; tells type checkers that there are functions."""
+        """Python calls this only for missing names; it tells type checkers that there are functions."""
         raise AttributeError(name)
 
     @property
@@ -77,10 +77,10 @@ class Library:
         """Call a function.
 
         Args:
-            what: what it was called for, for the error's text.
+            what: the purpose of the call, for the error's text.
 
         Raises:
-            CublasError: it failed.
+            CublasError: the function failed.
         """
         self.check(name, getattr(self, name)(*arguments), what)
 
@@ -97,7 +97,7 @@ class Library:
             )
 
     def handle(self) -> Handle:
-        """What products run with, on the device that is the current one."""
+        """The handle with which products run on the current device."""
         return Handle(self, "cublasLt")
 
 
@@ -108,7 +108,7 @@ def library() -> Library:
 
 
 class Handle:
-    """A thing that the library made: `value` is its pointer. Destroyed with this object."""
+    """An object of the library: `value` is its pointer. It is destroyed with this object."""
 
     def __init__(self, library: Library, kind: str, *arguments: Any) -> None:
         self.library = library
@@ -119,7 +119,7 @@ class Handle:
 
 
 class Descriptor(Handle):
-    """Of a kind that has attributes: `cublasLtMatrixLayout`, `cublasLtMatmulDesc`, `cublasLtMatmulPreference`."""
+    """An object with attributes: `cublasLtMatrixLayout`, `cublasLtMatmulDesc` or `cublasLtMatmulPreference`."""
 
     def set(self, attribute: Attribute, value: int) -> None:
         cell = attribute.c_type(value)

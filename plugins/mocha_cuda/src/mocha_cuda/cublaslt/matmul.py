@@ -1,9 +1,8 @@
 """`Matmul`: one product of matrices for cuBLASLt.
 
 cuBLASLt's matrices are column-major, Mocha's row-major. A row-major matrix of shape (rows, columns) is, in the same
-memory, the column-major one of shape (columns, rows) that is its transpose. So D = A B is asked for as D' = B' A': the
-operands change places, each keeps whether it is transposed, and what the library says of D's rows holds for its columns
-here.
+memory, the column-major one of shape (columns, rows) that is its transpose. So this module asks for D' = B' A' instead
+of D = A B: the operands change places, each stays transposed or not, and the library's rows of D are columns here.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ from mocha_cuda.cublaslt.library import CublasError, Descriptor, Handle, Library
 
 DATA_TYPES = {"float32": DataType.R_32F, "float64": DataType.R_64F}
 ITEMSIZE = {"float32": 4, "float64": 8}
-#: How float32 is multiplied, by the backend's precision. What lies in memory stays float32.
+#: How float32 is multiplied, by the backend's precision. Values in memory stay float32.
 PRECISIONS = {"tf32": ComputeType._32F_FAST_TF32, "float32": ComputeType._32F, "bf16": ComputeType._32F_FAST_16BF}
-#: More would promise nothing: algorithms ask for 16 bytes, and this is the library's default.
+#: The largest alignment in bytes that is reported. Algorithms ask for 16, and this is the library's default.
 MOST_ALIGNMENT = 256
 
 
 class Epilogue(Enum):
-    """What is done with a row-major product as it is stored."""
+    """The operation on a row-major product when it is stored."""
 
     NONE = Code.DEFAULT
     #: D + vector (n,), in each row.
@@ -50,18 +49,18 @@ class Epilogue(Enum):
 
 
 def alignment(address: int) -> int:
-    """The power of two that an address is a multiple of, in bytes."""
+    """The largest power of two that divides an address, in bytes, up to `MOST_ALIGNMENT`."""
     address |= MOST_ALIGNMENT
     return address & -address
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Where a row-major matrix, or a batch of equally shaped ones, lies in device memory.
+    """A row-major matrix, or a batch of equally shaped ones, in device memory.
 
     Attributes:
         stride: elements from one row to the next.
-        batch_stride: elements from one matrix to the next; 0: all are the same.
+        batch_stride: elements from one matrix to the next; 0 if all are the same matrix.
     """
 
     address: int
@@ -77,11 +76,11 @@ class Matrix:
         """An array of shape (rows, columns), or (batch, rows, columns), whose rows are contiguous.
 
         Raises:
-            BackendError: it is no such array.
+            BackendError: the array has another form.
         """
         dtype, itemsize = str(array.dtype), array.dtype.itemsize
         *batch, rows, columns = array.shape if array.ndim in (2, 3) else (0, 0, 0)
-        # The strides of axes of one element say nothing.
+        # The strides of axes with one element have no meaning.
         stride = array.strides[-2] // itemsize if rows > 1 else columns
         contiguous = columns == 1 or not array.size or array.strides[-1] == itemsize
         if dtype not in DATA_TYPES or not array.size or not contiguous or stride < columns:
@@ -94,7 +93,7 @@ class Matrix:
         return cls(address, dtype, rows, columns, stride, count, array.strides[0] // itemsize if count > 1 else 0)
 
     def layout(self, library: Library, batch: int) -> Descriptor:
-        """How cuBLASLt sees it: as the column-major transpose."""
+        """The layout for cuBLASLt: that of the column-major transpose."""
         shape = DATA_TYPES[self.dtype], self.columns, self.rows, self.stride
         layout = Descriptor(library, "cublasLtMatrixLayout", *shape)
         if batch > 1:
@@ -104,7 +103,7 @@ class Matrix:
 
     @property
     def alignment(self) -> int:
-        """In bytes; of all matrices of the batch."""
+        """The alignment in bytes that all matrices of the batch have."""
         return alignment(self.address | self.batch_stride * self.itemsize)
 
     @property
@@ -114,13 +113,13 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Product:
-    """D = alpha op(A) op(B) + beta D, then an epilogue; for each matrix of a batch, or one with each of a batch's.
+    """D = alpha op(A) op(B) + beta D, then an epilogue; for each matrix of a batch. A or B may be one for the batch.
 
     Attributes:
         a, b, d: (m, k), (k, n) and (m, n), or a and b transposed. d does not overlap with a or b.
-        vector: the address of what the epilogue reads or writes, contiguous and of d's dtype. None: it has none.
+        vector: the address of the vector that the epilogue reads or writes, contiguous and of d's dtype; None without.
         precision: how float32 is multiplied, see `mocha_cuda.backend.CUDABackend`; float64 is always float64.
-        label: whose product it is, for errors.
+        label: the name of the layer, for errors.
     """
 
     a: Matrix
@@ -147,7 +146,7 @@ class Product:
 
     @staticmethod
     def op(matrix: Matrix, transposed: bool) -> tuple[int, int]:
-        """The shape of a matrix as it is multiplied."""
+        """The shape of a matrix after its transpose."""
         shape = matrix.rows, matrix.columns
         return shape[::-1] if transposed else shape
 
@@ -173,12 +172,12 @@ class Matmul:
         self._product = product
         scale = DATA_TYPES[product.d.dtype]
         self._matmul = matmul = Descriptor(library, "cublasLtMatmulDesc", product.compute_type, scale)
-        # The operands change places, see above.
+        # The operands change places, see the module's docstring.
         matmul.set(MatmulAttribute.TRANSA, Operation.T if product.transpose_b else Operation.N)
         matmul.set(MatmulAttribute.TRANSB, Operation.T if product.transpose_a else Operation.N)
         matmul.set(MatmulAttribute.EPILOGUE, product.epilogue.value)
         if product.vector is not None:
-            # The search looks at how it is aligned.
+            # The search depends on its alignment.
             matmul.set(MatmulAttribute.BIAS_POINTER, product.vector)
         batch = product.d.batch
         self._a, self._b, self._d = (m.layout(library, batch) for m in (product.b, product.a, product.d))
@@ -186,10 +185,10 @@ class Matmul:
         self._alpha, self._beta = scalar(product.alpha), scalar(product.beta)
 
     def algorithms(self, workspace: int, deterministic: bool, count: int) -> Sequence[HeuristicResult]:
-        """Up to `count` algorithms that need no more than `workspace` bytes, the fastest first as the library thinks.
+        """Up to `count` algorithms that need at most `workspace` bytes, in the library's order of expected speed.
 
         Args:
-            deterministic: none that adds parts of a sum in the output, in the order in which blocks come to their ends.
+            deterministic: exclude algorithms that add parts of a sum in the output in the order in which blocks end.
 
         Raises:
             CublasError: the search failed, or the library serves no such product (`serves_not`).
@@ -214,7 +213,7 @@ class Matmul:
         return served
 
     def bound(self, result: HeuristicResult, workspace: int, workspace_bytes: int, stream: int) -> Bound:
-        """The product by one of `algorithms`, in a stream, with a workspace that nothing else uses meanwhile."""
+        """The product by one of `algorithms`, in a stream, with a workspace that no other work uses meanwhile."""
         product = self._product
         a, b, d = (ctypes.c_void_p(matrix.address) for matrix in (product.b, product.a, product.d))
         operands = (
@@ -227,15 +226,15 @@ class Matmul:
 
 
 def serves_not(error: CublasError) -> bool:
-    """Whether it says that there is no algorithm for a product; versions differ in how they say it."""
+    """Whether the error means that there is no algorithm for a product; versions differ in their status."""
     return error.status in (Status.NOT_SUPPORTED, Status.INVALID_VALUE, Status.ARCH_MISMATCH)
 
 
 class Bound:
-    """Called, it puts a product into its stream.
+    """A bound product. A call puts it into its stream.
 
     Raises:
-        CublasError: the library refused it; names the product.
+        CublasError: the library refused it; the message names the product.
     """
 
     def __init__(self, matmul: Matmul, name: str, library: Library, operands: tuple[Any, ...]) -> None:

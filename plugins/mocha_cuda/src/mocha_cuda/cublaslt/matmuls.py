@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from mocha_core.api import Array
     from mocha_cuda.device import Device
 
-#: What NVIDIA advises for Hopper. Allocated once: everything runs in one stream.
+#: The bytes of the workspace that NVIDIA advises for Hopper. One suffices, because all products run in one stream.
 WORKSPACE = 32 << 20
-#: Algorithms that are measured.
+#: The number of algorithms that are measured.
 CANDIDATES = 8
 
 
@@ -52,15 +52,15 @@ class Matmuls:
         deterministic: bool = False,
         label: str = "",
     ) -> Bound | None:
-        """d = alpha op(a) op(b) + beta d, with an epilogue, as `Product` has it: something to be called.
+        """A callable that computes d = alpha op(a) op(b) + beta d with an epilogue, see `Product`.
 
         Args:
             a, b, d: (m, k), (k, n) and (m, n) before transposes, or batches of these, as `Matrix.of` takes them.
-            deterministic: the same bytes each time, in each process.
-            label: whose product it is, for errors.
+            deterministic: whether each process gives the same bytes each time.
+            label: the name of the layer, for errors.
 
         Returns:
-            None: the library does not serve this epilogue here; ask without.
+            The callable; None if the library does not serve this epilogue here: ask for the plain product.
 
         Raises:
             BackendError: the arrays do not fit, or the library does not serve the product.
@@ -83,7 +83,7 @@ class Matmuls:
 
     def _choose(self, product: Product, matmul: Matmul, deterministic: bool) -> HeuristicResult:
         if deterministic or not enabled():
-            # What is measured may differ from one process to the next, and with it how results are rounded.
+            # Measurements may choose another algorithm in the next process, which rounds differently.
             return matmul.algorithms(WORKSPACE, deterministic, 1)[0]
         problem = _anywhere(product)
         if problem not in self._chosen:
@@ -91,7 +91,7 @@ class Matmuls:
         return self._chosen[problem]
 
     def _fastest(self, product: Product, results: Sequence[HeuristicResult]) -> HeuristicResult:
-        """By measurement, on other memory: what is in the operands' may be needed. Without such memory, the first."""
+        """The fastest, measured on other memory, to keep the operands' contents. The first, if there is no memory."""
         if len(results) == 1:
             return results[0]
         address = self._device.address
@@ -106,17 +106,17 @@ class Matmuls:
         best = fastest(self._device, results, partial(self._bound, matmul))
         if best is None:
             best = results[0]
-            self._bound(matmul, best)()  # says why not
+            self._bound(matmul, best)()  # its error says why the library does not serve the product
         return best
 
 
 def _bytes(matrix: Matrix) -> int:
-    """From a matrix's first byte to the last of a batch of them."""
+    """The number of bytes from the first byte of a batch of matrices to the last."""
     elements = (matrix.batch - 1) * matrix.batch_stride + (matrix.rows - 1) * matrix.stride + matrix.columns
     return elements * matrix.itemsize
 
 
 def _anywhere(product: Product) -> Product:
-    """The same problem: addresses matter only by their alignment."""
+    """Identifies equal problems: addresses matter only by their alignment."""
     a, b, d = (replace(m, address=m.alignment) for m in (product.a, product.b, product.d))
     return replace(product, a=a, b=b, d=d, vector=product.vector and alignment(product.vector))

@@ -1,1 +1,1 @@
-"""cuDNN's graph API: convolutions as operation graphs, plans for them, and which plan is the fastest."""
+"""cuDNN's graph API: convolutions as operation graphs, plans for them, and the choice of the fastest plan."""

@@ -1,18 +1,18 @@
-"""The numbers of cuDNN 9's headers that are used here. A test compares them with the headers.
+"""The constants of cuDNN 9's headers that this plugin uses. A test compares them with the headers.
 
-Numbers do not change within a major version; those that came after 9.0 say so.
+They do not change within a major version. Comments name the version of those that are newer than 9.0.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
 
-#: The oldest version that serves: the first with descriptors of devices.
+#: The oldest version that this plugin supports: the first with descriptors of devices.
 OLDEST = 90800
 
 
 class Kind(IntEnum):
-    """What a descriptor describes."""
+    """The kinds of descriptors."""
 
     POINTWISE = 0
     CONVOLUTION = 1
@@ -33,7 +33,7 @@ class Kind(IntEnum):
 
 
 class Type(IntEnum):
-    """Of an attribute's elements."""
+    """The types of an attribute's elements."""
 
     HANDLE = 0
     DATA_TYPE = 1
@@ -46,7 +46,7 @@ class Type(IntEnum):
     HEUR_MODE = 8
     KNOB_TYPE = 9
     NAN_PROPOGATION = 10
-    """So the headers spell it."""
+    """The spelling is that of the headers."""
     NUMERICAL_NOTE = 11
     POINTWISE_MODE = 14
     BACKEND_DESCRIPTOR = 15
@@ -56,7 +56,7 @@ class Type(IntEnum):
 
 
 class Attribute(IntEnum):
-    """Of descriptors."""
+    """The attributes of descriptors."""
 
     POINTWISE_MODE = 0
     POINTWISE_MATH_PREC = 1
@@ -123,7 +123,7 @@ class Attribute(IntEnum):
 
 
 class DataType(IntEnum):
-    """Of a tensor's elements, and of what a computation sums in."""
+    """The dtypes of a tensor's elements, and of the sums of a computation."""
 
     FLOAT = 0
     DOUBLE = 1
@@ -131,26 +131,26 @@ class DataType(IntEnum):
 
 
 class ConvolutionMode(IntEnum):
-    """Whether the filter is turned round; it is not."""
+    """Whether filters are reversed. Mocha does not reverse them."""
 
     CROSS_CORRELATION = 1
 
 
 class PointwiseMode(IntEnum):
-    """What is done element by element."""
+    """Element-wise operations."""
 
     ADD = 0
     RELU_FWD = 100
 
 
 class NaN(IntEnum):
-    """What a comparison makes of one."""
+    """The result of a comparison."""
 
     PROPAGATE_NAN = 1
 
 
 class HeuristicMode(IntEnum):
-    """How cuDNN ranks engines: by decision trees (A), by a neural network (B); FALLBACK lists what always works."""
+    """How cuDNN ranks engines: by decision trees (A), by a neural network (B). FALLBACK lists the safe ones."""
 
     B = 1
     FALLBACK = 2
@@ -158,7 +158,7 @@ class HeuristicMode(IntEnum):
 
 
 class NumericalNote(IntEnum):
-    """What an engine says of its arithmetic."""
+    """Notes of an engine about its arithmetic."""
 
     TENSOR_CORE = 0
     DOWN_CONVERT_INPUTS = 1
@@ -174,7 +174,7 @@ class NumericalNote(IntEnum):
 
 
 class BehaviorNote(IntEnum):
-    """What an engine says of its code."""
+    """Notes of an engine about its code."""
 
     RUNTIME_COMPILATION = 0
     REQUIRES_FILTER_INT8x32_REORDER = 1
@@ -185,7 +185,7 @@ class BehaviorNote(IntEnum):
     """Since 9.15."""
 
 
-#: How the headers call them.
+#: How the headers spell the members of each class.
 HEADER_NAMES: dict[type[IntEnum], str] = {
     Kind: "CUDNN_BACKEND_{}_DESCRIPTOR",
     Type: "CUDNN_TYPE_{}",
@@ -200,7 +200,7 @@ HEADER_NAMES: dict[type[IntEnum], str] = {
 }
 
 
-#: The type of each attribute's elements; those that are scaled by (alpha, beta) have that of the sums.
+#: The type of each attribute's elements. The scaling factors alpha and beta have the type of the sums.
 TYPES: dict[Attribute, Type] = {
     Attribute.POINTWISE_MODE: Type.POINTWISE_MODE,
     Attribute.POINTWISE_MATH_PREC: Type.DATA_TYPE,

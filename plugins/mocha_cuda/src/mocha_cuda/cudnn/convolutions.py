@@ -1,4 +1,4 @@
-"""`Convolutions`: convolutions on one device by cuDNN. Kernels talk to nothing else of this folder but `Problem`."""
+"""`Convolutions`: convolutions on one device by cuDNN. Kernels use only this class and `Problem` of this folder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mocha_cuda.nvrtc import cache_folder
 if TYPE_CHECKING:
     from mocha_cuda.device import Device
 
-#: Bytes of an element.
+#: The bytes of an element of each dtype.
 BYTES = {"float32": 4, "float64": 8, "bfloat16": 2}
-#: A workspace begins at a multiple of so many bytes, as memory from CUDA does.
+#: A workspace begins at a multiple of this number of bytes, as memory from CUDA does.
 WORKSPACE_ALIGNMENT = 256
-#: Handles that nobody uses, by the number of their device.
+#: Unused handles, by the number of their device.
 SPARE: dict[int, list[Handle]] = {}
 
 
@@ -44,7 +44,7 @@ class Convolutions:
         with device.running():
             self.handle = spare.pop() if spare else Handle(self.library)
             self.handle.use(device.stream)
-        # What was made with a handle may go after it: it is never destroyed, but used again.
+        # Objects made with a handle may outlive this one, so handles are never destroyed but used again.
         weakref.finalize(self, spare.append, self.handle).atexit = False
         self.target = Target(self.library, self.handle)
         machine = {"cudnn": self.library.version, "device": device.name, "driver": device.driver}
@@ -52,12 +52,12 @@ class Convolutions:
         self.plan = cache(self._plan)
 
     def _plan(self, problem: Problem, wants: Wants) -> Convolution:
-        """A way to compute a convolution: the fastest that was found, or with `deterministic` always the same one.
+        """A plan for a convolution: the fastest one found, or with `deterministic` always the same one.
 
-        The first time takes a tenth of a second, to measure some of them.
+        The first call for a problem takes a tenth of a second, to measure some plans.
 
         Raises:
-            NoPlanError: cuDNN has none.
+            NoPlanError: cuDNN has no plan for it.
         """
         simple = replace(problem, add=False, relu=False)
         with self.device.running():
@@ -68,14 +68,14 @@ class Convolutions:
         return Convolution(self.device, self.handle, plan)
 
     def _like(self, simple: Convolution, graph: Graph, wants: Wants) -> Plan | None:
-        """The engine that is the fastest without adding and without a ReLU, where it can that, too."""
+        """The engine that is the fastest without adding and without a ReLU, if it also supports these."""
         plan = self.target.chosen(graph, simple.choice, wants)
         return plan or first(self.target.candidates(graph, wants))
 
     def _best(self, graph: Graph, wants: Wants) -> Plan | None:
         plans = self.target.candidates(graph, wants)
         if wants.deterministic or not autotune.enabled():
-            # What is measured may differ from one process to the next.
+            # Measurements may choose another plan in the next process.
             return first(plans)
         question = f"{graph.problem}{', exact' if wants.exact else ''}"
         choice = self.kept.find(question)
@@ -87,7 +87,7 @@ class Convolutions:
         return plan or first(self.target.candidates(graph, wants))
 
     def _measured(self, plans: list[Plan]) -> Plan | None:
-        """The fastest; None if there is no memory to try it."""
+        """The fastest plan; None if there is no memory to measure."""
         if len(plans) < 2:
             return plans[0] if plans else None
         problem = plans[0].graph.problem
@@ -109,7 +109,7 @@ class Convolution:
     """A plan for the device.
 
     Attributes:
-        workspace_bytes: what it needs as scratch.
+        workspace_bytes: the size of its workspace.
         choice: the engine and its knobs.
     """
 
@@ -122,11 +122,11 @@ class Convolution:
 
     @property
     def label(self) -> str:
-        """How listings call it."""
+        """Its name in listings."""
         return f"cuDNN engine {self.choice.engine}"
 
     def bind(self, arrays: Mapping[Operand, Any], workspace: Any) -> Callable[[], None]:
-        """What computes, for arrays and a workspace of `workspace_bytes` on the device, kept alive by the caller."""
+        """A callable that computes with arrays and a workspace on the device, which the caller keeps alive."""
         addresses = {operand: self.device.address(array) for operand, array in arrays.items()}
         place = None
         if self.workspace_bytes:
@@ -135,7 +135,7 @@ class Convolution:
 
 
 def workspace_bytes(plan: Plan) -> int:
-    """What has to be given to it: as much as it needs, from the next multiple of the alignment on."""
+    """The part of the workspace from the next multiple of the alignment on."""
     return plan.workspace_bytes + WORKSPACE_ALIGNMENT if plan.workspace_bytes else 0
 
 

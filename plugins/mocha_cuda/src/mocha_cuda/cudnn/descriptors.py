@@ -1,4 +1,4 @@
-"""`Descriptor`: one of cuDNN's backend descriptors, with attributes of the right types, gone when nobody has it."""
+"""`Descriptor`: one of cuDNN's backend descriptors. It is destroyed with its last reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from mocha_cuda.cudnn.constants import TYPES, Attribute, Kind, Type
 from mocha_cuda.cudnn.library import Library
 
-#: C types of elements; those that are not here are enumerations.
+#: The C types of elements; all other types are enumerations.
 C_TYPES: dict[Type, Any] = {
     Type.HANDLE: ctypes.c_void_p,
     Type.BOOLEAN: ctypes.c_bool,
@@ -29,8 +29,8 @@ class Descriptor:
 
     Args:
         library: cuDNN.
-        kind: what it describes.
-        attributes: what it is finalized with; None: it is not yet, or cuDNN will fill it.
+        kind: the kind of the descriptor.
+        attributes: the attributes to set before it is finalized. None leaves it open, to be finalized or filled later.
 
     Raises:
         CuDNNError: cuDNN refuses an attribute, or all of them together; the message names it.
@@ -43,7 +43,7 @@ class Descriptor:
         self._parts: list[Descriptor] = []
         library.call("cudnnBackendCreateDescriptor", kind, ctypes.byref(self.pointer), what=kind.name)
         destroy = library.functions.cudnnBackendDestroyDescriptor
-        # Not when Python ends, as the library may be gone by then.
+        # At the end of Python the library may be gone already, so do not destroy it then.
         weakref.finalize(self, destroy, self.pointer).atexit = False
         if attributes is not None:
             for attribute, value in attributes.items():
@@ -51,14 +51,14 @@ class Descriptor:
             self.finalized()
 
     def finalized(self) -> Descriptor:
-        """This descriptor, after which no more attributes are set."""
+        """Finalize and return this descriptor. Attributes cannot be set afterwards."""
         self.library.call("cudnnBackendFinalize", self.pointer, what=self.kind.name)
         return self
 
     def set(self, attribute: Attribute, value: Any, type: Type | None = None) -> None:
         """Set an attribute: an element, or a sequence of them.
 
-        `type` is that of the elements, where the attribute may have several.
+        `type` is the type of the elements, for attributes that allow several.
         """
         type = TYPES[attribute] if type is None else type
         elements = list(value) if isinstance(value, Iterable) else [value]
@@ -70,13 +70,13 @@ class Descriptor:
         self.library.call("cudnnBackendSetAttribute", self.pointer, attribute, type, len(elements), array, what=what)
 
     def count(self, attribute: Attribute) -> int:
-        """How many elements an attribute has."""
+        """The number of elements of an attribute."""
         count = ctypes.c_int64()
         self._get(attribute, 0, count, None)
         return count.value
 
     def get(self, attribute: Attribute) -> list[Any]:
-        """The elements of an attribute; not of one whose elements are descriptors."""
+        """The elements of an attribute, unless they are descriptors (see `parts`)."""
         type, count = TYPES[attribute], ctypes.c_int64()
         room = self.count(attribute)
         array = (C_TYPES.get(type, ctypes.c_int) * room)()
@@ -84,9 +84,9 @@ class Descriptor:
         return list(array)[: count.value]
 
     def parts(self, attribute: Attribute, kind: Kind, most: int = 0) -> list[Descriptor]:
-        """The elements of an attribute that are descriptors of one kind: at most so many, or all of them.
+        """The elements of an attribute that are descriptors of one kind: at most the given number, or all of them.
 
-        Some attributes do not say how many they have before there is room for them.
+        Some attributes do not tell their number of elements before they get an array for them.
         """
         found = [Descriptor(self.library, kind) for _ in range(most or self.count(attribute))]
         array, count = (ctypes.c_void_p * len(found))(*(part.pointer.value for part in found)), ctypes.c_int64()

@@ -12,12 +12,12 @@ from mocha_cuda.cudnn.library import Library
 from mocha_cuda.cudnn.problem import Direction, Problem, Shape
 
 DATA_TYPES = {"float32": DataType.FLOAT, "float64": DataType.DOUBLE, "bfloat16": DataType.BFLOAT16}
-#: Of every operand's address, in bytes.
+#: The alignment of every operand's address, in bytes.
 ALIGNMENT = 16
 
 
 class Operand(IntEnum):
-    """Numbers of the tensors that memory is given for: x or its gradient, and so on."""
+    """The numbers of the tensors in memory: x or its gradient, and so on."""
 
     X = 1
     W = 2
@@ -26,7 +26,7 @@ class Operand(IntEnum):
 
 
 def operands(problem: Problem) -> tuple[Operand, ...]:
-    """Those that a problem has."""
+    """The tensors of a problem."""
     return (Operand.X, Operand.W, Operand.Y) + (Operand.BIAS,) * problem.bias
 
 
@@ -41,11 +41,11 @@ class Graph:
 
     Args:
         library: cuDNN.
-        problem: what is to be computed.
-        attributes: more of them for the graph, such as the handle.
+        problem: the convolution to compute.
+        attributes: more attributes of the graph, such as the handle.
 
     Raises:
-        CuDNNError: cuDNN refuses it.
+        CuDNNError: cuDNN refuses the graph.
     """
 
     def __init__(self, library: Library, problem: Problem, attributes: dict[A, Any] | None = None) -> None:
@@ -86,7 +86,7 @@ class Graph:
         )
 
     def _between(self, shape: Shape) -> Descriptor:
-        """What one operation hands to the next, without being in memory."""
+        """A tensor that one operation hands to the next without storing it in memory."""
         self._last += 1
         return self._tensor(shape, self.sums, self._last, virtual=True)
 

@@ -11,7 +11,7 @@ from mocha_core.api import BackendError
 from mocha_cuda import libraries
 from mocha_cuda.cudnn.constants import OLDEST
 
-#: What each function takes; all of them return a status.
+#: The argument types of each function. All functions return a status.
 FUNCTIONS: dict[str, list[Any]] = {
     "cudnnCreate": [POINTER(c_void_p)],
     "cudnnDestroy": [c_void_p],
@@ -23,12 +23,12 @@ FUNCTIONS: dict[str, list[Any]] = {
     "cudnnBackendFinalize": [c_void_p],
     "cudnnBackendExecute": [c_void_p, c_void_p, c_void_p],
 }
-#: Of cuDNN's messages since they were last asked for: warnings about engines it tried, a line each, and the error.
+#: The number of bytes that are read of cuDNN's messages: a line for each engine it tried, and the error.
 MESSAGE_BYTES = 1 << 18
 
 
 class CuDNNError(BackendError):
-    """A function of cuDNN failed. `status` is what it returned."""
+    """A function of cuDNN failed. `status` is its result."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class CuDNNError(BackendError):
 
 
 def opened() -> tuple[ctypes.CDLL, int]:
-    """cuDNN and its version, such as 92800 for 9.28.0. Takes milliseconds: the libraries behind it are loaded later.
+    """cuDNN and its version, such as 92800 for 9.28.0. This takes milliseconds: cuDNN loads its own libraries later.
 
     Raises:
         BackendError: as `Library`.
@@ -57,15 +57,15 @@ class Library:
     """cuDNN 9.8 or newer.
 
     Raises:
-        BackendError: it is not there, or too old; says what was looked for and found, and how to get it.
+        BackendError: cuDNN is missing or too old; the message says which version was found, and how to get another.
     """
 
     def __init__(self) -> None:
-        # cuDNN needs it beside itself, and ends the process where it is missing.
+        # cuDNN needs this library, and ends the process if it is missing.
         libraries.load("cublasLt", (13, 12))
         self.functions, self.version = opened()
         for name, arguments in FUNCTIONS.items():
-            # Not functions[name], which is another object each time, and would pass pointers as ints of 32 bits.
+            # functions[name] returns a new object each time: argtypes would be lost, and pointers be cut to 32 bits.
             getattr(self.functions, name).argtypes = arguments
         self.functions.cudnnGetErrorString.restype = c_char_p
         self.functions.cudnnGetLastErrorString.argtypes = [c_char_p, c_size_t]
@@ -75,12 +75,12 @@ class Library:
         """Call a function.
 
         Args:
-            name: which.
-            arguments: what it takes.
-            what: was being done, for errors.
+            name: the name of the function.
+            arguments: its arguments.
+            what: the purpose of the call, for errors.
 
         Raises:
-            CuDNNError: it returned another status than success; names the function, the status and cuDNN's reason.
+            CuDNNError: it did not return success; the message names the function, the status and cuDNN's reason.
         """
         status = getattr(self.functions, name)(*arguments)
         if status:
@@ -96,7 +96,7 @@ class Library:
 
 
 class Handle:
-    """cuDNN's state on the current device; what is executed with it goes into its stream."""
+    """cuDNN's state on the current device. Plans that use it run in its stream."""
 
     def __init__(self, library: Library) -> None:
         self.library = library
@@ -105,7 +105,7 @@ class Handle:
         library.call("cudnnCreate", byref(self.pointer))
 
     def use(self, stream: Any) -> None:
-        """Execute in a stream of CuPy's from now on. It is there as long as cuDNN may look at it."""
+        """Use a stream of CuPy's from now on. The handle keeps the stream alive."""
         self.library.call("cudnnSetStream", self.pointer, stream.ptr)
         self.stream = stream
 
@@ -117,5 +117,5 @@ def dotted(version: int) -> str:
 
 @cache
 def library() -> Library:
-    """The one of this process, loaded at the first use."""
+    """The library of this process, loaded at the first use."""
     return Library()

@@ -1,4 +1,4 @@
-"""Which plans were the fastest, kept on disk: one small JSON file for each question, so processes need not wait."""
+"""Keeps the fastest plans on disk, one small JSON file for each problem, so that later processes need not measure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from mocha_core.api import FileError, warn, write_file
 from mocha_cuda.cudnn.plans import Choice
 
-#: Of the files; others are not read.
+#: The version of the format of files. Files of other versions are ignored.
 FORMAT = 1
-#: No file is as long.
+#: Files of this size or larger are ignored: no valid file is as large.
 MOST_BYTES = 1 << 16
 
 
 class PlanCache:
-    """Choices by what they depend on.
+    """The choices of plans, by all that they depend on.
 
     Args:
-        folder: where the files are; made when the first is written.
-        machine: what holds for all of them, such as cuDNN's version and the device.
+        folder: the folder of the files. The first write makes it.
+        machine: facts that hold for all choices, such as cuDNN's version and the device.
     """
 
     def __init__(self, folder: Path, machine: Mapping[str, str | int]) -> None:
@@ -29,7 +29,7 @@ class PlanCache:
         self.machine = dict(machine)
 
     def find(self, question: str) -> Choice | None:
-        """What was chosen; None if nothing was, or the file is broken, which a warning says."""
+        """The choice; None if there is none, or, with a warning, if the file is broken."""
         path = self.path(question)
         try:
             with path.open("rb") as file:
@@ -50,7 +50,7 @@ class PlanCache:
         return Choice(engine, knobs)
 
     def keep(self, question: str, choice: Choice) -> None:
-        """Write what was chosen. Best effort: where it cannot be written, it is looked for again the next time."""
+        """Write the choice. If this fails, the next process measures again."""
         content = {"key": self._key(question), "engine": choice.engine, "knobs": choice.knobs}
         path = self.path(question)
         try:
@@ -60,7 +60,7 @@ class PlanCache:
             warn(f"cuDNN's fastest plan was not kept: {error}")
 
     def path(self, question: str) -> Path:
-        """The file of a question."""
+        """The file of a problem."""
         key = json.dumps(self._key(question), sort_keys=True).encode()
         return self.folder / f"cudnn-plan-{hashlib.blake2b(key, digest_size=16).hexdigest()}.json"
 
@@ -69,6 +69,6 @@ class PlanCache:
 
 
 def _ignored(path: Path, reason: str) -> Choice | None:
-    """Says that a file is not used."""
+    """Warn that a file is ignored."""
     warn(f"'{path}' holds no plan of cuDNN ({reason}): it is ignored, and written again. Delete it if this comes back.")
     return None

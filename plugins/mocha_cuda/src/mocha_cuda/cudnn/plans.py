@@ -1,4 +1,4 @@
-"""Plans: how cuDNN would compute a graph. Engines differ in speed, workspace and arithmetic."""
+"""Plans: ways in which cuDNN can compute a graph. Engines differ in speed, workspace and arithmetic."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mocha_cuda.cudnn.graph import Graph, Operand
 from mocha_cuda.cudnn.library import CuDNNError, Handle, Library, dotted
 from mocha_cuda.cudnn.problem import Problem
 
-#: Engines that round operands to less than their dtype (TF32 is not called so), or sum in less than float32.
+#: Notes of engines that round operands to less than their dtype (apart from TF32), or sum in less than float32.
 COARSE = frozenset({NumericalNote.DOWN_CONVERT_INPUTS, NumericalNote.REDUCED_PRECISION_REDUCTION})
-#: Tensor cores round float32 to TF32. Winograd's algorithms and FFT compute in float32, but their errors are those of
-#: the largest value in a tile, and with large tiles more than the 1e-5 that "float32" promises.
+#: Notes that exclude an engine for "float32". Tensor cores round to TF32. Winograd's algorithms and FFT compute in
+#: float32, but their errors scale with the largest value in a tile, and exceed the promised 1e-5 with large tiles.
 INEXACT = COARSE | {
     NumericalNote.TENSOR_CORE,
     NumericalNote.FFT,
@@ -26,13 +26,13 @@ INEXACT = COARSE | {
     NumericalNote.WINOGRAD_TILE_6x6,
     NumericalNote.WINOGRAD_TILE_13x13,
 }
-#: More than an engine has.
+#: The maximum number of knobs that are read of an engine; engines have fewer.
 MOST_KNOBS = 64
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine of cuDNN and the values of its knobs, both numbers that only cuDNN knows the meaning of."""
+    """An engine of cuDNN and the values of its knobs. Only cuDNN knows the meaning of these numbers."""
 
     engine: int
     knobs: tuple[tuple[int, int], ...] = ()
@@ -40,26 +40,26 @@ class Choice:
 
 @dataclass(frozen=True)
 class Wants:
-    """What the arithmetic must be like."""
+    """The requirements on the arithmetic."""
 
     exact: bool = False
-    """float32 is multiplied as float32."""
+    """Whether float32 is multiplied as float32."""
     deterministic: bool = False
-    """The same bytes each time."""
+    """Whether results are the same bytes each time."""
 
     def allows(self, notes: frozenset[int], dtype: str) -> bool:
-        """Whether an engine with these notes will do for operands of a dtype."""
+        """Whether an engine with these notes meets the requirements for operands of a dtype."""
         if self.deterministic and NumericalNote.NONDETERMINISTIC in notes:
             return False
-        # Double's engines compute in double, tensor cores or not.
+        # Engines for float64 compute in float64, with tensor cores or without.
         return not notes & (INEXACT if self.exact and dtype == "float32" else COARSE)
 
 
 class Target:
-    """What plans are made for: the device of a handle, or one that is described, which need not be there.
+    """The device that plans are made for: that of a handle, or a described one, which need not exist here.
 
     Attributes:
-        refusal: why the last engine or list of engines that cuDNN refused was, for errors.
+        refusal: why cuDNN refused the last engine or list of engines, for errors.
     """
 
     def __init__(self, library: Library, handle: Handle | None = None, description: str = "") -> None:
@@ -84,7 +84,7 @@ class Target:
             raise no_plan(problem, Wants(), self) from error
 
     def candidates(self, graph: Graph, wants: Wants) -> Iterator[Plan]:
-        """Runnable plans, those first that cuDNN takes to be the fastest; made one by one, as they are asked for."""
+        """Plans that run here, in cuDNN's order of expected speed. Each is made when it is asked for."""
         seen = set()
         for mode in (HeuristicMode.A, HeuristicMode.B, HeuristicMode.FALLBACK):
             for config in self._ranked(graph, mode):
@@ -98,7 +98,7 @@ class Target:
                     yield plan
 
     def chosen(self, graph: Graph, choice: Choice, wants: Wants) -> Plan | None:
-        """The plan of an earlier choice; None if it cannot be run here, or is not what is wanted."""
+        """The plan of an earlier choice; None if it does not run here, or does not meet the requirements."""
         try:
             attributes = {A.ENGINE_OPERATION_GRAPH: graph.descriptor, A.ENGINE_GLOBAL_INDEX: choice.engine}
             engine = Descriptor(self.library, Kind.ENGINE, attributes | self._named(None, A.ENGINE_DEVICEPROP))
@@ -115,7 +115,7 @@ class Target:
             return None
 
     def _ranked(self, graph: Graph, mode: HeuristicMode) -> list[Descriptor]:
-        """Configurations of engines; none where a mode has nothing to say, as B of grouped convolutions."""
+        """Configurations of engines. Some modes have none, such as B for grouped convolutions."""
         asked = {A.ENGINEHEUR_OPERATION_GRAPH: graph.descriptor, A.ENGINEHEUR_MODE: mode}
         try:
             heuristic = Descriptor(self.library, Kind.ENGINEHEUR, asked | self._named(None, A.ENGINEHEUR_DEVICEPROP))
@@ -125,7 +125,7 @@ class Target:
             return []
 
     def _plan(self, graph: Graph, config: Descriptor, choice: Choice) -> Plan | None:
-        """None where the engine turns out not to serve this problem on this device, which is told only now."""
+        """The plan; None if the engine does not serve this problem on this device, which cuDNN says only now."""
         device = self._named(A.EXECUTION_PLAN_HANDLE, A.EXECUTION_PLAN_DEVICEPROP)
         try:
             plan = Descriptor(self.library, Kind.EXECUTION_PLAN, device | {A.EXECUTION_PLAN_ENGINE_CONFIG: config})
@@ -142,11 +142,11 @@ class Target:
 
 
 class Plan:
-    """A way to compute a graph that can be run.
+    """A plan that runs: a way to compute a graph.
 
     Attributes:
-        choice: how to find it again.
-        workspace_bytes: scratch that it needs.
+        choice: the engine and its knobs, to find the plan again.
+        workspace_bytes: the size of its workspace.
     """
 
     def __init__(self, graph: Graph, descriptor: Descriptor, choice: Choice) -> None:
@@ -156,7 +156,7 @@ class Plan:
         (self.workspace_bytes,) = descriptor.get(A.EXECUTION_PLAN_WORKSPACE_SIZE)
 
     def bind(self, handle: Handle, addresses: Mapping[Operand, int], workspace: int | None) -> Callable[[], None]:
-        """What computes, in the handle's stream, with operands and a workspace at these addresses."""
+        """A callable that computes, in the handle's stream, with operands and a workspace at these addresses."""
         library, plan, what = handle.library, self.descriptor, str(self.graph.problem)
         pack = Descriptor(
             library,
@@ -175,11 +175,11 @@ class Plan:
 
 
 class NoPlanError(BackendError):
-    """cuDNN has no engine that will do."""
+    """cuDNN has no engine that meets the requirements."""
 
 
 def no_plan(problem: Problem, wants: Wants, target: Target) -> NoPlanError:
-    """The error that says what was asked for, and the last reason that cuDNN had for refusing something."""
+    """The error that names the problem, the requirements, and cuDNN's reason for its last refusal."""
     asked = [name for name in ("exact", "deterministic") if getattr(wants, name)]
     kind = f" that is {' and '.join(asked)}" if asked else ""
     less = ", or ask for less: System('cuda', precision='tf32', deterministic=False)" if asked else ""
@@ -201,5 +201,5 @@ def _notes(engine: Descriptor) -> frozenset[int]:
 
 
 def _compiled_late(engine: Descriptor) -> bool:
-    """Whether making a plan compiles its kernel, which takes a third of a second in each process."""
+    """Whether the engine compiles its kernel when a plan is made, which takes a third of a second in each process."""
     return BehaviorNote.RUNTIME_COMPILATION in engine.get(A.ENGINE_BEHAVIOR_NOTE)

@@ -1,4 +1,4 @@
-"""`Problem`: one convolution that a plan is wanted for, as data."""
+"""`Problem`: the description of one convolution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Shape = tuple[int, ...]
 
 
 class Direction(StrEnum):
-    """Which of the three tensors is computed from the other two."""
+    """The tensor of the three that is computed from the other two."""
 
     FORWARD = "forward"
     """y"""
@@ -35,15 +35,15 @@ class Problem:
     pad: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     dtype: str = "float32"
-    """Of everything in memory: float32, float64 or bfloat16."""
+    """The dtype of all tensors in memory: float32, float64 or bfloat16."""
     bias: bool = False
-    """Forward: y + bias[k]."""
+    """Forward: compute y + bias[k]."""
     relu: bool = False
-    """Forward: max(0, y), of y with its bias."""
+    """Forward: compute max(0, y), where y includes the bias."""
     add: bool = False
-    """Add to what is there."""
+    """Add the result to the contents of the output."""
     channels_last: bool = False
-    """All of x, w and y lie in memory as (N, H, W, C) and the like."""
+    """x, w and y are in memory with channels last, as (N, H, W, C)."""
 
     def __str__(self) -> str:
         extras = "".join(f" + {name}" for name in ("bias", "relu") if getattr(self, name))

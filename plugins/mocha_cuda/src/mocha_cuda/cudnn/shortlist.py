@@ -1,4 +1,4 @@
-"""Which of cuDNN's plans for a convolution are worth a try."""
+"""Selects the plans of cuDNN for a convolution that are worth measuring."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 from mocha_cuda.cudnn.plans import Plan
 
-#: Plans that are measured, and how many of them may be one engine's: its knobs matter less than the engine.
+#: The number of plans that are measured, and how many of them may have the same engine: knobs matter less than engines.
 MOST = 10
 MOST_OF_AN_ENGINE = 4
-#: Scratch that a plan may want, in bytes, if there is another.
+#: The largest workspace of a plan, in bytes, if there is another plan.
 WORKSPACE_LIMIT = 1 << 30
 
 
 def first(plans: Iterable[Plan]) -> Plan | None:
-    """The first with a workspace that is not huge, or else the one with the smallest; None if there is none."""
+    """The first plan with at most `WORKSPACE_LIMIT`, else the one with the smallest workspace; None without plans."""
     found = []
     for plan in plans:
         if plan.workspace_bytes <= WORKSPACE_LIMIT:
@@ -25,7 +25,7 @@ def first(plans: Iterable[Plan]) -> Plan | None:
 
 
 def shortlist(plans: Iterable[Plan]) -> list[Plan]:
-    """Those that are worth measuring, of plans in the order of cuDNN's expectation."""
+    """The plans that are worth measuring. `plans` are in cuDNN's order of expected speed."""
     chosen: list[Plan] = []
     engines: Counter[int] = Counter()
     for plan in plans:

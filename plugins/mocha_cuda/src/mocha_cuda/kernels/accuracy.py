@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Accuracy(BlockSum):
-    """Adds to the total how many labels are the class of the largest prediction, and how many there are."""
+    """Adds the number of right predictions, and the number of labels, to the total."""
 
     family = "accuracy"
 

@@ -12,22 +12,22 @@ from mocha_cuda.compiled import THREADS, Buffers, CUDAKernel
 if TYPE_CHECKING:
     from mocha_cuda.backend import CUDABackend
 
-#: Up to so many turns of a thread, one block sums alone: several would have to wait for the last.
+#: If no thread needs more turns than this, one block sums alone: several blocks would wait for the last.
 TURNS = 8
-#: At most; one block adds their parts.
+#: The maximum number of blocks; one block adds their parts.
 MOST_BLOCKS = 1024
 
 
 def blocks_to_sum(threads: int) -> int:
-    """Blocks for a sum. Depends on its length only, so that it is the same on every device."""
+    """The number of blocks for a sum. It depends only on the length, so that it is the same on every device."""
     turns = -(-threads // THREADS)
     return 1 if turns <= TURNS else min(turns, MOST_BLOCKS)
 
 
 def tickets(backend: CUDABackend, n: int = 1) -> Any:
-    """For n sums of one bound kernel (csrc/block_sums.cuh): 0, as each launch finds and leaves them.
+    """Counters for n sums of one bound kernel (csrc/block_sums.cuh). Each launch finds 0 and leaves 0.
 
-    Theirs alone, and no workspace: those are shared with other steps, which write what they like.
+    They are no workspace, because other steps write to shared workspaces.
     """
     array = backend.empty((n,), "uint32")
     backend.copy_from_numpy(array, np.zeros(n, np.uint32))
@@ -35,15 +35,15 @@ def tickets(backend: CUDABackend, n: int = 1) -> Any:
 
 
 class BlockSum(CUDAKernel):
-    """Several blocks leave their parts of the sum in a workspace, the last of its outputs."""
+    """Several blocks write their parts of the sum to a workspace, the last of the outputs."""
 
     blocks: int
 
     def plan_sum(self, threads: int, dtype: str) -> None:
-        """Say how long the sum is, and of what."""
+        """Set the length of the sum and its dtype."""
         self.blocks = blocks_to_sum(threads)
         self.forward_workspace = (Spec((self.blocks,), dtype),) if self.blocks > 1 else ()
 
     def parts(self, outs: Buffers) -> Buffers:
-        """Where the parts are left, and the ticket; one block needs neither."""
+        """The workspace for the parts, and the ticket; one block needs neither."""
         return [outs[-1], tickets(self.backend)] if self.blocks > 1 else [None, None]

@@ -1,4 +1,4 @@
-"""Limits of gradients: by their norm together, or by value; all gradients of a program in one launch."""
+"""Clipping of gradients: by their common norm, or by value; one launch for all gradients of a program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TILE = 16 * THREADS
 
 
 class Clipping(CUDAKernel):
-    """Each gradient has blocks of its own."""
+    """Each gradient has its own blocks."""
 
     family = "clipping"
 
@@ -28,7 +28,7 @@ class Clipping(CUDAKernel):
         self.blocks = sum(_blocks(value.spec.size) for value in call.ins)
 
     def table(self, gradients: Buffers) -> Table:
-        """Where the gradients are, and which blocks each has."""
+        """The addresses of the gradients, and the blocks of each."""
         rows, blocks = [], 0
         for gradient in gradients:
             rows.append((gradient, int(gradient.size), blocks))
@@ -37,7 +37,7 @@ class Clipping(CUDAKernel):
 
 
 class ClipNorm(Clipping):
-    """The norm in one launch, whose last block adds the others' sums; the scaling in a second."""
+    """The first launch computes the norm: its last block adds the sums of the others. The second launch scales."""
 
     def __init__(self, backend: CUDABackend, call: Call) -> None:
         super().__init__(backend, call)
@@ -50,7 +50,7 @@ class ClipNorm(Clipping):
 
 
 class ClipValue(Clipping):
-    """One launch."""
+    """Clips in one launch."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bind("clip_value_forward", self.table(ins), len(ins), float(self.op.limit), blocks=self.blocks)
@@ -61,7 +61,7 @@ def _blocks(elements: int) -> int:
 
 
 def _alike(kernel: type[Clipping]) -> Callable[[CUDABackend, Call], Clipping | None]:
-    """A builder that declines gradients of several dtypes, and of others than kernels compute with."""
+    """A builder that declines gradients of different dtypes, and dtypes that kernels do not compute with."""
 
     def build(backend: CUDABackend, call: Call) -> Clipping | None:
         dtypes = {value.dtype for value in call.ins}

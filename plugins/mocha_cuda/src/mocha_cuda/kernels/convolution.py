@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
-#: Elements of a channel's gradient that a block sums at least, and at most so many blocks for a channel.
+#: The minimum number of elements of a channel's gradient that a block sums, and the maximum of blocks for a channel.
 SLICE = 4096
 MOST_SLICES = 64
 
@@ -24,15 +24,15 @@ MOST_SLICES = 64
 class Convolution(CUDAKernel):
     """y (N, K, P, Q) is x (N, C, H, W) under the filters w (K, C / groups, R, S), plus the bias b (K,).
 
-    Gradients are added by cuDNN itself, which scales what is there by 1 instead of 0.
+    cuDNN adds gradients itself: it scales the old contents by 1 instead of 0.
 
     Raises:
-        NoPlanError: cuDNN cannot compute it as the backend's options want it.
+        NoPlanError: cuDNN cannot compute it with the backend's options.
     """
 
     family = "convolution"
     rectifies = True
-    #: Of what cuDNN computes with.
+    #: The dtype that cuDNN computes with.
     operands_dtype: str
 
     def __init__(self, backend: CUDABackend, call: Call) -> None:
@@ -46,7 +46,7 @@ class Convolution(CUDAKernel):
         self.prepare()
 
     def prepare(self) -> None:
-        """Find plans and say how much scratch they need."""
+        """Find plans and declare their workspaces."""
         forward = self.plan(Direction.FORWARD)
         rectified = self.plan(Direction.FORWARD, relu=True)
         self.forward_workspace = (scratch(forward, rectified),)
@@ -55,7 +55,7 @@ class Convolution(CUDAKernel):
         self.backward_workspace = (scratch(*backward), self.sums)
 
     def plan(self, direction: Direction, relu: bool = False, add: bool = False) -> Any:
-        """How the device computes it; the same one for the same question."""
+        """The plan for one tensor; the same plan for the same arguments."""
         problem = Problem(
             direction,
             self.x.shape,
@@ -80,7 +80,7 @@ class Convolution(CUDAKernel):
         return Series(self.output(ins, outs, relu=False), self.bind("rectify", y, y.size, floor, threads=y.size))
 
     def output(self, ins: Buffers, outs: Buffers, relu: bool) -> Callable[[], None]:
-        """y, with its bias and its ReLU."""
+        """Computes y, with its bias and its ReLU."""
         x, w, b = ins
         y, workspace = outs
         return self.run(Direction.FORWARD, x, w, y, workspace, b, relu=relu)
@@ -107,12 +107,12 @@ class Convolution(CUDAKernel):
         relu: bool = False,
         add: bool = False,
     ) -> Callable[[], None]:
-        """One of the three tensors, or its gradient, from the others."""
+        """Computes one of the three tensors, or its gradient, from the others."""
         arrays = {Operand.X: x, Operand.W: w, Operand.Y: y} | ({} if bias is None else {Operand.BIAS: bias})
         return self.plan(direction, relu, add).bind(arrays, workspace)  # type: ignore[no-any-return]
 
     def bias(self, dy: Any, db: Any, sums: Any, add: bool) -> Callable[[], None]:
-        """The gradient of the bias: the sum of each channel, always in the same order."""
+        """Computes the gradient of the bias: the sum of each channel, always in the same order."""
         n, channels, height, width = dy.shape
         length = -(-n * height * width // self.slices)
         operands = [dy, sums, tickets(self.backend, channels), db]
@@ -125,7 +125,7 @@ class Convolution(CUDAKernel):
 
 
 class Bfloat16Convolution(Convolution):
-    """Rounds what it reads to bfloat16, sums in float32, and rounds what comes out to bfloat16 once more."""
+    """Rounds its inputs to bfloat16, sums in float32, and rounds its results to bfloat16."""
 
     def prepare(self) -> None:
         self.operands_dtype = "bfloat16"
@@ -133,7 +133,7 @@ class Bfloat16Convolution(Convolution):
         backward = [self.plan(direction) for direction in (Direction.BACKWARD_DATA, Direction.BACKWARD_FILTER)]
         halves = [halved(spec) for spec in (self.x, self.w, self.y)]
         self.forward_workspace = (scratch(*forward), *halves, halved(Spec(self.w.shape[:1], self.dtype)))
-        # Either gradient may be wanted alone: each has its own place, or that of what it does not need.
+        # Either gradient may be wanted alone. Each has its own place, or that of an array that it does not need.
         self.backward_workspace = (scratch(*backward), self.sums, *halves)
 
     def output(self, ins: Buffers, outs: Buffers, relu: bool) -> Callable[[], None]:
@@ -158,21 +158,21 @@ class Bfloat16Convolution(Convolution):
         return Series(*parts)
 
     def rounded(self, array: Any, half: Any) -> Callable[[], None]:
-        """An array as bfloat16."""
+        """Converts an array to bfloat16."""
         return self.bind("to_bfloat16", array, half, array.size, threads=array.size)
 
     def widened(self, half: Any, array: Any, add: bool = False) -> Callable[[], None]:
-        """bfloat16 as what the array holds."""
+        """Converts bfloat16 to the dtype of the array."""
         return self.bind("from_bfloat16", half, array, array.size, add, threads=array.size)
 
 
 def scratch(*plans: Any) -> Spec:
-    """A workspace for any of them."""
+    """A workspace that is large enough for any of the plans."""
     return Spec((max(plan.workspace_bytes for plan in plans),), "int8")
 
 
 def halved(spec: Spec) -> Spec:
-    """Where as many bfloat16 are kept, two in an integer."""
+    """An array for as many bfloat16 numbers, two in one integer."""
     return Spec((-(-spec.size // 2),), "int32")
 
 
@@ -183,7 +183,7 @@ def _by_cudnn(backend: CUDABackend, call: Call) -> Convolution:
 
 
 def convolution(backend: CUDABackend, call: Call) -> Convolution | None:
-    """Declines what has no elements, and what cuDNN cannot do, which a warning says."""
+    """Declines empty arrays, and, with a warning, convolutions that cuDNN cannot compute."""
     if not all(value.spec.size for value in (*call.ins, *call.outs)):
         return None
     try:

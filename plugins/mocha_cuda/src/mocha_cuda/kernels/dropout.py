@@ -1,4 +1,4 @@
-"""Dropout: the core's random numbers. Backward draws them again, which takes less time than to read a mask."""
+"""Dropout with the core's random numbers. Backward draws them again, which takes less time than reading a mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOW = 0xFFFFFFFF
 
 
 class Dropout(CUDAKernel):
-    """Both halves are one kernel: of x, and of dy."""
+    """Both halves use one kernel, for x and for dy."""
 
     family = "dropout"
 

@@ -1,4 +1,4 @@
-"""Minibatches of data sets that stay on the device, and labels among them as class indices."""
+"""Gathers minibatches of data sets on the device, and converts their labels to class indices."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class GatherLabels(Op):
-    """Rows of labels, and the same as class indices.
+    """Gathers rows of labels, and converts them to class indices.
 
-    Inputs: the labels of a data set, the cell with the rows' numbers, and the status, which is set where a label is not
+    Inputs: the labels of a data set, the cell with the rows' numbers, and the status, which is set if a label is not
     a whole number. Outputs: the rows; the class indices.
     """
 
@@ -32,7 +32,7 @@ class GatherLabels(Op):
 
 
 def with_labels(graph: Graph, root: Step) -> Rewritten | None:
-    """A step that makes class indices of labels, and the one that gathered them."""
+    """Joins the step that converts labels to class indices and the step that gathers them."""
     gather = graph.maker(root.ins[0])
     if gather is None or gather.key != (structural.Gather.name, Half.FORWARD):
         return None
@@ -42,12 +42,12 @@ def with_labels(graph: Graph, root: Step) -> Rewritten | None:
 
 
 class Gathering(Launch):
-    """A bound gather. Programs take it along in the launch that begins a minibatch.
+    """A bound gather. Programs run it in the launch that begins a minibatch.
 
     Attributes:
         rows: the cell with the rows' numbers.
-        columns: of csrc/rows.cuh's `gathering`.
-        blocks: that do it.
+        columns: the columns of `gathering` in csrc/rows.cuh.
+        blocks: the number of blocks.
     """
 
     def __init__(self, backend: CUDABackend, dtype: str, operands: Buffers, status: Any, fault: int) -> None:
@@ -67,9 +67,9 @@ class Gathering(Launch):
 
 
 def at_once(runs: Iterable[Runnable]) -> list[Gathering]:
-    """The first of these, as far as they are gathers that one launch can do.
+    """The leading steps that are gathers and that one launch can do.
 
-    What nobody reads has the same memory as what comes next.
+    The outputs of two gathers may share memory if no step reads the first; these need two launches.
     """
     gathers: list[Gathering] = []
     for run in runs:
@@ -80,14 +80,14 @@ def at_once(runs: Iterable[Runnable]) -> list[Gathering]:
 
 
 class Gather(CUDAKernel):
-    """Rows of a data set."""
+    """Gathers rows of a data set."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return Gathering(self.backend, self.dtype, [*ins, outs[0], None], None, 0)
 
 
 class GatherWithLabels(CUDAKernel):
-    """Rows of labels, and class indices."""
+    """Gathers rows of labels, and converts them to class indices."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return Gathering(self.backend, self.dtype, [*ins[:2], *outs[:2]], ins[2], self.op.labels.op.fault)
@@ -98,7 +98,7 @@ class GatherWithLabels(CUDAKernel):
 
 
 def gather(backend: CUDABackend, call: Call) -> Gather | None:
-    """Declines row numbers that are not int64, which no program has."""
+    """Declines row numbers that are not int64. Programs always have int64."""
     return served(Gather)(backend, call) if call.ins[1].dtype == "int64" else None
 
 

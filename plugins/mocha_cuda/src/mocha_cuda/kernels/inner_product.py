@@ -1,11 +1,11 @@
 """Inner product: matrix products of cuBLASLt, with the bias, its gradient and a ReLU in the same launches.
 
-Where the library does not serve a product with such an epilogue, the plain product and an own kernel do the same.
+If the library does not serve a product with such an epilogue, the plain product and a kernel here do the same.
 
-Backward, a narrow product, as a classifier's last one, is a single launch of an own kernel, which masks the ReLU below,
-too. Below others, that is left to ReLU's own backward. cuBLASLt's epilogue for it wants a mask of bits, which only
-another product of its own writes, and NVIDIA does not say what it holds for exactly 0: CUTLASS lets the gradient pass
-there, and for NaN, where Mocha's ReLU does not. An own kernel after the product costs the same launch.
+Backward of a narrow product, such as a classifier's last one, is a single launch of a kernel of this plugin. It also
+masks the ReLU below. Below other products, ReLU's own backward does that. cuBLASLt's epilogue for it needs a mask of
+bits that only another of its products writes, and NVIDIA does not document the bit for exactly 0: CUTLASS lets the
+gradient pass there and for NaN, where Mocha's ReLU does not. A kernel after the product costs the same launch.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
-#: As in csrc/kernels/inner_product.cu: outputs of a narrow product, and outputs whose weight gradients one block makes.
+#: The maximum outputs of a narrow product, and the outputs whose weight gradients one block computes; the same as in
+#: csrc/kernels/inner_product.cu.
 NARROW, CHUNK = 16, 4
-#: Other bounds of a narrow product's backward, within which its own kernel takes a few microseconds on any GPU, about
-#: what a launch or two of those that it saves cost. A warp reads every eighth row, a few at a time: so many, that it
-#: waits for memory eight times.
+#: Other bounds of a narrow product's backward. Within them its kernel takes a few microseconds on any GPU, about as long
+#: as the one or two launches that it saves. A warp reads every eighth row, and with this number of rows waits for memory
+#: eight times.
 NARROW_ROWS = 256
-#: Each 32 features times CHUNK outputs are a block's: few enough for the blocks to run all at once, or almost.
+#: A block computes 32 features times CHUNK outputs. With this many features nearly all blocks run at once.
 NARROW_FEATURES = 8192
-#: rows * features * outputs, of each of the two products: what all threads read, mostly from caches, is twice that.
+#: rows * features * outputs of each of the two products. All threads together read twice that, mostly from caches.
 NARROW_MULTIPLICATIONS = 2**22
 
 
@@ -100,7 +101,7 @@ class InnerProduct(CUDAKernel):
         return self.bind("narrow_backward", *operands, threads=pieces * THREADS)
 
     def flat(self, x: Any) -> Any:
-        """(N, features), in the same memory."""
+        """A view of shape (N, features)."""
         return x.reshape(self.rows, self.features)
 
     def product(self, a: Any, b: Any, d: Any, **options: Any) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SoftmaxLossStepKernel(SoftmaxLoss):
-    """The gradient is written where the softmax loss alone writes probabilities."""
+    """The gradient takes the place of the probabilities that the softmax loss alone would write."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         weight = float(*self.op.objective.op.weights)
@@ -34,7 +34,7 @@ class SoftmaxLossStepKernel(SoftmaxLoss):
 
 
 def softmax_loss_step(backend: CUDABackend, call: Call) -> SoftmaxLossStepKernel | None:
-    """Declines where softmax loss, objective or check alone would not be computed by the kernels here."""
+    """Declines unless the kernels here compute the softmax loss, the objective and the check."""
     op = call.op
     assert isinstance(op, SoftmaxLossStep)
     return SoftmaxLossStepKernel(backend, call) if op.replaces(backend, SoftmaxLoss, Objective, CheckFinite) else None

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Loss(BlockSum):
-    """The mean over the rows that count."""
+    """The loss is the mean over the rows that count."""
 
     family = "losses"
 
 
 class SoftmaxLoss(Loss):
-    """Probabilities are not written where nobody reads them."""
+    """The kernel does not write probabilities that no step reads."""
 
     def __init__(self, backend: CUDABackend, call: Call) -> None:
         super().__init__(backend, call)
@@ -42,7 +42,7 @@ class SoftmaxLoss(Loss):
 
 
 class MultinomialLogisticLoss(Loss):
-    """Of given probabilities."""
+    """The loss of given probabilities."""
 
     def __init__(self, backend: CUDABackend, call: Call) -> None:
         super().__init__(backend, call)
@@ -74,7 +74,7 @@ class SquareLoss(Loss):
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         dy, prediction, label, valid_rows = ins[0], *ins[1:4]
-        # The gradients of prediction and label, and not that of valid_rows.
+        # The gradients of prediction and label; valid_rows has none.
         operands = [dy, prediction, label, valid_rows, *outs[:2], *self.sizes, *add[:2]]
         return self.bind("square_loss_backward", *operands, threads=prediction.size)
 

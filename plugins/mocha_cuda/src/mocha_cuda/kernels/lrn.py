@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
-#: Elements of a tile, as csrc/kernels/lrn.cu has it.
+#: The number of elements of a tile; the same as in csrc/kernels/lrn.cu.
 TILE = 1024
-#: Windows that have kernels of their own.
+#: Sizes of windows that have their own kernels.
 COMMON = (3, 5)
-#: How many tiles a multiprocessor should have: where there are fewer, smaller ones are better.
+#: The number of tiles that a multiprocessor should have. With fewer tiles, smaller ones are better.
 TILES = 4
-#: Where fewer than one in so many elements of a piece would be results, kernels do not pay.
+#: Kernels do not pay if less than one in this many elements of a piece is a result.
 FEW = 4
 
 
@@ -34,7 +34,7 @@ class Cut(NamedTuple):
 
     @classmethod
     def of(cls, size: int, most: int, before: int, after: int) -> Cut:
-        """At most `most` elements with those before and after the results; no tiles where those would be too few."""
+        """Tiles of at most `most` elements, with those around the results. No tiles if results would be too few."""
         if size <= most:
             return cls(size, 0, size, 1)
         step = most - before - after
@@ -42,10 +42,11 @@ class Cut(NamedTuple):
 
 
 class LRN(CUDAKernel):
-    """Planes are cut into tiles, of which each block has one."""
+    """Planes are cut into tiles; each block computes one."""
 
     family = "lrn"
-    #: Where windows are, which names the kernels; the narrowest piece of a plane whose reads make full use of memory.
+    #: The kind of windows, which is part of the kernels' names. Then the narrowest piece of a plane that reads memory
+    #: at full speed.
     mode: ClassVar[str]
     narrow: ClassVar[int]
 
@@ -61,16 +62,16 @@ class LRN(CUDAKernel):
         self.numbers = [kernel, float(self.op.shift), self.op.scale / elements, float(self.op.power)]
 
     def plane(self, x: tuple[int, ...]) -> tuple[int, int, int]:
-        """How many planes there are; rows and columns of each."""
+        """The number of planes, and the rows and columns of each."""
         raise NotImplementedError
 
     @property
     def fits(self) -> bool:
-        """Whether planes are small enough for tiles, or windows are for pieces of planes."""
+        """Whether planes are small enough for tiles, or windows small enough for pieces of planes."""
         return all(cut.number for cut in (*self.forward_cuts, *self.backward_cuts))
 
     def cuts(self, before: int, after: int) -> tuple[Cut, Cut]:
-        """Down and across: whole planes, or else pieces that are at least `narrow` wide if planes are."""
+        """The tiles down and across: whole planes, or pieces that are at least `narrow` wide if planes are."""
         columns = min(self.width, max(self.narrow, TILE // self.height // 8 * 8))
         if self.height * self.width <= TILE:
             columns = self.width
@@ -78,7 +79,7 @@ class LRN(CUDAKernel):
         return Cut.of(self.height, TILE // columns, before, after), Cut.of(self.width, columns, *across)
 
     def sizes(self, down: Cut, across: Cut) -> tuple[list[object], int]:
-        """What kernels are told of the tiles, and how many there are."""
+        """The kernels' arguments about the tiles, and the number of tiles."""
         plane, pieces = down.length * across.length, down.number * across.number
         together, blocks = 1, self.planes * pieces
         if pieces == 1:
@@ -103,7 +104,7 @@ class LRN(CUDAKernel):
 
 
 class LRNWithinChannel(LRN):
-    """Squares within each channel."""
+    """Windows are squares within each channel."""
 
     mode = "within"
     narrow = 32
@@ -113,7 +114,7 @@ class LRNWithinChannel(LRN):
 
 
 class LRNAcrossChannel(LRN):
-    """Windows of channels, which are the rows of planes; positions are the columns."""
+    """Windows are runs of channels. Channels are the rows of planes, positions the columns."""
 
     mode = "across"
     narrow = 8
@@ -123,7 +124,7 @@ class LRNAcrossChannel(LRN):
 
 
 def fitting(kind: type[LRN]) -> Callable[[CUDABackend, Call], LRN | None]:
-    """A builder that also declines what does not fit."""
+    """A builder that also declines planes and windows that do not fit."""
     build = served(kind)
 
     def fit(backend: CUDABackend, call: Call) -> LRN | None:

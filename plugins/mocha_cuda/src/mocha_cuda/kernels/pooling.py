@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
-#: Kernel and stride of square windows that have kernels of their own.
+#: Kernel and stride of square windows that have their own kernels.
 COMMON = ((2, 2), (3, 2))
 
 
 class Axis(NamedTuple):
-    """Windows along one axis, as `axis` in the source."""
+    """Windows along one axis, as `axis` in csrc/kernels/pooling.cu."""
 
     size: int
     number: int
@@ -31,17 +31,17 @@ class Axis(NamedTuple):
 
     @classmethod
     def padded(cls, size: int, number: int, kernel: int, stride: int, pad: int) -> Axis:
-        """With windows clipped to the axis padded on both sides: that is the last one, if any."""
+        """The axis with windows clipped to the axis padded on both sides. Only the last window may be clipped."""
         extent = min(kernel, size + 2 * pad - (number - 1) * stride)
         return cls(size, number, kernel, stride, pad, 1 / kernel, 1 / extent)
 
 
 class Pooling(CUDAKernel):
-    """Windows that slide over planes; of a maximum, the index of the winner is an output."""
+    """Windows that slide over planes. For a maximum, the index of the winner is an output."""
 
     family = "pooling"
     rectifies = masks_bottom = masks_top = True
-    #: The kernels' name; whether there are winners; whether the rows of planes are channels.
+    #: The kernels' name, whether there are winners, and whether the rows of planes are channels.
     kind: ClassVar[str]
     has_winners: ClassVar[bool]
     over_channels: ClassVar[bool] = False
@@ -51,15 +51,15 @@ class Pooling(CUDAKernel):
         self.down, self.across = self.axes(call.ins[0].shape, call.outs[0].shape)
         self.planes = prod(call.ins[0].shape) // (self.down.size * self.across.size)
         windows = {(axis.kernel, axis.stride) for axis in (self.down, self.across)}
-        #: Elements of a cell each way, and how the kernels for that are called.
+        #: The elements of a cell in each direction, and the suffix of the kernels for them.
         self.cell, self.suffix = 1, ""
-        # Else there could be more cells than elements, of which there are no more than can be counted.
+        # Otherwise there could be more cells than elements, and more than an int can count.
         if len(windows) == 1 and windows <= set(COMMON) and all(a.size > a.pad for a in (self.down, self.across)):
             kernel, self.cell = windows.pop()
             self.suffix = f"_{kernel}_{self.cell}"
 
     def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis]:
-        """The windows down and across, whose sizes the op has as (width, height)."""
+        """The windows down and across; the op has sizes as (width, height)."""
         (kw, kh), (sw, sh), (pw, ph) = self.op.kernel, self.op.stride, self.op.pad
         return Axis.padded(x[2], y[2], kh, sh, ph), Axis.padded(x[3], y[3], kw, sw, pw)
 
@@ -89,7 +89,7 @@ class Pooling(CUDAKernel):
     def unpooled(
         self, ins: Buffers, outs: Buffers, add: Sequence[bool], top: Any = None, bottom: Any = None, floor: float = 0.0
     ) -> Runnable:
-        """Backward, with a mask of `dy` or of the gradient."""
+        """Binds backward, with a mask of `dy` or of the gradient."""
         down, across = self.down, self.across
         rows, columns = (-(-(axis.size + (axis.pad if self.suffix else 0)) // self.cell) for axis in (down, across))
         n = self.planes * rows * columns
@@ -110,20 +110,20 @@ class MaxPooling(Pooling):
 
 
 class MeanPooling(Pooling):
-    """Divided by the window clipped to the padded image."""
+    """The divisor is the size of the window clipped to the padded image."""
 
     kind = "mean"
     has_winners = False
 
 
 class OverChannels(Pooling):
-    """Pooling of images whose rows are the channels, and whose columns the positions."""
+    """Pooling of images whose rows are the channels and whose columns are the positions."""
 
     over_channels = True
 
     def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis]:
         kernel, stride, (front, _) = self.op.kernel, self.op.stride, self.op.pad
-        # A mean is divided by the kernel, wherever its window is.
+        # The divisor of a mean is the kernel, wherever the window is.
         down = Axis(x[1], y[1], kernel, stride, front, 1 / kernel, 1 / kernel)
         return down, Axis.padded(prod(x[2:]), prod(x[2:]), 1, 1, 0)
 

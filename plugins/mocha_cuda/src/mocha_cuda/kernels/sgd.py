@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
-#: Elements that a block updates, as csrc/kernels/sgd.cu has it.
+#: The number of elements that a block updates; the same as in csrc/kernels/sgd.cu.
 TILE = 4 * THREADS
 
 
 class Cells(NamedTuple):
-    """What updates in one launch have in common."""
+    """The arguments that the updates of one launch share."""
 
     rate: Any
     momentum: Any
@@ -46,12 +46,12 @@ class Update(Launch):
 
     @property
     def shared(self) -> tuple[Any, ...]:
-        """Equal for updates that can be one launch."""
+        """A key that is equal for updates that can be one launch."""
         return self.dtype, *map(id, self.cells)
 
 
 class SGD(CUDAKernel):
-    """The standard regularizers' gradients are part of it. Of several faults in a launch, any is reported."""
+    """The kernel also computes the gradients of the standard regularizers. Of several faults it reports any one."""
 
     family = "sgd"
 
@@ -66,14 +66,14 @@ class SGD(CUDAKernel):
 
 
 def sgd(backend: CUDABackend, call: Call) -> SGD | None:
-    """Declines constraints, and regularizers of others."""
+    """Declines constraints, and regularizers of other plugins."""
     op: Any = call.op
     known = op.constraint is None and type(op.regularizer) in (type(None), NoRegu, L1Regu, L2Regu)
     return served(SGD)(backend, call) if known else None
 
 
 def merged(bound: Sequence[BoundStep]) -> list[BoundStep]:
-    """The steps, with updates that follow each other as one launch in the place of the first; the others do nothing."""
+    """The steps, with updates that follow each other merged into the launch of the first; the others do nothing."""
 
     def shared(step: BoundStep) -> Any:
         return (step.step.section, *step.run.shared) if isinstance(step.run, Update) else None
@@ -91,4 +91,4 @@ def merged(bound: Sequence[BoundStep]) -> list[BoundStep]:
 
 
 def _done() -> None:
-    """Was part of a launch before."""
+    """Does nothing: this update was merged into an earlier launch."""

@@ -12,7 +12,7 @@ from mocha_cuda.compiled import WARP, Buffers, CUDAKernel, served
 if TYPE_CHECKING:
     from mocha_core.api import Value
 
-#: From so many positions on, one thread has all classes of an item: then neighbouring threads read neighbours.
+#: With this many positions or more, one thread has all classes of an item: neighbouring threads then read neighbours.
 COALESCED = 8
 
 
@@ -43,7 +43,7 @@ def sizes(x: Value) -> tuple[int, int, int]:
 
 
 def lanes(classes: int, positions: int) -> int:
-    """How many threads share the classes of an item: a power of 2."""
+    """The number of threads that share the classes of an item: a power of 2."""
     return 1 if positions >= COALESCED else min(WARP, 1 << (classes - 1).bit_length())
 
 

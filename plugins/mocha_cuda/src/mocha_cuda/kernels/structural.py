@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Structural(CUDAKernel):
-    """One of csrc/kernels/structural.cu."""
+    """A kernel in csrc/kernels/structural.cu."""
 
     family = "structural"
 
@@ -41,7 +41,7 @@ class CheckFinite(Structural):
 
 
 class Fill(Structural):
-    """A constant into values that others add to."""
+    """Writes a constant into values to which later steps add."""
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         n = ins[0].size
@@ -49,7 +49,7 @@ class Fill(Structural):
 
 
 class Commit(Structural):
-    """Contents of values into others, of any dtypes, in one launch."""
+    """Copies values of any dtypes into others, in one launch."""
 
     def __init__(self, backend: CUDABackend, call: Call) -> None:
         super().__init__(backend, call)
