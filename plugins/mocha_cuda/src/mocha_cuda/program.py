@@ -38,7 +38,7 @@ SECONDS = 0.02
 
 
 def captured(bound: BoundStep) -> bool:
-    """Whether a graph can hold a step. It holds no references: these allocate, and call libraries that refuse capture."""
+    """Whether a graph can hold a step. It holds no references: these allocate, and call libraries that refuse it."""
     kernel = bound.kernel.inner if isinstance(bound.kernel, WithReLU) else bound.kernel
     return isinstance(kernel, CUDAKernel) and not kernel.splits
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 #: The maximum outputs of a narrow product, and the outputs whose weight gradients one block computes; the same as in
 #: csrc/kernels/inner_product.cu.
 NARROW, CHUNK = 16, 4
-#: Other bounds of a narrow product's backward. Within them its kernel takes a few microseconds on any GPU, about as long
-#: as the one or two launches that it saves. A warp reads every eighth row, and with this number of rows waits for memory
+#: Other bounds of a narrow product's backward. Within them its kernel takes a few microseconds on any GPU, about as
+#: long as the launches that it saves. A warp reads every eighth row, and with this number of rows waits for memory
 #: eight times.
 NARROW_ROWS = 256
 #: A block computes 32 features times CHUNK outputs. With this many features nearly all blocks run at once.
