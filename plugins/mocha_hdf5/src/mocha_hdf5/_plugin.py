@@ -1,4 +1,4 @@
-"""What this distribution registers; imports neither NumPy nor h5py."""
+"""The registrations of this distribution. This module imports neither NumPy nor h5py."""
 
 from __future__ import annotations
 

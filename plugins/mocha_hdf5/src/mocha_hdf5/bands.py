@@ -1,4 +1,4 @@
-"""`Bands`: decompressed chunks that are kept for the next minibatch."""
+"""`Bands`: a cache of decompressed chunks for the next minibatch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Bytes of decompressed chunks that are kept for each top, over all files of a list.
+#: The number of bytes of decompressed chunks that are kept for each top, over all files of a list.
 CHUNK_CACHE = 32 * 2**20
 
 
 class Bands:
-    """Arrays by key, those that were used last, up to `CHUNK_CACHE` bytes.
+    """The most recently used arrays by key, up to `CHUNK_CACHE` bytes.
 
     A band is all chunks that share rows.
     """
@@ -27,7 +27,7 @@ class Bands:
         return len(self._kept)
 
     def get(self, key: Hashable, nbytes: int, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """The array of that key, which `make` makes, and which takes so many bytes, if it is not kept."""
+        """The array with that key. If it is not kept, `make` makes it, with the given number of bytes."""
         if (kept := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
             return kept[1]
@@ -39,6 +39,6 @@ class Bands:
         return made
 
     def clear(self) -> None:
-        """Keep nothing."""
+        """Drop all arrays."""
         self._kept.clear()
         self._nbytes = 0

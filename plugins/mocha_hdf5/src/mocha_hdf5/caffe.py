@@ -1,4 +1,4 @@
-"""Networks that Caffe itself saved as HDF5: they are recognised, and the error says how to convert them."""
+"""Recognises networks that Caffe itself saved as HDF5; the error says how to convert them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ with h5py.File("{source}") as caffe, h5py.File("net.h5", "w") as mocha:
 
 
 def check_not_caffe(path: Path, reader: Reader) -> None:
-    """Raise `FileError` if a file has the layout of Caffe's own snapshots, under which no name of ours is found."""
+    """Raise `FileError` if a file has the layout of Caffe's own snapshots, which has other names than Mocha's."""
     if reader.is_group("data") and any(_BLOB.fullmatch(name) for name in reader.names()):
         raise FileError(
             f"'{path}' has Caffe's layout: data/conv1/0 for the weights of layer 'conv1', data/conv1/1 for its bias; "

@@ -1,4 +1,4 @@
-"""`ChunkIndex`: where the chunks of a dataset are in its file."""
+"""`ChunkIndex`: the places of the chunks of a dataset in its file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mocha_hdf5.trees import MOST_IN_ARRAY
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Chunks whose places are remembered.
+#: The maximum number of chunks whose places are remembered.
 MOST_MAPPED = MOST_IN_ARRAY
-#: They are listed when so many of them, one in ..., were looked up.
+#: All chunks are listed after one in this many was looked up.
 LOOKED_UP = 32
-#: Bytes that are read at once, for chunks that lie side by side.
+#: The number of bytes that are read at once, for chunks that lie side by side.
 AT_ONCE = 2**22
 _FIELDS = np.dtype([("offset", "i8"), ("size", "u4"), ("mask", "u4")])
 
@@ -30,9 +30,9 @@ _FIELDS = np.dtype([("offset", "i8"), ("size", "u4"), ("mask", "u4")])
 class ChunkIndex:
     """Finds and reads chunks.
 
-    Looking a chunk up takes the library a while. Where the index is small, of a kind that cannot lead astray (see
-    `Stream.bounded`), and more than a few chunks are wanted, the library lists all chunks once. Otherwise it looks
-    them up one by one, and is never asked to go through all: a hostile index would keep it busy for hours.
+    The library takes a while to look up a chunk. If the index is small and safe (see `Stream.bounded`), and more than a
+    few chunks are wanted, the library lists all chunks once. Otherwise it looks them up one by one, and never goes
+    through all: a hostile index would keep it busy for hours.
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class ChunkIndex:
         self._per_row = prod(grid[1:])
         self._lookups = 0
         self._map: NDArray[Any] | None = None
-        # Versions of the library differ in what a place counts from if a user block comes first.
+        # After a user block, versions of the library count places from different origins.
         self._mappable = contents.base == 0 and prod(grid) <= MOST_MAPPED and hasattr(dataset, "chunk_iter")
 
     def read(self, rows: range) -> Iterator[Stored | None]:
-        """The chunks of these rows of chunks as they are stored, in order; None for each that was never written."""
+        """The stored bytes of the chunks in these rows of chunks, in order; None for each that was never written."""
         if (places := self._places(rows)) is not None:
             return self._by_map(places)
         return self._one_by_one(rows)
 
     def read_together(self, rows: range, size: int) -> memoryview | None:
-        """All chunks of these rows of chunks, each of `size` bytes; None if they do not lie side by side."""
+        """All chunks in these rows of chunks, each of `size` bytes; None if they do not lie side by side."""
         if (places := self._places(rows)) is None or not len(places):
             return None
         offset, found, _ = places[0].item()
@@ -64,7 +64,7 @@ class ChunkIndex:
         return self._contents.read(offset, size * len(places))
 
     def _places(self, rows: range) -> NDArray[Any] | None:
-        """Where these rows of chunks are; None if they are to be looked up."""
+        """The places of these rows of chunks; None if they have to be looked up."""
         if self._map is None and self._mappable:
             self._lookups += len(rows) * self._per_row
             if self._lookups * LOOKED_UP > prod(self._grid):
@@ -72,9 +72,9 @@ class ChunkIndex:
         return None if self._map is None else self._map[rows.start * self._per_row : rows.stop * self._per_row]
 
     def list_all(self) -> bool:
-        """Whether the places of all chunks are known from now on, so that the library is no longer needed."""
+        """Whether the places of all chunks are known, so that the library is no longer needed."""
         if self._map is None and self._mappable:
-            self._look_up((0,) * len(self._grid))  # has the library read the index's header, which is then checked
+            self._look_up((0,) * len(self._grid))  # reads the index's header, so that `Stream` checks it
             self._make_map()
         return self._map is not None
 
@@ -92,7 +92,7 @@ class ChunkIndex:
         return Stored(memoryview(raw), mask)
 
     def _is_unwritten(self, corner: tuple[int, ...]) -> bool:
-        """Whether the library reads an element of a chunk that it cannot give as it is stored: the fill value."""
+        """Whether the library reads an element of a chunk that has no stored bytes; it is the fill value."""
         space, stored = self._dataset.get_space(), self._dataset.get_type()
         space.select_hyperslab(corner, (1,) * len(corner))
         element = np.empty(1, np.dtype((np.void, stored.get_size())))
@@ -113,7 +113,7 @@ class ChunkIndex:
         if chunks:
             offsets, masks, places, sizes = zip(*chunks, strict=True)
             numbers = np.array(offsets, np.int64) // self._chunk
-            # Where a dataset was made smaller, chunks may have been left behind.
+            # A dataset that was made smaller may still have old chunks.
             inside = (numbers < self._grid).all(axis=1)
             where = np.ravel_multi_index(tuple(numbers[inside].T), self._grid)
             for field, values in (("offset", places), ("size", sizes), ("mask", masks)):

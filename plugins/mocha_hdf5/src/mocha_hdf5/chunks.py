@@ -1,4 +1,4 @@
-"""`Chunked`: a dataset in chunks of one size, which may have gone through filters."""
+"""`Chunked`: a dataset in chunks of one size, with or without filters."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mocha_hdf5.scratch import TypedFilter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: A chunk may take so many bytes in memory, or `MODERATE_RATIO` times what it takes in the file.
+#: A chunk may take this many bytes in memory, or `MODERATE_RATIO` times its bytes in the file.
 LARGE_CHUNK = 16 * 2**20
-#: Or so many, if the dataset takes as much.
+#: A chunk may also take up to this many bytes if the whole dataset takes as many.
 LARGEST_CHUNK = 2**30
-#: More than most numbers compress.
+#: Most numbers compress by less than this ratio.
 MODERATE_RATIO = 64
-#: More than any filter here compresses, but for chunks of one value; deflate reaches 1032.
+#: No filter here compresses by more, except chunks of one value; deflate reaches 1032.
 HIGHEST_RATIO = 1100
 
 

@@ -1,4 +1,4 @@
-"""Where the bytes of an HDF5 file come from: an open file, or an image of one in memory."""
+"""The bytes of an HDF5 file: an open file, or an image of one in memory."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mocha_hdf5 import trees
 
 
 class Contents(Protocol):
-    """Bytes at any place.
+    """Bytes that can be read at any offset.
 
     Attributes:
-        path: of the file, for errors.
-        size: how many bytes there are.
-        base: where HDF5's addresses begin to count.
+        path: the path of the file, for errors.
+        size: the number of bytes.
+        base: the offset at which HDF5's addresses begin to count.
     """
 
     path: Path
@@ -30,22 +30,22 @@ class Contents(Protocol):
     base: int
 
     def read(self, offset: int, size: int) -> memoryview:
-        """Exactly so many bytes from there; raises `FileError` where they are not."""
+        """Exactly this many bytes from the offset. Raises `FileError` if there are fewer."""
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill a buffer of bytes from there; raises `FileError` where they are not."""
+        """Fill a buffer with the bytes from the offset. Raises `FileError` if there are fewer."""
 
     def check_open(self) -> None:
-        """Raise `FileError` if it was closed."""
+        """Raise `FileError` if the contents were closed."""
 
     def close(self) -> None:
-        """Nothing can be read any more."""
+        """Close the contents. Later reads raise `FileError`."""
 
 
 class Disk:
-    """A regular file. Threads and forked processes may read at once: there is no common position.
+    """A regular file. Threads and forked processes may read at once, because there is no common position.
 
-    Its path is made absolute at once: a program that changes its working directory reads on.
+    The path becomes absolute, so that the program may change its working directory.
 
     Raises:
         FileError: the file is missing, is no regular file, or cannot be opened.
@@ -66,7 +66,7 @@ class Disk:
             self._file = open_regular(self._place)
         except FileError as error:
             raise FileError(str(error).replace(f"'{self._place}'", f"'{self.path}'")) from error
-        # A net that nobody holds any more is no mistake: its files are closed without Python's warning.
+        # Programs may drop a net without closing it, so close its files without Python's warning.
         self._close = weakref.finalize(self, self._file.close)
 
     def suspend(self) -> None:
@@ -96,7 +96,7 @@ class Disk:
         return buffer
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill a buffer of bytes from there."""
+        """Fill a buffer with the bytes from the offset."""
         self.check_open()
         _check_inside(self, offset, len(buffer))
         done = self._fill(buffer, offset)
@@ -127,7 +127,7 @@ class Disk:
 
 
 class _Identity(NamedTuple):
-    """What tells whether a name still leads to the same, unchanged file."""
+    """Identifies an unchanged file: equal if a name still leads to the same file, and nothing has written to it."""
 
     device: int
     inode: int
@@ -146,7 +146,7 @@ def _identity(file: BufferedReader) -> _Identity:
 
 
 class Image:
-    """Bytes in memory; what is read are views of them."""
+    """Bytes in memory. Reads return views of them."""
 
     def __init__(self, path: Path, image: memoryview) -> None:
         self.path = path
@@ -183,11 +183,11 @@ def _closed(path: Path) -> FileError:
 
 
 class Stream:
-    """Contents as the file object through which the HDF5 library reads: it never opens anything itself.
+    """A file object over contents, through which the HDF5 library reads, so that it never opens a file itself.
 
     Attributes:
-        rank: axes of the dataset whose chunks are being looked up.
-        bounded: all chunk indexes that were read so far can be gone through in bounded time.
+        rank: the number of axes of the dataset whose chunks are being looked up.
+        bounded: whether listing the chunk indexes that were read so far takes a bounded time.
     """
 
     rank = 0
@@ -202,7 +202,7 @@ class Stream:
         return self._guard.bounded
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        """Move; returns the position."""
+        """Move, and return the position."""
         self._position = offset + {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self._contents.size}[whence]
         return self._position
 
@@ -229,7 +229,7 @@ class Stream:
         raise FileError(f"'{self._contents.path}' was opened for reading, and cannot be written.")
 
     def truncate(self, size: int) -> None:
-        """Nothing to do: only called for files that were written."""
+        """Does nothing: the library calls it only for files that were written."""
 
     def flush(self) -> None:
-        """Nothing to do."""
+        """Does nothing."""

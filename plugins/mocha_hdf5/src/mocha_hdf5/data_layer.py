@@ -14,9 +14,9 @@ from mocha_hdf5.source_list import read_source_list, working_directory
 class HDF5DataLayer(DataLayer):
     """Minibatches from the HDF5 files that a text file lists, one path per line.
 
-    Tops: one for each dataset, which has the top's name: (batch_size, ...). Datasets hold numbers, samples
-    along the first axis, and are of one shape but for that in all files. A minibatch runs on from one file
-    into the next, and from the last into the first. A thread fetches ahead.
+    Tops: one for each dataset, which has the top's name: (batch_size, ...). Datasets hold numbers, with samples
+    along the first axis. Samples have the same shape in all files. A minibatch continues from one file to the
+    next, and from the last to the first. A thread fetches minibatches in advance.
 
     Paths in the list are relative to the working directory if they exist there, else to the list's folder; `~` is the
     home folder. The working directory is that in which the layer was made, whatever it is when a net is built. A few of
@@ -26,7 +26,7 @@ class HDF5DataLayer(DataLayer):
     source: str | PathLike[str]
     """The text file, or one HDF5 file."""
     shuffle: bool = False
-    """Whether every epoch has an order of its own, over all files, and the same for all data layers of a net."""
+    """Whether every epoch has its own order over all files. All data layers of a net have the same order."""
 
     _beside: ClassVar[Path]
     """The working directory in which the layer was made."""

@@ -1,4 +1,4 @@
-"""What the HDF5 library raises, as errors that name the file."""
+"""Converts exceptions of the HDF5 library to errors that name the file."""
 
 from __future__ import annotations
 

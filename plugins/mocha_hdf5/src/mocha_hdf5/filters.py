@@ -1,4 +1,4 @@
-"""What HDF5's filters did to chunks, undone, in memory that the chunks' declared size and their file bound."""
+"""Undoes HDF5's filters, in memory that is bounded by the chunks' declared size and their size in the file."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ KNOWN = {
     LZF: "lzf",
 }
 COMPRESSORS = (DEFLATE, LZF)
-#: They know the type of the elements, and come first.
+#: The filters that depend on the type of the elements. They are the first ones of a dataset.
 TYPED = (SZIP, NBIT, SCALEOFFSET)
-CHECKSUM = 4  # bytes that fletcher32 appends
-MOST_HEADER = 64  # bytes that scaleoffset and szip put in front, at most
+CHECKSUM = 4  # the bytes that fletcher32 appends
+MOST_HEADER = 64  # the maximum of bytes that scaleoffset and szip put in front
 
 
 class DamagedChunk(Exception):
-    """A chunk is not what its filters make of anything; says what was found."""
+    """A chunk is no possible output of its filters. The message says what was found."""
 
 
 class Stored(NamedTuple):
-    """A chunk as it is in the file; a bit of `mask` says that this filter was not applied."""
+    """A chunk as stored in the file. A set bit of `mask` says that this filter was not applied."""
 
     raw: memoryview
     mask: int
@@ -43,12 +43,12 @@ class Stored(NamedTuple):
 class Decoder:
     """Undoes the filters of a dataset.
 
-    zlib unpacks gzip, because it can be given a limit. The HDF5 library unpacks what zlib does not know.
+    zlib unpacks gzip, because it takes a limit. The HDF5 library unpacks the other formats.
 
     Args:
-        filters: their numbers, in the order in which they were applied; one compressor at most.
-        size: of a chunk before all filters, in bytes.
-        itemsize: of an element, in bytes.
+        filters: the filters' numbers, in the order in which they were applied; at most one compressor.
+        size: the size of a chunk before all filters, in bytes.
+        itemsize: the size of an element, in bytes.
         typed: undoes the first filter, if it is one of `TYPED`.
     """
 
@@ -74,18 +74,18 @@ class Decoder:
         return raw
 
     def release(self) -> None:
-        """Give back memory until the next chunk."""
+        """Release memory until the next chunk."""
         self._lzf = None
         if self._typed is not None:
             self._typed.release()
 
     def _steps(self, mask: int) -> list[tuple[int, int]]:
-        """The filters that were applied, the last one first, with the bytes that went into each."""
+        """The filters that were applied, the last one first, each with the size of its input in bytes."""
         steps, size = [], self._size
         for n, code in enumerate(self._filters):
             if not mask >> n & 1:
                 steps.append((n, size))
-                # What comes out of a compressor is not known, and not asked for: there is no second one.
+                # The size of a compressor's output is unknown. It is not needed, because there is no second compressor.
                 size += {FLETCHER32: CHECKSUM, SCALEOFFSET: MOST_HEADER, SZIP: MOST_HEADER}.get(code, 0)
         return steps[::-1]
 
@@ -122,7 +122,7 @@ def _inflate(raw: memoryview, size: int) -> memoryview:
 
 
 def _unpacked(lzf: scratch.LZF, raw: memoryview, size: int) -> memoryview:
-    # lzf that makes data larger is not stored. This also bounds memory: it repeats a byte 88 times at most.
+    # HDF5 stores no lzf output that is larger than its input. This bounds memory: lzf expands at most 88 times.
     if len(raw) > size + size // 16 + 64:
         raise DamagedChunk(f"{len(raw)} bytes of lzf for {size} bytes")
     try:
@@ -135,8 +135,8 @@ def _unpacked(lzf: scratch.LZF, raw: memoryview, size: int) -> memoryview:
 
 
 def _check_typed(code: int, raw: memoryview, size: int, itemsize: int) -> None:
-    """Whether the chunk is as long as its filter reads: the library believes what it finds."""
-    if code == NBIT:  # of types that NumPy has: nothing to do
+    """Whether the chunk is as long as its filter will read: the library trusts the numbers in the chunk."""
+    if code == NBIT:  # nbit does nothing for types that NumPy has
         fits = len(raw) == size
     elif code == SZIP:
         fits = len(raw) > 4 and struct.unpack_from("<I", raw)[0] == size
@@ -150,7 +150,7 @@ def _check_typed(code: int, raw: memoryview, size: int, itemsize: int) -> None:
 def _checked(raw: memoryview) -> memoryview:
     data, checksum = raw[:-CHECKSUM], int.from_bytes(raw[-CHECKSUM:], "little")
     high, low = fletcher32(data)
-    # Files from before HDF5 1.6.3 on little-endian machines have the bytes of each half the other way round.
+    # In files from before HDF5 1.6.3 on little-endian machines, the bytes of each half are in reverse order.
     halves = checksum >> 16, checksum & 0xFFFF
     swapped = tuple((half & 0xFF) << 8 | half >> 8 for half in halves)
     if len(raw) < CHECKSUM or (high, low) not in {tuple(h % 0xFFFF for h in pair) for pair in (halves, swapped)}:
@@ -159,7 +159,7 @@ def _checked(raw: memoryview) -> memoryview:
 
 
 def fletcher32(data: memoryview) -> tuple[int, int]:
-    """Both halves of Fletcher's checksum as HDF5 has it, over big-endian words of 16 bits, modulo 65535."""
+    """Both halves of Fletcher's checksum as in HDF5, over big-endian words of 16 bits, modulo 65535."""
     whole = len(data) // 2 * 2
     words = np.frombuffer(data[:whole], ">u2")
     if whole < len(data):

@@ -19,9 +19,9 @@ from mocha_hdf5.reader import Reader, Tables
 if TYPE_CHECKING:
     from mocha_core.api import StoredArray
 
-#: The facts of a snapshot, as UTF-8 JSON in a dataset of bytes; and the names of its arrays, likewise.
+#: The datasets with the facts of a snapshot and the names of its arrays, both UTF-8 JSON in a dataset of bytes.
 FACTS, NAMES = "facts", "names"
-#: More bytes are not parsed.
+#: The maximum number of bytes of JSON that are parsed.
 MOST_TEXT = 2**24
 
 

@@ -1,4 +1,4 @@
-"""How a dataset lies in its file: in one piece, in the header, nowhere, or in chunks (`chunks.py`)."""
+"""The layouts of a dataset in its file: in one piece, in the header, without storage, or in chunks (`chunks.py`)."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Refused = Callable[[str], FileError]
-#: What a file cannot hold, because it was never written or is all the same, may have so many bytes and rows: a net
-#: counts rows in memory.
+#: The maximum of bytes and rows of a dataset that takes little space in the file, because it was never written or all
+#: elements are equal. There is a limit because a net counts rows in memory.
 MOST_BYTES, MOST_ROWS = 2**40, 2**26
 
 
 class Layout(ABC):
     """Rows of a dataset. `shape` is not empty: a scalar is one row."""
 
-    #: Bytes in memory of the chunks that share rows; 0 without chunks.
+    #: The number of bytes in memory of the chunks that share rows; 0 without chunks.
     band_bytes = 0
-    #: Bytes in the file, at most.
+    #: The maximum number of bytes in the file.
     stored: int
 
     @abstractmethod
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Rows from `start` to before `stop`; perhaps a view of what is kept here."""
+        """Rows from `start` to before `stop`. The result may be a view of kept memory."""
 
     def release_library(self) -> bool:
-        """Whether rows can be read without the HDF5 library from now on."""
+        """Whether rows can now be read without the HDF5 library."""
         return True
 
 
 class Contiguous(Layout):
-    """In one piece, at an offset."""
+    """A dataset in one piece, at an offset."""
 
     def __init__(
         self, contents: Contents, dataset: Any, shape: tuple[int, ...], dtype: np.dtype[Any], refused: Refused
@@ -60,7 +60,7 @@ class Contiguous(Layout):
 
 
 class Compact(Layout):
-    """In the header: at most 64 KiB, which the HDF5 library has read with it."""
+    """A dataset in the header: at most 64 KiB, which the HDF5 library has read with the header."""
 
     def __init__(
         self, dataset: Any, stored: Any, shape: tuple[int, ...], dtype: np.dtype[Any], refused: Refused
@@ -78,7 +78,7 @@ class Compact(Layout):
 
 
 class Unwritten(Layout):
-    """Nowhere: the fill value stands for all elements."""
+    """A dataset without storage: all elements are the fill value."""
 
     stored = 0
 
@@ -95,7 +95,7 @@ class Unwritten(Layout):
 
 
 def check_declared(shape: tuple[int, ...], dtype: np.dtype[Any], held: int, refused: Refused) -> None:
-    """Raise unless the file holds so many bytes, or they are not absurdly many."""
+    """Raise unless the file holds this many bytes, or the number is below the limit."""
     nbytes = prod(shape) * dtype.itemsize
     if nbytes > held and (nbytes > MOST_BYTES or shape[0] > MOST_ROWS):
         raise refused(

@@ -16,9 +16,9 @@ from mocha_hdf5.failures import failures
 from mocha_hdf5.table import Table
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-#: Names in a listing; what has more is no file of ours.
+#: The maximum number of names in a listing. Mocha's files have fewer.
 MOST_NAMES = 10_000
-#: Groups in groups, likewise.
+#: The maximum depth of groups in groups.
 MOST_DEEP = 16
 
 

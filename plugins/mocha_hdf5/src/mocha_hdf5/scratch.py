@@ -1,7 +1,7 @@
-"""The HDF5 library's filters, applied to checked chunks in files that exist in memory only.
+"""Applies the HDF5 library's filters to checked chunks, in files that exist only in memory.
 
-The library believes the parameters of a filter. Here it does not see those of the user's file: the chunk is written, as
-it is stored, into a dataset that is made here, and read from there.
+The library trusts the parameters of a filter. To hide those of the user's file, this module writes the stored bytes of
+a chunk into a dataset of its own, and reads them from there.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Chunks that are written one over the other before the file is made anew: the freed pieces add up.
+#: The file is made anew after this many chunks, because freed pieces add up.
 MOST_CHUNKS = 1000
-#: Files above this size are not kept.
+#: A file above this size, in bytes, is not kept.
 KEPT_BYTES = 8 * 2**20
 _numbers = count()
 
@@ -41,7 +41,7 @@ class _Chunk:
         """The dataset, empty or with an earlier chunk."""
         if self._file is None or self._written >= MOST_CHUNKS:
             self.close()
-            # The names of open files differ, also of those that are nowhere.
+            # Open files need different names, even those in memory.
             name = f"mocha-chunk-{os.getpid()}-{next(_numbers)}"
             self._file = h5py.File(name, "w", driver="core", backing_store=False, rdcc_nbytes=0)
             space = h5py.h5s.create_simple(self._shape)
@@ -49,7 +49,7 @@ class _Chunk:
         return self._dataset
 
     def undo(self, raw: memoryview) -> NDArray[np.uint8]:
-        """What the filter made the chunk of, as bytes."""
+        """The bytes from which the filter made the chunk."""
         out = np.empty(self._shape, np.dtype((np.void, self._stored.get_size())))
         try:
             dataset = self.open()
@@ -77,7 +77,7 @@ class TypedFilter:
         chunk: the axes of a chunk.
         code: the number of the filter.
         values: its parameters in the user's file.
-        fill: what stands where nothing was written, as an array without axes; None if that is not defined.
+        fill: the fill value, as an array without axes; None if there is none.
 
     Raises:
         Refused: the library has no such filter, or gives it other parameters.
@@ -96,7 +96,7 @@ class TypedFilter:
             ours = tuple(self._chunk.open().get_create_plist().get_filter(0)[2])
         except (OSError, RuntimeError, ValueError, TypeError, IndexError) as error:
             raise Refused(str(error)) from error
-        if ours != values:  # they say how much memory it takes
+        if ours != values:  # the parameters decide how much memory the filter takes
             raise Refused(f"expected parameters {ours}, found {values}")
 
     def undo(self, raw: memoryview) -> memoryview:
@@ -108,7 +108,7 @@ class TypedFilter:
         return self._chunk.undo(raw).data
 
     def release(self) -> None:
-        """Give back memory until the next chunk."""
+        """Release memory until the next chunk."""
         self._chunk.close()
 
 
@@ -122,9 +122,9 @@ def _add(properties: Any, code: int, values: tuple[int, ...]) -> None:
 
 
 class LZF:
-    """Unpacks lzf, which does not say how long its data is, with h5py's filter."""
+    """Unpacks lzf with h5py's filter. lzf does not store the length of its data."""
 
-    #: One literal run: a count, and so many bytes.
+    #: One literal run: a count, and that many bytes.
     MARK = 16
 
     def __init__(self) -> None:
@@ -134,10 +134,10 @@ class LZF:
     def unpack(self, raw: memoryview, size: int) -> memoryview | None:
         """The `size` bytes that were packed; None if there are more or fewer.
 
-        A mark is packed behind the data. It tells where the data end, for no chunk before had the same.
+        A mark is packed behind the data. It shows where the data end, because no earlier chunk had the same mark.
 
         Raises:
-            Refused: this is no lzf data.
+            Refused: the data are not lzf.
         """
         if self._chunk is None or size != self._size:
             properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

@@ -1,4 +1,4 @@
-"""Seals: 512 bytes at the beginning of a file that tell whether the rest is complete."""
+"""Seals: 512 bytes at the beginning of a file that show whether the rest is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAGIC = b"Mocha snapshot 1\nsha256 "
 
 
 def of(rest: memoryview) -> bytes:
-    """The seal of a file, given what comes after it."""
+    """The seal of a file, given the bytes after it."""
     return (MAGIC + sha256(rest).hexdigest().encode() + b"\n").ljust(SIZE, b"\0")
 
 
@@ -23,11 +23,11 @@ def is_sealed(contents: Contents) -> bool:
 
 
 def verified(contents: Contents) -> Image:
-    """A snapshot, all of it and unchanged: the very bytes that were verified, which nobody can exchange any more.
+    """The verified bytes of a snapshot, in memory, so that no other process can change them.
 
     Raises:
-        SnapshotError: it is no snapshot, or not what was sealed.
-        FileError: it cannot be read.
+        SnapshotError: the file is no snapshot, or does not match its seal.
+        FileError: the file cannot be read.
     """
     if not is_sealed(contents):
         raise SnapshotError(f"'{contents.path}' is not a snapshot. Delete it.")

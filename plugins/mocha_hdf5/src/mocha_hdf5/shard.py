@@ -1,4 +1,4 @@
-"""`Shard`: the datasets of one file of a list, which need not be open all the time."""
+"""`Shard`: the datasets of one file of a list, which is not always open."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 
 class Shard:
-    """The datasets of one file, one for each top, all with as many rows.
+    """The datasets of one file, one for each top, all with the same number of rows.
 
     Attributes:
         path: the file.
-        rows: how many each dataset has.
-        shapes: of a row, for each top.
-        dtypes: of the elements, for each top.
-        nbytes: of all contents in memory.
-        band_bytes: of the chunks that share rows, for the dataset that has the largest.
-        keepable: the contents are no larger in memory than moderate compression explains.
+        rows: the number of rows.
+        shapes: the shape of a row, for each top.
+        dtypes: the dtype of the elements, for each top.
+        nbytes: the bytes of all contents in memory.
+        band_bytes: the bytes of the chunks that share rows, for the dataset with the largest.
+        keepable: whether moderate compression explains the size of the contents in memory.
 
     Args:
         path: the file.
         tops: the names of the datasets.
-        bands: for each top, where decompressed chunks are kept.
+        bands: the cache of decompressed chunks, for each top.
     """
 
     def __init__(self, path: Path, tops: Sequence[str], bands: Sequence[Bands]) -> None:
@@ -108,14 +108,14 @@ class Shard:
                 copy_runs(self._open()[index], rows, target, positions)
 
     def suspend(self) -> None:
-        """Hold no file of the system and of the HDF5 library until rows are wanted again.
+        """Close the file, for the system and the HDF5 library, until rows are wanted again.
 
-        Where datasets and chunks are is remembered, if it is known or can be listed in short time.
+        The places of datasets and chunks are remembered if they are known, or can be listed in short time.
         """
         if self._reader is not None:
             try:
                 known = all(table.release_library() for table in self._tables)
-            except FileError:  # whoever wants the rows meets it again
+            except FileError:  # the next read raises it again
                 known = False
             if not known:
                 self._tables = []
@@ -124,7 +124,7 @@ class Shard:
         self._contents.suspend()
 
     def close(self) -> None:
-        """Rows cannot be read any more."""
+        """Close the shard. Its rows cannot be read any more."""
         if self._reader is not None:
             self._reader.release_library()
         self._reader, self._tables = None, []
@@ -132,7 +132,7 @@ class Shard:
 
 
 def copy_runs(table: Table, rows: NDArray[np.int64], target: NDArray[Any], positions: NDArray[np.int64]) -> None:
-    """Write `rows` of a table to `positions` of `target`, reading rows that follow each other at once."""
+    """Write `rows` of a table to `positions` of `target`. Consecutive rows are read at once."""
     order = np.argsort(rows, kind="stable")
     rows, positions = rows[order], positions[order]
     gaps = np.flatnonzero(np.diff(rows) > 1) + 1

@@ -16,16 +16,16 @@ from mocha_hdf5.shard import Shard
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: A shuffled data set up to this many bytes is kept in memory: single rows are slow to read.
+#: A shuffled data set of up to this many bytes is kept in memory, because single rows are slow to read.
 RESIDENT = 2**30
-#: Files of a list that are open at once. macOS gives a process 256, which may have several nets.
+#: The maximum number of files of a list that are open at once. macOS gives a process 256, for all its nets.
 MOST_OPEN = 16
 
 
 class HDF5Source(Source):
     """Rows of files in the order of the list; with a seed, shuffled over all of them.
 
-    The files that were used last are open, `MOST_OPEN` at most.
+    The most recently used files are open, at most `MOST_OPEN`.
 
     Raises:
         FileError: a file or dataset is missing, damaged, or does not fit the others.
@@ -65,7 +65,7 @@ class HDF5Source(Source):
                 )
 
     def _use(self, number: int) -> Shard:
-        """A file that is about to be read; the one that was not used for longest makes room for it."""
+        """Note that a file is about to be read, and close the least recently used one if too many are open."""
         self._open[number] = self._shards[number]
         self._open.move_to_end(number)
         if len(self._open) > MOST_OPEN:

@@ -11,10 +11,10 @@ from mocha_core.api import FileError, open_regular
 from mocha_hdf5.contents import Disk
 from mocha_hdf5.reader import is_hdf5
 
-#: Bytes of a list.
+#: The maximum number of bytes of a list.
 LONGEST = 2**24
 WAY_OUT = "Write a text file with the path of one HDF5 file on each line."
-#: How other encodings begin; those of UTF-32 begin like those of UTF-16, and come first.
+#: The byte-order marks of other encodings. UTF-32 comes first, because its marks begin like those of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",

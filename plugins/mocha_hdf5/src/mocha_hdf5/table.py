@@ -1,4 +1,4 @@
-"""`Table`: a dataset of numbers, checked before anything of it is read."""
+"""`Table`: a dataset of numbers, checked before any of it is read."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Table:
 
     Attributes:
         shape: its axes, samples first.
-        dtype: of its elements.
-        nbytes: of the contents in memory.
-        band_bytes: of the chunks that share rows, in memory; 0 if the dataset is stored in one piece.
-        keepable: it is no larger in memory than moderate compression explains.
+        dtype: the dtype of its elements.
+        nbytes: the bytes of the contents in memory.
+        band_bytes: the bytes in memory of the chunks that share rows; 0 if the dataset is stored in one piece.
+        keepable: whether moderate compression explains its size in memory.
     """
 
     def __init__(self, contents: Contents, stream: Stream, name: str, dataset: Any, bands: Bands | None = None) -> None:
         self._contents = contents
         self._stream = stream
         self.where = f"'{contents.path}', dataset '{name}'"
-        # In this order: even asking for the shape of a virtual dataset may open another file.
+        # The order matters: even reading the shape of a virtual dataset may open another file.
         properties = dataset.get_create_plist()
         layout = properties.get_layout()
         if layout == h5py.h5d.VIRTUAL:
@@ -70,7 +70,7 @@ class Table:
         return Chunked(self._contents, self._stream, dataset, shape, self.dtype, fill, bands, self.where, self._refused)
 
     def _fill_value(self, dataset: Any, stored: Any) -> NDArray[Any] | None:
-        """What stands where nothing was written, as an array without axes; None if that is not defined."""
+        """The fill value, as an array without axes; None if there is none."""
         properties = dataset.get_create_plist()
         if properties.fill_value_defined() == h5py.h5d.FILL_VALUE_UNDEFINED:
             return None
@@ -79,7 +79,7 @@ class Table:
         return fill.view(self.dtype)
 
     def _number_type(self, stored: Any) -> np.dtype[Any]:
-        """What elements are in memory; enumerations (h5py's bool is one) and bit fields are the integers they hold."""
+        """The dtype in memory. Enumerations (such as h5py's bool) and bit fields become the integers they hold."""
         kind = stored.get_class()
         if kind == h5py.h5t.ENUM:
             stored = stored.get_super()
@@ -101,7 +101,7 @@ class Table:
         return FileError(f"{self.where}: {found}. {WAY_OUT}")
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Rows from `start` to before `stop`, or all; perhaps a view, which is not to be written to.
+        """Rows from `start` to before `stop`, or all. The result may be a view; do not write to it.
 
         Raises:
             FileError: the file is damaged, became shorter, or was closed.
@@ -112,7 +112,7 @@ class Table:
         return self._read(start, stop) if start < stop else np.empty((0, *self.shape[1:]), self.dtype)
 
     def release_library(self) -> bool:
-        """Whether rows can be read without the HDF5 library from now on."""
+        """Whether rows can now be read without the HDF5 library."""
         with failures(f"{self.where} cannot be read"):
             self._stream.rank = len(self.shape)
             return self._layout.release_library()
@@ -128,7 +128,7 @@ class Table:
 
 
 def _is_exact(stored: Any, dtype: np.dtype[Any]) -> bool:
-    """Whether the bytes in the file are those that NumPy has."""
+    """Whether the bytes in the file are the same as in NumPy."""
     if stored.get_class() == h5py.h5t.BITFIELD:
         return dtype.kind == "u" and any(stored.equal(one) for one in _BIT_FIELDS)
     return bool(h5py.h5t.py_create(dtype).equal(stored))

@@ -1,7 +1,7 @@
-"""A guard for HDF5's B-trees of version 1: the library follows them wherever they lead, in circles until it crashes.
+"""A guard for HDF5's B-trees of version 1: the library follows any address, also in circles, until it crashes.
 
-A node, as the file format specification has it: `TREE`, its kind (0: names of a group, 1: chunks), its level, the
-number of its children, two siblings; then a key before and after each child's address. Leaves are of level 0.
+The file format specification defines a node: `TREE`, its kind (0: names of a group, 1: chunks), its level, the number
+of its children, two siblings; then a key before and after each child's address. Leaves have level 0.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 NODE = struct.Struct("<4sBBHQQ")
 GROUP, CHUNKS = 0, 1
-#: Children of a node; files that want more are not read.
+#: The maximum number of children of a node; files with larger nodes are refused.
 MOST_CHILDREN = 128
-#: Nodes of a group's tree, if all are full: as many as a listing may have to visit.
+#: The maximum number of nodes of a group's tree that a listing visits, if all are full.
 MOST_NODES = 2 * 10**6
-#: Indexes that are arrays, and where they say how many chunks they lead to; larger ones take long to go through.
+#: The signatures of indexes that are arrays, and the offsets of their numbers of chunks. Large ones take long to list.
 _ARRAYS = {b"FAHD": slice(8, 16), b"EAHD": slice(44, 52)}
 MOST_IN_ARRAY = 2**17
 
 
 def check_superblock(contents: Contents) -> None:
-    """Whether addresses take 8 bytes and nodes have few children, as `check` and nearly all files have it.
+    """Check that addresses take 8 bytes and nodes have few children, as in nearly all files.
 
     Raises:
-        FileError: it is otherwise.
+        FileError: the file has another form.
     """
     block = bytes(contents.read(contents.base, min(48, contents.size - contents.base))).ljust(48, b"\0")
     version, addresses = block[8], block[13] if block[8] < 2 else block[9]
@@ -38,7 +38,7 @@ def check_superblock(contents: Contents) -> None:
         if version == 1:
             usual = usual and struct.unpack_from("<H", block, 24)[0] <= MOST_CHILDREN // 2
     else:
-        usual = block[20:28] == b"\xff" * 8  # an extension may say otherwise
+        usual = block[20:28] == b"\xff" * 8  # an extension may set other sizes
     if addresses != 8 or not usual:
         raise FileError(
             f"'{contents.path}' has an index of unusual form, which is not read. Write it again, as h5py does."
@@ -46,10 +46,10 @@ def check_superblock(contents: Contents) -> None:
 
 
 class Guard:
-    """Looks at what the library reads of one file.
+    """Checks the pieces of one file that the library reads.
 
     Attributes:
-        bounded: no chunk index was read so far but trees, which are checked, and small arrays.
+        bounded: whether all chunk indexes that were read so far are trees, which are checked, or small arrays.
     """
 
     def __init__(self, contents: Contents) -> None:
@@ -59,18 +59,17 @@ class Guard:
         self._parents: dict[int, int] = {}
 
     def check(self, at: int, piece: memoryview, rank: int) -> None:
-        """Whether a node leads to nodes that are one level lower, and so never back to itself.
+        """Check that a node leads to nodes that are one level lower, and so never back to itself.
 
-        A node of chunks is led to by one other node: all of them can be gone through in the time it takes to read
-        the file.
+        Only one node may lead to a node of chunks, so that visiting all of them takes no longer than reading the file.
 
         Args:
-            at: where the piece is in the file.
-            piece: what the library reads at once, which is a node, or something else.
-            rank: axes of the dataset whose chunks are being looked up.
+            at: the offset of the piece in the file.
+            piece: the bytes of one read of the library: a node, or something else.
+            rank: the number of axes of the dataset whose chunks are being looked up.
 
         Raises:
-            FileError: it does not.
+            FileError: the node leads elsewhere.
         """
         signature = bytes(piece[:4])
         if signature in _ARRAYS:

@@ -22,9 +22,9 @@ def image(path: Path, arrays: Mapping[str, StoredArray], user_block: int = 0) ->
     """The bytes of an HDF5 file with these arrays; equal arrays give equal bytes.
 
     Args:
-        path: where it will go, for errors.
-        arrays: by name; a name such as `group/name` makes a group.
-        user_block: so many bytes at the beginning are left free: 0, 512, 1024, 2048, ...
+        path: the path of the future file, for errors.
+        arrays: the arrays by name; a name such as `group/name` makes a group.
+        user_block: the number of bytes at the beginning that are left free: 0, 512, 1024, 2048, ...
 
     Raises:
         FileError: HDF5 has no such names.
@@ -47,7 +47,7 @@ def write_rows(path: Path, **datasets: tuple[tuple[int, ...], Iterable[NDArray[A
 
     Args:
         path: the file.
-        datasets: of each, its shape, and its rows in blocks that follow each other.
+        datasets: the shape of each dataset, and its rows in consecutive blocks.
     """
     with h5py.File(path, "w") as file:
         for name, (shape, blocks) in datasets.items():
