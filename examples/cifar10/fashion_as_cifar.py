@@ -1,7 +1,7 @@
 """Writes the full Fashion-MNIST in the exact form of CIFAR-10's binary version.
 
-So the CIFAR-10 example can be run on real images where CIFAR-10 itself cannot be had. Each image of 28 x 28
-grey pixels is interpolated to 32 x 32 and repeated in red, green and blue.
+With it the CIFAR-10 example runs on real images if CIFAR-10 itself is not available. Each image of 28 x 28 grey
+pixels is interpolated to 32 x 32 and repeated in red, green and blue.
 
     python examples/cifar10/fashion_as_cifar.py /usr/share/datasets/fashion-mnist data/fashion-cifar-bin
     mocha data cifar10 --from data/fashion-cifar-bin --to data/cifar10
@@ -21,7 +21,7 @@ FILES = {"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "t10k"
 
 
 def interpolation(size: int, wanted: int) -> NDArray[np.float64]:
-    """The matrix (wanted, size) of linear interpolation, both ends kept."""
+    """The matrix (wanted, size) of linear interpolation. It keeps both ends."""
     place = np.linspace(0, size - 1, wanted)
     distance: NDArray[np.float64] = np.abs(place[:, None] - np.arange(size))
     return np.maximum(0, 1 - distance)

@@ -4,8 +4,8 @@
     python examples/cifar10/train.py
 
 The net, its initial weights, its regularization and its schedule are those of the original tutorial: pooling
-comes before the first rectifier, LRN works within each channel, and the last layer's weights are regularized
-250 times as strongly as the others. 70,000 iterations are the original's length; with another number the
+comes before the first rectifier, LRN works within each channel, and the regularization of the last layer's weights
+is 250 times as strong as that of the others. The original runs for 70,000 iterations; with another number the
 stages of the learning rate keep their proportions.
 """
 
@@ -62,7 +62,7 @@ def schedule(iterations: int) -> Policy:
 
 
 def main() -> None:
-    """Train, or go on from the last snapshot."""
+    """Train, or resume from the last snapshot."""
     parser = argparse.ArgumentParser(description="Train the CIFAR-10 tutorial's net.")
     parser.add_argument("--data", type=Path, default=Path("data/cifar10"), help="folder of train.txt, test.txt")
     parser.add_argument("--snapshots", type=Path, default=Path("snapshots/cifar10"), help="folder for snapshots")

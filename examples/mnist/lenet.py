@@ -3,7 +3,7 @@
     mocha data mnist --to data/mnist
     python examples/mnist/lenet.py
 
-Stopped at any time and started again, it goes on from its last snapshot.
+If you stop it at any time and start it again, it resumes from its last snapshot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ parser.add_argument("--data", type=Path, default=Path("data/mnist"), help="folde
 parser.add_argument("--snapshots", type=Path, default=Path("snapshots/mnist"), help="folder for snapshots")
 parser.add_argument("--iterations", type=int, default=1500, help="minibatches of 64 images")
 parser.add_argument("--backend", help="such as cpu; otherwise the best one installed")
-parser.add_argument("--threads", type=int, help="otherwise what the backend thinks best")
+parser.add_argument("--threads", type=int, help="otherwise the backend's default")
 parser.add_argument("--seed", type=int, default=1, help="decides the initial weights")
 options = parser.parse_args()
 if not (options.data / "train.txt").exists():

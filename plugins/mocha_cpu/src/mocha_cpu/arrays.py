@@ -1,4 +1,4 @@
-"""What the kernels share: how NumPy calls are bound, and views of scratch buffers."""
+"""Helpers of the kernels: bound NumPy calls, and views of workspaces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-#: As `mocha_core.compile.kernel.Buffers`; a kernel knows which of them are there.
+#: As `mocha_core.compile.kernel.Buffers`, without None: a kernel knows which buffers exist.
 Buffers = Sequence[Any]
 
 
@@ -28,7 +28,7 @@ class Steps:
     def give(
         self, function: Callable[..., Any], *operands: Any, out: Array, scratch: Array, add: bool, **options: Any
     ) -> None:
-        """Record that `out` becomes the function's result or, through `scratch`, has it added."""
+        """Record that the function's result is written to `out` or, through `scratch`, added to it."""
         self.do(function, *operands, out=scratch if add else out, **options)
         if add:
             self.do(np.add, out, scratch, out=out)

@@ -1,4 +1,4 @@
-"""`CPUBackend`: arrays are NumPy's, matrix products are BLAS's."""
+"""`CPUBackend`: arrays of NumPy, matrix products of BLAS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mocha_core.host import memory as host_memory
 from mocha_cpu.arrays import Array
 from mocha_cpu.blas import blas_threads, own_threads
 
-#: Bytes; a cache line, and the widest vector register.
+#: The alignment of arrays in bytes: a cache line, and the widest vector register.
 ALIGNMENT = 64
 
 
@@ -59,7 +59,7 @@ class CPUBackend(Backend):
         return memory[start : start + size].view(dtype).reshape(shape)
 
     def free_bytes(self) -> int | None:
-        """What the machine, the control groups and RLIMIT_AS still allow; None elsewhere than on Linux."""
+        """The bytes that the machine, the control groups and RLIMIT_AS still allow; None if not on Linux."""
         return host_memory.free_bytes()
 
     def to_numpy(self, array: Array) -> Array:

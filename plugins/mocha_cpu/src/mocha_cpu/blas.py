@@ -1,4 +1,4 @@
-"""How many threads BLAS may use. It has one number for the whole process, whose threads share BLAS."""
+"""Limits the threads of BLAS. BLAS has one number of threads for the whole process, whose threads share it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 
 class _Limits:
-    """The limits that threads of this process have entered; the smallest of them holds."""
+    """The limits that threads of this process have entered. The smallest of them applies."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class _Limits:
             self._limit = None
         self._holds = smallest
         if smallest is not None:
-            # Looking for BLAS among the loaded libraries takes milliseconds: done once, not in every run.
+            # Finding BLAS among the loaded libraries takes milliseconds, so do it once and not in every run.
             self._blas = self._blas or ThreadpoolController().select(user_api="blas")
             self._limit = self._blas.limit(limits=smallest)
 

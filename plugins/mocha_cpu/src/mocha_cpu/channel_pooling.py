@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def sides(call: Call) -> tuple[Side, Side]:
-    """Windows over the channels, and of one element over the positions."""
+    """Windows slide over the channels, and have one element along the positions."""
     op: Any = call.op
     x, y = call.ins[0].shape, call.outs[0].shape
     positions = prod(x[2:])
@@ -39,7 +39,7 @@ class MaxChannelPooling(MaxPooling):
 
 
 class MeanChannelPooling(MeanPooling):
-    """Divides by the kernel, wherever the window is."""
+    """The divisor is the kernel, wherever the window is."""
 
     def sides(self, call: Call) -> tuple[Side, Side]:
         return sides(call)

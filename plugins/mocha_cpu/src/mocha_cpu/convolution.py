@@ -1,10 +1,10 @@
 """Convolution as im2col and matrix products, one block of images at a time.
 
-im2col and col2im copy runs as long as an output row. With the images of a block side by side as lanes, that
-is as (C, H, W, n), runs are n times longer and a block is one matrix product per group; turning blobs into
-lanes and back costs, and where that is more than it saves, images stay as they are, each with a matrix
-product of its own. Columns are made again for the weight gradient: that costs no more than to fetch them
-from memory, and inference and training need the same buffers.
+im2col and col2im copy runs of the length of an output row. With the images of a block side by side as lanes, as
+(C, H, W, n), runs are n times longer, and a block is one matrix product per group. Converting blobs to lanes and
+back takes time. If it takes more than lanes save, images stay as they are, and each has its own matrix product.
+The weight gradient computes the columns again: this takes no longer than reading them from memory, and inference
+and training need the same buffers.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from mocha_cpu.arrays import Array, Buffers, Steps, view
 if TYPE_CHECKING:
     from mocha_core.api import Backend, Call
 
-#: Bytes of columns in one block, with and without lanes: larger blocks fall out of the caches, smaller ones
-#: make small matrix products. Measured on LeNet and the CIFAR-10 net.
+#: The bytes of columns in one block, with and without lanes. Larger blocks exceed the caches, smaller ones make
+#: small matrix products. Measured on LeNet and the CIFAR-10 net.
 BLOCK_BYTES = {True: 16 << 20, False: 4 << 20}
 
 
 class Convolution(Kernel):
-    """Blocks of blobs are seen with the axes (many, C, H, W, wide), where many * wide images are in a block:
-    wide is 1 without lanes, many is 1 with them. Pairs are (height, width), the other way round than the op's.
+    """Blocks of blobs have the axes (many, C, H, W, wide), with many * wide images in a block: wide is 1 without
+    lanes, many is 1 with lanes. Pairs are (height, width); the op's pairs are (width, height).
     """
 
     def __init__(self, backend: Backend, call: Call) -> None:
@@ -41,7 +41,7 @@ class Convolution(Kernel):
         self.groups, self.filters, self.taps = op.n_group, w.shape[0], prod(w.shape[1:])
         self.kernel, self.stride, self.pad = op.kernel[::-1], op.stride[::-1], op.pad[::-1]
         self.padded = tuple(s + 2 * p for s, p in zip(size, self.pad, strict=True))
-        #: The columns are the input itself.
+        #: Whether the columns are the input itself.
         self.pointwise = self.kernel == self.stride == (1, 1) and self.pad == (0, 0)
         self.lanes = not self.pointwise and channels * prod(self.kernel) > self.filters * out[1]
 

@@ -1,4 +1,4 @@
-"""Dropout: Philox in preallocated buffers; the mask is kept for backward."""
+"""Dropout: Philox in preallocated buffers. Forward keeps the mask for backward."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LOW = 0xFFFFFFFF
 
 
 class Dropout(Kernel):
-    """The mask has all bits set where an element is kept, so that dropped ones become exactly zero, also
-    where they are not finite.
+    """The mask of a kept element has all bits set, so that dropped elements become exactly zero, even if they are
+    not finite.
     """
 
     def __init__(self, backend: Backend, call: Call) -> None:

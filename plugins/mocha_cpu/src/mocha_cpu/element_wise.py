@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ElementWise(Kernel):
-    """Forward is one NumPy function."""
+    """A kernel whose forward is one NumPy function."""
 
     function: Any
 
@@ -95,7 +95,7 @@ class Divide(ElementWise):
 
 
 def share(steps: Steps, dy: Any, gradient: Any, add: bool) -> None:
-    """Record that a gradient becomes, or has added, that of the output."""
+    """Record that the gradient of the output is written or added to that of an input."""
     if add:
         steps.do(np.add, gradient, dy, out=gradient)
     else:

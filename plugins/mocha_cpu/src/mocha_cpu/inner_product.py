@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class InnerProduct(Kernel):
-    """The workspace holds one gradient on its way to being added."""
+    """The workspace holds a gradient before it is added."""
 
     def __init__(self, backend: Backend, call: Call) -> None:
         largest = max(value.spec.size for value in call.ins)

@@ -1,4 +1,4 @@
-"""Local response normalization: sums over windows are taken one axis and one neighbour at a time."""
+"""Local response normalization. Sums over windows are computed one axis and one neighbour at a time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class LRN(Kernel):
         return steps
 
     def record_sums(self, steps: Steps, source: Array, target: Array, front: int) -> Array:
-        """Record sums over windows that begin `front` before each element; returns where they end up."""
+        """Record sums over windows that begin `front` before each element; return the array of the sums."""
         for axis in self.axes:
             steps.do(np.copyto, target, source)
             size = source.shape[axis]
@@ -78,12 +78,12 @@ class LRN(Kernel):
 
 
 class LRNAcrossChannel(LRN):
-    """Windows of channels."""
+    """Windows are runs of neighbouring channels."""
 
     axes = (1,)
 
 
 class LRNWithinChannel(LRN):
-    """Square windows within a channel."""
+    """Windows are squares within a channel."""
 
     axes = (2, 3)

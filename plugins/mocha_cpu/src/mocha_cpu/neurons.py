@@ -36,11 +36,11 @@ class Neuron(Kernel):
         return steps
 
     def record(self, steps: Steps, x: Array, y: Array) -> None:
-        """Record how y is computed from x."""
+        """Record the computation of y from x."""
         raise NotImplementedError
 
     def slope(self, steps: Steps, y: Array, out: Array) -> Array:
-        """Record how the slope is computed into `out`; returns where it is then."""
+        """Record the computation of the slope into `out`; return the array that holds it."""
         raise NotImplementedError
 
 
@@ -72,7 +72,7 @@ class Sigmoid(Neuron):
     """y = 1 / (1 + exp(-x))."""
 
     def record(self, steps: Steps, x: Array, y: Array) -> None:
-        # Below, y is the smallest normal number rather than smaller; exp(-x) would overflow.
+        # Below this x, exp(-x) would overflow; y is the smallest normal number there.
         steps.do(np.maximum, x, float(np.log(np.finfo(x.dtype).tiny)), out=y)
         steps.do(np.negative, y, out=y)
         steps.do(np.exp, y, out=y)

@@ -1,7 +1,7 @@
 """Max and mean pooling, one offset of the kernel at a time.
 
-An offset selects one pixel of every window. Windows that overrun the input are clipped: an offset serves
-only the windows that have a pixel there.
+An offset selects one pixel of every window. Windows that reach beyond the input are clipped: an offset applies
+only to the windows that have a pixel there.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Side(NamedTuple):
 
     @property
     def starts(self) -> Array:
-        """Where each window begins; below 0 in the padding."""
+        """The first index of each window; below 0 in the padding."""
         return np.arange(self.out) * self.stride - self.pad
 
     def pick(self, offset: int) -> tuple[slice, slice]:
-        """The pixels at an offset of the windows that have one there, and those windows."""
+        """The windows with a pixel at an offset, and these pixels."""
         first = max(0, -(-(self.pad - offset) // self.stride))
         last = max(first, min(self.out, -(-(self.size + self.pad - offset) // self.stride)))
         start = first * self.stride - self.pad + offset
@@ -45,7 +45,7 @@ class Side(NamedTuple):
 
 
 class Pooling(Kernel):
-    """What both have. Blobs are seen as images with the axes (planes, rows, columns)."""
+    """The base of both kernels. It views blobs as images with the axes (planes, rows, columns)."""
 
     def __init__(self, backend: Backend, call: Call) -> None:
         self.rows, self.columns = self.sides(call)
@@ -68,7 +68,7 @@ class Pooling(Kernel):
         return blob.reshape(self.out.shape)
 
     def picks(self) -> Iterator[tuple[Index, Index]]:
-        """For each offset, in the order that decides ties: which pixels, for which outputs."""
+        """For each offset, in the order that decides ties: the pixels, and their outputs."""
         for i in range(self.rows.kernel):
             for j in range(self.columns.kernel):
                 (rows, out_rows), (columns, out_columns) = self.rows.pick(i), self.columns.pick(j)
@@ -76,7 +76,7 @@ class Pooling(Kernel):
 
 
 class MaxPooling(Pooling):
-    """Offsets have codes that rise in the order that decides ties; the index is made from the winner's code."""
+    """Offsets have codes that rise in the order that decides ties. The winner's code gives the index."""
 
     def __init__(self, backend: Backend, call: Call) -> None:
         super().__init__(backend, call)
@@ -97,7 +97,7 @@ class MaxPooling(Pooling):
         return steps
 
     def record_maxima(self, steps: Steps, x: Array, y: Array) -> None:
-        """Record the maxima alone."""
+        """Record the maxima without their places."""
         for number, (pixels, out) in enumerate(self.picks()):
             maxima = y[out]
             if number == 0 and maxima.shape == y.shape:
@@ -112,9 +112,9 @@ class MaxPooling(Pooling):
     ) -> None:
         """Record the maxima and the codes of their offsets.
 
-        Pixels are first copied side by side: one strided pass and contiguous ones, which cost a tenth.
+        Pixels are first copied side by side: one strided pass, and then contiguous passes, which take a tenth.
         """
-        # The first pixel of a window wins also where all of them are minus infinity or NaN.
+        # The first pixel of a window also wins if all of them are minus infinity or NaN.
         row, column = (np.maximum(0, -side.starts) for side in (self.rows, self.columns))
         steps.do(np.copyto, code, (row[:, np.newaxis] * self.columns.kernel + column).astype(code.dtype))
         for number, (pixels, out) in enumerate(self.picks()):
@@ -139,7 +139,7 @@ class MaxPooling(Pooling):
         steps.do(np.add, index, start.astype(index.dtype), out=index)
 
     def record_position(self, steps: Steps, index: Array, position: Array) -> None:
-        """Record where in the flat input the winners are."""
+        """Record the computation of the winners' indices in the flat input."""
         planes = np.arange(len(index)) * self.rows.size * self.columns.size
         steps.do(np.add, index, planes[:, np.newaxis, np.newaxis], out=position)
 

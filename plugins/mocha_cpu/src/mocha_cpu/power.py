@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Power(Kernel):
-    """Factors of 1 and terms of 0 cost nothing; squares cost a product."""
+    """Skips factors of 1 and terms of 0; computes squares by a product."""
 
     def __init__(self, backend: Backend, call: Call) -> None:
         self.op: Any = call.op

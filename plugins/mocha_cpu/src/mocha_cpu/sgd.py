@@ -13,15 +13,15 @@ from mocha_cpu.arrays import Array, Buffers
 if TYPE_CHECKING:
     from mocha_core.api import Backend, Call
 
-#: Elements; with fewer, calling NumPy takes longer than what it does.
+#: The number of elements of a block. With smaller blocks the calls of NumPy take longer than the computation.
 BLOCK = 32768
 
 
 class SGD(Kernel):
-    """Computes new values block by block, and writes those that are finite to w and h.
+    """Computes new values block by block, and writes the finite ones to w and h.
 
-    Regularizers and constraints are run as the pure functions they are; constraints, and regularizers that are not
-    element-wise, see the whole parameter.
+    It calls regularizers and constraints as pure functions. Constraints, and regularizers that are not element-wise,
+    get the whole parameter.
     """
 
     def __init__(self, backend: Backend, call: Call) -> None:
@@ -74,6 +74,6 @@ class SGD(Kernel):
 
 
 def finite(x: Array) -> bool:
-    """Whether all elements are finite. So they are if the sum of their squares is, which costs a fraction of it."""
+    """Whether all elements are finite. A finite sum of their squares shows it in a fraction of the time."""
     flat = x.reshape(-1)
     return bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all())

@@ -45,7 +45,7 @@ def reduced(x: Spec) -> Spec:
 
 
 def record(steps: Steps, x: Array, y: Array, scratch: Array) -> None:
-    """Record y = softmax(x); the largest x is subtracted first, so that nothing overflows."""
+    """Record y = softmax(x). It subtracts the largest x first, so that nothing overflows."""
     steps.do(np.maximum.reduce, x, axis=1, keepdims=True, out=scratch)
     steps.do(np.subtract, x, scratch, out=y)
     steps.do(np.exp, y, out=y)

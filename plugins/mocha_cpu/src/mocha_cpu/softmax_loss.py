@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class SoftmaxLoss(Kernel):
-    """Looks at probabilities only where the labels are, and never beyond the classes."""
+    """Reads only the probabilities of the labels, and never beyond the classes."""
 
     def __init__(self, backend: Backend, call: Call) -> None:
         self.fault = cast("Op", call.op).fault
         x = call.ins[0].spec
         n, self.classes = x.shape[:2]
         self.positions = prod(x.shape[2:])
-        #: Where each sample and position has class 0 in the flat prediction.
+        #: The index of class 0 in the flat prediction, for each sample and position.
         self.starts = np.arange(n)[:, np.newaxis] * self.classes * self.positions + np.arange(self.positions)
         wrong, index, picked = (Spec(self.starts.shape, dtype) for dtype in ("bool", "int64", x.dtype))
         self.forward_workspace = (x, softmax.reduced(x), wrong, index, picked)
@@ -36,7 +36,7 @@ class SoftmaxLoss(Kernel):
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         x, labels, valid_rows, _ = ins
         loss, probability, status, scratch, reduced, wrong, index, picked = outs
-        # Without a backward half, nobody reads the probabilities, and they have no buffer of their own.
+        # Without a backward half no step reads the probabilities, and they have no buffer.
         probability = scratch if probability is None else probability
         labels, flat = labels.reshape(self.starts.shape), probability.reshape(-1)
         probabilities = Steps()
@@ -78,7 +78,7 @@ class SoftmaxLoss(Kernel):
         return run
 
     def locate(self, labels: Array, n: int, wrong: Array, index: Array) -> Array:
-        """Where in the flat prediction the first n rows' labels point, and which of them are no class."""
+        """The indices of the first n rows' labels in the flat prediction, and which labels are no class."""
         # Negative labels are large when read as unsigned.
         np.greater_equal(labels[:n].view(np.uint32), self.classes, out=wrong[:n])
         np.multiply(labels[:n], np.int64(self.positions), out=index[:n])

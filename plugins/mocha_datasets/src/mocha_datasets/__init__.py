@@ -1,1 +1,1 @@
-"""Data sets for Mocha: a small real MNIST inside, and converters for the full sets."""
+"""Data sets for Mocha: 5,000 real digits of MNIST, and converters for the full data sets."""

@@ -1,4 +1,4 @@
-"""What this distribution registers; imports neither NumPy nor h5py."""
+"""The registrations of this distribution. This module imports neither NumPy nor h5py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mocha_register_kinds(kinds: Registry) -> None:
-    """Data sets, which other plugins may have, too."""
+    """The kind of data sets, for which other plugins may register, too."""
     kinds.add("datasets", "mocha_datasets.hookspecs:Hookspecs", noun="data set")
 
 

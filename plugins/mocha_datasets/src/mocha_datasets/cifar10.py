@@ -16,7 +16,7 @@ from .target import publishing, refuse_overwrite
 
 _SHAPE = (3, 32, 32)
 _RECORD = 1 + 3 * 32 * 32
-_MAX_BYTES = 1 << 30  # of one file; the real ones have 30 million
+_MAX_BYTES = 1 << 30  # the maximum of one file; the original files have 30 million
 _TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST = ("test_batch.bin",)
 
@@ -24,9 +24,9 @@ _TEST = ("test_batch.bin",)
 class CIFAR10(Dataset):
     """60,000 colour pictures of ten kinds of things.
 
-    Pixels become float32, 0 to 255, less the mean training image, and are not divided: Mocha's example trains
-    on them so. The mean goes to `mean.hdf5` as `mean`, (1, 3, 32, 32) float32. The order stays:
-    the original is shuffled.
+    Pixels become float32, 0 to 255, less the mean training image. They are not divided, because the example in
+    examples/cifar10 trains on them like that. The mean goes to `mean.hdf5` as `mean`, (1, 3, 32, 32) float32. The
+    order stays the same, because the original is shuffled.
     """
 
     description = "60,000 colour pictures of animals and vehicles, 3 x 32 x 32"
@@ -59,7 +59,7 @@ class CIFAR10(Dataset):
             raise
         except OSError as error:
             raise FileError(f"{folder}: cannot be read: {error}") from error
-        # Two views: neither the labels nor the pixels are copied.
+        # Views, so that neither the labels nor the pixels are copied.
         return Split(records[:, 1:].reshape(-1, *_SHAPE), records[:, 0])
 
 

@@ -19,7 +19,7 @@ class DataCommand:
         parser.add_argument("--force", action="store_true", help="replace existing files")
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Do it; 0 means it was done."""
+        """Run the command; 0 means success."""
         options = {"--from": arguments.source, "--to": arguments.target}
         for option, folder in options.items():
             if folder == "":

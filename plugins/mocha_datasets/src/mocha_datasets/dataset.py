@@ -1,4 +1,4 @@
-"""What `mocha data` expects of a data set."""
+"""`Dataset`: the base class of the data sets of `mocha data`."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -14,17 +14,17 @@ class Dataset(ABC):
     """One line: how many samples of what."""
 
     origin: ClassVar[str]
-    """Where the original files can be had, and which ones."""
+    """The names of the original files, and where to get them."""
 
     @abstractmethod
     def convert(self, source: Path | None, target: Path, force: bool = False) -> list[Path]:
         """Convert the original files in the folder `source` to HDF5 files in the folder `target`.
 
-        `source=None` asks for what the distribution itself carries. Nothing is written unless everything was
-        read; existing files are replaced only with `force`. Returns the files written.
+        `source=None` converts the files inside the distribution. It reads everything before it writes anything,
+        and replaces existing files only with `force`. Returns the written files.
 
-        Raises `FileError` for a missing or malformed file and for a target that cannot be written or exists,
-        `DataError` for contents that make no sense.
+        Raises `FileError` for a missing or malformed file and for a target that exists or cannot be written,
+        `DataError` for invalid contents.
         """
 
     def require(self, source: Path | None) -> Path:

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: Zalando's articles, in the files and the shape of MNIST."""
+"""Fashion-MNIST: pictures of Zalando's articles, in the files and the shape of MNIST."""
 
 from .idx_images import IDXImages
 

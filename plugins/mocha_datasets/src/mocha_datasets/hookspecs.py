@@ -1,10 +1,10 @@
-"""The hook of other plugins that have data sets. Imports nothing but the core's marker."""
+"""The hook for plugins with data sets. This module imports nothing but the core's marker."""
 
 from mocha_core.api import Registry, hookspec
 
 
 class Hookspecs:
-    """What this distribution adds to the hooks of the core."""
+    """The hook that this distribution adds to those of the core."""
 
     @hookspec(historic=True)
     def mocha_register_datasets(self, datasets: Registry) -> None:

@@ -24,7 +24,7 @@ _PIECE = 1 << 20
 
 
 def find_idx(folder: Path, name: str) -> Path | None:
-    """The file `name`, such as `train-images-idx3-ubyte`, in `folder`: also with `.idx`, also with `.gz`."""
+    """The file `name`, such as `train-images-idx3-ubyte`, in `folder`; its name may have `.idx` and `.gz`."""
     for stem in (name, name.replace("-idx", ".idx")):
         for candidate in (folder / stem, folder / f"{stem}.gz"):
             if candidate.is_file():
@@ -35,8 +35,8 @@ def find_idx(folder: Path, name: str) -> Path | None:
 def read_idx(path: Path, sample: tuple[int, ...]) -> NDArray[np.uint8]:
     """The array (N, *sample) of bytes in the IDX file `path`, which may be compressed with gzip.
 
-    Memory grows with what the file really holds, never with what its header promises.
-    Raises `FileError` when the file is anything but N >= 1 samples of that shape.
+    Memory grows with the contents of the file, and not with the numbers in its header.
+    Raises `FileError` unless the file holds N >= 1 samples of that shape.
     """
     try:
         with open_regular(path) as raw:

@@ -1,4 +1,4 @@
-"""What MNIST and its drop-in replacements share: four IDX files of 28 x 28 images in ten classes."""
+"""The base of MNIST and its drop-in replacements: four IDX files of 28 x 28 images in ten classes."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ class IDXImages(Dataset):
         folder = self.require(source)
         train, test = self._read(folder, "train").shuffled(), self._read(folder, "t10k")
         with publishing(target, SPLIT_FILES) as scratch:
-            # 1/256 and not 1/255: Mocha's own scale.
+            # 1/256, the scale of Mocha 0.0.2, and not 1/255.
             train.write(scratch / "train.hdf5", scale=1 / 256)
             test.write(scratch / "test.hdf5", scale=1 / 256)
         return [target / name for name in SPLIT_FILES]

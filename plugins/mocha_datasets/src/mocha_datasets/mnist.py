@@ -1,11 +1,11 @@
-"""MNIST, the handwritten digits: 5,000 of them are inside this distribution."""
+"""MNIST, handwritten digits. This distribution includes 5,000 of them."""
 
 from pathlib import Path
 
 from .idx_images import IDXImages
 
 EMBEDDED = Path(__file__).with_name("mnist_5k")
-"""4,000 training and 1,000 test images, as IDX files; its LICENSE.md says whose they are."""
+"""The folder of 4,000 training and 1,000 test images, as IDX files; LICENSE.md there names their authors."""
 
 
 class MNIST(IDXImages):

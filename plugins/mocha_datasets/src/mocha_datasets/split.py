@@ -1,4 +1,4 @@
-"""One part of an image data set, for training or for testing, and how it is written as HDF5."""
+"""Writes one part of an image data set, for training or for testing, as HDF5."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from mocha_core.api import DataError
 
 SPLIT_FILES = ("train.hdf5", "test.hdf5", "train.txt", "test.txt")
-"""What every data set writes; the list files last, as they name the others."""
+"""The files that every data set writes; the list files come last, because they name the others."""
 
-_CHUNK = 1000  # images converted to float32 at a time
-_SEED = 12345678  # the one Mocha shuffles MNIST with
+_CHUNK = 1000  # the number of images that are converted to float32 at a time
+_SEED = 12345678  # the seed with which Mocha 0.0.2 shuffles MNIST
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Split:
     labels: NDArray[np.uint8]
 
     def shuffled(self) -> "Split":
-        """The same samples in another order, always the same one."""
+        """The same samples in a shuffled order, which is always the same."""
         # RandomState, because NumPy promises never to change its stream; default_rng's may change.
         order = np.random.RandomState(_SEED).permutation(len(self.labels))
         return Split(self.images[order], self.labels[order])

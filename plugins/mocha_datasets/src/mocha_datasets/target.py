@@ -1,4 +1,4 @@
-"""Writing a set of files so that a reader sees each of them whole or not at all."""
+"""Writes a set of files so that a reader finds each of them complete, or absent."""
 
 import os
 import shutil
@@ -22,10 +22,10 @@ def refuse_overwrite(folder: Path, names: Sequence[str], force: bool) -> None:
 
 @contextmanager
 def publishing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """A scratch folder to write `names` to; when the block succeeds they move to `folder`, in that order.
+    """A scratch folder for the files `names`. If the block succeeds, they move to `folder`, in that order.
 
-    The scratch folder lies inside `folder`, which is created if need be, so that each move is atomic.
-    Raises `FileError` when the system does not let us write.
+    The scratch folder is inside `folder`, which is created if it does not exist, so that each move is atomic.
+    Raises `FileError` if the files cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

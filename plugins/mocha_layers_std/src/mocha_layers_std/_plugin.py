@@ -1,4 +1,4 @@
-"""What this distribution registers. Imports nothing but the core's marker."""
+"""The registrations of this distribution. This module imports nothing but the core's marker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OPS = {
     "subtract": "element_wise:Subtract",
     "tanh": "neurons.tanh:TanhOp",
 }
-#: Fusions make them; they have no reference, and where no kernel takes them they are not made.
+#: Ops that only fusions make. They have no reference; a fusion without a kernel for its op is dropped.
 FUSED_OPS = {
     "masked_backward": "rectified:MaskedBackward",
     "softmax_loss_step": "loss_step:SoftmaxLossStep",

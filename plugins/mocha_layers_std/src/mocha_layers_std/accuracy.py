@@ -1,4 +1,4 @@
-"""`AccuracyLayer` and its op: how often the largest prediction is that of the label."""
+"""`AccuracyLayer` and its op: the share of labels that equal the class of the largest prediction."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mocha_layers_std.valid_rows import counted
 
 
 class Accuracy(class_labels.ClassOp):
-    """Adds to `total` how many labels are the class of the largest prediction, and how many there are.
+    """Adds the number of labels that equal the class of the largest prediction, and the number of labels, to `total`.
 
-    Labels of the first `valid_rows` rows count; of equal predictions the first is taken. Inputs: prediction
+    Labels of the first `valid_rows` rows count. Of equal predictions the first is the largest. Inputs: prediction
     (N, classes, ...), int32 labels, cells valid_rows, status and total (2,). A label out of range puts
     `fault` into the status.
     """
@@ -38,7 +38,7 @@ class Accuracy(class_labels.ClassOp):
 
 
 class AccuracyLayer(Layer):
-    """The share of labels that are the class of the largest prediction, averaged over an epoch.
+    """The share of labels that equal the class of the largest prediction, averaged over an epoch.
 
     Bottoms: predictions (N, classes, ...) and labels, class indices 0, 1, 2, ... of any numeric dtype as
     (N,), (N, 1), (N, 1, 1, 1), or with positions (N, ...) or (N, 1, ...). It appears in `net.statistics()`

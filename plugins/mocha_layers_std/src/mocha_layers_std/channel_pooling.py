@@ -23,7 +23,7 @@ from mocha_layers_std.windows import padded, pooled_size, tap
 
 
 class _ChannelPooling(Op):
-    """Windows of `kernel` channels, `stride` apart, over `channels` of them padded (front, end)."""
+    """Windows of `kernel` channels, `stride` apart, over `channels` channels with padding (front, end)."""
 
     kernel: int
     stride: int
@@ -41,12 +41,12 @@ class _ChannelPooling(Op):
         return pooled_size(self.channels, self.kernel, self.stride, *self.pad)
 
     def _taps(self) -> Iterator[tuple[int, slice]]:
-        """Each offset in the window, and the wide blob's channels that it meets."""
+        """Each offset in the window, and the channels of the wide blob at this offset of the windows."""
         for offset in range(self.kernel):
             yield offset, tap(offset, self._windows(), self.stride)
 
     def _wide(self, xp: Namespace, x: Array, fill: float) -> Array:
-        """The blob with padding, and with what the last window runs over its end."""
+        """The wide blob: x with padding, and with the channels that the last window reaches beyond the end."""
         length = max(self.channels + sum(self.pad), (self._windows() - 1) * self.stride + self.kernel)
         return padded(xp, x, 1, self.pad[0], length, fill)
 
@@ -55,13 +55,13 @@ class _ChannelPooling(Op):
         return wide[:, self.pad[0] : self.pad[0] + self.channels, ...]
 
     def _blank(self, xp: Namespace, top: Array) -> Array:
-        """A wide blob of zeros, for gradients to be added to."""
+        """A wide blob of zeros, to which gradients are added."""
         bottom = xp.zeros((top.shape[0], self.channels, *top.shape[2:]), dtype=top.dtype)
         return self._wide(xp, bottom, 0.0)
 
 
 class MaxChannelPooling(_ChannelPooling):
-    """y is the largest element of each window, and saved the int32 channel that it is in.
+    """y is the largest element of each window. The saved output is its channel, int32.
 
     Padding never wins, the first of equal elements does, a NaN always does. The gradient goes to the winner.
     """
@@ -102,7 +102,7 @@ class MaxChannelPooling(_ChannelPooling):
 
 
 class MeanChannelPooling(_ChannelPooling):
-    """y is the sum of each window, divided by `kernel`, whatever part of the window is padding."""
+    """y is the sum of each window, divided by `kernel`, even if part of the window is padding."""
 
     name = "mean_channel_pooling"
     backward_reads = ()
@@ -129,14 +129,14 @@ class ChannelPoolingLayer(ComputationLayer):
 
     Bottoms: one or more (N, channels, ...). Tops: as many, (N, windows, ...), with
     ceil((channels + front + end - kernel) / stride) + 1 windows, less one that would begin beyond the
-    channels and the padding before them. A mean is divided by `kernel` also where the window meets padding.
+    channels and the padding before them. The divisor of a mean is `kernel`, also for windows with padding.
     """
 
     kernel: int
-    """Where it is larger than the padded channels, there is one window, which ends beyond them."""
+    """The number of channels of a window. If it exceeds the padded channels, there is one window, which ends beyond."""
     stride: int = 1
     pad: tuple[int, int] | int = (0, 0)
-    """(front, end), each smaller than the kernel; one integer is both."""
+    """(front, end), each smaller than the kernel; one integer gives both."""
     pooling: Pooling = Pooling.Max
 
     def check(self) -> None:

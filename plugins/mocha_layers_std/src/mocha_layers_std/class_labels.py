@@ -1,4 +1,4 @@
-"""What losses and statistics over class labels have in common.
+"""The common base of losses and statistics over class labels.
 
 Predictions are (N, classes, ...); labels have one class index for each sample and position, as (N, ...) or
 with axes of size 1 anywhere after the first: (N, 1), (N, 1, 1, 1), (N, 1, height, width).
@@ -17,7 +17,7 @@ from mocha_layers_std.valid_rows import counted
 
 
 class Labels(Op):
-    """Class indices of any numeric dtype as int32. Sets the status cell where one is not a whole number."""
+    """Converts class indices of any numeric dtype to int32. Sets the status cell if one is not a whole number."""
 
     name = "labels"
     updates = (1,)
@@ -40,9 +40,9 @@ class Labels(Op):
 
 
 def as_labels(b: Builder, x: Value) -> Value:
-    """Class indices as int32, whatever numeric dtype they come in; a fraction is a fault.
+    """Class indices as int32, converted from any numeric dtype; a fraction is a fault.
 
-    They are kept through the run, so that an error can show them.
+    The program keeps them through the run, so that an error can show them.
     """
 
     def record() -> Value:
@@ -58,8 +58,8 @@ class ClassOp(Op):
     """An op of (prediction, int32 labels, cells valid_rows and status, ...).
 
     Attributes:
-        fault: what it puts into the status when a label is not the index of a class.
-        classes: how many there are, for the words of the error; 0 where that is not known.
+        fault: the status if a label is not the index of a class.
+        classes: the number of classes, for the error message; 0 if it is not known.
     """
 
     differentiable: ClassVar[tuple[int, ...] | None] = (0,)
@@ -75,7 +75,7 @@ class ClassOp(Op):
         return b.call(op, prediction, as_labels(b, label), valid_rows, b.cell(Cell.STATUS), *more)
 
     def new_status(self, xp: Namespace, prediction: Array, labels: Array, valid_rows: Array, status: Array) -> Array:
-        """The status cell after a look at the labels that count."""
+        """The status cell after a check of the labels that count."""
         labels = aligned(xp, labels, prediction)
         right = xp.logical_and(labels >= 0, labels < prediction.shape[1])
         ignored = xp.logical_not(counted(xp, valid_rows, prediction))
@@ -119,12 +119,12 @@ def aligned(xp: Namespace, labels: Array, prediction: Array) -> Array:
 
 
 def positions_counted(xp: Namespace, valid_rows: Array, prediction: Array) -> Array:
-    """How many labels count, in the prediction's dtype."""
+    """The number of labels that count, in the prediction's dtype."""
     return xp.astype(valid_rows, prediction.dtype) * prod(prediction.shape[2:])
 
 
 def one_hot(xp: Namespace, labels: Array, prediction: Array) -> Array:
-    """Booleans of the prediction's shape: where the class is that of the label."""
+    """Booleans of the prediction's shape: True where the class is that of the label."""
     axes = len(prediction.shape)
     classes = xp.arange(prediction.shape[1], dtype=xp.int32)
     return aligned(xp, labels, prediction) == xp.reshape(classes, (1, -1) + (1,) * (axes - 2))

@@ -97,7 +97,7 @@ class Convolution(Op):
         return xp.reshape(w, (self.n_group, w.shape[0] // self.n_group, -1))
 
     def _windows(self, shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
-        """For each kernel offset, row by row, the pixels of the padded image that it meets."""
+        """For each kernel offset, row by row, the pixels of the padded image at this offset of the windows."""
         (kw, kh), (sw, sh), (rows, columns) = self.kernel, self.stride, self._size(shape)
         return [
             (slice(u, u + (rows - 1) * sh + 1, sh), slice(v, v + (columns - 1) * sw + 1, sw))
@@ -115,7 +115,7 @@ class Convolution(Op):
         return xp.reshape(xp.stack(taps, axis=2), (n, self.n_group, c // self.n_group * len(taps), rows * columns))
 
     def _fold(self, xp: Namespace, columns: Array, x: Array) -> Array:
-        """The adjoint of `_unfold`: columns added back to where they came from."""
+        """The adjoint of `_unfold`: adds columns back to the pixels that they came from."""
         (pw, ph), (n, c, height, width), windows = self.pad, x.shape, self._windows(x.shape)
         taps = xp.reshape(columns, (n, c, len(windows), *self._size(x.shape)))
         padded = xp.zeros((n, c, height + 2 * ph, width + 2 * pw), dtype=x.dtype)
@@ -127,24 +127,24 @@ class Convolution(Op):
 class ConvolutionLayer(TrainableLayer):
     """Cross-correlates images with `n_filter` learned filters, and adds a bias.
 
-    Bottoms: one or more (N, channels, height, width), of equal channels; they share the parameters.
+    Bottoms: one or more (N, channels, height, width), with equal numbers of channels; they share the parameters.
     Tops: as many, (N, n_filter, floor((size + 2 pad - kernel) / stride) + 1 each way).
     Parameters: `filter` (n_filter, channels / n_group, kernel height, kernel width) and `bias` (n_filter,).
     """
 
     n_filter: int
     kernel: tuple[int, int] | int
-    """(width, height), as are stride and pad; one integer is both."""
+    """(width, height), as are stride and pad; one integer gives both."""
     stride: tuple[int, int] | int = (1, 1)
     pad: tuple[int, int] | int = (0, 0)
     n_group: int = 1
-    """Channels and filters fall into as many groups; a filter sees the channels of its own group."""
+    """The number of groups of channels and filters. A filter sees the channels of its own group."""
     filter_init: Initializer = XavierInitializer()
     bias_init: Initializer = ConstantInitializer(0)
     filter_regu: Regularizer | None = L2Regu(1)
     bias_regu: Regularizer | None = NoRegu()
     filter_lr: float = 1.0
-    """Times the solver's learning rate."""
+    """The factor on the solver's learning rate."""
     bias_lr: float = 2.0
 
     def check(self) -> None:

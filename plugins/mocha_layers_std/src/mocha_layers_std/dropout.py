@@ -64,9 +64,9 @@ class DropoutLayer(ComputationLayer):
     """
 
     ratio: float = 0.5
-    """At least 0, which keeps everything, and less than 1."""
+    """The share of elements that is dropped: at least 0 and less than 1."""
     auto_scale: bool = True
-    """Whether what is kept is multiplied by 1 / (1 - ratio), so that the expectation stays the same."""
+    """Whether kept elements are multiplied by 1 / (1 - ratio), so that the expectation stays the same."""
 
     def check(self) -> None:
         super().check()

@@ -10,7 +10,7 @@ from mocha_layers_std import fields, received
 
 
 class ElementWise(StrEnum, metaclass=EnumGroup):
-    """What is done with two elements."""
+    """The operation on two elements."""
 
     Add = "add"
     Subtract = "subtract"
@@ -19,7 +19,7 @@ class ElementWise(StrEnum, metaclass=EnumGroup):
 
 
 class _TwoOperands(Op):
-    """Both operands and the output are of one shape."""
+    """An op whose operands and output have one shape."""
 
     def infer(self, a: Spec, b: Spec) -> tuple[Spec, ...]:
         received.alike(a, b)

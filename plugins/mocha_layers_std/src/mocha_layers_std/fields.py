@@ -12,10 +12,10 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def choice(owner: object, field: str, value: str, group: type[Choice]) -> Choice:
-    """`value` as a member of `group`; its string and its name do too, in letters of any case.
+    """`value` as a member of `group`. It may be the member, its string or its name, in letters of any case.
 
     Raises:
-        ConfigurationError: it is something else.
+        ConfigurationError: the value names no member.
     """
     for member in group:
         if value is member or (isinstance(value, str) and value.lower() in (member.value, member.name.lower())):
@@ -31,7 +31,7 @@ def pair(value: tuple[int, int] | int) -> tuple[int, int]:
 
 
 def one_top_each(layer: Layer) -> None:
-    """Raise `ConfigurationError` unless the layer has bottoms, and as many tops."""
+    """Raise `ConfigurationError` unless the layer has bottoms, and the same number of tops."""
     if not layer.bottoms or len(layer.bottoms) != len(layer.tops):
         raise ConfigurationError(
             f"{layer}: expected one or more bottoms and as many tops, received bottoms {list(layer.bottoms)} "

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NullInitializer(Initializer):
-    """Leaves the parameter as it is: zero, or what was loaded into it."""
+    """Leaves the parameter as it is: zero, or loaded."""
 
     def initialize(self, shape: tuple[int, ...], random: np.random.Generator) -> None:
         return None
@@ -40,7 +40,7 @@ class ConstantInitializer(Initializer):
 class XavierInitializer(Initializer):
     """Uniform in [-S, S] with S = sqrt(3 / fan_in); fan_in is the product of all axes but the first.
 
-    Keeps the variance of a layer's output near that of its input. Source: X. Glorot and Y. Bengio,
+    It keeps the variance of a layer's output near that of its input. Source: X. Glorot and Y. Bengio,
     "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010, in the form
     that is Caffe's default.
     """

@@ -62,7 +62,7 @@ class InnerProduct(Op):
 class InnerProductLayer(TrainableLayer):
     """Multiplies all features of a sample with learned weights, and adds a bias.
 
-    Bottoms: one or more (N, ...) of equally many features; they share the parameters. Tops: (N, output_dim).
+    Bottoms: one or more (N, ...) with equal numbers of features; they share the parameters. Tops: (N, output_dim).
     Parameters: `weight` (output_dim, features) and `bias` (output_dim,).
     """
 
@@ -72,7 +72,7 @@ class InnerProductLayer(TrainableLayer):
     weight_regu: Regularizer | None = L2Regu(1)
     bias_regu: Regularizer | None = NoRegu()
     weight_lr: float = 1.0
-    """Times the solver's learning rate."""
+    """The factor on the solver's learning rate."""
     bias_lr: float = 2.0
 
     def check(self) -> None:

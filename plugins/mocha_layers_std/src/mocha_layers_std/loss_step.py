@@ -1,8 +1,8 @@
-"""Fusion of softmax loss, objective and both their gradients: probabilities and the loss's gradient are not written.
+"""Fusion of softmax loss, objective and both their gradients, without writing probabilities or the loss's gradient.
 
-It is for nets with one loss, whose gradient is known before the loss is: the seed times the weight. It is the same for
-every backend. A backend takes part by registering the rewrite, and a kernel of the op that it makes. If it registers
-`checked_step`, too, the kernel also does what checks that the objective is finite.
+It is for nets with one loss, whose gradient is known before the loss: the seed times the weight. It is the same for
+every backend. To use it, a backend registers the rewrite, and a kernel for the op that the rewrite makes. If it also
+registers `checked_step`, the kernel checks that the objective is finite, too.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class SoftmaxLossStep(Op):
 
     Inputs: those of the softmax loss (prediction (N, classes, ...), int32 labels, cells valid_rows and status), and the
     seed, the gradient of the objective. Outputs: the objective, without axes; the gradient, shaped like the prediction.
-    A label out of range puts the fault of the softmax loss into the status. If this is in place of a `check`, a use of
-    `mocha.check_finite`, an objective that is not finite puts its fault there.
+    A label out of range puts the fault of the softmax loss into the status. If the op replaces a `check`, a call of
+    `mocha.check_finite`, an objective that is not finite puts the fault of the check there.
     """
 
     name = "softmax_loss_step"
@@ -50,14 +50,14 @@ class SoftmaxLossStep(Op):
     def replaces(
         self, backend: Backend, loss: type[Kernel], objective: type[Kernel], check: type[Kernel] | None = None
     ) -> bool:
-        """Whether softmax loss, objective and check alone would be computed by kernels of these classes."""
+        """Whether kernels of these classes would compute the softmax loss, the objective and the check alone."""
         selector = Selector(backend, registries())
         uses = ((self.inner, loss), (self.objective, objective), (self.check, check))
         return all(kernel and isinstance(selector.choose(call), kernel) for call, kernel in uses if call)
 
 
 def one_step(graph: Graph, root: Step) -> Rewritten | None:
-    """A softmax loss's backward step, the objective's that wrote the gradient it reads, and their forward steps."""
+    """Joins a softmax loss's backward step, the objective's that writes its gradient, and their forward steps."""
     inner = root.call
     backward = graph.maker(root.ins[0])
     if backward is None or backward.key != (Objective.name, Half.BACKWARD):
@@ -72,12 +72,12 @@ def one_step(graph: Graph, root: Step) -> Rewritten | None:
     call = Call(
         SoftmaxLossStep(inner, objective), (*inner.ins, seed), (objective.outs[0], dx, inner.outs[-1]), inner.layer
     )
-    # Not in the backward section: what checks the objective there is in the forward one.
+    # Not in the backward section: the step that checks the objective is in the forward section.
     return [forward, total, backward, root], forward_step(call, forward.section)
 
 
 def checked_step(graph: Graph, root: Step) -> Rewritten | None:
-    """The step that makes an objective, and what checks that it is finite. The check's fault stays the check's."""
+    """Joins the step that computes an objective and the check that it is finite. The fault stays that of the check."""
     objective, status = root.ins
     step = graph.maker(objective)
     if step is None or not isinstance(step.call.op, SoftmaxLossStep):

@@ -24,12 +24,12 @@ from mocha_layers_std.windows import window_sum
 
 
 class LRNMode(StrEnum, metaclass=EnumGroup):
-    """Where the elements lie that are normalized together."""
+    """The elements that are normalized together."""
 
     AcrossChannel = "across_channel"
-    """In neighbouring channels, at one position."""
+    """Elements in neighbouring channels, at one position."""
     WithinChannel = "within_channel"
-    """In a square around the position, in one channel."""
+    """Elements in a square around the position, in one channel."""
 
 
 class _LRN(Op):
@@ -80,14 +80,14 @@ class _LRN(Op):
 
 
 class LRNAcrossChannel(_LRN):
-    """Over windows of channels."""
+    """Normalization over windows of channels."""
 
     name = "lrn_across_channel"
     axes = (1,)
 
 
 class LRNWithinChannel(_LRN):
-    """Over square windows within each channel."""
+    """Normalization over square windows within each channel."""
 
     name = "lrn_within_channel"
     axes = (2, 3)

@@ -31,7 +31,7 @@ class ArraySource(Source):
 
 
 def _read_only(array: NDArray[Any]) -> bool:
-    """Whether neither the array nor what it views can be written: not a file that is mapped into memory, either."""
+    """Whether neither the array nor the memory it views can be written. Files mapped into memory count as writable."""
     while isinstance(array, np.ndarray):
         if array.flags.writeable:
             return False
@@ -42,16 +42,15 @@ def _read_only(array: NDArray[Any]) -> bool:
 class MemoryDataLayer(DataLayer):
     """Minibatches from arrays of any rank, samples along the first axis.
 
-    Tops: one for each array, (batch_size, ...). The arrays are not copied: what is written into
-    `layer.data[0][...]` shows in the next minibatch. Arrays that are read-only when the net is built, after
-    `array.flags.writeable = False`, and view none that is not, are taken for constants: a backend may keep a copy on
-    its device, which is faster.
+    Tops: one for each array, (batch_size, ...). The arrays are not copied: a change of `layer.data[0][...]` shows in
+    the next minibatch. Arrays that are read-only when the net is built, after `array.flags.writeable = False`, and view
+    only read-only arrays, count as constants: a backend may keep a copy on its device, which is faster.
     """
 
     data: Sequence[Any] = field(repr=False)
-    """A list with one array for each top, of equal lengths and any numeric dtype. What is no array is copied."""
+    """A list with one array for each top, of equal lengths and any numeric dtype. Other sequences are copied."""
     shuffle: bool = False
-    """Whether every epoch has an order of its own, the same for all tops and data layers of a net."""
+    """Whether every epoch has its own order, which all tops and data layers of a net share."""
 
     def check(self) -> None:
         super().check()

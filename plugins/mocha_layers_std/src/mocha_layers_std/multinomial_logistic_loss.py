@@ -8,7 +8,7 @@ from mocha_core.api import Array, Arrays, Builder, Gradients, Layer, Namespace, 
 from mocha_layers_std import class_labels, fields
 from mocha_layers_std.valid_rows import counted
 
-#: Probabilities below it count as this, so that the loss stays finite.
+#: The least probability; smaller ones count as this, so that the loss stays finite.
 SMALLEST = 1e-20
 
 
@@ -25,7 +25,7 @@ def negative_log_likelihood(xp: Namespace, probability: Array, labels: Array, va
 class MultinomialLogisticLoss(class_labels.ClassOp):
     """loss = -1/P sum over labels of log(max(p, 1e-20)), p being the given probability at the label.
 
-    P counts the labels of the first `valid_rows` rows; the others have no part, and no gradient. The gradient
+    P counts the labels of the first `valid_rows` rows; other rows do not count, and have no gradient. The gradient
     is -1 / (P max(p, 1e-20)) at the label, zero at other classes. Inputs: probabilities (N, classes, ...),
     int32 labels, cells valid_rows and status. A label out of range puts `fault` into the status.
     """
@@ -61,7 +61,7 @@ class MultinomialLogisticLossLayer(Layer):
     """
 
     weight: float = 1.0
-    """Times the loss in the objective."""
+    """The factor on the loss in the objective."""
 
     def check(self) -> None:
         fields.blobs(self, "probability label")

@@ -24,7 +24,7 @@ from mocha_layers_std.windows import padded, pooled_size, tap
 
 
 class Pooling(StrEnum, metaclass=EnumGroup):
-    """What becomes of a window."""
+    """The result of a window."""
 
     Max = "max"
     Mean = "mean"
@@ -47,31 +47,31 @@ class _Pooling(Op):
         return Spec((*x.shape[:2], *self._windows()), x.dtype)
 
     def _windows(self) -> tuple[int, int]:
-        """How many windows there are down and across."""
+        """The numbers of windows down and across."""
         (kw, kh), (sw, sh), (pw, ph) = self.kernel, self.stride, self.pad
         return pooled_size(self.height, kh, sh, ph, ph), pooled_size(self.width, kw, sw, pw, pw)
 
     def _taps(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """Each offset in the window, row by row, and the elements of the wide image that it meets."""
+        """Each offset in the window, row by row, and the elements of the wide image at this offset of the windows."""
         (kw, kh), (sw, sh), (rows, columns) = self.kernel, self.stride, self._windows()
         for u in range(kh):
             for v in range(kw):
                 yield u, v, tap(u, rows, sh), tap(v, columns, sw)
 
     def _wide(self, xp: Namespace, x: Array, fill: float) -> Array:
-        """The image with padding, and with what the last windows run over its end."""
+        """The wide image: x with padding, and with the elements that the last windows reach beyond the end."""
         (kw, kh), (sw, sh), (pw, ph), (rows, columns) = self.kernel, self.stride, self.pad, self._windows()
         x = padded(xp, x, 2, ph, max(self.height + 2 * ph, (rows - 1) * sh + kh), fill)
         return padded(xp, x, 3, pw, max(self.width + 2 * pw, (columns - 1) * sw + kw), fill)
 
     def _inside(self, wide: Array) -> Array:
-        """What of the wide image is the image."""
+        """The part of the wide image that is the image."""
         (pw, ph) = self.pad
         return wide[:, :, ph : ph + self.height, pw : pw + self.width]
 
 
 class MaxPooling(_Pooling):
-    """y is the largest element of each window, and saved its index (int32, row * width + column).
+    """y is the largest element of each window. The saved output is its index (int32, row * width + column).
 
     Padding never wins, the first of equal elements does, a NaN always does. The gradient goes to the winner.
     """
@@ -128,7 +128,7 @@ class MaxPooling(_Pooling):
 
 
 class MeanPooling(_Pooling):
-    """y is the mean of each window; padding counts as zeros, what is beyond the padding does not count.
+    """y is the mean of each window. Padding counts as zeros; elements beyond the padding do not count.
 
     The divisor is the size of the window clipped to the padded image, as in Caffe and cuDNN.
     """
@@ -169,11 +169,10 @@ class PoolingLayer(ComputationLayer):
     """
 
     kernel: tuple[int, int] | int
-    """(width, height), as are stride and pad; one integer is both. Where it is larger than the padded image, it is
-    as large."""
+    """(width, height), as are stride and pad; one integer gives both. It is cut to the size of the padded image."""
     stride: tuple[int, int] | int = (1, 1)
     pad: tuple[int, int] | int = (0, 0)
-    """Smaller than the kernel."""
+    """The padding, smaller than the kernel."""
     pooling: Pooling = Pooling.Max
 
     def check(self) -> None:

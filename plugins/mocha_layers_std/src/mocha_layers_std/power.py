@@ -26,7 +26,7 @@ class Power(Op):
 
     def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
         factor = self.power * self.scale
-        # A constant has no gradient, even where the formula would say zero times infinity.
+        # A constant has no gradient, even if the formula gives zero times infinity.
         if factor == 0:
             return (None,)
         return (dy[0] * factor * xp.pow(self.scale * x[0] + self.shift, self.power - 1),)

@@ -9,7 +9,7 @@ from mocha_core.suggestions import CHANNELS_LAST, channels_last
 
 
 def floating(*specs: Spec) -> None:
-    """Raise `ShapeError` unless all are of one floating dtype."""
+    """Raise `ShapeError` unless all specs have one floating dtype."""
     dtypes = [spec.dtype for spec in specs]
     if len(set(dtypes)) != 1 or dtypes[0] not in ("float32", "float64"):
         raise ShapeError(f"expected blobs of one floating-point dtype, received {', '.join(map(str, specs))}.")
@@ -31,7 +31,7 @@ def images(x: Spec) -> None:
 
 
 def image_blobs(b: Builder, *bottoms: Value) -> None:
-    """Raise `ShapeError` unless all are images, and warn where the axes of data seem to be in another order."""
+    """Raise `ShapeError` unless all bottoms are images, and warn if the axes of data seem to be in another order."""
     for bottom in bottoms:
         images(bottom.spec)
         if b.is_data(bottom) and channels_last(bottom.shape):

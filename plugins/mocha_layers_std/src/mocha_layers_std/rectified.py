@@ -1,9 +1,9 @@
-"""Fusions with ReLU: forward, as the last thing another kernel does; backward, as a mask on what another one writes or
-reads.
+"""Fusions with ReLU. In forward another kernel rectifies its output; in backward another kernel masks a gradient that
+it writes or reads.
 
-They are the same for every backend. A backend takes part by registering the rewrites, and `then_relu` and
-`masked_backward` as the kernels of the ops that they make; a kernel of it, by being a `RectifiedKernel` and by what it
-says of itself.
+They are the same for every backend. To use them, a backend registers the rewrites, and registers `then_relu` and
+`masked_backward` as the kernels of the ops that they make. Its kernels inherit `RectifiedKernel`, and their attributes
+say which fusions they support.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class ThenReLU(Op):
-    """Another op, and a ReLU of its first output."""
+    """Another op, and then a ReLU of its first output."""
 
     name = "then_relu"
     inner: Call
@@ -51,10 +51,10 @@ class ThenReLU(Op):
 
 
 class MaskedBackward(Op):
-    """The backward half of another op, with a ReLU's before it (of what made its `dy`) or after it (of its bottom).
+    """The backward half of another op, and of a ReLU that follows the op (masks `dy`) or precedes it (masks dx).
 
-    Inputs: the ReLU's output, then those operands (*dy, *x, *y) of the half that are there. Outputs: the gradients
-    that are wanted.
+    Inputs: the ReLU's output, then the operands (*dy, *x, *y) that the half reads. Outputs: the gradients that are
+    wanted.
     """
 
     name = "masked_backward"
@@ -62,16 +62,16 @@ class MaskedBackward(Op):
     floor: float
     before: bool
     operands: tuple[int, ...]
-    """Which of (*dy, *x, *y) the inputs are."""
+    """The indices of the inputs in (*dy, *x, *y)."""
     wanted: tuple[int, ...]
-    """Of which inputs of the other op the outputs are gradients."""
+    """The inputs of the other op whose gradients are the outputs."""
 
     def infer(self, *x: Spec) -> tuple[Spec, ...]:
         return tuple(self.inner.ins[i].spec for i in self.wanted)
 
 
 def rectify(graph: Graph, root: Step) -> Rewritten | None:
-    """A forward step and the ReLU of its first output."""
+    """Joins a forward step and the ReLU of its first output."""
     readers = graph.readers(root.outs[0]) if root.outs and root.outs[0] is not None else []
     if len(readers) != 1 or readers[0].key != (ReLUOp.name, Half.FORWARD):
         return None
@@ -82,7 +82,7 @@ def rectify(graph: Graph, root: Step) -> Rewritten | None:
 
 
 def mask_bottom(graph: Graph, root: Step) -> Rewritten | None:
-    """A ReLU's backward step, and the one that wrote the gradient it reads."""
+    """Joins a ReLU's backward step and the step that writes its gradient."""
     writer = graph.maker(root.ins[0])
     if writer is None or writer.half is not Half.BACKWARD or writer.outs[0] is not root.ins[0] or writer.add[0]:
         return None
@@ -91,7 +91,7 @@ def mask_bottom(graph: Graph, root: Step) -> Rewritten | None:
 
 
 def mask_top(graph: Graph, root: Step) -> Rewritten | None:
-    """A backward step, and the ReLU's that wrote the gradient it reads."""
+    """Joins a backward step and the ReLU's step that writes its gradient."""
     relu = graph.maker(root.ins[0])
     if relu is None or relu.key != (ReLUOp.name, Half.BACKWARD) or relu.add[0]:
         return None
@@ -116,17 +116,17 @@ def _masked(
 
 
 class RectifiedKernel(Kernel):
-    """A kernel that may be asked to take a ReLU along. Those that save something from forward to backward are not."""
+    """A kernel that may also compute a ReLU. Kernels that save arrays from forward to backward may not."""
 
-    #: `rectified` binds forward with a ReLU of the first output.
+    #: Whether `rectified` binds forward with a ReLU of the first output.
     rectifies: bool = False
-    #: `bottom_masked` binds backward with that of the ReLU that made the first input.
+    #: Whether `bottom_masked` binds backward together with that of the ReLU that makes the first input.
     masks_bottom: bool = False
-    #: `top_masked` binds backward with that of the ReLU that follows the first output.
+    #: Whether `top_masked` binds backward together with that of the ReLU that follows the first output.
     masks_top: bool = False
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
-        """As `forward`; then y = max(floor, y)."""
+        """As `forward`, followed by y = max(floor, y)."""
         raise NotImplementedError(f"{type(self).__name__} does not rectify")
 
     def bottom_masked(self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Any, floor: float) -> Runnable:
@@ -139,7 +139,7 @@ class RectifiedKernel(Kernel):
 
 
 class WithReLU(Kernel):
-    """Leaves it to `inner`, the other op's kernel."""
+    """Calls `inner`, the other op's kernel."""
 
     inner: RectifiedKernel
 
@@ -196,7 +196,7 @@ class MaskedBackwardKernel(WithReLU):
 
 
 def then_relu(backend: Backend, call: Call) -> ThenReLUKernel | None:
-    """Declines where the other op's kernel does not rectify."""
+    """Declines if the other op's kernel does not rectify."""
     op = call.op
     assert isinstance(op, ThenReLU)
     inner = _kernel(backend, op.inner)
@@ -204,7 +204,7 @@ def then_relu(backend: Backend, call: Call) -> ThenReLUKernel | None:
 
 
 def masked_backward(backend: Backend, call: Call) -> MaskedBackwardKernel | None:
-    """Declines where the other op's kernel does not mask there."""
+    """Declines if the other op's kernel does not mask this gradient."""
     op = call.op
     assert isinstance(op, MaskedBackward)
     inner = _kernel(backend, op.inner)
@@ -212,6 +212,6 @@ def masked_backward(backend: Backend, call: Call) -> MaskedBackwardKernel | None
 
 
 def _kernel(backend: Backend, call: Call) -> RectifiedKernel | None:
-    """The kernel that would serve a call alone, if it can be asked to take a ReLU along."""
+    """The kernel that would serve a call alone, if it may also compute a ReLU."""
     kernel = Selector(backend, registries()).choose(call)
     return kernel if isinstance(kernel, RectifiedKernel) and not kernel.saves else None

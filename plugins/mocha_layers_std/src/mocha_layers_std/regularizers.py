@@ -1,4 +1,4 @@
-"""Regularizers: penalties on the size of parameters. The solver's `regu_coef` multiplies them outside."""
+"""Regularizers: penalties on the size of parameters. The solver multiplies them by its `regu_coef`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from mocha_layers_std.valid_rows import counted
 class SoftmaxLoss(class_labels.ClassOp):
     """loss = -1/P sum over labels of log(max(p, 1e-20)), p = softmax(prediction) at the label.
 
-    P counts the labels of the first `valid_rows` rows; the others have no part, and no gradient. The gradient
+    P counts the labels of the first `valid_rows` rows; other rows do not count, and have no gradient. The gradient
     is (p - onehot) / P. Inputs: prediction (N, classes, ...), int32 labels, cells valid_rows and status.
     Outputs: the loss, without axes; saved: p. A label out of range puts `fault` into the status.
     """
@@ -52,7 +52,7 @@ class SoftmaxLossLayer(Layer):
     """
 
     weight: float = 1.0
-    """Times the loss in the objective."""
+    """The factor on the loss in the objective."""
 
     def check(self) -> None:
         fields.blobs(self, "prediction label")

@@ -6,9 +6,9 @@ from mocha_core.api import Builder, ComputationLayer, ConfigurationError, Value
 
 
 class SplitLayer(ComputationLayer):
-    """Gives its bottom to every top. Copies nothing; the gradients of the tops add up in the bottom.
+    """Gives its bottom to every top, without a copy. The gradients of the tops add up in the bottom.
 
-    No net needs it, since any number of layers may read one blob: it is here for nets that have it.
+    New nets do not need it, because any number of layers may read one blob. It serves nets of Mocha 0.0.2 and Caffe.
     """
 
     def check(self) -> None:

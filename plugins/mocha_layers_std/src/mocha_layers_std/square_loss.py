@@ -36,7 +36,7 @@ class SquareLoss(Op):
         return gradient, -gradient, None
 
     def _difference(self, xp: Namespace, prediction: Array, label: Array, valid_rows: Array) -> Array:
-        """Zero in the rows that do not count."""
+        """The difference, with zeros in the rows that do not count."""
         counts = counted(xp, valid_rows, prediction)
         return xp.where(counts, prediction - label, xp.zeros_like(prediction))
 
@@ -44,12 +44,12 @@ class SquareLoss(Op):
 class SquareLossLayer(Layer):
     """Half the square of the distance between prediction and label, averaged over the samples.
 
-    Bottoms: predictions and labels (N, ...), of equal shapes but for axes of size 1. Elements of a sample are
-    summed, not averaged.
+    Bottoms: predictions and labels (N, ...), of shapes that are equal apart from axes of size 1. The loss sums the
+    elements of a sample, and averages over samples.
     """
 
     weight: float = 1.0
-    """Times the loss in the objective."""
+    """The factor on the loss in the objective."""
 
     def check(self) -> None:
         fields.blobs(self, "prediction label")

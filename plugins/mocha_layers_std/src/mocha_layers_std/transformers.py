@@ -1,4 +1,4 @@
-"""Transformers: what is done to the rows of a data layer before a net sees them."""
+"""Transformers: changes of the rows of a data layer before a net sees them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scale(Transformer):
-    """Multiplies every element by `scale`, as Mocha's `DataTransformers.Scale`."""
+    """Multiplies every element by `scale`, as `DataTransformers.Scale` of Mocha 0.0.2."""
 
     fixed = True
 
@@ -30,7 +30,7 @@ class Scale(Transformer):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SubMean(Transformer):
-    """Subtracts a mean, as Mocha's `DataTransformers.SubMean`.
+    """Subtracts a mean, as `DataTransformers.SubMean` of Mocha 0.0.2.
 
     Raises:
         ConfigurationError: the mean is no array of finite numbers.
@@ -76,7 +76,7 @@ class SubMean(Transformer):
 
 @dataclass(frozen=True)
 class Mirror(Transformer):
-    """Flips a row's last axis, the width of an image, with the given probability: in each epoch anew.
+    """Flips a row's last axis, the width of an image, with the given probability. It draws anew in each epoch.
 
     Raises:
         ConfigurationError: `probability` is not from 0 to 1.

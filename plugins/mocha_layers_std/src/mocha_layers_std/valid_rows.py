@@ -1,4 +1,4 @@
-"""Which rows of a minibatch count: the first `valid_rows`."""
+"""Masks the rows of a minibatch that count: the first `valid_rows`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from mocha_core.api import Array, Namespace, ShapeError
 
 
 def pooled_size(size: int, kernel: int, stride: int, front: int, end: int) -> int:
-    """How many windows cover `size` elements padded with `front` and `end`; at least 1.
+    """The number of windows that cover `size` elements padded with `front` and `end`; at least 1.
 
     ceil((size + front + end - kernel) / stride) + 1, less the last window if it begins after the elements
     and the padding in front of them, as in Caffe.
@@ -35,12 +35,12 @@ def pooled_size(size: int, kernel: int, stride: int, front: int, end: int) -> in
 
 
 def tap(offset: int, windows: int, stride: int) -> slice:
-    """Where each window has its element number `offset`."""
+    """The index of element number `offset` of each window."""
     return slice(offset, offset + (windows - 1) * stride + 1, stride)
 
 
 def padded(xp: Namespace, x: Array, axis: int, front: int, length: int, fill: float = 0.0) -> Array:
-    """x between `front` times `fill` and as many as make `length` elements along `axis`."""
+    """x with `front` elements `fill` before it along `axis`, and `fill` after it up to `length` elements."""
     shape = list(x.shape)
     parts = []
     for missing in (front, length - front - x.shape[axis]):

@@ -1,4 +1,4 @@
-"""What this distribution registers. Imports nothing but the core's marker."""
+"""The registrations of this distribution. This module imports nothing but the core's marker."""
 
 from __future__ import annotations
 

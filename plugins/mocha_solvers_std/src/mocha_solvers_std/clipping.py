@@ -1,4 +1,4 @@
-"""Ops that limit gradients before the updates: all of them together by their norm, or each element by its value."""
+"""Ops that clip gradients before the updates: all of them together by their norm, or each element by its value."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Clip(Op):
     """Changes `count` gradients in place.
 
     Attributes:
-        limit: above 0.
-        count: how many gradients there are.
+        limit: the limit, above 0.
+        count: the number of gradients.
     """
 
     differentiable = ()
@@ -28,10 +28,10 @@ class Clip(Op):
 
 
 class ClipNorm(Clip):
-    """Scales all gradients by limit / norm where the norm, the root of the sum of the squares of all elements, exceeds
-    the limit: Caffe's `clip_gradients`. Where it is not finite, they stay as they are.
+    """Scales all gradients by limit / norm if the norm, the root of the sum of the squares of all elements, exceeds
+    the limit, as Caffe's `clip_gradients`. If the norm is not finite, the gradients stay as they are.
 
-    Output: the norm before, float64 without axes, summed in float64.
+    Output: the norm before scaling, float64 without axes, summed in float64.
     """
 
     name = "clip_norm"
@@ -48,7 +48,7 @@ class ClipNorm(Clip):
 
 
 class ClipValue(Clip):
-    """Limits each element of all gradients to [-limit, limit]. What is not finite stays as it is."""
+    """Limits each element of all gradients to [-limit, limit]. Elements that are not finite stay as they are."""
 
     name = "clip_value"
 

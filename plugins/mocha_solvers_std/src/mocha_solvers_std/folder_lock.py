@@ -12,14 +12,14 @@ from weakref import WeakSet
 
 from mocha_core.api import FileError, logger, write_all
 
-#: The file in the folder that is locked. It stays, and says who was the last owner.
+#: The file in the folder that is locked. It stays, and names the last owner.
 NAME = ".lock"
 
 if sys.platform == "win32":
     import msvcrt
 
     def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, 2**20, os.SEEK_SET)  # a locked byte cannot be read, so it is not one of the text
+        os.lseek(descriptor, 2**20, os.SEEK_SET)  # a locked byte cannot be read, so lock one after the text
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         os.lseek(descriptor, 0, os.SEEK_SET)
 else:
@@ -30,16 +30,16 @@ else:
 
 
 class FolderLock:
-    """Holds a folder until `release`, or until the process ends in whatever way.
+    """Owns a folder until `release`, or until the process ends in any way.
 
-    The system ties the lock to the open file, so that nothing stale can stay. Children that the process forks
-    do not own it: neither do they keep it when the process dies, nor do they end it when they exit.
+    The system ties the lock to the open file, so that no stale lock can stay. Children that the process forks do
+    not own it: they neither keep the lock when the process dies, nor end it when they exit.
 
     Args:
         folder: it must exist.
 
     Raises:
-        FileError: somebody else holds the folder, and who; or it cannot be written to.
+        FileError: another process owns the folder (the message names it), or the folder cannot be written to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,7 +68,7 @@ class FolderLock:
         """Whether this process is the owner.
 
         Raises:
-            FileError: it is not: it was forked from the owner, or the lock was released.
+            FileError: it is not the owner, because it was forked from the owner or has released the lock.
         """
         if self._descriptor is None:
             raise FileError(
@@ -77,7 +77,7 @@ class FolderLock:
             )
 
     def release(self) -> None:
-        """Let others have the folder."""
+        """Release the folder."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -108,7 +108,7 @@ class FolderLock:
         )
 
 
-#: Locks of this process.
+#: The locks of this process.
 _held: WeakSet[FolderLock] = WeakSet()
 
 

@@ -6,7 +6,7 @@ from math import inf
 
 
 def geometric(start: float, factor: float, steps: int) -> float:
-    """`start * factor ** steps`; infinite where that exceeds every float."""
+    """`start * factor ** steps`; infinite if that exceeds every float."""
     try:
         return float(start * factor**steps)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""`History`: what coffee breaks publish, one JSON object per line."""
+"""`History`: the events that coffee breaks publish, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 
 from mocha_core.api import FileError, logger, write_all, write_file
 
-#: Bytes of lines that are looked at together: of a long history most lines stay.
+#: The number of bytes of lines that are checked together, because most lines of a long history stay.
 BLOCK = 2**20
-#: A line as it is written here, and its iteration.
+#: A line as `History` writes it; the group is its iteration.
 _WRITTEN = re.compile(rb'\{"event": "[^"\\\n]*", "iteration": ([0-9]{1,18}), "time": [^\n]*\}\n')
 
 

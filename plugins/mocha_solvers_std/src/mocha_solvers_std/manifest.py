@@ -1,4 +1,4 @@
-"""`Manifest`: which run a folder belongs to, and which snapshots are that run's."""
+"""`Manifest`: the run that a folder belongs to, and the snapshots of that run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Entry:
     """A snapshot of the run.
 
     Attributes:
-        name: of the file.
-        iteration: where it was taken.
-        bytes: its size.
-        sha256: of the whole file, in hexadecimal digits.
-        objective: of the minibatch before; None if it is not finite.
+        name: the name of the file.
+        iteration: the iteration of the snapshot.
+        bytes: the size of the file.
+        sha256: the digest of the whole file, in hexadecimal digits.
+        objective: the objective of the minibatch before; None if it is not finite.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Entry:
 
     @classmethod
     def of(cls, path: Path, facts: dict[str, Any]) -> Entry:
-        """An entry for a file that is there.
+        """An entry for an existing file.
 
         Raises:
-            FileError: it cannot be read, or the facts are none of a run.
+            FileError: the file cannot be read, or its facts are not those of a run.
         """
         size, digest = measure(path)
         try:
@@ -58,10 +58,10 @@ class Entry:
 
 
 def measure(path: Path) -> tuple[int, str]:
-    """The bytes of a file, and their SHA-256.
+    """The size of a file, and its SHA-256.
 
     Raises:
-        FileError: it cannot be read.
+        FileError: the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -72,19 +72,20 @@ def measure(path: Path) -> tuple[int, str]:
 
 @dataclass
 class Manifest:
-    """What `manifest.json` says.
+    """The contents of `manifest.json`.
 
     Attributes:
         run: the run's identity, which it keeps when it is resumed.
-        created: when it began: UTC, ISO 8601.
-        versions: of Mocha and its plugins, by distribution, in the process that wrote last; so are the next four.
-        backend: its name.
-        dtype: the system's.
-        seed: the system's.
-        solver: its class.
-        snapshots: complete ones of this run, oldest first.
-        removing: older ones that are about to be deleted, or were.
-        earlier: names of snapshots that were there when the run began, and are none of it.
+        created: the time when the run began: UTC, ISO 8601.
+        versions: the versions of Mocha and its plugins, by distribution. This and the next four attributes are those of
+            the process that wrote last.
+        backend: the name of the backend.
+        dtype: the dtype of the system.
+        seed: the seed of the system.
+        solver: the class of the solver.
+        snapshots: the complete snapshots of this run, oldest first.
+        removing: older snapshots that are about to be deleted, or were deleted.
+        earlier: the names of older snapshots in the folder that are not of this run.
     """
 
     run: str
@@ -100,7 +101,7 @@ class Manifest:
 
     @classmethod
     def begin(cls, solver: Solver, net: Net, former: Manifest | None = None) -> Manifest:
-        """That of a new run, or of a `former` one that goes on, without snapshots yet."""
+        """The manifest of a new run, or of a `former` run that goes on, without snapshots yet."""
         system = net.system
         plugins = {record.distribution: record.version for record in plugin_manager().records}
         return cls(
@@ -115,10 +116,10 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
-        """That of a folder; None if there is none.
+        """The manifest of a folder; None if there is none.
 
         Raises:
-            FileError: it cannot be read, or is damaged.
+            FileError: the file cannot be read, or is damaged.
         """
         path = folder / NAME
         try:
@@ -138,10 +139,10 @@ class Manifest:
             raise FileError(f"'{path}' is damaged ({type(error).__name__}: {error}).") from error
 
     def write(self, folder: Path) -> None:
-        """Replace that of a folder.
+        """Replace the manifest of a folder.
 
         Raises:
-            FileError: it cannot be written; the old one is still there.
+            FileError: the file cannot be written; the old one stays.
         """
         write_file(folder / NAME, json.dumps(asdict(self), indent=1, allow_nan=False).encode() + b"\n")
 

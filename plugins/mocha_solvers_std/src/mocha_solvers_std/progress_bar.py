@@ -1,4 +1,4 @@
-"""`ProgressBar`: how far the training is, and how fast."""
+"""`ProgressBar`: shows the progress and the speed of the training."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class ProgressBar(CoffeeBreak):
     """Shows iteration, objective and iterations per second at the breaks.
 
-    On a terminal (standard error) it is a live bar, above which other messages scroll; elsewhere it logs a
-    plain line now and then.
+    On a terminal (standard error) it is a live bar, above which other messages scroll. Elsewhere it logs a plain
+    line every ten seconds.
     """
 
-    #: Seconds between two plain lines, at least.
+    #: The minimum of seconds between two plain lines.
     INTERVAL = 10.0
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class ProgressBar(CoffeeBreak):
         self._display = None
 
     def enjoy(self, solver: Solver, net: Net) -> None:
-        # Only now a snapshot that another break loaded has set the iteration to begin with.
+        # `init` is too early: another break may still load a snapshot and set the first iteration.
         if self._display is None:
             kind = _Bar if _is_terminal(sys.stderr) else _Lines
             self._display = kind(solver.state.iteration, solver.parameters.max_iter)
@@ -63,7 +63,7 @@ class _Bar:
     def show(self, iteration: int, objective: float) -> None:
         if iteration:
             self._bar.set_postfix_str(f"objective={objective:.6f}", refresh=False)
-        with suppress(OSError, ValueError):  # the terminal may have gone
+        with suppress(OSError, ValueError):  # the terminal may be closed
             self._bar.update(iteration - self._bar.n)
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class _Bar:
 def _is_terminal(stream: TextIO | None) -> bool:
     try:
         return stream is not None and stream.isatty()
-    except (AttributeError, ValueError):  # it is no file, or closed
+    except (AttributeError, ValueError):  # the stream is no file, or closed
         return False
 
 
@@ -87,7 +87,7 @@ def _on_terminal(handler: logging.Handler) -> bool:
 
 
 class _Lines:
-    """Log lines, some seconds apart; the speed is that since the line before."""
+    """Logs lines, some seconds apart, with the speed since the line before."""
 
     def __init__(self, start: int, total: int) -> None:
         self._last, self._time = start, time.monotonic()

@@ -1,4 +1,4 @@
-"""`RunFolder`: the folder of a run, its snapshots, and which of them to keep."""
+"""`RunFolder`: the folder of a run with its snapshots. It deletes those that are too many."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ HISTORY = "history.jsonl"
 
 
 class RunFolder:
-    """A folder that this process alone writes to, until `close`.
+    """A folder to which only this process writes, until `close`.
 
-    A snapshot is written first, then `manifest.json`, and then the older ones that it says are to be removed: killed
-    at any moment, the folder holds every complete snapshot that the manifest lists, and at most one more.
+    It writes a snapshot first, then `manifest.json`, and then deletes the older ones that the manifest gives up. Even
+    if the process is killed, the folder holds all snapshots that the manifest lists, and at most one more.
 
     Args:
-        path: it is created if need be.
-        keep: how many snapshots of the run to keep; None for all.
+        path: the folder, which is created if it does not exist.
+        keep: the number of snapshots of the run to keep; None for all.
 
     Raises:
         FileError: the folder cannot be used, or another process uses it.
@@ -34,7 +34,7 @@ class RunFolder:
         self.path = path
         self.keep = keep
         self.manifest: Manifest
-        """The present run's, from `begin` or `go_on` on."""
+        """The manifest of this run, after `begin` or `go_on`."""
         self._make()
         self.lock = FolderLock(path)
         try:
@@ -46,11 +46,11 @@ class RunFolder:
             raise
 
     def close(self) -> None:
-        """Let others have the folder."""
+        """Release the folder."""
         self.lock.release()
 
     def snapshots(self) -> list[Path]:
-        """The files that are named like snapshots, highest iteration first, complete or not.
+        """The files with names of snapshots, complete or not, highest iteration first.
 
         Raises:
             FileError: the folder cannot be read.
@@ -63,15 +63,15 @@ class RunFolder:
         return [self.path / match[0] for match in sorted(matches, key=lambda m: (int(m[1]), m[0]), reverse=True)]
 
     def missing(self) -> list[str]:
-        """The names of snapshots that the manifest lists and that are not there."""
+        """The names of snapshots that the manifest lists and that are missing."""
         return [e.name for e in self.found.snapshots if not (self.path / e.name).exists()] if self.found else []
 
     def earlier(self) -> list[str]:
-        """The names of snapshots that were there before the folder's run began, and are none of it."""
+        """The names of older snapshots in the folder that are not of this run."""
         return self.found.earlier if self.found else []
 
     def begin(self, solver: Solver, net: Net) -> None:
-        """A new run; what others left stays.
+        """Begin a new run. The files of earlier runs stay.
 
         Raises:
             FileError: the manifest cannot be written.
@@ -86,7 +86,7 @@ class RunFolder:
         self.manifest.write(self.path)
 
     def go_on(self, solver: Solver, net: Net, loaded: Entry | None = None) -> None:
-        """The folder's run goes on from the solver's iteration, or from a snapshot that was loaded.
+        """Continue the folder's run from the solver's iteration, or from a loaded snapshot.
 
         Raises:
             FileError: the manifest cannot be written.
@@ -111,7 +111,7 @@ class RunFolder:
         """Write a snapshot.
 
         Raises:
-            FileError: it cannot be written, or the folder is not this process's.
+            FileError: the file cannot be written, or the folder does not belong to this process.
         """
         self.lock.check()
         path = self.path / f"snapshot-{snapshot.facts['iteration']:06d}.hdf5"
@@ -122,10 +122,10 @@ class RunFolder:
         return path
 
     def enter(self, entry: Entry) -> None:
-        """Put a snapshot that was saved into the manifest, and remove the oldest that are too many.
+        """Put a saved snapshot into the manifest, and delete the oldest ones that are too many.
 
         Raises:
-            FileError: the manifest cannot be written; nothing is removed then.
+            FileError: the manifest cannot be written; then nothing is deleted.
         """
         entries = [e for e in self.manifest.snapshots if e.name != entry.name]
         entries = sorted([*entries, entry], key=lambda e: e.iteration)
@@ -190,7 +190,7 @@ class RunFolder:
             return False
 
     def _compare(self, loaded: Entry) -> None:
-        """Say whether the manifest knows a snapshot that was loaded."""
+        """Warn if the manifest does not list a loaded snapshot."""
         if self.found is None:
             return
         listed = {e.name: e for e in [*self.found.removing, *self.found.snapshots]}.get(loaded.name)
@@ -207,7 +207,7 @@ class RunFolder:
             )
 
     def _remove(self) -> None:
-        """Delete what the manifest on the disk has given up."""
+        """Delete the snapshots that the manifest on the disk has given up."""
         left = []
         for entry in self.manifest.removing:
             try:

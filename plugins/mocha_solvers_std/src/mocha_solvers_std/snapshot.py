@@ -1,4 +1,4 @@
-"""`Snapshot`: saves a training run, and goes on with it."""
+"""`Snapshot`: saves a training run, and resumes it."""
 
 from __future__ import annotations
 
@@ -26,27 +26,25 @@ if TYPE_CHECKING:
 
 
 class Snapshot(CoffeeBreak):
-    """Saves the run to `snapshot-000500.hdf5` and the like, and what is published to `history.jsonl`.
+    """Saves the run to files such as `snapshot-000500.hdf5`, and published events to `history.jsonl`.
 
-    At iteration 0 nothing is saved: nothing has been learned. A run that is told to stop is saved where it stops.
-    A run that was stopped and loaded again is the uninterrupted run, bit for bit. `manifest.json` says which run the
-    snapshots are of.
+    It saves nothing at iteration 0, and saves once more when a run is told to stop. A run that was stopped and resumed
+    gives the result of the uninterrupted run, bit for bit. `manifest.json` names the run that the snapshots belong to.
 
     Args:
-        directory: where the files go, `~` is the home folder; it is created if need be, belongs to this process while
-            it trains, and is the same when the working directory changes.
-        auto_load: at the beginning of a run, load the newest complete snapshot there. Broken ones are named and
-            skipped.
-        also_load_solver_state: without it, only the parameters are loaded and a new run begins at iteration 0.
-        keep: how many of the run's snapshots to keep; the oldest are deleted when a newer one is complete. None
+        directory: the folder of the files; `~` is the home folder. It is created if it does not exist, belongs to this
+            process while it trains, and stays the same if the working directory changes.
+        auto_load: at the beginning of a run, load the newest complete snapshot there. A warning names each broken one.
+        also_load_solver_state: if False, only the parameters are loaded, and a new run begins at iteration 0.
+        keep: the number of the run's snapshots to keep. The oldest is deleted when a newer one is complete. None
             keeps all.
-        on_error: when something cannot be written during the training, such as because the disk is full: "warn" and
-            try again at the next break, or "stop" with the error. The snapshot before is intact in both cases.
+        on_error: what to do if a file cannot be written during the training, such as on a full disk: "warn" and try
+            again at the next break, or "stop" with the error. The snapshot before stays intact in both cases.
 
     Raises:
         FileError: the directory cannot be used, or another process uses it.
         SnapshotError: the newest complete snapshot is of another net or another kind of solver; or there are
-            snapshots, and none is complete: a run does not begin anew in silence.
+            snapshots, and none is complete: a run does not silently begin anew.
     """
 
     must_finish = True
@@ -80,7 +78,7 @@ class Snapshot(CoffeeBreak):
 
     def init(self, solver: Solver, net: Net) -> None:
         self._latest = None
-        format_of("snapshot.hdf5")  # where none is installed, better fail now than after hours
+        format_of("snapshot.hdf5")  # if no format is installed, fail now and not after hours
         self._folder = folder = RunFolder(self.directory, self.keep)
         continued = solver.state.iteration > 0 and folder.found is not None and folder.found.run == self._run
         loaded = self._load_newest(folder, solver, net) if self.auto_load and solver.state.iteration == 0 else None

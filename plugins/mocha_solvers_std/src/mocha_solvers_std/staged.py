@@ -10,19 +10,19 @@ from mocha_core.api import ConfigurationError, Policy, checks, evaluate
 
 
 class Staged(Policy):
-    """Policies in turn, each for its number of iterations; the last one stays for ever.
+    """One policy after the other, each for its number of iterations. The last one stays for ever.
 
     `Staged((60000, first), (5000, second))` switches to the second at iteration 60000. The policies of the
-    stages see the iteration counted from the beginning of the training.
+    stages get the iteration counted from the beginning of the training.
 
     Args:
         stages: pairs (iterations, policy or number).
 
     Raises:
-        ConfigurationError: there is no stage, or one is no such pair.
+        ConfigurationError: there is no stage, or a stage is not such a pair.
     """
 
-    #: What logs call the quantity.
+    #: The name of the quantity in logs.
     quantity: ClassVar[str]
 
     def __init__(self, *stages: tuple[int, Policy | float]) -> None:

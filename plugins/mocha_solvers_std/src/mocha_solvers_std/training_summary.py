@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class TrainingSummary(CoffeeBreak):
-    """Logs the objective of the minibatch before the last update, and when a staged policy switches.
+    """Logs the objective of the minibatch before the last update, and the switches of staged policies.
 
-    Silent at iteration 0, where there is no objective yet. Publishes "training" with `objective` and
+    It logs nothing at iteration 0, where there is no objective yet. It publishes "training" with `objective` and
     `learning_rate`.
     """
 

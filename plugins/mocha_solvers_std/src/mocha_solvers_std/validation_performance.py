@@ -15,11 +15,11 @@ RULE = "-" * 57
 class ValidationPerformance(CoffeeBreak):
     """Runs every row of `test_net`'s data once, from the beginning, and logs its statistics.
 
-    Publishes "validation" with `statistics`, a dict such as {"test-accuracy-accuracy": 0.9605}. The test net
-    is left to its owner: it is not destroyed, and its data position does not move.
+    It publishes "validation" with `statistics`, a dict such as {"test-accuracy-accuracy": 0.9605}. It does not
+    destroy the test net, and does not move its data position.
 
     Raises:
-        ConfigurationError: `test_net` is no net, or no layer of it measures anything.
+        ConfigurationError: `test_net` is no net, or none of its layers has a statistic.
     """
 
     def __init__(self, test_net: Net) -> None:

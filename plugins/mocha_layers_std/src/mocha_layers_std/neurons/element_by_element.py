@@ -1,4 +1,4 @@
-"""`ElementByElement`: what the ops of the neurons have in common."""
+"""`ElementByElement`: the base class of the neurons' ops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mocha_layers_std import received
 
 
 class ElementByElement(Op):
-    """y, of x's shape and dtype, depends on x element by element; its gradient can be had from y."""
+    """An op whose y has x's shape and dtype and depends on x element by element. Its gradient follows from y."""
 
     backward_reads = ("y0",)
 

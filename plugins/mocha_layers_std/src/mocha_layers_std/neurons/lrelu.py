@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mocha_core.api import Array, Arrays, Builder, Gradients, Namespace, Neuron, Value
 from mocha_layers_std.neurons.element_by_element import ElementByElement
 
-#: Below zero.
+#: The slope below zero.
 SLOPE = 0.01
 
 
