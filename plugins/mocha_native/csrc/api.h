@@ -1,6 +1,6 @@
-/* What Python sees of the extension. cffi parses this file, so it holds plain declarations and nothing else. */
+/* The interface of the extension to Python. cffi parses this file, so it holds only plain declarations. */
 
-/* The operands of one use of a kernel; each kernel says above its definition what it expects where. */
+/* The operands of one call of a kernel. A comment above each kernel lists them in order. */
 typedef struct {
     void *buffers[20];
     int64_t sizes[32];
@@ -17,7 +17,7 @@ typedef struct {
     mocha_kernel kernel;
 } mocha_entry;
 
-/* What a family was compiled with and Python has to know, such as how large its tiles are. */
+/* A compile-time constant of a family that Python needs, such as the size of its tiles. */
 typedef struct {
     const char *name;
     int64_t value;
@@ -41,7 +41,7 @@ typedef struct {
     mocha_kernel kernel;
     const mocha_args *args;
     int32_t serial; /* one thread runs it */
-    int32_t meets;  /* all threads have to be here before the next step begins */
+    int32_t meets;  /* whether a barrier follows: all threads arrive before the next step begins */
 } mocha_step;
 
 /* Values of a cell, `bytes` for each minibatch. */
@@ -51,7 +51,7 @@ typedef struct {
     int64_t bytes;
 } mocha_column;
 
-/* A program, how far it shall run, and where it is. The steps are in four parts: from bounds[0] those that run once in
+/* A program, its length of run, and its position. The steps are in four parts: from bounds[0] those that run once in
    an iteration, from bounds[1] those that run for every minibatch, from bounds[2] the exchange, which runs once, also
    after a fault, and from bounds[3] to bounds[4] the updates. */
 typedef struct {
@@ -60,15 +60,15 @@ typedef struct {
     const mocha_column *columns;
     int64_t n_columns;
     const int32_t *status;    /* not 0: an iteration reported a fault; may be NULL */
-    const int32_t *stop;      /* not 0: the iteration in hand is the last; may be NULL */
-    const float *objective32; /* where the objective of a minibatch is, in one of two types; NULL: nowhere */
+    const int32_t *stop;      /* not 0: the current iteration is the last; may be NULL */
+    const float *objective32; /* the objective of a minibatch, in one of two types; NULL without objective */
     const double *objective64;
     double *objectives; /* one of each minibatch */
-    double *step_seconds; /* what each step takes is added here, with waiting for the others; may be NULL */
+    double *step_seconds; /* the time of each step is added here, with the time at barriers; may be NULL */
     int64_t minibatches;
     int64_t iterations;
     int32_t threads;
-    double seconds; /* after so long it comes back to Python between two iterations */
+    double seconds; /* after this time it returns to Python between two iterations */
     int64_t part;
     int64_t step;
     int64_t minibatch;
@@ -77,7 +77,7 @@ typedef struct {
 
 enum mocha_reason { MOCHA_FINISHED, MOCHA_FAULT, MOCHA_STOPPED, MOCHA_PAUSED, MOCHA_PYTHON };
 
-/* Runs on from where `run` is; says why it came back. */
+/* Continues `run`; returns why it stopped. */
 enum mocha_reason mocha_advance(mocha_run *run);
 
 /* The kernels of an instruction set by name, or of the best one here for ""; NULL: unknown, or not supported. */

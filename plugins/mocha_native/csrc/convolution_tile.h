@@ -1,4 +1,4 @@
-/* The inside of a correlation: a tile of BLOCK filters by TILE_COLUMNS neighbouring columns of y, in registers, one
+/* The inner loop of a correlation: a tile of BLOCK filters by TILE_COLUMNS neighbouring columns of y, in registers, one
    vector for each pixel of LANES images.
 
      for every channel, for every row of the filters that meets the image
@@ -20,8 +20,8 @@
 #define MIN_BLOCK 4
 #define MAX_BLOCK 6
 
-/* V(block, width, stride, left, right): at least so many of the pixels that the tile meets are padding at its sides.
-   Those that leave out more come first. */
+/* V(block, width, stride, left, right): at least `left` and `right` pixels at the tile's sides are padding.
+   Variants that leave out more come first. */
 #define TILE_VARIANTS(V, BLOCK) \
     V(BLOCK, 1, 1, 0, 0) \
     V(BLOCK, 3, 1, 2, 0) V(BLOCK, 3, 1, 0, 2) V(BLOCK, 3, 1, 1, 0) V(BLOCK, 3, 1, 0, 1) V(BLOCK, 3, 1, 0, 0) \
@@ -32,7 +32,7 @@
 
 #endif
 
-/* What a tile reads, and where its results go. Distances are in elements. */
+/* The inputs and outputs of a tile. Distances are in elements. */
 typedef struct {
     const REAL *x; /* the pixel under the first tap of the first column, in the first channel */
     const REAL *w; /* the packed weights of that tap */
@@ -44,7 +44,7 @@ typedef struct {
     REAL *y;
     int64_t y_filter, y_column;
     REAL floor;       /* results below are raised to it */
-    const REAL *mask; /* lies as y does: results count only where it is above mask_floor; may be NULL */
+    const REAL *mask; /* has the layout of y: a result is 0 unless the mask is above mask_floor; may be NULL */
     REAL mask_floor;
     int add; /* results are added to what is there */
 } TYPED(tile);
@@ -67,7 +67,7 @@ ALWAYS_INLINE void TYPED(tile_row)(const int BLOCK, const int WIDTH, const int S
 #undef MEETS
 }
 
-/* Results that are masked, added, clipped or scattered. */
+/* Stores results: masks, adds, clips or scatters them. */
 static void TYPED(finish_tile)(const TYPED(tile) *t, const REAL *sums) {
     for (int64_t o = 0; o < t->filters; o++) {
         for (int64_t j = 0; j < t->columns; j++) {
@@ -146,7 +146,7 @@ static const TYPED(tile_variant) TYPED(tile_variants_6)[] = {TILE_VARIANTS(TILE_
 static const TYPED(tile_variant) *const TYPED(tile_variants)[] = {
     TYPED(tile_variants_4), TYPED(tile_variants_5), TYPED(tile_variants_6)};
 
-/* The first variant that fits a tile of which `left` and `right` pixels are padding; less than none are none. */
+/* The first variant for a tile with `left` and `right` pixels of padding; negative numbers count as 0. */
 static TYPED(tile_function) TYPED(find_tile)(int64_t block, int64_t width, int64_t stride, int64_t left,
                                              int64_t right) {
     const TYPED(tile_variant) *v = TYPED(tile_variants)[block - MIN_BLOCK];

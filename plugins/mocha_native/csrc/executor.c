@@ -1,6 +1,6 @@
-/* Runs the steps of a program. Every thread of the team walks through the same steps; before a step begins that
-   reads what another one wrote, all threads meet. What depends on data (status, stop, time) is decided by the first
-   thread, in `shared`, and the others read it after they have met. */
+/* Runs the steps of a program. Every thread of the team walks through the same steps. There is a barrier before a step
+   that reads the results of another. The first thread takes decisions that depend on data (status, stop, time) and
+   writes them to `shared`; the others read them after a barrier. */
 
 #define _GNU_SOURCE
 
@@ -46,7 +46,7 @@ const int32_t mocha_parallel = 1;
 const int32_t mocha_parallel = 0;
 #endif
 
-/* How often a thread looks before it sleeps: for some 50 us, longer than it takes to be woken. */
+/* The number of polls before a thread sleeps. They take about 50 us, longer than waking a thread. */
 #define LOOKS 2000
 
 static inline void relax(void) {
@@ -55,8 +55,8 @@ static inline void relax(void) {
 #endif
 }
 
-/* Until the round is over. On a machine with other things to do a thread that sleeps is woken at once; one that went on
-   looking, or yielded, would wait for whole time slices of the others. */
+/* Waits until the round is over. On a busy machine the system wakes a sleeping thread at once; a thread that polled on,
+   or yielded, would wait for whole time slices of other threads. */
 static void sleep_through(mocha_meeting *here, int round) {
 #ifdef __linux__
     atomic_fetch_add_explicit(&here->asleep, 1, memory_order_seq_cst);
@@ -77,7 +77,7 @@ static void wake_others(mocha_meeting *here) {
 #endif
 }
 
-/* OpenMP's own barriers look for so long that a thread takes the core from the one it waits for. */
+/* OpenMP's own barriers poll for so long that a thread takes the core from the thread it waits for. */
 void mocha_meet(const mocha_team *team) {
     if (team->size == 1) return;
     mocha_meeting *here = team->meeting;
@@ -115,7 +115,7 @@ static void keep_objective(const mocha_run *run, int64_t number) {
 
 static int32_t failed(const mocha_run *run) { return run->status && *run->status != 0; }
 
-/* How it goes on after an iteration without a fault. */
+/* Decides how to continue after an iteration without a fault. */
 static int verdict(const mocha_run *run, int64_t done, double deadline) {
     if (run->stop && *(const volatile int32_t *)run->stop) return MOCHA_STOPPED;
     if (done == run->iterations) return MOCHA_FINISHED;

@@ -1,9 +1,9 @@
-/* One family of kernels for one instruction set. Compiled for each pair, with the flags that allow it and
+/* One family of kernels for one instruction set. It is compiled for each pair, with the flags for the set, and
      FAMILY, SOURCE  the family's name, and its file in kernels/,
      ISA             the name of the instruction set,
-     LANE_BYTES      how wide its vectors are.
-   The file is included twice, for float and for double. What it holds once (KERNELS, the list of its kernels;
-   CONSTANTS, that of its constants, if it has any) it guards like any header. */
+     LANE_BYTES      the width of its vectors.
+   The family's file is included twice, for float and for double. An include guard in it protects the parts that it
+   defines once: KERNELS, the list of its kernels, and CONSTANTS, that of its constants, if it has any. */
 
 #include <math.h>
 #include <string.h>
@@ -16,10 +16,10 @@
 #define TEXT(a) TEXT_(a)
 #define TYPED(name) JOIN(name, SUFFIX)
 #define KERNEL(name) static void TYPED(name)(const mocha_args *args, const mocha_team *team)
-/* Elements in a thread's share of element-wise work: whole cache lines and whole vectors. */
+/* The grain of a thread's share of element-wise work, in elements: whole cache lines and whole vectors. */
 #define GRAIN 64
 #define UNUSED(x) ((void)(x))
-/* For functions that get literals, and for loops whose bounds are such: what depends on them is known when compiled. */
+/* For functions with literal arguments and loops with literal bounds, so that the compiler evaluates them. */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 

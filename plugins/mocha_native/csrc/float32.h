@@ -1,4 +1,4 @@
-/* REAL is float: what depends on that. */
+/* Definitions that depend on REAL, for float. */
 
 #define REAL float
 #define REAL_BYTES 4

@@ -1,4 +1,4 @@
-/* REAL is double: what depends on that. */
+/* Definitions that depend on REAL, for double. */
 
 #undef REAL
 #undef REAL_BYTES

@@ -1,4 +1,4 @@
-/* Which instruction sets there are, and which of them this processor has. */
+/* Lists the instruction sets of this build, and finds those of this processor. */
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* Vectors of REAL, as wide as the instruction set has them: LANE_BYTES. Included once for each REAL. */
+/* Vectors of REAL with the width of the instruction set, LANE_BYTES. This file is included once for each REAL. */
 
 #define VEC TYPED(vec)
 #define IVEC TYPED(ivec)
@@ -6,7 +6,7 @@
 
 typedef REAL VEC __attribute__((vector_size(LANE_BYTES)));
 typedef INT IVEC __attribute__((vector_size(LANE_BYTES)));
-/* In memory: aligned as its elements are. */
+/* A vector in memory, with the alignment of its elements. */
 typedef REAL TYPED(vec_at) __attribute__((vector_size(LANE_BYTES), aligned(sizeof(REAL)), may_alias));
 
 static inline VEC TYPED(load)(const REAL *p) { return *(const TYPED(vec_at) *)p; }
@@ -29,7 +29,7 @@ static inline void TYPED(store_some)(REAL *p, VEC v, int64_t count) {
     }
 }
 
-/* x - 0 is x, whatever x is, and so costs nothing; 0 + x is not where x is -0. */
+/* The compiler can drop x - 0, which is x for every x, but not 0 + x, which differs if x is -0. */
 static inline VEC TYPED(splat)(REAL x) { return x - (VEC){0}; }
 
 static inline VEC TYPED(choose)(IVEC where, VEC yes, VEC no) {
@@ -69,7 +69,7 @@ static inline TYPED(exponential_parts) TYPED(exponential_of)(VEC x) {
     const VEC magic = TYPED(splat)(EXP_MAGIC);
     x = TYPED(choose)(x < EXP_LOWEST, TYPED(splat)(EXP_LOWEST), x);
     x = TYPED(choose)(x > EXP_HIGHEST, TYPED(splat)(EXP_HIGHEST), x);
-    /* Adding a number that leaves no bits for a fraction rounds; n is then in its lowest bits. */
+    /* Adding a number so large that no bits are left for a fraction rounds x; n is then in the lowest bits. */
     VEC shifted = x * (REAL)1.44269504088896340736 + magic;
     VEC whole = shifted - magic;
     IVEC n = (IVEC)shifted - (IVEC)magic;

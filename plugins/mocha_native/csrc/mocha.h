@@ -22,10 +22,10 @@ struct mocha_team {
     mocha_meeting *meeting;
 };
 
-/* Waits until all threads of the team are here. */
+/* A barrier: waits until all threads of the team arrive. */
 void mocha_meet(const mocha_team *team);
 
-/* This thread's share [*first, *last) of n things, in whole grains; the shares depend on nothing but the arguments. */
+/* This thread's share [*first, *last) of n items, in whole grains. Shares depend only on the arguments. */
 static inline void mocha_share(int64_t n, int64_t grain, const mocha_team *team, int64_t *first, int64_t *last) {
     int64_t grains = (n + grain - 1) / grain;
     int64_t begin = grains * team->rank / team->size * grain, end = grains * (team->rank + 1) / team->size * grain;

@@ -4,7 +4,7 @@
 #define SGD_BLOCK 1024 /* elements, at most */
 #endif
 
-/* The larger is the penalty's gradient: L2's is decay * w, L1's sparsity * sign(w). */
+/* The penalty's gradient is decay * w for L2, and sparsity * sign(w) for L1; the other number is 0. */
 typedef struct {
     REAL rate, momentum, decay, sparsity;
 } TYPED(sgd_rule);
@@ -24,7 +24,7 @@ ALWAYS_INLINE VEC TYPED(sgd_velocity)(TYPED(sgd_rule) rule, VEC w, VEC g, VEC ve
     return rule.momentum * velocity + rule.rate * gradient;
 }
 
-/* New values of a row of n elements. What is returned is 0 where they are finite, and else NaN. */
+/* Computes new values of a row of n elements. Each element of the result is 0 if its value is finite, else NaN. */
 ALWAYS_INLINE VEC TYPED(sgd_row)(TYPED(sgd_rule) rule, int64_t n, const REAL *w,
                                                                 const REAL *g, const REAL *velocity, REAL *new_w,
                                                                 REAL *new_velocity) {

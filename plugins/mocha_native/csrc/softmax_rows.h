@@ -3,7 +3,7 @@
 /* One sample at one position: `classes` elements that are `stride` apart. */
 static void TYPED(softmax_of)(const REAL *x, REAL *y, int64_t classes, int64_t stride) {
     REAL most = x[0], total = 0;
-    /* NaN counts as the most, and makes all of them NaN. */
+    /* NaN counts as the largest, and makes all results NaN. */
     for (int64_t c = 1; c < classes; c++)
         if (!(x[c * stride] <= most) && most == most) most = x[c * stride];
     for (int64_t c = 0; c < classes; c += LANES) {

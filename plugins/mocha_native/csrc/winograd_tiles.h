@@ -15,7 +15,7 @@ typedef struct {
     int64_t tile_rows, tile_columns; /* that cover an image of y */
 } winograd_shape;
 
-/* From the sizes that all kernels begin with. */
+/* From the sizes, which are the first arguments of all kernels. */
 static inline winograd_shape shape_of(const int64_t *n) {
     const winograd_shape s = {n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9],
                               (n[6] + WINOGRAD_TILE - 1) / WINOGRAD_TILE, (n[7] + WINOGRAD_TILE - 1) / WINOGRAD_TILE};

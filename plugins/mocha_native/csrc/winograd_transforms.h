@@ -12,7 +12,7 @@
 #define WINOGRAD_RESULTS (WINOGRAD_TILE * WINOGRAD_TILE)
 #define MOST_POINTS 8
 
-/* What tap j counts for at point i; weights(filter)[i] is the sum over the taps. */
+/* The weight of tap j at point i; weights(filter)[i] is the sum over the taps. */
 static const double winograd_weights_6[6][5] = {{1. / 4, 0, 0},
                                                 {-1. / 6, -1. / 6, -1. / 6},
                                                 {-1. / 6, 1. / 6, -1. / 6},
@@ -51,7 +51,7 @@ ALWAYS_INLINE void TYPED(winograd_data)(const int points, const VEC *d, VEC *out
     }
 }
 
-/* Products at `points` points to the results of a row. */
+/* Transforms the products at `points` points to the results of a row. */
 ALWAYS_INLINE void TYPED(winograd_inverse)(const int points, const VEC *d, VEC *out) {
     const VEC p1 = d[1] + d[2], q1 = d[1] - d[2], p2 = d[3] + d[4], q2 = d[3] - d[4];
     out[0] = d[0] + p1 + p2;

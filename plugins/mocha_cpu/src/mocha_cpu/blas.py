@@ -53,7 +53,7 @@ _LIMITS = _Limits()
 
 
 class BLASThreads(AbstractContextManager[None]):
-    """While a thread has it entered, BLAS uses at most so many threads; afterwards as many as before."""
+    """A context in which BLAS uses at most `most` threads; afterwards it uses as many as before."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -67,7 +67,7 @@ class BLASThreads(AbstractContextManager[None]):
 
 @cache
 def blas_threads(most: int) -> BLASThreads:
-    """The limit to so many."""
+    """The limit to `most` threads."""
     return BLASThreads(most)
 
 

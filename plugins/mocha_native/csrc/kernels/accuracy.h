@@ -1,4 +1,4 @@
-/* How many labels are the class of the largest prediction. */
+/* Counts the labels that equal the class of the largest prediction. */
 
 #ifndef MOCHA_ACCURACY_H
 #define MOCHA_ACCURACY_H

@@ -4,7 +4,7 @@
      for every row, for every piece of positions that fits into L1
        for every channel: its positions of the piece, element by element to every padded-channels-th place, or back
 
-   Padding channels are zero when they are packed, and no kernel lets what they become later reach other channels.
+   Packing sets padding channels to zero. Later they hold any values, and no kernel lets them reach other channels.
    Threads share the (row, piece) pairs. */
 
 #ifndef MOCHA_CHANNELS_LAST_H

@@ -27,7 +27,7 @@
 #define MOCHA_CHANNELS_LAST_CONVOLUTION_H
 
 #define BLOCK_VECTORS 2
-/* As many pixels as leave room in the registers for a row of filters: in a tile of one vector, and of two. */
+/* The number of pixels that leaves room in the registers for a row of filters: in a tile of one vector, and of two. */
 #if LANE_BYTES >= 64 || defined(__aarch64__)
 #define PIXELS_1 14
 #define PIXELS_2 14
@@ -119,14 +119,14 @@ KERNEL(channels_last_filters) { TYPED(pack_filters)(args, team, 0); }
 
 KERNEL(channels_last_filters_back) { TYPED(pack_filters)(args, team, 1); }
 
-/* What all tiles of a convolution have in common: elements between neighbouring pixels and rows of the image, and
+/* The arguments that all tiles of a convolution share: elements between neighbouring pixels and rows of the image, and
    between pixels of the output; rows and elements of a row of a filter; whether it is added; the floor of ReLU. */
 typedef struct {
     int64_t pixel, row, top_pixel, rows, run, add;
     REAL floor;
 } TYPED(small_shape);
 
-/* And those of a gradient of filters: elements between neighbouring pixels, rows and images of the image, and between
+/* The same for a gradient of filters: elements between neighbouring pixels, rows and images of the image, and between
    pixels and images of dy; how many images, rows and pixels of a row there are. */
 typedef struct {
     int64_t pixel, row, image, top_pixel, top_image, images, height, width;
@@ -230,7 +230,7 @@ KERNEL(channels_last_convolution) {
         const int64_t most = vectors == 1 ? PIXELS_1 : PIXELS_2, tiles = (width + most - 1) / most;
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t j = width * t / tiles, pixels = width * (t + 1) / tiles - j;
-            /* Behind the last group's channels is padding; behind another's, the next group's. */
+            /* Padding follows the channels of the last group; those of another group are followed by the next. */
             TYPED(small_tiles)[vectors - 1][pixels - 1](
                 &shape, in + j * shape.pixel, w + (g * lanes + f) * depth, bias ? bias + g * filters + f : NULL,
                 out + j * shape.top_pixel, filters - f, groups == 1 ? block : filters - f);

@@ -25,7 +25,7 @@ static inline VEC TYPED(root)(VEC x) {
     return y;
 }
 
-/* x * base**(-power). The usual powers are products of roots; NaN and what is not finite are as of `pow`. */
+/* x * base**(-power). The usual powers are products of roots, with the results of `pow` for NaN and infinity. */
 static inline VEC TYPED(normalized)(VEC x, VEC base, REAL power) {
     if (power == (REAL)0.75) {
         const VEC half = TYPED(root)(base);
@@ -37,14 +37,14 @@ static inline VEC TYPED(normalized)(VEC x, VEC base, REAL power) {
     return x;
 }
 
-/* The sum over `kernel` neighbours from each of the elements on. */
+/* For each element, the sum over `kernel` neighbours that begin with it. */
 static inline VEC TYPED(across)(const REAL *line, int64_t kernel) {
     VEC sum = (VEC){0};
     for (int64_t k = 0; k < kernel; k++) sum += TYPED(load)(line + k);
     return sum;
 }
 
-/* A window over an image of so many rows and columns, which begins `front` before a pixel (i, j). */
+/* A window over an image of `height` x `width` pixels that begins `front` before a pixel (i, j). */
 typedef struct {
     int64_t height, width, padded, kernel, front;
 } TYPED(square);
@@ -63,7 +63,7 @@ ALWAYS_INLINE VEC TYPED(within)(const REAL *x, const TYPED(square) *s, int64_t i
     return sum;
 }
 
-/* What all kernels begin with. sizes: images, channels with their padding, height, width, kernel, channels, elements of
+/* Common arguments. sizes: images, channels with their padding, height, width, kernel, channels, elements of
    a line, whether it is added; numbers: scale, shift, power. */
 #define BEGIN \
     const int64_t *s = args->sizes, padded = s[1], height = s[2], width = s[3], kernel = s[4], front = (kernel - 1) / 2; \
@@ -114,7 +114,7 @@ KERNEL(channels_last_lrn_across_backward) {
     }
 }
 
-/* For each vector of channels of each pixel of this thread: its image's first, and its own place. */
+/* For each vector of channels of each pixel of this thread: the place of its image's first vector, and its own. */
 #define FOR_EACH_PIXEL(FRONT, BODY) \
     const TYPED(square) square = {height, width, padded, kernel, FRONT}; \
     for (int64_t r = first; r < last; r++) \

@@ -12,14 +12,14 @@
    is once for each group. A group's data and a block's products stay in L2.
 
    Threads share the tiles, where there are enough of them to fill the registers of each thread, else the blocks: then
-   every thread transforms all data, which takes less time than a meeting and lines of another core's cache. Each output
+   every thread transforms all data, which takes less time than a barrier and lines of another core's cache. Each output
    is computed in the same order whoever does it. */
 
 #ifndef MOCHA_CHANNELS_LAST_WINOGRAD_H
 #define MOCHA_CHANNELS_LAST_WINOGRAD_H
 
 #define BLOCK_VECTORS 2
-/* Tiles of the image at most in one tile in registers; these times BLOCK_VECTORS sums, a vector of filters, and data. */
+/* The most tiles of the image in a tile in registers: this times BLOCK_VECTORS sums, a vector of filters, and data. */
 #if LANE_BYTES >= 64 || defined(__aarch64__)
 #define PRODUCT_ROWS 8
 #define PRODUCTS(X, V) PRODUCTS_6(X, V) X(7, V) X(8, V)
@@ -156,7 +156,7 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
     const int64_t groups = (end - begin + GROUP - 1) / GROUP;
     for (int64_t g = 0; g < groups; g++) {
         const int64_t first = begin + (end - begin) * g / groups, last = begin + (end - begin) * (g + 1) / groups;
-        /* Planes one vector longer than whole tiles: else those of all points would lie in the same set of L1. */
+        /* A plane is one vector longer than its tiles. Otherwise all points would lie in the same set of L1. */
         const int64_t count = last - first, data_plane = count * room + LANES;
         REAL *data = (REAL *)args->buffers[4] + team->rank * n[12], *sums = data + points * points * data_plane;
         unsigned zero = 0; /* by the tile: whether a field is */

@@ -1,4 +1,4 @@
-/* Limits of gradients, in place. They come in chunks, which threads share: the sums do not depend on their number. */
+/* Clips gradients in place. Threads share chunks of them, so that sums do not depend on the number of threads. */
 
 #ifndef MOCHA_CLIPPING_H
 #define MOCHA_CLIPPING_H
@@ -15,7 +15,7 @@ typedef struct {
     int64_t elements;
 } TYPED(clip_chunk);
 
-/* In double, where the square of no float overflows. */
+/* In double, because no square of a float overflows there. */
 static double TYPED(clip_squares)(const REAL *g, int64_t n) {
     double sums[CLIP_SUMS] = {0}, total = 0;
     int64_t i = 0;
@@ -54,7 +54,7 @@ KERNEL(clip_norm_forward) {
     }
 }
 
-/* buffers: chunks; sizes: chunks; numbers: the limit. What is not finite stays. */
+/* buffers: chunks; sizes: chunks; numbers: the limit. Elements that are not finite stay. */
 KERNEL(clip_value_forward) {
     const TYPED(clip_chunk) *chunks = args->buffers[0];
     const REAL limit = (REAL)args->numbers[0];

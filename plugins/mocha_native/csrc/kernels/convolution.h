@@ -22,7 +22,7 @@
 #define MOCHA_CONVOLUTION_H
 
 #define KERNELS(K) K(convolution_forward) K(convolution_images) K(convolution_pack) K(convolution_pack_phases)
-/* Tiles, and how many bytes of the image a thread copies at once: they shall stay in L2 with everything else. */
+/* The sizes of tiles, and the bytes of the image that a thread copies at once, so that all of them stay in L2. */
 #define CONSTANTS(C) \
     C(convolution_tile_columns, TILE_COLUMNS) C(convolution_min_block, MIN_BLOCK) \
     C(convolution_max_block, MAX_BLOCK) C(convolution_strip_bytes, 384 << 10)
@@ -34,7 +34,7 @@
 /* One axis of a correlation: rows, or columns. */
 typedef struct {
     int64_t in, taps, stride, pad; /* of x, and of the filters; pad may be negative */
-    int64_t out, strip;            /* how many are computed, and how many of them at once */
+    int64_t out, strip;            /* the number of results, and how many are computed at once */
     int64_t y_size, y_step, y_first; /* where in y they are */
 } TYPED(axis);
 
@@ -155,7 +155,7 @@ KERNEL(convolution_forward) {
     TYPED(correlate)(&k, team);
 }
 
-/* How many of the taps belong to phase r. */
+/* The number of taps of phase r. */
 static inline int64_t TYPED(phase_taps)(int64_t taps, int64_t stride, int64_t r) {
     return taps > r ? TYPED(pieces)(taps - r, stride) : 0;
 }

@@ -33,7 +33,7 @@
 
 #endif
 
-/* What a tile reads. Distances are in elements. */
+/* The inputs of a tile. Distances are in elements. */
 typedef struct {
     const REAL *dy[MAX_FILTERS]; /* each filter's pixels in the first row that is walked over */
     const REAL *x[MAX_CHANNELS]; /* each channel's pixel under the first tap of the piece, for dy's column 0 */
@@ -133,7 +133,7 @@ typedef struct {
     int add;
 } TYPED(weights);
 
-/* Adds to the sums of a pass what a chunk of rows [row, row_end) of one block of images gives. */
+/* Adds the products of a chunk of rows [row, row_end) of one block of images to the sums of a pass. */
 static void TYPED(weights_chunk)(const TYPED(weights) *k, const TYPED(weight_variant) *v, int64_t image, int64_t group,
                                  int64_t channel, int64_t channel_end, int64_t block, int64_t block_end, int64_t row,
                                  int64_t row_end) {
@@ -174,7 +174,7 @@ static void TYPED(weights_chunk)(const TYPED(weights) *k, const TYPED(weight_var
     }
 }
 
-/* Of n vectors one after the other, each becomes the sum of its lanes: halves are added until there is but one. */
+/* Replaces each of n consecutive vectors by the sum of its lanes: adds halves until one element is left. */
 static void TYPED(add_lanes)(int64_t n, REAL *vectors) {
 #define ADD_HALVES(HALF) \
     if (HALF < LANES) { \
@@ -229,7 +229,7 @@ KERNEL(convolution_weights) {
     const int64_t channel_blocks = (k.channels + v->channels - 1) / v->channels;
     int64_t deep = 1;
     while (deep < channel_blocks && (deep + 1) * (deep + 1) * v->channels <= units * v->filters) deep++;
-    /* All threads shall have something to do. */
+    /* Every thread shall have work. */
     while (deep > 1 && k.groups * ((channel_blocks + deep - 1) / deep) * blocks < 4 * team->size)
         deep = (deep + 1) / 2;
     const int64_t chunks = (channel_blocks + deep - 1) / deep, some = units / deep;

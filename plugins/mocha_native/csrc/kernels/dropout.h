@@ -6,7 +6,7 @@
 
 #define KERNELS(K) K(dropout_forward) K(dropout_lanes_forward) K(dropout_backward)
 
-/* Counters computed side by side; as many as the widest vector has lanes. */
+/* The number of counters that are computed side by side: the lanes of the widest vector. */
 #define COUNTERS 16
 
 /* The words of the counters (words[0][i], words[1][i], stream, iteration). */

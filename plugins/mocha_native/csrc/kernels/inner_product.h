@@ -23,8 +23,8 @@
 #ifndef MOCHA_INNER_PRODUCT_H
 #define MOCHA_INNER_PRODUCT_H
 
-/* Sums of a tile, a row of the panel and a broadcast element have to fit into the registers; and so many sums are
-   needed that a multiply-add need not wait for the one before. */
+/* Sums of a tile, a row of the panel and a broadcast element have to fit into the registers. There have to be
+   enough sums that a multiply-add need not wait for the one before. */
 #if LANE_BYTES >= 64
 #define PANEL_VECTORS 4
 #else
@@ -40,7 +40,7 @@
     K(inner_product_lanes) K(inner_product_dots) K(inner_product_data) K(inner_product_weight) K(inner_product_bias)
 #define CONSTANTS(C) C(inner_product_bytes, GROUP_BYTES) C(inner_product_rows, GROUP_BYTES / PANEL_VECTORS / LANE_BYTES)
 
-/* The height of tiles of so many vectors. */
+/* The height of tiles with this number of vectors. */
 static const int tile_rows[PANEL_VECTORS] = {
 #if PANEL_VECTORS == 4
     12, 12, 8, 6

@@ -168,7 +168,7 @@ ALWAYS_INLINE void TYPED(backward_piece)(const TYPED(piece) *p, const int64_t ke
     }
 }
 
-/* The usual sizes and powers are literal arguments. The piece is a copy whose address nobody else has: what is written to
+/* The usual sizes and powers are literal arguments. The piece is a copy with a private address: what is written to
    rows cannot change it. */
 #define SIZES(K, POWER) \
     if (POWER) { \

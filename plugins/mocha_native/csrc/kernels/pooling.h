@@ -81,7 +81,7 @@ enum { MAX, MEAN };
 
 /* The places of a plane: a word for 2**sharing windows of a row. */
 typedef struct {
-    REAL *at; /* NULL: nobody wants them */
+    REAL *at; /* NULL if no step reads them */
     int64_t words; /* in a row */
     int sharing;
 } TYPED(places);

@@ -1,7 +1,7 @@
 /* The update of stochastic gradient descent with momentum: one pass over w, g and the velocity.
 
-   for every block: new values, and whether all are finite, which decides whether the block is written.
-   A block that is not finite keeps the others from nothing, so that what is written depends on no thread. */
+   for every block: compute new values, and write them if all are finite.
+   A block that is not finite does not stop the other blocks, so that the result does not depend on the threads. */
 
 #ifndef MOCHA_SGD_H
 #define MOCHA_SGD_H
@@ -12,7 +12,7 @@
 
 #include "sgd_block.h"
 
-/* What the status is before an update may set it. buffers: status, its copy. */
+/* Copies the status before an update may set it. buffers: status, its copy. */
 KERNEL(sgd_status) {
     UNUSED(team);
     *(int32_t *)args->buffers[1] = *(const int32_t *)args->buffers[0];

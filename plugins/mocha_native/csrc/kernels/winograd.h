@@ -15,7 +15,7 @@
 #ifndef MOCHA_WINOGRAD_H
 #define MOCHA_WINOGRAD_H
 
-/* A tile in registers: so many outputs, so many tiles of the image; sums, data and a filter's element have to fit. */
+/* A tile in registers: numbers of outputs and of tiles of the image. Sums, data and a filter's element have to fit. */
 #define PRODUCT_ROWS 6
 #if LANE_BYTES >= 64
 #define PRODUCT_COLUMNS 4
@@ -29,7 +29,7 @@
 
 #define KERNELS(K) K(winograd_forward) K(winograd_pack)
 
-/* With so many columns: a function for every number of rows. */
+/* A function for every number of rows, for one number of columns. */
 #define WITH_ROWS(V) \
     PRODUCT(1, V) PRODUCT(2, V) PRODUCT(3, V) PRODUCT(4, V) PRODUCT(5, V) PRODUCT(6, V)
 #define ROW_NAMES(V) \

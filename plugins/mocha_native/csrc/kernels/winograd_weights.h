@@ -13,7 +13,7 @@
 #ifndef MOCHA_WINOGRAD_WEIGHTS_H
 #define MOCHA_WINOGRAD_WEIGHTS_H
 
-/* A tile in registers: so many outputs, so many channels; sums and both factors have to fit. */
+/* A tile in registers: its numbers of outputs and channels. Sums and both factors have to fit. */
 #define PAIR_ROWS 4
 #if LANE_BYTES >= 64
 #define PAIR_COLUMNS 4

@@ -4,7 +4,8 @@
 
 #include "mocha.cuh"
 
-/* All threads of a block take as many turns, as they meet in shuffles: in the last one, `item` may be too large. */
+/* All threads of a block take the same number of turns, because they meet in shuffles. In the last turn `item` may be
+   too large. */
 #define FOR_EACH_GROUP(item, items, lanes) \
     for (long long first_##item = (long long)blockIdx.x * (THREADS / (lanes)), \
                    item = first_##item + threadIdx.x / (lanes); \
@@ -18,5 +19,5 @@ static __device__ inline int item_begin(long long item, int items, int classes, 
     return there / positions * classes * positions + there % positions;
 }
 
-/* How many rows count. */
+/* The number of rows that count. */
 static __device__ inline int counted(const int *valid_rows, int rows) { return max(0, min(*valid_rows, rows)); }

@@ -1,4 +1,4 @@
-/* What all kernels share. They are compiled once for each dtype: REAL is float or double.
+/* Definitions that all kernels share. They are compiled once for each dtype: REAL is float or double.
 
    Conventions. An array that may be absent is NULL. Sizes are ints below 2^31, and so is the number of all elements;
    numbers come as doubles. Where threads stride over elements (FOR_EACH), any grid is right; other kernels say what a

@@ -4,7 +4,7 @@
 
 #include "mocha.cuh"
 
-/* A class index; what is not a whole number of that size is a fault, and 0. */
+/* A class index. A label that is not a whole number of that size is a fault, and gives 0. */
 static __device__ inline int label_of(REAL x, int *status, int fault) {
     /* False for NaN as well; a number of this size can be cast. */
     const bool small = x > (REAL)-2147483648.0 && x < (REAL)2147483648.0;
@@ -15,7 +15,7 @@ static __device__ inline int label_of(REAL x, int *status, int fault) {
 }
 
 /* `elements` of y, in rows of `size`, from a table that has `there` rows; also as class indices, if there are `labels`.
-   What the table does not have is 0. */
+   Rows beyond the table are 0. */
 struct gathering {
     const REAL *table;
     REAL *y;

@@ -9,7 +9,7 @@ struct softmax {
     __device__ REAL of(REAL x) const { return exp(x - most) / total; }
 };
 
-/* Of `classes` numbers that are `stride` apart. NaN makes the total NaN, and so all probabilities. */
+/* The softmax of `classes` numbers that are `stride` apart. NaN makes the total NaN, and so all probabilities. */
 static __device__ inline struct softmax softmax_of(const REAL *x, int classes, int stride, int lanes) {
     struct softmax found = {x[0], 0};
     for (int c = threadIdx.x % lanes; c < classes; c += lanes) found.most = max(found.most, x[c * stride]);

@@ -1,9 +1,9 @@
-/* How many labels are the class of the largest prediction. */
+/* Counts the labels that equal the class of the largest prediction. */
 
 #include "block_sums.cuh"
 #include "groups.cuh"
 
-/* A number and where it is. */
+/* A number and its index. */
 struct place {
     REAL x;
     int at;

@@ -1,4 +1,4 @@
-/* Class indices of labels that come as floats. */
+/* Class indices of floating-point labels. */
 
 #include "rows.cuh"
 

@@ -1,9 +1,9 @@
-/* Limits of gradients, in place, of any number of them in one launch. */
+/* Clips any number of gradients in place, in one launch. */
 
 #include "block_sums.cuh"
 #include "tables.cuh"
 
-/* Elements of a gradient that a block has. */
+/* The number of elements of a gradient in a block. */
 #define TILE (16 * THREADS)
 
 /* A row of the table, of 64-bit numbers: a gradient. */
@@ -26,7 +26,7 @@ KERNEL(clip_norm_squares)(const unsigned long long *table, int n, double *norm, 
     if (sum_of_blocks(squares, parts, ticket, blockIdx.x, gridDim.x) && threadIdx.x == 0) *norm = sqrt(squares);
 }
 
-/* All times limit / norm, where the norm exceeds the limit and is finite. table: (n, 3). */
+/* Scales all gradients by limit / norm if the norm exceeds the limit and is finite. table: (n, 3). */
 KERNEL(clip_norm_forward)(const unsigned long long *table, int n, const double *norm, double limit) {
     if (!(*norm > limit) || !isfinite(*norm)) return;
     const REAL scale = (REAL)(limit / *norm);
@@ -34,7 +34,7 @@ KERNEL(clip_norm_forward)(const unsigned long long *table, int n, const double *
     FOR_TILE(i, of) of.g[i] *= scale;
 }
 
-/* Each element to [-limit, limit]; what is not finite stays. table: (n, 3). */
+/* Limits each element to [-limit, limit]; elements that are not finite stay. table: (n, 3). */
 KERNEL(clip_value_forward)(const unsigned long long *table, int n, double limit) {
     const REAL top = (REAL)limit;
     const struct gradient of = row_of_block<struct gradient>(table, n);

@@ -1,4 +1,4 @@
-/* What convolutions need beside cuDNN. */
+/* Kernels that convolutions use beside cuDNN. */
 
 #include "block_sums.cuh"
 
@@ -33,7 +33,7 @@ KERNEL(to_bfloat16)(const REAL *x, int *y, int n) {
     }
 }
 
-/* Back again. */
+/* Converts bfloat16 back to float. */
 KERNEL(from_bfloat16)(const int *x, REAL *y, int n, int add) {
     const unsigned short *halves = reinterpret_cast<const unsigned short *>(x);
     FOR_EACH(i, n) {

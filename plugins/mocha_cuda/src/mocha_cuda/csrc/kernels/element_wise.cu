@@ -3,7 +3,7 @@
 #include "mocha.cuh"
 
 /* Backward: da and db are NULL where they are not wanted, and may be one buffer: they are written one after the
-   other. What an operation does not read (a, b, y) is NULL. */
+   other. Operands that an operation does not read (a, b, y) are NULL. */
 #define ELEMENT_WISE(name, FORWARD, LEFT, RIGHT) \
     KERNEL(name##_forward)(const REAL *a, const REAL *b, REAL *y, int n) { \
         FOR_EACH(i, n) y[i] = FORWARD; \

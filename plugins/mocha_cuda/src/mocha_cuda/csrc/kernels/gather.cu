@@ -1,4 +1,4 @@
-/* Minibatches of a data set that stays on the device, where no program takes them along (program.cu). */
+/* Gathers minibatches of a data set on the device, if the program does not do so in program.cu. */
 
 #include "rows.cuh"
 

@@ -1,4 +1,4 @@
-/* What cuBLASLt does in the same launch as a product, for where it does not; and all of a narrow product's backward. */
+/* Replacements for epilogues that cuBLASLt does not serve, and backward of a narrow product. */
 
 #include "mocha.cuh"
 
@@ -82,7 +82,7 @@ static __device__ inline void data_gradient(const REAL *dy, const REAL *w, const
     give(dx + i, counts ? sum : 0, add);
 }
 
-/* All gradients of a product of at most NARROW outputs; those that nobody wants are NULL. Each block takes one piece of
+/* All gradients of a product of at most NARROW outputs; unwanted ones are NULL. Each block takes one piece of
    the work after the other: first those of dw and db, which take longest, then those of dx, THREADS elements each. */
 KERNEL(narrow_backward)(const REAL *__restrict__ dy, const REAL *__restrict__ x, const REAL *__restrict__ w,
                         const REAL *__restrict__ mask, REAL *__restrict__ dx, REAL *__restrict__ dw,

@@ -1,12 +1,12 @@
-/* Softmax loss, multinomial logistic loss and square loss. Rows from valid_rows on have no part in a loss, and no
+/* Softmax loss, multinomial logistic loss and square loss. Rows from valid_rows on do not count, and have no
    gradient.
 
-   How many blocks sum a loss depends on the shape only, and so do the results. */
+   The number of blocks that sum a loss depends only on the shape, so that results are the same on every device. */
 
 #include "block_sums.cuh"
 #include "softmax.cuh"
 
-/* Probabilities below it count as this, so that the loss stays finite. */
+/* The least probability; smaller ones count as this, so that the loss stays finite. */
 static __device__ inline REAL clamped(REAL probability) {
     const REAL smallest = (REAL)1e-20;
     return probability <= smallest ? smallest : probability;
@@ -59,7 +59,7 @@ KERNEL(softmax_loss_backward)
 }
 
 /* Both halves and those of the objective: `weight` times the loss, and the gradient of x. seed is the gradient of the
-   objective. `bad_objective` is the fault where the objective is not finite; 0: nobody asks. */
+   objective. `bad_objective` is the fault if the objective is not finite; 0 if it is not checked. */
 KERNEL(softmax_loss_step)
 (const REAL *x, const int *labels, const int *valid_rows, int *status, const REAL *seed, REAL *objective, REAL *dx,
  REAL *sums, unsigned *ticket, int rows, int classes, int positions, int fault, int bad_objective, int lanes,

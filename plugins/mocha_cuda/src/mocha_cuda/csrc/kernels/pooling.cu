@@ -39,8 +39,8 @@ struct place {
     }
 };
 
-/* Padding, and what is beyond it, never wins, the first of equal elements does, a NaN always. `nothing` is the result
-   of no elements: minus infinity, or 0. `winners` is NULL where nobody reads them. */
+/* Elements in the padding or beyond never win. The first of equal elements wins, a NaN always does. `nothing` is the
+   result of no elements: minus infinity, or 0. `winners` is NULL if no step reads them. */
 template <bool MAX, int WINDOW, int STRIDE>
 static __device__ inline void pool(const REAL *x, REAL *y, int *winners, int n, axis any_down, axis any_across,
                                    bool channels, unsigned long long by_rows, unsigned long long by_columns,

@@ -13,8 +13,8 @@ KERNEL(power_forward)(const REAL *x, REAL *y, int n, double scale, double shift,
     FOR_EACH(i, n) y[i] = raised((REAL)scale * x[i] + (REAL)shift, (REAL)power);
 }
 
-/* dx = dy * power * scale * (scale * x + shift)**(power - 1). A constant has no gradient, even where the formula would
-   say zero times infinity. */
+/* dx = dy * power * scale * (scale * x + shift)**(power - 1). A constant has no gradient, even if the formula gives
+   zero times infinity. */
 KERNEL(power_backward)
 (const REAL *dy, const REAL *x, REAL *dx, int n, double scale, double shift, double power, int add) {
     const REAL factor = (REAL)(power * scale);

@@ -1,4 +1,4 @@
-/* What a program does between its kernels: nothing of it asks the host. */
+/* The kernels of a program before and after its minibatches. None of them waits for the host. */
 
 #include "rows.cuh"
 
@@ -17,8 +17,8 @@ struct part {
     long long column, first_block, blocks;
 };
 
-/* A fault stands in the status cell. What comes after it repeats the minibatch that it was found in and counts for
-   nothing, so that the host finds that minibatch's values when it looks. Without a status cell there are no faults. */
+/* Whether there is a fault in the status cell. After a fault the device repeats its minibatch without counting it, so
+   that the host finds the values of that minibatch. Without a status cell there are no faults. */
 static __device__ inline bool failed(const int *status) { return status && *status; }
 
 /* Before a minibatch, each in blocks of its own: cells get their values; and rows are gathered, which does not wait for

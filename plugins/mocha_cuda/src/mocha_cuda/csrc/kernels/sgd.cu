@@ -2,7 +2,7 @@
 
 #include "tables.cuh"
 
-/* Elements of a parameter that a block updates. */
+/* The number of elements of a parameter that a block updates. */
 #define TILE (4 * THREADS)
 
 /* A row of the table, of 64-bit numbers: a parameter. Its penalty's gradient is decay * w (L2) or sparsity * sign(w)
@@ -16,8 +16,8 @@ struct update {
 };
 
 /* velocity = momentum * velocity + rate * multiplier * (g + penalty); w -= velocity. table: (n, 9); the grid has the
-   blocks of all parameters. What is not finite is not written, and sets the status; what is finite is, unless its
-   thread sees that already. */
+   blocks of all parameters. A value that is not finite is not written, and sets the status. A finite value is written,
+   unless its thread already sees the status. */
 KERNEL(sgd_forward)(const unsigned long long *table, int n, const REAL *rate, const REAL *momentum, int *status) {
     if (*status) return;
     const struct update u = row_of_block<struct update>(table, n);

@@ -29,14 +29,14 @@ KERNEL(check_finite_forward)(const REAL *x, int *status, int n, int fault) {
     FOR_EACH(i, n) if (!isfinite(x[i])) report(status, fault);
 }
 
-/* What is copied into what, its ints (4 bytes), and the blocks that do it, from number `first_block` on. */
+/* The source and target of a copy, its ints (4 bytes), and its blocks, from number `first_block` on. */
 struct copied {
     const int *source;
     int *target;
     long long ints, first_block, blocks;
 };
 
-/* Contents of values into others, unless there is a status and it is not 0. table: (n, 5), of 64-bit numbers, whose
+/* Copies values into others, unless there is a status and it is not 0. table: (n, 5), of 64-bit numbers, whose
    blocks follow each other. */
 KERNEL(commit_forward)(const int *status, const unsigned long long *table, int n) {
     if (status && *status) return;
