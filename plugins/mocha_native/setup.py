@@ -27,9 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # pip builds without this folder
 from objects import build, objects
 
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g", "-O1"]
-WAYS_OUT = (
-    "Or do without: with mocha-cpu Mocha computes the same on NumPy, only slower (pip install mocha-core mocha-cpu)."
-)
+WAYS_OUT = "Without mocha-native, mocha-cpu computes the same on NumPy, only slower (pip install mocha-core mocha-cpu)."
 NO_COMPILER = (
     "mocha-native is compiled when it is installed, and '{compiler}' compiles no C here. Install gcc or clang (Debian, "
     "Ubuntu: apt install gcc python3-dev; Fedora: dnf install gcc python3-devel; macOS: xcode-select --install), or "

@@ -304,7 +304,7 @@ def test_another_seed_is_a_warning(train, messages):
 def test_a_directory_that_cannot_be_used(train, folder):
     folder.parent.mkdir()
     folder.write_text("a file")
-    with pytest.raises(FileError, match=rf"Snapshot directory '{folder}' cannot be used: .* Give another one"):
+    with pytest.raises(FileError, match=rf"Snapshot directory '{folder}' cannot be used: .* Name another one"):
         train(2)
 
 

@@ -90,9 +90,9 @@ class Device:
                 yield
         except FAILURES as error:
             raise BackendError(
-                f"{self.name}, device={self.number}: CUDA failed: {error}. It says so late: with "
+                f"{self.name}, device={self.number}: CUDA failed: {error}. CUDA reports errors late: with "
                 "MOCHA_CUDA_GRAPHS=0 and CUDA_LAUNCH_BLOCKING=1 in the environment, the traceback ends at the launch "
-                "that failed. What is on the device may be lost: begin again in a new process, from the last snapshot."
+                "that failed. The contents of the device may be lost: resume in a new process, from the last snapshot."
             ) from error
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:

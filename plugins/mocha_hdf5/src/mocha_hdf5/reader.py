@@ -174,7 +174,7 @@ class Tables(Mapping[str, Table]):
             if self._names is None or name not in self._names:
                 raise
             raise FileError(
-                f"'{self._reader.path}' has no dataset '{self._group}{name}', although it says so. Write it again."
+                f"'{self._reader.path}' has no dataset '{self._group}{name}', but lists it. Write it again."
             ) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -199,7 +199,7 @@ def is_hdf5(contents: Contents) -> bool:
 
 def _find_signature(contents: Contents) -> int:
     if (offset := _signature_at(contents)) is None:
-        raise FileError(f"'{contents.path}' is not an HDF5 file. Give one, or get it again.")
+        raise FileError(f"'{contents.path}' is not an HDF5 file. Name an HDF5 file, or get this one again.")
     return offset
 
 

@@ -145,7 +145,7 @@ class RunFolder:
                 logger.info("Snapshot directory %s does not exist, creating...", self.path)
                 self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileError(f"Snapshot directory '{self.path}' cannot be used: {error}. Give another one.") from error
+            raise FileError(f"Snapshot directory '{self.path}' cannot be used: {error}. Name another one.") from error
 
     def _read_manifest(self) -> Manifest | None:
         try:
