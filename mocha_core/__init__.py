@@ -36,7 +36,7 @@ __all__ = [
     "save_network", "solvers", "transformers",
 ]  # fmt: skip
 
-#: Where the names are that are no modules.
+#: Modules of the public names that are not sub-modules.
 _HOMES = {"MochaError": "errors", "Net": "net.net", "Phase": "graph.plan", "SolverParameters": "train.parameters"}
 _HOMES |= {"System": "net.system", "hookimpl": "plugin.hookspecs"}
 _HOMES |= {"load_network": "train.formats", "save_network": "train.formats"}

@@ -1,6 +1,6 @@
-"""The face for authors of layers, ops, kernels, backends, solvers, coffee breaks, sources and formats.
+"""The API for authors of layers, ops, kernels, backends, solvers, coffee breaks, sources and formats.
 
-What this module has is stable; other modules of `mocha_core` may change without notice, except the namespaces, such as
+Its names are stable; other modules of `mocha_core` may change without notice, except the namespaces, such as
 `mocha_core.layers`, and the kit, `mocha_core.testing`. Scripts that train need `import mocha_core as mocha` only.
 """
 
@@ -21,7 +21,7 @@ from mocha_core.errors import StateError as StateError
 from mocha_core.errors import TopologyError as TopologyError
 from mocha_core.errors import UnknownNameError as UnknownNameError
 
-# The machinery that all plugins use.
+# Registration, and services of the host, for all plugins.
 from mocha_core.host.files import absolute as absolute
 from mocha_core.host.files import open_regular as open_regular
 from mocha_core.host.files import remove_leftovers as remove_leftovers
@@ -39,7 +39,7 @@ from mocha_core.plugin.manager import registries as registries
 from mocha_core.plugin.registry import Candidates as Candidates
 from mocha_core.plugin.registry import Registry as Registry
 
-# Ops: what is computed.
+# Ops: computations.
 from mocha_core.graph.array_api import Array as Array
 from mocha_core.graph.array_api import Arrays as Arrays
 from mocha_core.graph.array_api import Gradients as Gradients
@@ -56,7 +56,7 @@ from mocha_core.graph.value import Spec as Spec
 from mocha_core.graph.value import Value as Value
 from mocha_core.graph.value import nbytes as nbytes
 
-# Layers: what users describe.
+# Layers: descriptions that users write.
 from mocha_core.describe.builder import Builder as Builder
 from mocha_core.describe.builder import UpdateBuilder as UpdateBuilder
 from mocha_core.describe.layer import ComputationLayer as ComputationLayer
@@ -73,7 +73,7 @@ from mocha_core.describe.source import Source as Source
 from mocha_core.describe.transformer import Transformer as Transformer
 from mocha_core.describe.transformer import draw as draw
 
-# Kernels and fusions: the same, faster.
+# Kernels and fusions: faster implementations of ops.
 from mocha_core.compile.fusion import Graph as Graph
 from mocha_core.compile.fusion import Rewritten as Rewritten
 from mocha_core.compile.kernel import BoundStep as BoundStep
@@ -94,7 +94,7 @@ from mocha_core.graph.plan import Section as Section
 from mocha_core.graph.plan import Step as Step
 from mocha_core.graph.plan import forward_step as forward_step
 
-# Backends: where nets run.
+# Backends: devices, and their compilers.
 from mocha_core.compile.arrangement import Arrangement as Arrangement
 from mocha_core.compile.backend import Backend as Backend
 from mocha_core.compile.device import Device as Device

@@ -34,19 +34,19 @@ class _Shown(Repr):
 
 
 def shown(value: Any) -> str:
-    """A value in a message: its `repr`, shortened where it is long; of an array its dtype and shape."""
+    """A value for a message: its `repr`, shortened if it is long; for an array, its dtype and shape."""
     text = _Shown().repr(value)
     return text if len(text) <= 200 else f"{text[:120]}... ({type(value).__name__})"
 
 
 def clipped(name: object, most: int = 80) -> str:
-    """A name or path in a message, shortened where it is long."""
+    """A name or path for a message, shortened if it is long."""
     text = str(name)
     return text if len(text) <= most else f"{text[: most - 20]}..."
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a message, of many the first."""
+    """Names for a message; if there are many, the first ones and their number."""
     names = [clipped(name) for name in names]
     more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more if names else "none"
@@ -147,10 +147,10 @@ def numbers(owner: object, value: Any) -> Any:
 
 
 def castable(owner: object, value: Any, dtype: str) -> Any:
-    """`value` as a NumPy array of real numbers that `dtype` holds, up to rounding where it is a floating one.
+    """`value` as a NumPy array of real numbers that fit into `dtype`; a floating dtype may round them.
 
     Raises:
-        ShapeError: it is no such array, or the dtype is one of whole numbers or truth values, and holds another number.
+        ShapeError: it is no such array, or the dtype is an integer or bool one that would change a number.
     """
     import numpy as np
 

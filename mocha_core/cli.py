@@ -1,4 +1,4 @@
-"""The command `mocha`: its subcommands are what the core and the plugins registered."""
+"""The command `mocha`, with the subcommands that the core and the plugins registered."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for entry in registries().commands:
             text = entry.options.get("help")
             added = commands.add_parser(entry.name, help=text, description=text)
-            # Only the command that is asked for is loaded: a broken one must not take the others with it.
+            # Load only the command that is called, so that a broken one does not break the others.
             if entry.name in given:
                 command = entry.load()()
                 command.configure(added)

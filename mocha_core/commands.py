@@ -1,4 +1,4 @@
-"""The core's commands that say what is installed: `mocha plugins` and `mocha backends`."""
+"""The core's commands that list what is installed: `mocha plugins` and `mocha backends`."""
 
 import json
 from argparse import ArgumentParser, Namespace
@@ -8,7 +8,7 @@ from mocha_core.plugin.manager import plugin_manager, registries
 
 
 class Plugins:
-    """Lists each plugin with its version, state and what it registered, and what plugins contradict each other in."""
+    """Lists each plugin with its version, state and registrations, and the conflicts between plugins."""
 
     def configure(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="for programs")

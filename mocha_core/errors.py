@@ -33,7 +33,7 @@ class UnknownNameError(MochaError, AttributeError):
 
 
 class UnknownImportError(MochaError, ImportError):
-    """The same, in `from mocha_core.layers import Name`, where Python swallows an AttributeError's message."""
+    """An unknown name in `from mocha_core.layers import Name`, where Python drops the message of an AttributeError."""
 
 
 class PluginError(MochaError, RuntimeError):
@@ -57,11 +57,11 @@ class DataError(MochaError, ValueError):
 
 
 class NonFiniteError(MochaError, FloatingPointError):
-    """The objective, a parameter or what a solver remembers of one is infinite or not a number."""
+    """The objective, a parameter or a slot is infinite or not a number."""
 
 
 class FileError(MochaError, OSError):
-    """A file or folder is missing, unreadable or does not hold what it should."""
+    """A file or folder is missing, unreadable or of the wrong kind."""
 
 
 class SnapshotError(FileError):
@@ -70,7 +70,7 @@ class SnapshotError(FileError):
 
 @contextmanager
 def blaming(what: str, way_out: str) -> Iterator[None]:
-    """What a plugin's code raises in here becomes a `PluginError` that says whose fault it is."""
+    """Turn an exception of a plugin's code in this context into a `PluginError` that names the plugin's part."""
     try:
         yield
     except (MochaError, MemoryError):

@@ -1,4 +1,4 @@
-"""Mocha's messages: the logger "mocha", shown on standard output where the program shows them nowhere itself."""
+"""Mocha's messages: the logger "mocha", shown on standard output unless the program shows them itself."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ logger = logging.getLogger("mocha")
 class Messages(logging.Handler):
     """Shows a message on the present `sys.stdout`, unless a handler of the program shows it.
 
-    While it is attached, the logger passes messages from INFO on, and does not propagate them: the handlers above it
-    get, from this one, what they would have got.
+    While it is attached, the logger passes messages from INFO on and does not propagate them: this handler passes them
+    to the handlers of the parent loggers.
 
     Attributes:
-        write: how a line is shown; a progress bar has it written above itself.
+        write: the function that shows a line; a progress bar replaces it, to write the line above itself.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Messages(logging.Handler):
         self.write: Callable[[str], None] = to_stdout
         self._users = 0
         self._chosen = False
-        """Whether the level of the logger is the program's."""
+        """Whether the program has set the level of the logger."""
 
     def __enter__(self) -> None:
         logger.disabled = False  # dictConfig disables every logger that it does not name
@@ -58,7 +58,7 @@ class Messages(logging.Handler):
             self.handleError(record)
 
     def _shown(self, record: logging.LogRecord) -> bool:
-        """Whether the program shows a message, after it was given to the handlers above the logger."""
+        """Pass a message to the handlers of the parent loggers, and return whether the program shows it."""
         parent = logger.parent
         above = list(_handlers_from(parent))
         if parent is not None and above and (self._chosen or parent.isEnabledFor(record.levelno)):
@@ -70,15 +70,15 @@ class Messages(logging.Handler):
 
 
 def to_stdout(line: str) -> None:
-    """Print a line where there is a standard output: services on Windows, for one, have none."""
+    """Print a line if there is a standard output; services on Windows, for example, have none."""
     if sys.stdout is not None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 
 
 _changing = Lock()
-#: Entered while a run is to be seen. A level of the logger "mocha" that the program has set is honoured; where that
-#: logger has handlers of the program, or does not propagate, nothing is done.
+#: A context in which the messages of a run are shown. It keeps a level that the program has set for the logger "mocha",
+#: and changes nothing if that logger has the program's own handlers, or does not propagate.
 messages: Final = Messages()
 
 

@@ -1,4 +1,4 @@
-"""What users may have meant: close names, and the names that other frameworks have for the same thing."""
+"""Suggestions for wrong names: close names, and Mocha's names for things of other frameworks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-#: Two names are close from this ratio of `difflib` on: "plian" and "plain" are, "RNN" and "LRN" are not.
+#: Two names are close if their `difflib` ratio is at least this: "plian" and "plain" are, "RNN" and "LRN" are not.
 CLOSE = 0.7
 
-#: Fields of Keras, PyTorch and Caffe, and ours; of several the first that the class has.
+#: Fields of Keras, PyTorch and Caffe, and Mocha's fields for them, of which the first that the class has is suggested.
 FIELDS: dict[str, tuple[str, ...]] = {
     "activation": ("neuron",),
     "alpha": ("scale",),
@@ -58,7 +58,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "weight_filler": ("filter_init", "weight_init"),
 }
 
-#: Names that others have, without endings such as "Layer" and "2d", and where ours are.
+#: Names in other frameworks, without endings such as "Layer" and "2d", and Mocha's names with their namespaces.
 NAMES: dict[str, tuple[str, str]] = {
     "activation": ("neurons", "ReLU"),
     "averagepooling": ("layers", "PoolingLayer"),
@@ -90,22 +90,22 @@ NAMES: dict[str, tuple[str, str]] = {
     "zeros": ("initializers", "ConstantInitializer"),
 }
 
-#: Where users look for names.
+#: The namespaces in which users look for names.
 NAMESPACES = (
     "layers", "neurons", "solvers", "initializers", "regularizers", "constraints", "transformers", "coffee", "backends",
 )  # fmt: skip
 
-#: What others call a device, and the backend for it.
+#: Names of devices in other frameworks, and Mocha's backends for them.
 BACKENDS = {"cuda:0": "cuda", "gpu": "cuda", "nvidia": "cuda", "numpy": "cpu", "c": "native", "openmp": "native"}
 
-#: What to install for our backends.
+#: The packages of Mocha's backends.
 PACKAGES = {"cpu": "mocha-cpu", "native": "mocha-native", "cuda": "mocha-cuda[cuda12]"}
 
 _ENDING = re.compile(r"(layer|initializer|regularizer|regu|neuron|solver|optimizer|[123]d)$")
 
 
 def close(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is nearest to one, if it is near: endings that all of them share do not count."""
+    """The known name closest to `name`, or None if none is close; endings that all known names share are ignored."""
     stem = _stem(name)
 
     def ratio(other: str) -> float:
@@ -119,13 +119,13 @@ def close(name: str, known: Iterable[str]) -> str | None:
 
 
 def field(name: str, known: Collection[str]) -> str | None:
-    """The field that a name stands for in other frameworks, or that is near to it."""
+    """The field for a name from another framework, or the field with a close name."""
     same = [ours for ours in FIELDS.get(name.lower(), ()) if ours in known]
     return same[0] if same else close(name, known)
 
 
 def elsewhere(kind: str, name: str, registered: Mapping[str, Collection[str]]) -> str:
-    """A hint to the same thing under another name, or in another namespace; empty if there is none."""
+    """A hint that names the same thing under another name, or in another namespace; empty if there is none."""
     stem = _stem(name)
     for other in (kind, *(other for other in NAMESPACES if other != kind)):
         names = registered[other]
@@ -141,14 +141,14 @@ def elsewhere(kind: str, name: str, registered: Mapping[str, Collection[str]]) -
 
 
 def channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether a shape looks like (N, height, width, channels): of 3 or 4 channels, or of 1 where it is square."""
+    """Whether a shape looks like (N, height, width, channels): with 3 or 4 channels, or with 1 and square images."""
     if len(shape) != 4:
         return False
     _, height, width, channels = shape
     return min(height, width) > 4 and (channels in (3, 4) or (channels == 1 and height == width))
 
 
-#: What to say of a blob with such a shape.
+#: The hint for a blob with such a shape.
 CHANNELS_LAST = (
     "looks like (N, height, width, channels), with the channels last; images are (N, channels, height, width). "
     "Transpose them: images.transpose(0, 3, 1, 2)."

@@ -1,4 +1,4 @@
-"""The layout pass: a value lives where its maker put it; conversions stand where a reader wants another."""
+"""The layout pass: a value keeps the layout of the step that makes it; readers get conversions to other layouts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from mocha_core.graph.value import Role, Value
 
 @dataclass
 class Arrangement:
-    """Steps with conversions in between, and the layout in which each value lives."""
+    """The steps, with conversions between them, and the layout of each value."""
 
     steps: list[Step] = field(default_factory=list)
     homes: dict[Value, Layout] = field(default_factory=dict)
@@ -24,8 +24,8 @@ def arrange(plan: Plan, steps: list[Step], kernels: Mapping[Call, Kernel]) -> Ar
     """Choose every value's layout and insert the conversions.
 
     Values that Python or another program sees (parameters, states, cells) and values with views are plain. A
-    gradient lives in the layout of what it is the gradient of. Parameters are packed once per change where
-    no step of the program writes them, otherwise in every run.
+    gradient has the layout of its blob. Parameters are packed once per change if no step of the program writes
+    them, otherwise in every run.
     """
     return _Arranger(plan, steps, kernels).run()
 
@@ -64,7 +64,7 @@ class _Arranger:
             if out is not None:
                 first.setdefault(out.root, adds)
         after: list[Step] = []
-        # Of a value that is written twice, the part that needs no conversion is there first.
+        # If a step writes one value twice (x * x), write the output without conversion first; add the other to it.
         for direct in (True, False):
             for i, out in enumerate(outs):
                 if out is None or (self.settle(out, given[i]) is given[i]) is not direct:
@@ -83,7 +83,7 @@ class _Arranger:
         self.result.steps += after
 
     def unwanted(self, step: Step, index: int, out: Value) -> bool:
-        """Saved outputs that no step reads are not computed."""
+        """Whether an output is saved for backward but read by no step, so that it need not be computed."""
         call = step.call
         visible = len(call.outs) - len(call.op.updates) - call.op.saved
         saved = step.half is Half.FORWARD and visible <= index < visible + call.op.saved
@@ -110,20 +110,20 @@ class _Arranger:
         return [layout if v is not None and _has_layout(v) else PLAIN for v in operands]
 
     def settle(self, value: Value, given: Layout) -> Layout:
-        """The value's home; decided now if this is the first step that writes it."""
+        """The layout of the value; the first step that writes it decides."""
         root = value.root
         if root not in self.result.homes:
             if not root.transient or root in self.viewed:
                 home = PLAIN
             elif root.role is Role.GRADIENT and self.primal.get(root) in self.result.homes:
-                home = self.result.home(self.primal[root])  # unless fusion removed that
+                home = self.result.home(self.primal[root])  # if fusion has not removed that blob
             else:
                 home = given
             self.result.homes[root] = home
         return self.result.homes[root]
 
     def obtain(self, value: Value, want: Layout, step: Step) -> Value:
-        """The value in the wanted layout, converted at most once after each change."""
+        """The value in the wanted layout; it is converted at most once after each change."""
         home = self.result.home(value)
         if want is home:
             return value
@@ -140,7 +140,7 @@ class _Arranger:
     def conversion(
         self, value: Value, into: Value, source: Layout, target: Layout, add: bool, section: Section
     ) -> list[Step]:
-        """Steps from one layout to another, by way of the plain one where neither is plain."""
+        """Steps that convert from one layout to another; they go through the plain one if neither is plain."""
         if source is not PLAIN and target is not PLAIN:
             plain = Value(f"{value.name}@plain", value.shape, value.dtype, _short_lived(value))
             first = self.conversion(value, plain, source, PLAIN, False, section)

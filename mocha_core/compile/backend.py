@@ -77,5 +77,5 @@ class Backend(Device):
     def executor(
         self, plan: Plan, bound: list[BoundStep], arrangement: Arrangement, memory: Memory, storage: Storage
     ) -> Program:
-        """What runs the bound steps: by default, one after the other."""
+        """The program that runs the bound steps; by default, it runs them one after the other."""
         return Program(self, plan, bound, arrangement, memory, storage)

@@ -1,4 +1,4 @@
-"""Asking before memory is taken: what does not fit is an error that says what is large, not a process that is ended."""
+"""Checks before allocations: too large a net gives an error that names its largest values, not a killed process."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mocha_core.host import memory as host_memory
 if TYPE_CHECKING:
     from mocha_core.compile.device import Device
 
-#: Bytes; the address space of a process. Nobody can give more.
+#: Bytes; the address space of a process, which no allocation can exceed.
 ADDRESSABLE = 2**47
-#: Bytes; it takes a third of a millisecond to ask, which so little is not worth.
+#: Bytes; smaller allocations are not checked, because a check takes a third of a millisecond.
 LITTLE = 2**20
 SHOWN = 3
 
@@ -24,17 +24,17 @@ SHOWN = 3
 def taking(
     what: str, pieces: Iterable[tuple[str, Spec]], way_out: str, *, total: int = 0, backend: Device | None = None
 ) -> Iterator[None]:
-    """Entered around an allocation, which is refused before it begins if it cannot be had.
+    """Allocate memory inside this context, which raises at its start if too little memory is left.
 
     Args:
-        what: what the memory is for, such as "Net 'LeNet', training batch 64".
-        pieces: names, which begin with the layer, and sizes of what goes there.
-        way_out: what to do about it.
-        total: bytes, where it is not the sum of the pieces.
-        backend: who gives the memory; None for the host, where minibatches and initial parameters are made.
+        what: the use of the memory, such as "Net 'LeNet', training batch 64".
+        pieces: names, which begin with the layer, and specs of the arrays.
+        way_out: what the user can do about too little memory.
+        total: bytes, if they are not the sum of the pieces.
+        backend: the backend that allocates; None for the host, where minibatches and initial parameters are made.
 
     Raises:
-        BackendError: there is not so much left, or the allocation raised a MemoryError.
+        BackendError: too little memory is left, or the allocation raised a MemoryError.
     """
     pieces = list(pieces)
     total = total or sum(nbytes(spec) for _, spec in pieces)

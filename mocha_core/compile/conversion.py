@@ -12,7 +12,7 @@ from mocha_core.graph.plan import Call
 
 
 class ConvertKernel(Kernel):
-    """Packs a plain value, or unpacks one."""
+    """Converts a plain value to a packed one, or back."""
 
     def __init__(self, backend: Device, call: Call) -> None:
         self.backend = backend

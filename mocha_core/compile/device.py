@@ -1,4 +1,4 @@
-"""`Device`: where arrays live and are computed with. It is the half of a `Backend` that compiling builds on."""
+"""`Device`: memory and an array namespace. It is the part of a `Backend` that kernels use."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class Device(metaclass=Constructed):
     Required: `name`, `xp`, `empty`, `to_numpy`, `copy_from_numpy`.
     """
 
-    #: Kernels are registered under this name, and under those of the ancestors.
+    #: Kernels for this backend are registered under this name, or under the name of a base class.
     name: ClassVar[str]
     #: The array namespace (see `mocha_core.graph.array_api`).
     xp: Namespace
     #: Data sets up to this many bytes stay on the device, and minibatches are gathered there.
     resident_bytes: int = 0
-    #: How many programs may run at once, each in a thread of its own.
+    #: How many programs may run at once, each in its own thread.
     programs_at_once: int = 1
-    #: Arrays are NumPy's, and a minibatch may be fetched into them at any time: one copy less.
+    #: Whether arrays are NumPy arrays that a minibatch may be fetched into at any time, which saves a copy.
     arrays_on_host: ClassVar[bool] = False
-    #: Which plugin to take where several kernels or fusions are equal: op name to plugin.
+    #: For an op, by name, the plugin to choose among kernels or fusions of equal priority.
     prefer: Mapping[str, str] = {}
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
-        """A new C-ordered array. Slices of a one-dimensional one, reshaped, share its memory.
+        """A new C-ordered array. A reshaped slice of a one-dimensional array shares its memory.
 
         Raises:
             MemoryError: it does not fit.
@@ -44,23 +44,23 @@ class Device(metaclass=Constructed):
 
     @abstractmethod
     def to_numpy(self, array: Array) -> NDArray[Any]:
-        """A copy on the host; waits for everything that writes the array."""
+        """A copy on the host; waits for all queued work that writes the array."""
 
     @abstractmethod
     def copy_from_numpy(self, array: Array, source: NDArray[Any]) -> None:
         """Overwrite `array` with a host array of the same shape, casting the dtype."""
 
     def running(self) -> AbstractContextManager[Any]:
-        """Entered around every run of a program, and where new memory is cleared: to limit threads, or to choose a
-        stream. May be entered again inside."""
+        """Every run of a program, and the clearing of new memory, enters this context: it limits threads, or chooses
+        a stream. It may be entered again inside."""
         return nullcontext()
 
     def free_bytes(self) -> int | None:
-        """How much memory can still be had; what needs more is refused before it is allocated. None: unknown."""
+        """The bytes that can still be allocated; larger allocations are refused. None: unknown."""
         return None
 
     def close(self) -> None:
-        """Release what the backend holds."""
+        """Release the backend's resources."""
 
     def preferring(self, prefer: Mapping[str, str]) -> Self:
         """The same device with another `prefer`."""
@@ -75,5 +75,5 @@ class Device(metaclass=Constructed):
         )
 
     def families(self) -> list[str]:
-        """Names under which kernels are looked up: this class's and its ancestors'."""
+        """Names under which kernels are looked up: this class's and its base classes'."""
         return list(dict.fromkeys(c.__dict__["name"] for c in type(self).__mro__ if "name" in c.__dict__))

@@ -1,4 +1,4 @@
-"""Fusion: rewrites that replace several steps by one, applied where the result stays the same."""
+"""Fusion: rewrites that replace several steps by one, where the results stay the same."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mocha_core.plugin.registry import Entry
 if TYPE_CHECKING:
     from mocha_core.compile.selection import Selector
 
-#: One upon the other. More, and they have no end.
+#: The most rewrites in a chain, each of the result of the one before; a longer chain counts as endless.
 MOST_REWRITES = 100
 _ORDER = {section: i for i, section in enumerate(Section)}
 
 Rewritten = tuple[list[Step], Step]
-#: Looks at the steps around `root`, and returns the steps to replace and the new one; or None. It need not ask
-#: whether it may: `Graph.reason_against` does. A new step that updates parameters outside the update section takes
-#: the plan's cell "status" as an input, and updates nothing where that is set.
+#: A rewrite looks at the steps around `root`, and returns the steps to replace and the new one; or None. It need not
+#: check whether results stay the same: `Graph.reason_against` does. A new step that updates parameters outside the
+#: update section takes the plan's cell "status" as an input, and updates nothing if that is set.
 Rewrite = Callable[["Graph", Step], Rewritten | None]
 
 
 class Graph:
-    """What a rewrite may ask about the steps of a program."""
+    """The steps of a program, with the questions that a rewrite may ask about them."""
 
     def __init__(self, plan: Plan, steps: list[Step]) -> None:
         self.plan = plan
@@ -50,12 +50,12 @@ class Graph:
         return self._readers[value.root]
 
     def maker(self, value: Value | None) -> Step | None:
-        """The one step that writes a value; None if there are several, or none."""
+        """The only step that writes a value; None if there are several, or none."""
         writers = [] if value is None else self.writers(value)
         return writers[0] if len(writers) == 1 else None
 
     def private(self, value: Value, *inside: Step) -> bool:
-        """Whether a value may vanish when the steps `inside` become one: nobody else uses it, and no user."""
+        """Whether a value may vanish when the steps `inside` become one: no other step and no user reads it."""
         if value.root.keep or not (value.transient or value.root.role is Role.PARAMETER_GRADIENT):
             return False
         return {*self.readers(value), *self.writers(value)} <= set(inside)
@@ -64,7 +64,7 @@ class Graph:
         """Why replacing `old` by `new` would change a result; empty if it would not."""
         sections = {step.section for step in old}
         if self.plan.apart and len(sections) > 1:
-            return "the program's sections are run apart"
+            return "the program's sections run one by one"
         if self.plan.minibatches > 1 and Section.UPDATE in sections and len(sections) > 1:
             return "gradients are added up over several minibatches"
         if new.section not in sections:
@@ -86,15 +86,15 @@ class Graph:
     def _exchanges_between(self, sections: Set[Section]) -> bool:
         """Whether there are exchange steps, and these sections do not all lie on one side of them.
 
-        An update that ran before would use gradients, or a status, that other processes have not seen; an exchange that
-        ran elsewhere would not run after a fault.
+        An update that moved before an exchange would use gradients, or a status, of this process only; an exchange step
+        that moved into another section would not run after a fault.
         """
         places = [_ORDER[section] for section in sections]
         crossed = min(places) <= _ORDER[Section.EXCHANGE] <= max(places)
         return crossed and any(step.section is Section.EXCHANGE for step in self.steps)
 
     def place(self, old: list[Step], new: Step) -> int | None:
-        """Before which position `new` can stand in for `old` without overtaking a reader, writer or section."""
+        """The position at which `new` can replace `old` without passing a reader, writer or section; None if none."""
         positions = [self.position[step] for step in old]
         low, high = min(positions), max(positions) + 1
         for at in range(low, max(positions) + 1):
@@ -114,7 +114,7 @@ class Graph:
         return low if low <= high else None
 
     def _conflict(self, first: Step, second: Step) -> bool:
-        """Whether two steps may not change places. Which of two faults is the first in the status is no matter."""
+        """Whether the order of two steps matters. It does not if both only report faults: either may be the first."""
         status = {self.plan.cells.get(Cell.STATUS)}
         first_writes = {v.root for v in first.writes} - status
         second_writes = {v.root for v in second.writes} - status
@@ -128,10 +128,10 @@ def fuse(plan: Plan, selector: Selector) -> list[Step]:
     """The plan's steps after every registered rewrite that applies and whose kernel accepts.
 
     Raises:
-        PluginError: two rewrites of equal priority both apply to one step; one fails; or they come to no end.
+        PluginError: two rewrites of equal priority both apply to one step; one fails; or they never end.
     """
     graph = Graph(plan, list(plan.steps))
-    rewrites: dict[Step, int] = defaultdict(int)  # how many, one upon the other, have led to a step
+    rewrites: dict[Step, int] = defaultdict(int)  # the length of the chain of rewrites that led to a step
     while rewritten := next(filter(None, (_rewrite(graph, root, selector) for root in graph.steps)), None):
         old, new = rewritten
         rewrites[new] = 1 + max(rewrites[step] for step in old)

@@ -15,13 +15,13 @@ from mocha_core.errors import StateError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: The byte of a `stop` element by which waiting threads ask for their turn. The 1 of `Solver.stop` is in another one,
-#: whatever the order of bytes, so that neither request overwrites the other.
+#: The byte of a `stop` element in which waiting threads ask for their turn. `Solver.stop` sets another byte to 1, in
+#: either byte order, so that neither request overwrites the other.
 TURN = 1
 
 
 class _Sharing(AbstractContextManager[None]):
-    """Stateless, and no generator: predictions of a row take some microseconds, and enter it each time."""
+    """A context without state, and not a generator, for speed: each prediction, of some microseconds, enters it."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -36,11 +36,11 @@ class _Sharing(AbstractContextManager[None]):
 class Gate:
     """Several threads may compute with parameters and states at once, or one thread may change them.
 
-    Threads enter in the order in which they come, and may enter again inside.
+    Threads enter in the order of their requests, and may enter again inside.
 
     Attributes:
         at_once: how many threads may compute at once.
-        version: grows before others see what a thread may have changed.
+        version: grows after a thread may have changed something, before other threads can see the change.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -50,17 +50,17 @@ class Gate:
         self._changed = threading.Condition(self._lock)
         self._tickets = count()
         self._waiting: dict[int, bool] = {}
-        """By ticket, the oldest first: whether that thread wants to be alone."""
+        """Waiting threads by ticket, the oldest first: whether the thread wants to be alone."""
         self._inside: dict[int, int] = {}
-        """How often each thread that computes has entered."""
+        """How often each thread that computes has entered, by thread."""
         self._lent: dict[int, int] = {}
-        """The same for threads inside that wait for data, and compute nothing meanwhile."""
+        """The same for threads that entered and now wait for data, without computing."""
         self._sharing = _Sharing(self)
         self._alone: int | None = None
         self._stop: NDArray[np.int8] | None = None
 
     def shared(self) -> AbstractContextManager[None]:
-        """Compute with parameters and states, which do not change meanwhile."""
+        """Compute with parameters and states; no thread changes them inside the `with`."""
         return self._sharing
 
     @contextmanager
@@ -68,7 +68,7 @@ class Gate:
         """Change parameters and states; no other thread is inside.
 
         Args:
-            stop: its element becomes other than 0 when another thread waits, and is reset at the end.
+            stop: its element becomes nonzero when another thread waits, and is reset at the end.
 
         Raises:
             StateError: this thread is inside `shared`, and would wait for itself.
@@ -98,7 +98,7 @@ class Gate:
 
     @contextmanager
     def lending(self) -> Iterator[None]:
-        """Let others compute, but change nothing, while this thread waits for data that they may have to make."""
+        """Let other threads compute, but not change anything, while this thread waits for data that they may make."""
         me = threading.get_ident()
         if me not in self._inside:
             yield
@@ -128,11 +128,11 @@ class Gate:
             depth = self._lent.pop(me)
             try:
                 self._changed.wait_for(self._may_go_on)
-            finally:  # after an interrupt, too: what this thread holds it still has to leave
+            finally:  # after an interrupt, too, because this thread will still call `leave`
                 self._inside[me] = depth
 
     def share(self) -> None:
-        """What `shared` enters."""
+        """Enter `shared`."""
         me = threading.get_ident()
         with self._lock:
             if me in self._inside:
@@ -143,7 +143,7 @@ class Gate:
             self._inside[me] = 1
 
     def leave(self) -> None:
-        """The end of what this thread entered last."""
+        """Leave the context that this thread entered last."""
         me = threading.get_ident()
         with self._lock:
             self._inside[me] -= 1
@@ -160,7 +160,7 @@ class Gate:
                 self._changed.notify_all()
 
     def _wait(self, alone: bool, may_enter: Callable[[], bool]) -> None:
-        """Until it is this thread's turn: that of the oldest, and of others that may enter with it."""
+        """Wait for this thread's turn: the oldest waiting thread enters, with others that may share with it."""
         if not self._waiting and may_enter():
             return
         ticket = next(self._tickets)
@@ -171,7 +171,7 @@ class Gate:
             older = [wants_alone for other, wants_alone in self._waiting.items() if other < ticket]
             if alone:
                 return not older and may_enter()
-            # A thread that waits for data may wait for what this one makes.
+            # A thread that lent its turn may wait for data that this thread makes.
             return (bool(self._lent) or not any(older)) and may_enter()
 
         try:

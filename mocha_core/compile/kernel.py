@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 #: A bound kernel: called without arguments, it computes.
 Runnable = Callable[[], Any]
-#: Makes a kernel for a call, or declines with None after a look at its shapes, dtypes and attributes.
+#: A function that makes a kernel for a call, or returns None if it does not support its shapes, dtypes or attributes.
 Build = Callable[["Device", Call], "Kernel | None"]
 #: Buffers in the order of the step's values; None where nothing is read or wanted.
 Buffers = Sequence[Array | None]
 
 
 class Kernel:
-    """Both halves of one use of an op. Binds to buffers once; what it returns is called without arguments.
+    """Both halves of one use of an op. Each half is bound to buffers once, which gives a function without arguments.
 
-    A bound kernel overwrites `outs[i]`, or adds to it where `add[i]`. It allocates nothing: what it needs
-    besides its operands it declares, and the program places it. Buffers never move while it is bound.
+    A bound kernel overwrites `outs[i]`, or adds to it if `add[i]` is set. It allocates nothing: it declares the memory
+    that it needs besides its operands, and the program allocates that. Buffers never move while it is bound.
     """
 
     #: The memory layouts of the operands.
     layouts: Layouts = ALL_PLAIN
-    #: Kept from forward to backward. In forward, these buffers follow the outputs in `outs`; in backward, they
-    #: follow (*dy, *x, *y) in `ins`.
+    #: The specs of buffers that keep data from forward to backward. In forward, they follow the outputs in `outs`; in
+    #: backward, they follow (*dy, *x, *y) in `ins`.
     saves: tuple[Spec, ...] = ()
-    #: Scratch of one forward or backward step; these buffers come last in `outs`.
+    #: The specs of scratch buffers for one forward or backward step; they come last in `outs`.
     forward_workspace: tuple[Spec, ...] = ()
     backward_workspace: tuple[Spec, ...] = ()
-    #: Runs as Python on the host: a compiled program is split here.
+    #: Whether it runs as Python on the host; a compiled program is split there.
     splits: bool = False
-    #: Who registered it; set when it is chosen.
+    #: The plugin that registered it; set when it is chosen.
     plugin: str = "reference"
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
@@ -56,12 +56,12 @@ class Kernel:
 
     @property
     def label(self) -> str:
-        """How listings call it."""
+        """Its name in listings."""
         return type(self).__name__
 
 
 class Reference(Kernel):
-    """Runs an op's own pure functions and stores or adds what they return."""
+    """Runs an op's own pure functions, and stores or adds their results."""
 
     def __init__(self, backend: Device, call: Call) -> None:
         self.xp = backend.xp
@@ -97,7 +97,7 @@ class Reference(Kernel):
         if isinstance(error, MochaError | MemoryError):
             raise error
         what = f"Layer '{self.call.layer}': {half} of op '{self.call.op.name}'"
-        raise PluginError(f"{what} failed: {type(error).__name__}: {error}. Mend the op.") from error
+        raise PluginError(f"{what} failed: {type(error).__name__}: {error}. Fix the op.") from error
 
     @property
     def label(self) -> str:

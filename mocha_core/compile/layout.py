@@ -1,4 +1,4 @@
-"""Layouts: how a value lies in memory inside a program. Outside, everything is plain N,C,H,W."""
+"""Layouts: how a value lies in memory inside a program. Outside programs, all values are plain N,C,H,W."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Layout:
-    """A physical arrangement of a value. The base class is the plain, C-ordered one.
+    """An arrangement of a value in memory. The base class is the plain, C-ordered one.
 
-    A layout with lanes may pad the batch: `pack` fills padding rows with a real row (repeated), or with zeros
-    for gradients, so that kernels need not know about it.
+    A layout may pad the batch to a multiple of its vector width: `pack` fills the padding with copies of a real row, or
+    with zeros for gradients, so that kernels can ignore it.
     """
 
     name = "plain"
@@ -30,7 +30,7 @@ class Layout:
         raise NotImplementedError(f"{type(self).__name__} has no pack")
 
     def unpack(self, backend: Device, packed: Array, plain: Array, *, add: bool) -> None:
-        """Write the contents without padding into `plain`, or add them to it."""
+        """Write the packed contents, without padding, into `plain`, or add them to it."""
         raise NotImplementedError(f"{type(self).__name__} has no unpack")
 
     def __repr__(self) -> str:
@@ -41,12 +41,11 @@ PLAIN = Layout()
 
 
 class Layouts(NamedTuple):
-    """The layouts a kernel wants: of the inputs, of the outputs, and of the input gradients it writes.
+    """The layouts that a kernel wants for its inputs, its outputs, and the input gradients that it writes.
 
-    Missing entries are plain; `gradients`, and `backward_ins`, which are the inputs as backward reads them, are as
-    `ins` unless given. Gradients of outputs have the outputs' layout.
-    With `follow`, the kernel takes whatever layout its first input has, for all blobs: right for
-    element-wise kernels.
+    Missing entries are plain. `gradients`, and `backward_ins` (the inputs that backward reads), default to `ins`.
+    Gradients of outputs have the outputs' layout. With `follow`, the kernel uses the layout of its first input for all
+    blobs, whatever it is; this suits element-wise kernels.
     """
 
     ins: tuple[Layout, ...] = ()
@@ -71,7 +70,7 @@ ALL_PLAIN = Layouts()
 
 
 class Convert(Op):
-    """From one layout to another; inserted by the compiler where a kernel wants what is not there."""
+    """Converts a value to another layout. The compiler inserts it where a kernel wants another layout."""
 
     name = "mocha.convert"
     differentiable = ()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Block:
-    """A value's piece of an arena: where it is, and from which step to which it holds something."""
+    """A value's piece of an arena: its offset, and the first and last step at which it holds data."""
 
     value: Value
     spec: Spec
@@ -41,11 +41,11 @@ class Memory:
     buffers: dict[Value, Array] = field(default_factory=dict)
     blocks: dict[Value, Block] = field(default_factory=dict)
     overwritten: set[Value] = field(default_factory=set)
-    """Values whose memory serves another value later in the run."""
+    """Values whose memory is used for another value later in the run."""
     saves: dict[Call, list[Value]] = field(default_factory=dict)
     workspaces: dict[Step, list[Value]] = field(default_factory=dict)
     total: int = 0
-    """Bytes of the arenas."""
+    """The bytes of the arenas."""
 
     def __repr__(self) -> str:
         return f"<Memory of {len(self.buffers)} values: {self.total:,} bytes>"
@@ -54,10 +54,10 @@ class Memory:
 def place(
     plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel], storage: Storage, backend: Device
 ) -> Memory:
-    """Give every value of a program a buffer; short-lived ones share arenas by liveness.
+    """Give every value of a program a buffer; short-lived values whose lives do not overlap may share memory.
 
     Raises:
-        BackendError: the arenas do not fit; names the largest values and the total.
+        BackendError: the arenas do not fit into memory; the error names the largest values and the total.
     """
     memory = Memory()
     _measure(plan, arrangement, kernels, memory)
@@ -80,7 +80,7 @@ def place(
 
 
 def check_largest(plan: Plan, steps: Iterable[Step], backend: Device) -> None:
-    """Refuse a value that does not fit alone, before kernels are made, which may make tables of its size.
+    """Refuse a single value that does not fit into memory, before kernels are made: these may make tables of its size.
 
     Raises:
         BackendError: names the value.
@@ -101,7 +101,7 @@ def _measure(plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel
         block.last = end if lasting else max(block.last, at)
 
     for at, step in enumerate(arrangement.steps):
-        # A section that is run apart may be run again: what it finds has to be there afterwards, too.
+        # A section that runs alone may run again, so its inputs must survive the run.
         lasting = step.section is Section.PACK or (plan.apart and step.section is Section.FORWARD)
         for value in [v.root for v in (*step.ins, *step.outs) if v is not None and v.transient]:
             touch(value, arrangement.home(value).physical(value.spec), at, lasting)
@@ -127,7 +127,7 @@ def _private(step: Step, what: str, specs: Iterable[Spec]) -> list[Value]:
 
 
 def _assign(blocks: list[Block]) -> int:
-    """Largest first, each at the lowest offset that is free while it is alive. Returns the elements needed."""
+    """Place blocks, the largest first, at the lowest offset that is free in their life; return the elements needed."""
     placed: list[Block] = []
     for block in sorted(blocks, key=lambda b: (-b.spec.size, b.first)):
         size = aligned_elements(block.spec)
@@ -160,7 +160,7 @@ def _bind(value: Value, memory: Memory, storage: Storage, backend: Device) -> No
 
 
 def plain_copy(value: Value, memory: Memory, arrangement: Arrangement, backend: Device) -> Array:
-    """The contents of a value as a plain array of the backend, whatever layout it lives in."""
+    """The contents of a value, in any layout, as a plain array of the backend."""
     home, buffer = arrangement.home(value), memory.buffers[value]
     if home is PLAIN:
         return buffer

@@ -1,4 +1,4 @@
-"""What each step of a program takes."""
+"""How long each step of a program takes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mocha_core.graph.plan import Section
 
 
 class StepTime(NamedTuple):
-    """A kernel in a profile. `seconds` are of wall-clock time, in a mean of the iterations; they include waiting for
-    the other threads of the backend."""
+    """A kernel in a profile. `seconds` is its mean wall-clock time per iteration, including the wait for the other
+    threads of the backend."""
 
     layer: str
     op: str
@@ -27,11 +27,11 @@ class StepTime(NamedTuple):
 
 
 class Profile(list[StepTime]):
-    """The steps in the order in which they run. Printed, it is a table with milliseconds."""
+    """The steps in the order in which they run. It prints as a table with milliseconds."""
 
     @property
     def seconds(self) -> float:
-        """Of all steps together."""
+        """The seconds of all steps together."""
         return sum(row.seconds for row in self)
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Profile(list[StepTime]):
 
 
 class Timer:
-    """Adds up what each step takes, one after the other."""
+    """Runs steps one after the other, and adds up the time of each."""
 
     def __init__(self, complete: Callable[[BoundStep], None], steps: Sequence[BoundStep]) -> None:
         self.seconds = np.zeros(len(steps))
@@ -57,7 +57,7 @@ class Timer:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """In here, the steps are timed when they are run."""
+        """Time the steps that run inside this context."""
         untimed = [replace(bound) for bound in self._steps]
         for i, bound in enumerate(self._steps):
             bound.run = partial(self._time, i, untimed[i])
@@ -73,7 +73,7 @@ class Timer:
         self.seconds[i] += perf_counter() - start
 
     def profile(self, n: int) -> Profile:
-        """In a mean of `n` iterations."""
+        """The mean times over `n` iterations."""
         calls = [(b.step.call, b.step.section, b.kernel.label) for b in self._steps]
         times = zip(calls, self.seconds / n, strict=True)
         return Profile(StepTime(c.layer, c.op.name, section, label, float(s)) for (c, section, label), s in times)

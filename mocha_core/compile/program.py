@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from mocha_core.compile.device import Device
 
-#: For each cell by name, one value per minibatch.
+#: The values of cells, by name: one per minibatch.
 Schedule = Mapping[str, "NDArray[Any]"]
-#: One element, which another thread or a signal handler may set from 0 to 1 at any time.
+#: An array of one element, which another thread or a signal handler may set from 0 to 1 at any time.
 Stop: TypeAlias = "NDArray[np.int32]"
 
 #: What the programs of a net may take together, and as much again those of its predictions: so many that people who
@@ -52,19 +52,19 @@ class KernelUse(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Program:
-    """Bound steps in a row. Backends that compile further inherit this class and override `iterate` and `execute`.
+    """A sequence of bound steps. Backends that compile further inherit this class and override `iterate` and `execute`.
 
     Attributes:
-        plan: what was compiled.
+        plan: the plan that was compiled.
         bound: the steps in order.
-        memory: where the values are; `memory.total` is in bytes.
+        memory: the buffers of the values; `memory.total` is in bytes.
         cells: the buffers of the plan's cells by name.
         objective: the buffer of one minibatch's objective; None in a net without losses.
         objectives: the objective of each minibatch of the last `iterate`.
-        done: how many iterations of the last `iterate` were done, also when it was left by an exception.
+        done: how many iterations of the last `iterate` were done, even if an exception ended it.
         half_updated: whether that exception came between the updates of one iteration.
-        tables: how many rows each source has that stays on the device, by the cell with the numbers of a minibatch's.
-        changes: sections that write parameters or states, around which `storage.version` has to grow.
+        tables: the number of rows of each source that stays on the device, by the cell that chooses a minibatch's rows.
+        changes: sections that write parameters or states; `storage.version` must grow before and after they run.
     """
 
     backend: Device
@@ -102,14 +102,14 @@ class Program:
 
         Args:
             n: how many.
-            schedule: values for cells, n * minibatches each; all cells not named keep theirs.
-            stop: once its element is not 0, the iteration in hand is the last.
+            schedule: values for cells, n * minibatches each; cells that it does not name keep their values.
+            stop: once its element is not 0, the current iteration is the last.
 
         Returns:
             How many iterations were done before one reported a fault in the status cell. After a fault in forward,
-            backward or exchange, the failing one has updated nothing; its exchange ran to the end, so that no other
-            process waits for it. After a fault in an update, no later update ran. Where it is
-            left by an exception, no fault stands in the status cell any more.
+            backward or exchange, the failing iteration has updated nothing; its exchange ran to the end, so that no
+            other process waits for it. After a fault in an update, no later update ran. If an exception ends
+            `iterate`, it clears the status cell.
         """
         if self.plan.apart:
             raise StateError("This program's sections are run one by one: use run(section).")
@@ -155,18 +155,18 @@ class Program:
                     if stop is not None and stop[0]:
                         break
         except BaseException:
-            self.clear_status()  # the minibatch that it belongs to was not done, and comes again
+            self.clear_status()  # the minibatch with the fault was not done, and will run again
             raise
         self.half_updated = False
         return self.done
 
     def profile(self, n: int, schedule: Schedule, sections: Sequence[Section] = ()) -> Profile:
-        """What each step takes, in a mean of n iterations that are really run: they update parameters.
+        """Run n iterations, which update parameters, and return the mean time of each step.
 
         Args:
             n: at least 1.
             schedule: as for `iterate`.
-            sections: run these instead of whole iterations, n times each, with one value of the schedule each time.
+            sections: run these sections n times instead of whole iterations, with one value of the schedule each time.
         """
         whole = [section for section in Section if section is not Section.PACK]
         timer = Timer(self.complete, [b for b in self.bound if b.step.section in (sections or whole)])
@@ -180,7 +180,7 @@ class Program:
         return timer.profile(n)
 
     def _minibatch(self) -> tuple[list[Runnable], list[Runnable]]:
-        """Forward and backward, cut before the first update that was folded into them."""
+        """The runs of forward and backward, in two parts: before the first folded update, and from it on."""
         steps = [b for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
         at = next((i for i, b in enumerate(steps) if updates(b)), len(steps))
         runs = [b.run for b in steps]
@@ -191,16 +191,16 @@ class Program:
         return self.plan.faults.get(self.status())
 
     def execute(self, section: Section) -> None:
-        """Run the bound kernels of one section, and nothing else."""
+        """Run the bound kernels of one section, without packing or setting cells."""
         for run in self.runs(section):
             run()
 
     def complete(self, bound: BoundStep) -> None:
-        """Run one step alone, and wait until the device has done it."""
+        """Run one step alone, and wait until the device has finished it."""
         bound.run()
 
     def run(self, section: Section, schedule: Schedule | None = None) -> None:
-        """Run one section; the first values of `schedule` are those of the cells to set first."""
+        """Set each cell in `schedule` to its first value, then run one section."""
         with self.backend.running(), self.changing(section):
             self.set_cells(schedule or {})
             self.execute(section)
@@ -208,38 +208,38 @@ class Program:
             self.objectives = np.asarray([self.backend.to_numpy(self.objective)])
 
     def set_cells(self, schedule: Schedule) -> None:
-        """Give each cell the first of its values."""
+        """Set each cell to the first of its values."""
         for name, column in self.plan.with_row_cells(schedule).items():
             if name in self.cells:
                 self.backend.copy_from_numpy(self.cells[name], column[0])
 
     def pack(self) -> None:
         """Pack parameters and states again if any changed since the last time."""
-        version = self.storage.version  # before they are read: another thread may change them meanwhile
+        version = self.storage.version  # read it first: another thread may change parameters during packing
         if self._packed_version != version:
             self.execute(Section.PACK)
             self._packed_version = version
 
     def changing(self, *sections: Section) -> AbstractContextManager[None]:
-        """Entered around every run of these sections: packs, and lets `storage.version` grow if they change any."""
+        """Every run of these sections enters this: it packs, and lets `storage.version` grow if they change states."""
         self.pack()
         return self.storage.changing(not self.changes.isdisjoint(sections))
 
     def status(self) -> int:
-        """The number of the first fault reported since `clear_status`; 0 for none."""
+        """The code of the first fault reported since `clear_status`; 0 for none."""
         cell = self.cells.get(Cell.STATUS)
         return 0 if cell is None else int(self.backend.to_numpy(cell))
 
     def clear_status(self) -> None:
-        """Forget the fault, so that updates update again."""
+        """Clear the fault, so that updates have an effect again."""
         if Cell.STATUS in self.cells:
             self.backend.copy_from_numpy(self.cells[Cell.STATUS], np.asarray(0))
 
     def read(self, value: Value, name: str = "") -> NDArray[Any]:
-        """A copy of a value's contents after a run, as plain N,C,H,W; errors call it `name`.
+        """A copy of a value's contents after a run, as plain N,C,H,W; errors call the value `name`.
 
         Raises:
-            StateError: fusion removed it, or its memory was used again; names `keep`.
+            StateError: fusion removed the value, or its memory was used again; the error names `keep`.
         """
         name = name or value.name
         self.check_present(value, name)
@@ -259,7 +259,7 @@ class Program:
     def write(self, value: Value, array: NDArray[Any]) -> None:
         """Overwrite the contents of a value, such as an input, from a plain N,C,H,W array.
 
-        Where sections are run apart, its copies in other layouts are made again.
+        If sections run one by one, its copies in other layouts are made again.
         """
         home, buffer = self.arrangement.home(value), self._buffer(value)
         if home is PLAIN:
@@ -276,13 +276,13 @@ class Program:
                 stale.add(call.outs[0])
 
     def start_anew(self) -> None:
-        """Give per-row states of the test phase their first contents, before a run."""
+        """Set per-row states of the test phase to their first contents, before a run."""
         for value, first in self.plan.carried.items():
             if value in self.memory.buffers:
                 self.write(value, first(value.shape))
 
     def kernels(self) -> list[KernelUse]:
-        """Which kernel, from which plugin, serves each step."""
+        """The kernel of each step, and its plugin."""
         calls = [(b.step.call, b.step.half, b.kernel) for b in self.bound]
         return [KernelUse(call.layer, call.op.name, half, k.label, k.plugin) for call, half, k in calls]
 
@@ -306,7 +306,7 @@ class Program:
 
 
 def outlives_runs(value: Value) -> bool:
-    """Whether programs that are not run now have it, too."""
+    """Whether the value persists between runs, so that other programs share it."""
     return value.root.role in (Role.PARAMETER, Role.STATE)
 
 

@@ -1,4 +1,4 @@
-"""Values for cells that the host hands over before a program runs."""
+"""Checks of the values of cells that the host gives to a program before it runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def checked_columns(program: Program, schedule: Schedule, count: int) -> dict[str, NDArray[Any]]:
-    """The values of those cells that the program has, side by side and in the cells' dtypes.
+    """The values of the program's cells, contiguous and in the cells' dtypes.
 
     Args:
-        program: whose cells they are.
-        schedule: for each cell by name, its values.
-        count: how many each has to have.
+        program: the program with the cells.
+        schedule: the values of each cell, by name; cells that the program lacks are left out.
+        count: the number of values per cell.
 
     Raises:
-        ConfigurationError: there are fewer, or they are of another shape.
-        DataError: a row number is not one of its source's.
+        ConfigurationError: a cell has fewer values, or values of another shape.
+        DataError: a source has no row of that number.
     """
     plan = program.plan
     columns = {}
@@ -42,7 +42,7 @@ def checked_columns(program: Program, schedule: Schedule, count: int) -> dict[st
         if rows is not None and values.size and not (values.min() >= 0 and values.max() < rows):
             raise DataError(
                 f"{plan.title}: the order of a source with {rows} rows, '{name}', goes from row {values.min()} to "
-                f"row {values.max()}. Mend its order(): expected numbers 0 to {rows - 1}."
+                f"row {values.max()}. Fix its order(): expected numbers 0 to {rows - 1}."
             )
         columns[name] = values
     return columns

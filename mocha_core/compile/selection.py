@@ -19,7 +19,7 @@ Found = TypeVar("Found")
 
 
 class Selector:
-    """Looks kernels and fusions up for one backend. Used while compiling, never while running."""
+    """Looks up kernels and fusions for one backend, at compile time only."""
 
     def __init__(self, backend: Device, registries: Registries) -> None:
         self.backend = backend
@@ -27,13 +27,13 @@ class Selector:
         self.families = (*backend.families(), "*")
 
     def choose(self, call: Call, reference: bool = True, forward_runs: bool = True) -> Kernel | None:
-        """The kernel for a call; without `reference`, None where no registered kernel accepts.
+        """The kernel for a call; without `reference`, None if no registered kernel accepts the call.
 
         Args:
             call: the use of an op.
             reference: fall back on the op's own functions.
-            forward_runs: whether the program runs the forward half. Where a fusion replaced it, a kernel
-                that needs what its forward saves cannot serve.
+            forward_runs: whether the program runs the forward half. If a fusion replaced it, a kernel whose
+                backward needs data saved by its forward cannot be chosen.
         """
         op = call.op.name
         declined = []
@@ -61,13 +61,13 @@ class Selector:
     def search(
         self, candidates: Candidates, key: tuple[str, ...], accept: Callable[[Entry], Found | None], layer: str
     ) -> Found | None:
-        """What `accept` makes of the best entry that it accepts: of the nearest family, then by priority.
+        """The result of `accept` for the best entry that it accepts: of the nearest family, then by priority.
 
         Args:
             candidates: kernels or fusions.
             key: the op's name, and for a fusion the half.
-            accept: looks at an entry; None declines.
-            layer: whose op it is for, for errors.
+            accept: returns None for an entry that it declines.
+            layer: the layer of the op, for errors.
 
         Raises:
             PluginError: it accepts several of equal priority, or an entry fails.
@@ -87,10 +87,10 @@ class Selector:
         return None
 
     def prefer(self, candidates: Candidates, op: str, entries: list[Entry]) -> Entry:
-        """The entry to take among equals.
+        """The entry that the user prefers among entries of equal priority.
 
         Raises:
-            PluginError: the user has not said which.
+            PluginError: the user has not said which one to prefer.
         """
         wanted = self.backend.prefer.get(op)
         chosen = entries if len(entries) == 1 else [entry for entry in entries if entry.plugin == wanted]

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from mocha_core.compile.device import Device
 
 SMALLER = "Use smaller layers, or a smaller batch_size."
-#: What errors call values of a role, where it is not the role with an s.
+#: The word for values of a role in errors, if it is not the role with an "s".
 ROLES = {Role.DATA: "resident data sets"}
 
 
 class Storage:
-    """Maps values to buffers, which live as long as somebody holds the value.
+    """Maps values to buffers, which live as long as the value object.
 
-    `version` grows with every change to parameters and states; programs check it before they trust a packed copy.
-    `gate` is entered by what reads or changes them, as several threads may.
+    `version` grows with every change to parameters and states; programs check it before they use a packed copy. Several
+    threads may read and change them; each enters `gate` to do so.
     """
 
     def __init__(self, backend: Device) -> None:
@@ -44,10 +44,11 @@ class Storage:
         self.gate.version = version
 
     def allocate(self, values: Iterable[Value], owner: str = "", way_out: str = SMALLER) -> None:
-        """Place the values that have no buffer yet side by side in one zeroed arena per dtype.
+        """Allocate the values that have no buffer yet, side by side in one zeroed arena per dtype.
 
         Raises:
-            BackendError: they do not fit; names the owner, the largest and the total. Nothing was allocated.
+            BackendError: they do not fit into memory; the error names the owner, the largest values and the total.
+                Nothing was allocated.
         """
         by_dtype: dict[str, list[Value]] = {}
         for value in values:
@@ -69,10 +70,10 @@ class Storage:
 
     @contextmanager
     def changing(self, changes: bool = True) -> Iterator[None]:
-        """Around what changes parameters or states, unless `changes` is False.
+        """Change parameters or states inside this context; with `changes=False` it does nothing.
 
-        The version grows before, and again afterwards, also where an exception ends the change: what another thread
-        packs meanwhile may be half old, and is packed again.
+        The version grows before and after the change, even if an exception ends it: another thread may pack a half
+        changed parameter meanwhile, and has to pack it again.
         """
         self._grow(changes)
         try:
@@ -81,7 +82,7 @@ class Storage:
             self._grow(changes)
 
     def _grow(self, changes: bool) -> None:
-        with self._lock:  # two threads that add at once would count one change
+        with self._lock:  # without it, two simultaneous additions could count as one
             self.version += changes
 
     def __contains__(self, value: Value) -> bool:
@@ -95,17 +96,18 @@ class Storage:
 
 
 def carve(backend: Device, arena: Array, offset: int, shape: tuple[int, ...], size: int) -> Array:
-    """A piece of a one-dimensional arena as an array of `shape`, sharing its memory."""
+    """A piece of a one-dimensional arena as an array of `shape` that shares the arena's memory."""
     return backend.xp.reshape(arena[offset : offset + size], shape)
 
 
 def make_arenas(
     backend: Device, sizes: Mapping[str, int], what: str, pieces: Iterable[tuple[str, Spec]], way_out: str
 ) -> dict[str, Array]:
-    """Zeroed one-dimensional arrays by dtype, of so many elements: all of them, or none.
+    """Zeroed one-dimensional arrays, by dtype, of the given numbers of elements.
 
     Raises:
-        BackendError: they do not fit; names what they are for, the largest pieces and the total.
+        BackendError: they do not fit into memory; the error names their use, the largest pieces and the total. No array
+            is kept.
     """
     total = sum(nbytes(Spec((size,), dtype)) for dtype, size in sizes.items())
     with taking(what, pieces, way_out, total=total, backend=backend):

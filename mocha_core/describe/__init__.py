@@ -1,1 +1,1 @@
-"""What the authors of layers write with: layers, parameters, builders, sources."""
+"""Base classes for authors of layers: layers, parameters, builders, sources."""

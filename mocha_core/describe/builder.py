@@ -1,4 +1,4 @@
-"""Builders: what a layer's `build` records ops and parameters with, and what a solver records its updates with."""
+"""Builders: a layer's `build` records ops and parameters through them, and a solver records its updates."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Records(Protocol):
-    """What builders record into: one net's `Recorder`."""
+    """The interface of a net's `Recorder` that builders use."""
 
     name: str
     dtype: str
     seed: int
 
     def warn(self, message: str) -> None:
-        """Log a warning about the net, once."""
+        """Log a warning about the net, unless it was logged before."""
 
     def share(
         self,
@@ -43,7 +43,7 @@ class Records(Protocol):
         """The value of a parameter or state of a layer."""
 
     def carry(self, plan: Plan, layer: Layer, name: str, row: Spec, initializer: Initializer) -> Value:
-        """The value of a state with a row for each of the batch's."""
+        """The value of a state with one row per sample of the batch."""
 
     def cell(self, name: str, shape: tuple[int, ...] = (), dtype: str | None = None) -> Value:
         """The net's cell of that name."""
@@ -52,7 +52,7 @@ class Records(Protocol):
         """The tops of a data layer."""
 
 
-#: What states may be of: what files keep.
+#: The dtypes that a state may have; files can store them.
 STATE_DTYPES = tuple(dtype for dtype in array_api.DTYPES if dtype != "bool")
 
 
@@ -60,7 +60,7 @@ class Builder:
     """Records one layer of a net into a plan.
 
     Attributes:
-        phase: what the plan is for. A layer that does nothing in one phase returns its bottoms.
+        phase: the phase that the plan is for. A layer that does nothing in one phase returns its bottoms.
         batch: rows in a minibatch.
         dtype: the floating dtype of the net, "float32" or "float64".
         seed: the system's seed, for ops that draw random numbers.
@@ -76,7 +76,7 @@ class Builder:
         self.seed: int = recorder.seed
 
     def call(self, op: Op, *ins: Value) -> tuple[Value, ...]:
-        """Record a use of `op`; returns its outputs, without those it saves for its backward."""
+        """Record a use of `op`, and return its outputs, without those that it saves for backward."""
         return self._plan.call(op, *ins, layer=self._layer.name)
 
     def param(
@@ -88,7 +88,7 @@ class Builder:
         constraint: Constraint | None = None,
         multiplier: float = 1.0,
     ) -> Value:
-        """A parameter, shared with every net that holds this layer, and with layers of equal `param_key`."""
+        """A parameter, shared with every net that has this layer, and with layers of equal `param_key`."""
         return self._recorder.share(
             Parameter, self._layer, name, shape, initializer,
             regularizer=regularizer, constraint=constraint, multiplier=multiplier,
@@ -102,19 +102,19 @@ class Builder:
         dtype: str | None = None,
         per_row: bool = False,
     ) -> Value:
-        """A persistent value that ops update and nobody learns; shared as parameters are.
+        """A persistent value that ops update and that is not learned; it is shared as parameters are.
 
-        What ops write is seen by those after them, and kept when the minibatch is not refused; in the test phase it is
-        not kept.
+        An op sees what the ops before it wrote. The new contents are kept if the minibatch has no fault; in the test
+        phase they are not kept.
 
         Args:
-            name: in the layer.
-            shape: of the whole; with `per_row`, of one row.
-            initializer: of the first contents; with `per_row`, of those of each row.
-            dtype: such as "int64" for a counter; None: the net's.
-            per_row: the value has a row for each of the batch's, such as what a recurrent layer carries from one
-                minibatch to the next. It belongs to this net alone and is saved in snapshots, not with the network. A
-                run in the test phase has rows of its own, and starts them anew.
+            name: its name in the layer.
+            shape: its shape; with `per_row`, the shape of one row.
+            initializer: sets the first contents; with `per_row`, those of each row.
+            dtype: its dtype, such as "int64" for a counter; None: the net's.
+            per_row: the value has one row per sample of the batch, such as the hidden state that a recurrent layer
+                carries from one minibatch to the next. It belongs to this net alone and is saved in snapshots, not with
+                the network. A run in the test phase has its own rows, which start with the first contents.
 
         Raises:
             ConfigurationError: there is no such dtype.
@@ -129,9 +129,9 @@ class Builder:
         return self._recorder.share(State, self._layer, name, shape, initializer, dtype)
 
     def view(self, x: Value, shape: tuple[int, ...]) -> Value:
-        """The same memory under another shape of as many elements."""
+        """The same memory under another shape with the same number of elements."""
         rows = x.rows
-        if rows:  # samples stay side by side
+        if rows:  # the rows of a sample stay adjacent
             rows = shape[0] // self.batch if shape and shape[0] % self.batch == 0 else 0
         view = Value(f"{self._layer.name}.{x.name}", shape, x.dtype, x.role, base=x, rows=rows)
         if view.spec.size != x.spec.size:
@@ -143,22 +143,22 @@ class Builder:
 
         Raises:
             UnknownNameError: there is no such cell.
-            ConfigurationError: it is one that depends on whose rows are counted.
+            ConfigurationError: the cell depends on the value whose rows are counted.
         """
         checks.known("A program", "cell", name, Cell)
         if name in (Cell.VALID_ROWS, Cell.FIRST_ROW):
             raise ConfigurationError(
-                f"the cell '{name}' counts rows of the minibatch, which need not be those of a value. Use "
+                f"the cell '{name}' counts rows of the minibatch, but a value may have other rows. Use "
                 f"b.{name}(x), with the value x whose rows are counted."
             )
         return self._cell(name)
 
     def valid_rows(self, *x: Value) -> Value:
-        """The cell of shape (), int32, that says how many rows of `x` count, from the first on.
+        """The cell of shape (), int32, with the number of rows of `x` that count, from the first on.
 
-        It is the number of valid rows of the minibatch, times k where `x` has k rows for each of them. Where none of
-        `x` depends on the minibatch, all rows count; where samples lie mixed (`Value.rows` is 0), too, and a partial
-        minibatch is a `ShapeError`. Several values must have equally many rows.
+        It is the number of valid rows of the minibatch, times k if `x` has k rows per sample. If none of `x` depends on
+        the minibatch, all rows count. If samples lie mixed (`Value.rows` is 0), all rows count, too, and a partial
+        minibatch raises a `ShapeError`. Several values must have the same number of rows.
         """
         total = _rows(x[0])
         rows = {value.rows for value in x if value.rows is not None}
@@ -168,9 +168,10 @@ class Builder:
         return self._row_cell(RowCell(Cell.VALID_ROWS, constant=total, mixed_in=mixed_in))
 
     def first_row(self, x: Value) -> Value:
-        """The cell of shape (), int64, that says how many rows of `x` came before, in the same iteration.
+        """The cell of shape (), int64, with the number of rows of `x` that came before in the same iteration.
 
-        They are those of the minibatches whose gradients are accumulated. For random numbers, row by row.
+        They are the rows of the earlier minibatches whose gradients are accumulated. An op that draws random numbers
+        for each row counts from there.
         """
         return self._row_cell(RowCell(Cell.FIRST_ROW, -(-_rows(x) // self.batch)))
 
@@ -186,14 +187,15 @@ class Builder:
         return cell
 
     def fault(self) -> int:
-        """A number for the next recorded call to put into the status cell when its input is invalid.
+        """Allocate a fault code, which the next recorded call writes into the status cell when its input is invalid.
 
-        Pass it to the op as an attribute; when it shows up, the op's `explain` words the error.
+        Pass it to the op as an attribute. When the status cell holds it after a run, the op's `explain` gives the text
+        of the error.
         """
         return self._plan.fault()
 
     def once(self, key: Hashable, record: Callable[[], Value]) -> Value:
-        """What `record` returned for this key the first time: what several layers of a net need is recorded once."""
+        """Return what `record` returned at the first call with this key, so that layers of a net can share a value."""
         if key not in self._plan.recorded:
             self._plan.recorded[key] = record()
         return self._plan.recorded[key]
@@ -204,11 +206,11 @@ class Builder:
         return any(all(v.role in (Role.DATA, Role.CELL) for v in call.ins) for call in made)
 
     def warn(self, message: str) -> None:
-        """Log a warning about this layer, once for its net."""
+        """Log a warning about this layer, unless the net logged it before."""
         self._recorder.warn(f"{self._layer} in net '{self._recorder.name}': {message}")
 
     def stream(self, op: str) -> int:
-        """The stream of random numbers of this layer's use of `op`."""
+        """The number of the random stream for this layer's use of `op`."""
         return stream_id(self._layer.name, op)
 
     def loss(self, value: Value, weight: float = 1.0) -> None:
@@ -216,10 +218,10 @@ class Builder:
         self._plan.losses.append((value, weight))
 
     def statistic(self, key: str, label: str, percent: bool = False) -> Value:
-        """A cell of shape (2,), float64: the sum and the count of a mean taken over an epoch.
+        """A cell of shape (2,), float64, with the sum and the count for a mean over an epoch.
 
-        An op adds to it through `updates`. `key` names it in `net.statistics()` as `layer-key`; `label` and
-        `percent` say how logs show it: `Accuracy (avg over 10000) = 96.0500%`.
+        An op adds to it through `updates`. Its name in `net.statistics()` is `layer-key`; logs show it with its
+        `label`, as a fraction or `percent`: `Accuracy (avg over 10000) = 96.0500%`.
         """
         total = self._recorder.cell(f"{self._layer.name}-{key}", (2,), "float64")
         self._plan.statistics.append(Statistic(self._layer.name, key, label, percent, total))
@@ -237,7 +239,7 @@ def _rows(x: Value) -> int:
 
 
 class UpdateBuilder:
-    """What a solver records its update steps with, and before them the exchange steps."""
+    """A solver records its exchange steps, and then its update steps, through it."""
 
     def __init__(self, recorder: Records, plan: Plan, scheduled: Iterable[str] = ()) -> None:
         self._recorder = recorder
@@ -246,14 +248,14 @@ class UpdateBuilder:
         self.dtype: str = recorder.dtype
 
     def gradient(self, parameter: Parameter) -> Value:
-        """The gradient of a parameter that reaches the objective."""
+        """The gradient of a parameter on which the objective depends."""
         return self._plan.gradients[parameter.value]
 
     def cell(self, name: str) -> Value:
-        """A cell of shape (): one that the solver's `schedule` fills, such as "learning_rate"; or a `Cell`.
+        """A cell of shape (): one that the solver's `schedule` fills, such as "learning_rate", or a `Cell`.
 
         Raises:
-            UnknownNameError: there is no such cell, and the schedule does not fill it.
+            UnknownNameError: `name` is neither.
         """
         checks.known("The solver's schedule", "cell", name, self._known)
         cell = self._recorder.cell(name)
@@ -261,14 +263,14 @@ class UpdateBuilder:
         return cell
 
     def fault(self) -> int:
-        """A number for the next recorded call to put into the status cell, when what it would write is invalid."""
+        """Allocate a fault code, which the next recorded call writes into the status cell if a result is invalid."""
         return self._plan.fault()
 
     def exchange(self, op: Op, *ins: Value, layer: str = "(solver)") -> tuple[Value, ...]:
-        """Record an exchange step: it runs once per iteration between backward and the updates, whatever the status is.
+        """Record an exchange step, which runs once per iteration between backward and the updates, even after a fault.
 
-        It changes gradients, or the status, through `op.updates`. Where there is one, no update is folded into a
-        gradient. Returns the op's outputs.
+        It changes gradients, or the status, through `op.updates`. In a plan with exchange steps, no update is folded
+        into a gradient. Returns the op's outputs.
 
         Raises:
             TopologyError: an update was recorded before.

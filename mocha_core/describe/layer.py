@@ -1,4 +1,4 @@
-"""`Layer`: an immutable description. `build` says which ops compute it; nothing here computes."""
+"""`Layer`: an immutable description. Its `build` records the ops that compute it; this module computes nothing."""
 
 from __future__ import annotations
 
@@ -84,15 +84,15 @@ class DataLayer(Layer):
     tops: Sequence[str] = ("data", "label")
     batch_size: int
     transformers: Sequence[tuple[str, Transformer]] = ()
-    """What is done to the rows of tops, in this order: `[("data", Scale(1 / 256)), ("data", Mirror())]`.
+    """Transformers of the rows of tops, in this order: `[("data", Scale(1 / 256)), ("data", Mirror())]`.
 
-    The host does it, and in every phase alike. One object given for several tops draws the same for all of them.
+    They run on the host, in every phase. One object given for several tops draws the same numbers for all of them.
     """
 
     def check(self) -> None:
         self.replace_field("batch_size", checks.integer(self, "batch_size", self.batch_size, at_most=checks.MOST))
         if self.bottoms:
-            raise ConfigurationError(f"{self}: expected no bottoms of a data layer, received {list(self.bottoms)}.")
+            raise ConfigurationError(f"{self}: expected a data layer without bottoms, received {list(self.bottoms)}.")
         self.replace_field("transformers", self._checked_transformers())
 
     def _checked_transformers(self) -> tuple[tuple[str, Transformer], ...]:
@@ -113,9 +113,10 @@ class DataLayer(Layer):
 
     @abstractmethod
     def open(self, seed: int) -> Source:
-        """The rows behind the layer.
+        """Open the source of the layer's rows.
 
-        `seed` decides how they are shuffled: the same for all data layers of a net, whose rows belong together.
+        `seed` decides their shuffled order. All data layers of a net get the same seed, because their rows belong
+        together.
         """
 
     def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:

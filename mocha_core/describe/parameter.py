@@ -1,4 +1,4 @@
-"""Parameters and states: values that outlive runs, and what initializes, regularizes and constrains them."""
+"""Parameters and states: values that outlive runs; and their initializers, regularizers and constraints."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Initializer(metaclass=Constructed):
 
 
 class Regularizer(metaclass=Constructed):
-    """A penalty on a parameter's size, at regularization coefficient 1; no part of the objective shown, as in Mocha.
+    """A penalty on a parameter's size, at regularization coefficient 1. Pure, on the array API.
 
-    Pure, on the array API.
+    The reported objective does not include it, as in Mocha.jl.
     """
 
-    #: Whether the gradient at an element depends on that element alone, and grows no faster than it: then kernels may
-    #: work on pieces of w, and know from w that the gradient is finite.
+    #: Whether the gradient at an element depends on that element alone, and grows at most linearly with it. Then
+    #: kernels may work on pieces of w, and need not check that the gradient is finite if w is.
     element_wise: ClassVar[bool] = False
 
     @abstractmethod
@@ -52,7 +52,7 @@ class Constraint(metaclass=Constructed):
 
 
 class Owner(Protocol):
-    """Who holds the contents of parameters and states: a `System`, as far as they know it."""
+    """The interface of a `System`, which holds the contents, that parameters and states use."""
 
     seed: int
     storage: Storage
@@ -68,8 +68,8 @@ class Owner(Protocol):
 class State(Settled):
     """A persistent, saved value that is not learned, such as running statistics.
 
-    It is shared as parameters are, but for one that is `per_row`: that has a row for each of the batch's, belongs to
-    one net, and is saved in snapshots only.
+    It is shared as parameters are, except a `per_row` state: that has one row per sample of the batch, belongs to one
+    net, and is saved in snapshots only.
     """
 
     ROLE: ClassVar = Role.STATE
@@ -83,7 +83,7 @@ class State(Settled):
     initializer: Initializer
     system: Owner
     number: int = 0
-    """How many layers of the same name the system had before."""
+    """How many layers of the same name the system had before this one."""
     per_row: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class State(Settled):
 
     @property
     def key(self) -> str:
-        """Its name in files: `layer___name`, with three underscores, as Mocha has it."""
+        """Its name in files: `layer___name`, with three underscores, as in Mocha.jl."""
         return f"{self.layer}___{self.name}"
 
     def numpy(self) -> NDArray[Any]:
@@ -106,12 +106,12 @@ class State(Settled):
         """Overwrite the contents, cast to the state's dtype.
 
         Raises:
-            ShapeError: the array has another shape, or numbers that a dtype of whole numbers cannot hold.
+            ShapeError: the array has another shape, or numbers that an integer dtype cannot hold.
         """
         self.system.write(self.value, self.checked(array))
 
     def checked(self, array: Any, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
-        """An array as it may be written: of the contents' shape, or the one given, and of numbers that fit."""
+        """The array, after a check that its shape is `shape`, or that of the contents, and that its numbers fit."""
         shape = self.value.shape if shape is None else shape
         checked: NDArray[Any] = checks.castable(f"Parameter '{self.key}'", array, self.value.dtype)
         if checked.shape != shape:
@@ -125,10 +125,10 @@ class State(Settled):
             self.system.write(self.value, array)
 
     def drawn(self, shape: tuple[int, ...]) -> NDArray[Any] | None:
-        """First contents of that shape, a function of the system's seed and of the parameter's name; None: what is
-        there, which is zero at first. Rows of a `per_row` state begin alike.
+        """First contents of that shape, a function of the system's seed and the parameter's name. None: leave the
+        contents, which are zero at first. All rows of a `per_row` state start with the same contents.
 
-        A second layer of the same name draws others, or the members of an ensemble would be equal.
+        A second layer of the same name draws other numbers; otherwise the members of an ensemble would be equal.
 
         Raises:
             ShapeError: the initializer returned something else.
@@ -146,14 +146,14 @@ class State(Settled):
         return None if array is None else np.broadcast_to(self.checked(array, one), shape)
 
     def anew(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        """What `drawn` gives, or zeros."""
+        """The result of `drawn`, or zeros if that is None."""
         import numpy as np
 
         drawn = self.drawn(shape)
         return np.zeros(shape, self.value.dtype) if drawn is None else drawn
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy or a pickle is an array: a parameter itself belongs to its system."""
+        """Copy and pickle as an array: a parameter itself belongs to its system."""
         import numpy as np
 
         return np.array, (self.numpy(),)
@@ -171,4 +171,4 @@ class Parameter(State):
     regularizer: Regularizer | None = None
     constraint: Constraint | None = None
     multiplier: float = 1.0
-    """Times the solver's learning rate."""
+    """A factor for the solver's learning rate."""

@@ -1,4 +1,4 @@
-"""`Source`: where rows come from."""
+"""`Source`: the base class of sources of rows."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ class Source(ABC):
     Attributes:
         rows: how many rows there are, at least 1.
         specs: shape and dtype of one row, for each top.
-        prefetch: fetching is slow enough to be worth a thread of its own. Unless the source is `fixed`, the thread
-            fetches ahead within one run only, so that every run sees the rows as they are when it begins, or newer.
-        fixed: a row is the same in every epoch, and never changes. Only then may a backend keep the rows on its device.
-        seed: what the order is shuffled with; None keeps the rows in order. The data layers of a net share one order:
-            take the seed that `DataLayer.open` is given.
+        prefetch: whether a thread fetches ahead, which pays if fetching is slow. Unless the source is `fixed`, the
+            thread fetches ahead within one run only, so that every run sees the rows as they are when it begins, or
+            newer.
+        fixed: whether a row is the same in every epoch, and never changes. Only then may a backend keep the rows on its
+            device.
+        seed: the seed of the shuffled order; None keeps the rows in order. The data layers of a net share one order:
+            take the seed that `DataLayer.open` receives.
     """
 
     rows: int
@@ -46,16 +48,16 @@ class Source(ABC):
     def fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
         """Write the given rows into `out`, one array of shape (len(rows), ...) per top, casting as needed.
 
-        Called by one thread at a time, not always by the same.
+        Only one thread at a time calls it, but not always the same thread.
 
         Args:
             rows: row numbers, all of one epoch. A minibatch that wraps around the end of the data takes two calls.
-            epoch: which epoch the rows are for, from 0 on. What an augmentation draws depends on the seed, the epoch
-                and the row number alone: then resuming is exact.
-            out: where the rows go, in the dtype of the net.
+            epoch: the epoch that the rows are for, from 0 on. The random numbers of an augmentation must depend only on
+                the seed, the epoch and the row number, so that resuming is exact.
+            out: arrays for the rows, in the dtype of the net.
 
         Raises:
-            MochaError: the rows cannot be had. Other errors come to the user as the cause of a `DataError`.
+            MochaError: the rows cannot be fetched. The user gets any other error as the cause of a `DataError`.
         """
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""`Transformer`: what is done to rows between a source and a net."""
+"""`Transformer`: a change to rows between a source and a net."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 class Transformer(ABC):
     """Changes the rows of one top of a data layer: `transformers=[("data", Scale(1 / 256))]`.
 
-    A pure function of a row, the seed, the epoch and the row's number: not of the minibatch around it, nor of how often
-    it was called. The host applies it, so it is the same on every backend, and a resumed run draws what the
-    uninterrupted one would.
+    It is a pure function of a row, the seed, the epoch and the row's number. It does not depend on the rest of the
+    minibatch or on earlier calls. It runs on the host, so its results are the same on every backend, and a resumed run
+    draws the same numbers as an uninterrupted one.
 
     Attributes:
-        fixed: a row comes out the same in every epoch. Only then may the rows of a fixed source stay on the device.
+        fixed: whether the result for a row is the same in every epoch. Only then may the rows of a fixed source stay on
+            the device.
     """
 
     fixed: bool = False
 
     def infer(self, row: Spec) -> Spec:
-        """Shape and dtype of a row that comes out, from those of one that goes in; by default, the same.
+        """The shape and dtype of a transformed row, from those of a row; by default, the same.
 
         Raises:
             MochaError: it cannot work on such rows.
@@ -38,13 +39,13 @@ class Transformer(ABC):
 
     @abstractmethod
     def transform(self, rows: NDArray[Any], seed: int, epoch: int, numbers: NDArray[np.int64]) -> NDArray[Any]:
-        """The rows that come out, of the inferred shape.
+        """Transform rows; the result has the inferred shape.
 
         Args:
             rows: (n, ...), in the dtype of the net. They may be overwritten and returned.
-            seed: 64 bits from the system's seed and the transformer's place in the list of its layer. One object that
-                is listed for several tops has one seed, and draws the same for all of them.
-            epoch: which epoch the rows are for, from 0 on.
+            seed: 64 bits from the system's seed and the transformer's position in the list of its layer. One object
+                that is listed for several tops has one seed, and draws the same numbers for all of them.
+            epoch: the epoch that the rows are for, from 0 on.
             numbers: each row's number in its source.
         """
 
@@ -70,7 +71,7 @@ def draw(seed: int, epoch: int, numbers: NDArray[np.int64], count: int = 1) -> N
 
 
 def seeds(seed: int, transformers: Iterable[Transformer]) -> list[int]:
-    """A seed for each transformer of a list: by where the object stands in it first."""
+    """A seed for each transformer of a list, from the first position of the object in it."""
     listed = list(transformers)
     places = [next(i for i, other in enumerate(listed) if other is one) for one in listed]
     texts = [f"{seed} transformer {place}".encode() for place in places]

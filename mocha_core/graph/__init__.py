@@ -1,1 +1,1 @@
-"""What is to be computed, as data: values, ops, and plans of steps."""
+"""Descriptions of computations: values, ops, and plans of steps."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 class Cell(StrEnum):
     """Cells that the core fills or reads. A plain string of equal value serves as well.
 
-    A solver has other ones besides: those that its schedule fills, such as "learning_rate".
+    A solver has more cells, which its schedule fills, such as "learning_rate".
     """
 
     STATUS = "status"
@@ -18,10 +18,10 @@ class Cell(StrEnum):
     VALID_ROWS = "valid_rows"
     """How many rows of the minibatch count, from the first on; int32."""
     OBJECTIVE_GRADIENT = "objective_gradient"
-    """With respect to itself: 1 / accumulated minibatches; in the net's dtype."""
+    """The gradient that backward starts from: 1 / accumulated minibatches; in the net's dtype."""
 
 
-#: Cells with a dtype of their own; all others are of the net's.
+#: The dtypes of these cells; all other cells have the net's dtype.
 DTYPES: dict[str, str] = {
     Cell.STATUS: "int32",
     Cell.ITERATION: "int64",

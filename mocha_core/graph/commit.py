@@ -1,4 +1,4 @@
-"""How states and statistics change: steps update shadows of them, which are committed where the status is 0."""
+"""How states and statistics change: steps update shadow copies, which are committed if the status is 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mocha_core.graph.value import Role, Spec, Value
 
 
 class Copy(Op):
-    """Contents of values into others of the same specs. Inputs: `count` sources, then as many targets."""
+    """Copies values into others of the same specs. Inputs: `count` sources, then as many targets."""
 
     name = "mocha.copy"
     differentiable = ()
@@ -30,7 +30,7 @@ class Copy(Op):
 
 
 class Commit(Op):
-    """As `Copy` where the status is 0; elsewhere nothing changes. Inputs: the status, the sources, the targets."""
+    """Copies as `Copy` does if the status is 0, and else changes nothing. Inputs: the status, sources, targets."""
 
     name = "mocha.commit"
     differentiable = ()
@@ -51,9 +51,9 @@ class Commit(Op):
 def commit_updates(plan: Plan, status: Callable[[], Value]) -> None:
     """Let a recorded plan's steps update shadows of states and statistics, and commit those last.
 
-    An iteration begins with a copy into the shadows; its minibatches go on with what those before made of them. Where
-    sections are run apart, forward begins with the copy, and ends with the commit. In the test phase states are not
-    committed: each minibatch finds them as they are.
+    An iteration begins with a copy into the shadows, which its minibatches update one after the other. If sections run
+    one by one, forward begins with the copy and ends with the commit. In the test phase states are not committed: each
+    minibatch starts from the same states.
 
     Args:
         plan: all of its steps.
@@ -82,7 +82,7 @@ def commit_updates(plan: Plan, status: Callable[[], Value]) -> None:
 
 
 def _redirect(plan: Plan, shadows: dict[Value, Value]) -> None:
-    """Put shadows, and views of them, in the place of what they are shadows of."""
+    """Replace values by their shadows in all steps, and views of values by views of the shadows."""
     views: dict[Value, Value] = {}
     calls: dict[Call, Call] = {}
 

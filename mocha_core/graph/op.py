@@ -19,7 +19,7 @@ class Op(metaclass=Constructed):
     anything on `self`. What backward needs besides inputs and outputs, forward returns as a saved output.
     """
 
-    #: Under this name kernels and fusions are registered. Prefix it with your package's name.
+    #: Kernels and fusions are registered under this name. Prefix it with your package's name.
     name: ClassVar[str]
     #: What `backward` reads: "x" (all inputs), "y" (all outputs), or single ones: "x0", "y1".
     backward_reads: ClassVar[tuple[str, ...]] = ("x", "y")
@@ -28,10 +28,10 @@ class Op(metaclass=Constructed):
     updates: ClassVar[tuple[int, ...]] = ()
     #: Indices of the inputs that have a gradient; None: all of them.
     differentiable: ClassVar[tuple[int, ...] | None] = None
-    #: How many of the outputs, at the end, are saved for backward and seen by nobody else.
+    #: How many of the outputs, at the end, are saved for backward only.
     saved: ClassVar[int] = 0
-    #: Whether the samples of a minibatch lie mixed in the outputs, though these have as many rows as an input: time
-    #: before samples, a shuffle. (Where they have another number of rows, samples count as mixed anyway.)
+    #: Set it if an output has as many rows as an input, but not in the same order: a shuffle, or time before samples.
+    #: (If the numbers of rows differ, the samples count as mixed in any case.)
     mixes_rows: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
@@ -43,12 +43,12 @@ class Op(metaclass=Constructed):
         """Specs of the outputs (saved ones last) from the `Spec`s of the inputs, one argument each.
 
         Raises:
-            ShapeError: the inputs do not fit. Say what was expected and what was received; the layer's name
-                is added by the caller.
+            ShapeError: the inputs do not fit. Say what was expected and what was received; the caller adds the
+                layer's name.
         """
 
     def forward(self, xp: Namespace, *x: Any, **_: Any) -> Array | tuple[Array, ...]:
-        """From arrays, one argument each: the outputs, then the new contents of the inputs in `updates`.
+        """Compute the outputs, then the new contents of the inputs in `updates`, from the inputs.
 
         An op that only kernels compute, such as a fused one, leaves this out.
         """
@@ -59,7 +59,7 @@ class Op(metaclass=Constructed):
 
         Args:
             xp: the array namespace.
-            dy: gradients of the outputs; None for an output nobody differentiates.
+            dy: gradients of the outputs; None for an output that does not reach the objective.
             x: the inputs; None where `backward_reads` does not list them.
             y: the outputs and then the updated inputs; None where `backward_reads` does not list them.
             wanted: which input gradients are needed.
@@ -67,9 +67,9 @@ class Op(metaclass=Constructed):
         raise NotImplementedError
 
     def explain(self, *x: Array) -> str:
-        """What is wrong with the inputs, in words, after this op set the status cell.
+        """Describe the fault of the inputs, after this op has set the status cell.
 
-        Called on the host with NumPy arrays; None stands for an input whose memory was reused.
+        The arguments are NumPy arrays on the host; None stands for an input whose memory was reused.
         """
         return "the kernel reported invalid input"
 

@@ -11,7 +11,7 @@ from mocha_core.graph.value import Role, Spec, Value, checked_specs
 
 
 class Phase(StrEnum):
-    """What a run is for: dropout drops and statistics update only while training."""
+    """The purpose of a run: dropout drops, and statistics update, only while training."""
 
     TRAIN = "train"
     TEST = "test"
@@ -27,13 +27,13 @@ class Section(StrEnum):
     FORWARD = "forward"
     BACKWARD = "backward"
     EXCHANGE = "exchange"
-    """Changes the gradients of an iteration before its updates: clipping, sums over processes. Runs once per iteration,
-    also where the status cell holds a fault; the status is looked at afterwards."""
+    """Changes the gradients of an iteration before its updates: clipping, sums over processes. It runs once per
+    iteration, even if the status cell holds a fault; the program reads the status afterwards."""
     UPDATE = "update"
 
 
 class Half(StrEnum):
-    """Which of an op's two computations a step runs."""
+    """Which of an op's two computations, forward or backward, a step runs."""
 
     FORWARD = "forward"
     BACKWARD = "backward"
@@ -51,11 +51,11 @@ class Call:
 
 @dataclass(eq=False, frozen=True)
 class Step:
-    """Half of a call.
+    """One half, forward or backward, of a call.
 
-    A forward step's `ins` and `outs` are the call's. A backward step reads (*dy, *x, *y), None where nothing
-    is read, and writes the gradients of the inputs, None where nothing is wanted. `add[i]`: add to `outs[i]`
-    instead of overwriting it, in the order of the outputs.
+    A forward step's `ins` and `outs` are the call's. A backward step reads (*dy, *x, *y), None for an operand that it
+    does not read, and writes the gradients of the inputs, None for a gradient that is not wanted. If `add[i]` is set,
+    the step adds to `outs[i]` instead of overwriting it. Steps write their outputs in order.
     """
 
     call: Call
@@ -67,12 +67,12 @@ class Step:
 
     @property
     def key(self) -> tuple[str, Half]:
-        """What fusions are anchored on: (op name, half)."""
+        """The key under which fusions are registered: (op name, half)."""
         return self.call.op.name, self.half
 
     @property
     def reads(self) -> list[Value]:
-        """Values whose contents this step needs, among them outputs it adds to."""
+        """Values whose contents this step needs, including outputs that it adds to."""
         added = [o for o, add in zip(self.outs, self.add, strict=True) if o is not None and add]
         return [v for v in self.ins if v is not None] + added
 
@@ -102,14 +102,14 @@ class Statistic:
 
 @dataclass(frozen=True)
 class RowCell:
-    """A cell that follows from `valid_rows` or `first_row`, for values whose rows are not those of the minibatch.
+    """A cell computed from `valid_rows` or `first_row`, for values whose rows are not the minibatch's samples.
 
     Attributes:
-        source: the cell that it follows from.
-        factor: the cell is so many times the source; 0: it is `constant`.
-        constant: all rows.
-        mixed_in: the layer that reads it, where the rows of different samples lie mixed: no part of them can be left
-            out, so that only whole minibatches are possible.
+        source: the cell that it is computed from.
+        factor: the cell is `factor` times the source; if 0, it is `constant`.
+        constant: the number of all rows.
+        mixed_in: the layer that reads the cell, if the rows of different samples lie mixed. Then no row can be left
+            out, so only full minibatches are possible.
     """
 
     source: str
@@ -135,36 +135,36 @@ class Plan:
     inputs: dict[str, Value] = field(default_factory=dict)
     """Tops of data layers that are written from Python before a run."""
     blobs: dict[str, Value] = field(default_factory=dict)
-    """Tops by name; of a name used in place, the last version."""
+    """Tops by name; the last version, if layers change the blob in place."""
     losses: list[tuple[Value, float]] = field(default_factory=list)
     objective: Value | None = None
     statistics: list[Statistic] = field(default_factory=list)
     faults: dict[int, Call | None] = field(default_factory=dict)
-    """Which call sets the status cell to which number."""
+    """The call that sets the status cell to a number, by number."""
     cells: dict[str, Value] = field(default_factory=dict)
     row_cells: dict[str, RowCell] = field(default_factory=dict)
-    """Those of the cells that a schedule need not have, because they follow from others."""
+    """The cells that a schedule need not fill, because they are computed from others."""
     gradients: dict[Value, Value] = field(default_factory=dict)
     recorded: dict[Hashable, Value] = field(default_factory=dict)
-    """What layers have recorded once for all of them, see `Builder.once`."""
+    """Values that layers share, by key; see `Builder.once`."""
     carried: dict[Value, Callable[[tuple[int, ...]], Any]] = field(default_factory=dict)
-    """Per-row states of the test phase, which each run starts anew, and what gives an array of their shape for it."""
+    """Per-row states of the test phase, and the functions that give their contents at the start of each run."""
     minibatches: int = 1
-    """How many minibatches' gradients are added before one update."""
+    """The number of minibatches whose gradients are added before one update."""
     apart: bool = False
-    """Sections may be run alone, so nothing may be moved from one into another."""
+    """Sections may run one by one, so no step may move from one into another."""
     fuse: bool = True
     """Registered rewrites may replace steps."""
 
     @property
     def title(self) -> str:
-        """How errors call it: "Net 'LeNet', training batch 64"."""
+        """The name of the plan in errors: "Net 'LeNet', training batch 64"."""
         use = "predict" if self.inputs else "training" if self.phase is Phase.TRAIN else "test"
         return f"Net '{self.net}', {use} batch {self.batch}"
 
     @property
     def smaller(self) -> str:
-        """What to do where it is too large."""
+        """The way out, for errors, if the plan needs too much memory."""
         return f"Use a smaller {'predict(..., batch_size=...)' if self.inputs else 'batch_size'}, or smaller layers."
 
     def __str__(self) -> str:
@@ -195,7 +195,7 @@ class Plan:
         return outs[: len(outs) - op.saved]
 
     def _rows(self, op: Op, ins: tuple[Value, ...], out: Spec) -> int | None:
-        """`Value.rows` of an output: that of an input with as many rows, unless the op mixes them."""
+        """`Value.rows` of an output: that of an input with the same number of rows, unless the op mixes rows."""
         given = {v.rows for v in ins if v.root.role is Role.BLOB} - {None}
         if not given:
             return None
@@ -207,7 +207,7 @@ class Plan:
         """A program's schedule, completed by the values of `row_cells`.
 
         Raises:
-            ShapeError: a minibatch is partial, but a layer counts rows among which those of its samples lie mixed.
+            ShapeError: a minibatch is partial, but a layer counts rows of a value in which samples lie mixed.
         """
         import numpy as np
 
@@ -218,7 +218,7 @@ class Plan:
             values = np.asarray(schedule[cell.source])
             if cell.mixed_in and np.any(values < self.batch):
                 raise ShapeError(
-                    f"{self.title}: layer '{cell.mixed_in}' counts rows in which the samples of a minibatch lie mixed "
+                    f"{self.title}: layer '{cell.mixed_in}' counts rows of a blob in which the samples lie mixed "
                     f"(joined or sliced along the first axis, or with time first), so that all {self.batch} samples "
                     f"have to count; here only {values.min()} do. Choose a batch_size that divides the number of rows."
                 )
@@ -226,7 +226,7 @@ class Plan:
         return complete
 
     def fault(self) -> int:
-        """A number for the next recorded call to put into the status cell."""
+        """Allocate a fault code, which the next recorded call may write into the status cell."""
         code = len(self.faults) + 1
         self.faults[code] = None
         return code

@@ -1,4 +1,4 @@
-"""The ops that the core itself owns: they move, sum and check values, and compute no layer."""
+"""The core's own ops, which are part of no layer: they move, sum and check values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CheckFinite(Op):
 
 
 class Fill(Op):
-    """A constant into values that others add to. Its operand is both input and, updated, output."""
+    """Fills a value, which other steps then add to, with a constant. The operand is an input that the op updates."""
 
     name = "mocha.fill"
     updates = (0,)

@@ -32,7 +32,7 @@ class Role(StrEnum):
     BLOB = "blob"
     """Made and read inside one run of a program."""
     GRADIENT = "gradient"
-    """Of the objective with respect to a blob; as short-lived as a blob."""
+    """The gradient of the objective with respect to a blob; as short-lived as a blob."""
     PARAMETER = "parameter"
     """Learned; owned by the system."""
     PARAMETER_GRADIENT = "parameter gradient"
@@ -40,7 +40,7 @@ class Role(StrEnum):
     STATE = "state"
     """Persistent and saved, not learned: running statistics."""
     SHADOW = "shadow"
-    """What a run makes of a state or a statistic, until it is committed."""
+    """The new contents of a state or a statistic during a run, until they are committed."""
     SLOT = "slot"
     """A solver's memory of one parameter, such as momentum."""
     CELL = "cell"
@@ -53,8 +53,8 @@ class Role(StrEnum):
 class Value:
     """One tensor in a plan; identity is equality.
 
-    `base` marks a view: another shape over the same memory. A value with `keep` can be read from Python after
-    a run: it is neither fused away nor does its memory serve anybody else.
+    A value with a `base` is a view: another shape over the same memory. A value with `keep` can be read from Python
+    after a run: fusion does not remove it, and no other value uses its memory.
     """
 
     name: str
@@ -64,8 +64,8 @@ class Value:
     base: Value | None = None
     keep: bool = False
     rows: int | None = None
-    """How many rows each sample of the minibatch has here, side by side: k in (k * batch, ...). 0 where the rows of
-    different samples lie mixed, or are not samples; None where the value does not depend on the minibatch."""
+    """The number of adjacent rows per sample of the minibatch: k in (k * batch, ...). 0 if the rows of different
+    samples lie mixed, or are not samples; None if the value does not depend on the minibatch."""
 
     @property
     def spec(self) -> Spec:
@@ -73,7 +73,7 @@ class Value:
 
     @property
     def root(self) -> Value:
-        """The value whose memory this is: itself, or what it views."""
+        """The value that owns the memory: this one, or the one that it views."""
         return self if self.base is None else self.base.root
 
     @property
@@ -85,7 +85,7 @@ class Value:
         return f"<{self.role} {self.name}: {self.spec}>"
 
 
-#: Bytes of an element, by dtype.
+#: The bytes of an element, by dtype.
 ITEMSIZE = {"bool": 1, "int8": 1, "int32": 4, "uint32": 4, "float32": 4, "int64": 8, "uint64": 8, "float64": 8}
 ALIGNMENT = 64
 
@@ -96,16 +96,16 @@ def nbytes(spec: Spec) -> int:
 
 
 def aligned_elements(spec: Spec) -> int:
-    """Elements a tensor takes in an arena where every tensor begins at a multiple of 64 bytes."""
+    """The elements that a tensor takes in an arena, in which every tensor begins at a multiple of 64 bytes."""
     unit = ALIGNMENT // ITEMSIZE[spec.dtype]
     return max(1, -(-spec.size // unit)) * unit
 
 
 def checked_specs(op: str, found: Any) -> tuple[Spec, ...]:
-    """What an op inferred.
+    """The specs that an op inferred.
 
     Raises:
-        ShapeError: it is no specs.
+        ShapeError: `found` is not a tuple of specs.
     """
     try:
         specs = tuple(Spec(tuple(map(index, shape)), dtype) for shape, dtype in found)

@@ -1,1 +1,1 @@
-"""What Mocha asks of the operating system."""
+"""Services of the operating system: files, signals, free memory."""

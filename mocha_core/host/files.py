@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writing of files that are complete or not there at all."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mocha_core.errors import FileError
 
-#: The ending of files that were being written.
+#: The ending of files while they are being written.
 TEMPORARY = ".mocha-tmp"
 
 _WAYS_OUT = {
@@ -37,7 +37,7 @@ def expanded(path: str | PathLike[str]) -> Path:
 
 
 def absolute(path: str | PathLike[str]) -> Path:
-    """A path that stays what it is when the working directory changes; `~` is the home folder.
+    """A path that does not depend on the working directory; `~` is the home folder.
 
     Raises:
         FileError: there is no home folder, or no working directory.
@@ -49,13 +49,13 @@ def absolute(path: str | PathLike[str]) -> Path:
 
 
 def write_file(path: Path, *pieces: bytes | bytearray | memoryview) -> None:
-    """Write the pieces, one after the other, to `path`, whole or not at all.
+    """Write the pieces, one after the other, to `path`, completely or not at all.
 
     A crash at any moment leaves the old file or the new one: contents, name and folder reach the disk in this order.
 
     Raises:
-        FileError: the file cannot be written; the old one is still there, and nothing else. Only where the
-            folder cannot be brought to the disk, which the message says, the new one has taken its place.
+        FileError: the file cannot be written; the old one is unchanged, and no other file is left. Only if the folder
+            cannot be flushed to the disk, which the message says, the new file has replaced the old one.
     """
     views = [memoryview(piece) for piece in pieces]
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}{TEMPORARY}")
@@ -80,7 +80,7 @@ def write_file(path: Path, *pieces: bytes | bytearray | memoryview) -> None:
         reason = error.strerror or str(error)
         if replaced:
             raise FileError(
-                f"'{path}' is written, but its folder cannot be brought to the disk: {reason}. After a power cut the "
+                f"'{path}' is written, but its folder cannot be flushed to the disk: {reason}. After a power cut the "
                 "old file may be back. Check the disk."
             ) from error
         size = sum(view.nbytes for view in views)
@@ -89,7 +89,7 @@ def write_file(path: Path, *pieces: bytes | bytearray | memoryview) -> None:
 
 
 def _write_new(path: Path, views: list[memoryview]) -> None:
-    """A new file on the disk."""
+    """Write a new file, and flush it to the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         for view in views:
@@ -114,7 +114,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A file opened for reading. Pipes and devices, which might never end, are not even opened.
+    """A file opened for reading. Pipes and devices are not opened, because reading them may never end.
 
     Raises:
         FileError: it is missing, is no regular file, or cannot be opened.
@@ -134,15 +134,15 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def remove_leftovers(folder: Path, names: str) -> None:
-    """Delete what was left of files whose process was killed while it wrote them.
+    """Delete incomplete files, whose process was killed while it wrote them.
 
     Args:
-        folder: where to look.
-        names: a pattern such as "snapshot-*.hdf5" for the files that nobody but the caller writes here; what
-            others may be writing at this moment stays.
+        folder: the folder of the files.
+        names: a pattern such as "snapshot-*.hdf5" for files that only the caller writes here; other files, which
+            another process may be writing, stay.
 
     Raises:
-        FileError: something cannot be deleted.
+        FileError: a file cannot be deleted.
     """
     try:
         for path in folder.glob(f".{names}.*{TEMPORARY}"):
@@ -153,5 +153,5 @@ def remove_leftovers(folder: Path, names: str) -> None:
 
 
 def _open_folder(folder: Path) -> int | None:
-    """A descriptor to bring a folder to the disk with; none on Windows, where renaming is journaled."""
+    """A descriptor to flush a folder to the disk; None on Windows, where renaming is journaled."""
     return None if os.name == "nt" else os.open(folder, os.O_RDONLY)

@@ -1,7 +1,7 @@
 """Signals that stop a run: the first asks for an orderly end, the second ends at once.
 
-The first sets a flag, which programs look at between iterations. An iteration and the saving of a snapshot are
-finished; anything else that takes longer than `GRACE` is abandoned by an exception.
+The first sets a flag, which programs read between iterations. An iteration and the saving of a snapshot are
+finished; an exception ends any other work that takes longer than `GRACE`.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: The signals that stop a run, and what Python does where a program has not said anything else.
+#: The signals that stop a run, and Python's own handlers of them.
 DEFAULTS: dict[int, Any] = {
     number: signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     if (number := getattr(signal, name, None)) is not None
 }
-#: Seconds after which work that is not to be finished is abandoned.
+#: Seconds after which work that need not be finished is abandoned.
 GRACE = 0.5
-#: Packages whose handlers only tell an event loop, which cannot hear of it while `solve` blocks it.
+#: Packages whose handlers only notify an event loop, which cannot react while `solve` blocks it.
 LOOPS = ("asyncio", "ipykernel", "trio", "uvloop")
-#: No exception is raised in here: this code cleans up.
+#: No exception is raised inside these functions, because they clean up.
 _TIDY = {__file__, contextlib.__file__}
 
 
 class Stopped(SystemExit):
-    """A run was ended by a signal in good order. Uncaught, it ends the process with status 128 + `number`, silently."""
+    """A signal ended a run in good order. If uncaught, it ends the process silently with status 128 + `number`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -49,26 +49,27 @@ class Stopped(SystemExit):
 
 
 class Interrupted(Stopped, KeyboardInterrupt):
-    """The same by Ctrl-C."""
+    """Ctrl-C ended a run in good order."""
 
 
 class Interruptible:
-    """While it is entered, the first signal sets `stop[0]`, and is raised as an exception at the end.
+    """A context in which the first signal sets `stop[0]`; at the end it is raised as an exception.
 
-    An exception that leaves it goes before. `stop[0]` is 0 afterwards, and the old handlers are back.
+    Another exception inside the context has precedence. At the end, `stop[0]` is reset to 0, and the old handlers are
+    restored.
 
-    Only in the main thread, and only where a program has not said what a signal does: handlers of its own, and signals
-    that are ignored, stay as they are. One within another is stopped with it.
+    It works in the main thread only, and only for signals without a handler of the program: the program's handlers, and
+    ignored signals, stay as they are. A signal stops nested contexts together.
 
     Args:
-        stop: one element, looked at between iterations.
+        stop: an array of one element, which programs read between iterations.
         signals: names of more signals, such as "SIGUSR1".
 
     Raises:
         Interrupted: SIGINT came.
         Stopped: another signal came.
         ConfigurationError: there is no such signal.
-        StateError: one of `signals` cannot be heard here.
+        StateError: one of `signals` cannot be handled here.
     """
 
     def __init__(self, stop: NDArray[np.int32], signals: Iterable[str] = ()) -> None:
@@ -133,12 +134,12 @@ def finishing() -> _Phase:
 
 
 def abandonable() -> _Phase:
-    """A context, within `finishing()`, in which an exception ends what takes too long: waiting for data."""
+    """A context, within `finishing()`, in which an exception ends work that takes too long: waiting for data."""
     return _Phase(False)
 
 
 class _Run:
-    """What the process's signals do, from the outermost `Interruptible` on to its end."""
+    """The handling of signals in this process, from the start of the outermost `Interruptible` to its end."""
 
     def __init__(self) -> None:
         self.stops: list[NDArray[np.int32]] = []
@@ -146,7 +147,7 @@ class _Run:
         """The number of the first signal that came."""
         self.finishing = False
         self.since = 0.0
-        """When the work in hand began that may be abandoned."""
+        """The start time of the current work, if it may be abandoned."""
         self._former: dict[int, Any] = {}
         self._watch = SignalWatch(self._receive, self._hurry, self._abandons)
         self.take(())
@@ -160,7 +161,7 @@ class _Run:
                 signal.signal(number, self._receive)
 
     def enter(self, finishing: bool) -> None:
-        """Work begins, or goes on, that is to be finished, or not."""
+        """Begin or continue work, which must be finished or may be abandoned."""
         if self.finishing and not finishing:
             self.since = monotonic()
         self.finishing = finishing
@@ -174,12 +175,12 @@ class _Run:
                 signal.signal(number, handler)
 
     def forget(self) -> None:
-        """In a forked child, which has no part in the run."""
+        """Reset the state in a forked child, which does not take part in the run."""
         self._watch.forget()
         self.close()
 
     def belongs_to_loop(self, number: int) -> bool:
-        """Whether an event loop of the program calls back for a signal, once it runs again."""
+        """Whether an event loop of the program handles a signal, once it runs again."""
         return getattr(self._former.get(number), "__name__", "") == "_sighandler_noop"
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

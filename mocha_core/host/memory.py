@@ -1,6 +1,6 @@
-"""How much memory this process can still get from the machine, where the machine says so.
+"""How much memory this process can still get from the machine, if the machine tells.
 
-Linux grants memory that it does not have, and ends the process that touches it: only asking first gives an error.
+Linux grants more memory than it has, and kills a process that uses it. Only a check in advance gives an error.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ MEMINFO = Path("/proc/meminfo")
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 OWN_SIZE = Path("/proc/self/statm")
-#: Of cgroups of version 2 and 1: limit, usage, and the pages of files in it, which the kernel gives back when asked.
+#: For cgroups of versions 2 and 1: the files with the limit, the usage, and the file pages, which the kernel can free.
 VERSION_2 = ("memory.max", "memory.current", ("inactive_file", "active_file"))
 VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
 
 
 def free_bytes() -> int | None:
-    """The least of what the machine has available without swapping, what the control groups of the process and their
-    parents have left, and what RLIMIT_AS allows. None elsewhere than on Linux: unknown.
+    """The minimum of three numbers: the bytes available without swapping, the bytes left in the control groups of the
+    process and their parents, and the bytes that RLIMIT_AS allows. None, which means unknown, except on Linux.
     """
     if sys.platform != "linux":
         return None
@@ -41,7 +41,7 @@ def _control_groups() -> Iterator[int]:
             root, names = CGROUPS, VERSION_2
         else:
             continue
-        # A container may see its own group as the root, whatever the path says: what is not there is passed over.
+        # A container may see its own group as the root, in spite of the path: skip folders that are missing.
         own = PurePosixPath(path.lstrip("/"))
         for group in (root / own, *(root / parent for parent in own.parents)):
             yield from _left(group, *names)
@@ -62,7 +62,7 @@ def _address_space() -> Iterator[int]:
 
 
 def _table(path: Path, *names: str) -> list[int]:
-    """The numbers behind some words at the beginning of lines."""
+    """The numbers after the given words, which begin lines."""
     fields = (line.split() for line in _read(path).splitlines())
     return [int(words[1]) for words in fields if len(words) > 1 and words[0] in names]
 

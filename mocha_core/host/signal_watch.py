@@ -1,4 +1,4 @@
-"""A thread that learns of signals at once, also while the main thread does not come back to Python."""
+"""A thread that notices signals at once, even while the main thread is in C code."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from contextlib import suppress
 from time import monotonic
 from types import FrameType
 
-#: Seconds between two looks, once a signal came.
+#: Seconds between two checks, after the first signal.
 PERIOD = 0.1
-#: Seconds within which several are one: `timeout` and batch systems signal the process, and then its group.
+#: Signals within this many seconds count as one: `timeout` and batch systems signal the process, then its group.
 BURST = 0.05
-#: Seconds after the second signal until the process is ended, whatever it does.
+#: Seconds after the second signal, at which the process is ended in any case.
 DEADLINE = 0.8
 
 
@@ -46,18 +46,18 @@ class SignalWatch:
         self._former = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
 
     def knocked(self) -> bool:
-        """Whether the handler that asks was called by this watch; only once."""
+        """Whether this watch, and not a signal, called the handler; True only once per call."""
         knocked, self._knocking = self._knocking, False
         return knocked
 
     def close(self) -> None:
-        """End the thread, and let whoever listened before listen again."""
+        """End the thread, and restore the previous wakeup descriptor."""
         if not self._open:
             return
         self._open = False
         listening = signal.set_wakeup_fd(-1)
         former = self._former if listening == self._sender.fileno() else listening
-        with suppress(ValueError, OSError):  # it may be closed by now
+        with suppress(ValueError, OSError):  # the descriptor may be closed
             signal.set_wakeup_fd(former, warn_on_full_buffer=False)
         self._sender.setblocking(True)
         self._sender.send(b"\0")
@@ -66,7 +66,7 @@ class SignalWatch:
         self._sender.close()
 
     def forget(self) -> None:
-        """In a forked child: the thread is not there, and what is sent would reach the parent's."""
+        """Reset the watch in a forked child, which has no such thread, and whose messages would reach the parent's."""
         self._open = False
         signal.set_wakeup_fd(-1)
         self._receiver.close()
@@ -98,7 +98,7 @@ class SignalWatch:
                 self._receiver.settimeout(PERIOD)
             if len(came) > 1:
                 ends = min(ends, monotonic() + DEADLINE)
-                # Whoever sits at a prompt or a notebook has more to lose than this run.
+                # Do not end the process of a prompt or a notebook: users would lose more than this run.
                 if monotonic() >= ends and not (came[-1] == signal.SIGINT and hasattr(sys, "ps1")):
                     os._exit(128 + came[-1])
             elif self._late():
@@ -110,7 +110,7 @@ class SignalWatch:
                 os.write(self._former, bytes([number]))
 
     def _knock(self, number: int) -> None:
-        """Have the handler called in the main thread, which may wait for something."""
+        """Let the main thread, which may be waiting, call the handler."""
         if self._knocking or signal.getsignal(number) != self._handler:
             return
         self._knocking = True

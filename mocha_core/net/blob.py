@@ -92,7 +92,7 @@ class Blob:
 
 
 class Named(dict[str, Item]):
-    """A dict whose misses say what there is, `net.blobs["typo"]`, and whose items are attributes, too."""
+    """A dict whose items are attributes, too. The error for an unknown name, `net.blobs["typo"]`, lists the names."""
 
     def __init__(self, owner: str, kind: str, items: Mapping[str, Item]) -> None:
         super().__init__(items)
@@ -133,7 +133,7 @@ class States(Named[Item]):
     """Parameters and states by name, or groups of them by layer. Copies and pickles are plain dicts of arrays."""
 
     def copy(self) -> dict[str, Any]:
-        """The contents as NumPy arrays, in dicts of the same names: all of them between two iterations.
+        """The contents as NumPy arrays, in dicts of the same names, all from the same moment between two iterations.
 
         `numpy.savez(file, **net.states.copy())` saves them.
         """
@@ -143,12 +143,12 @@ class States(Named[Item]):
             return {name: item.copy() if isinstance(item, States) else item.numpy() for name, item in items.items()}
 
     def load(self, arrays: Mapping[str, Any]) -> None:
-        """Overwrite the contents by those that `copy` gave, of this net or of one with the same layers.
+        """Overwrite the contents with those that `copy` returned, of this net or of one with the same layers.
 
         All arrays are checked before anything is written.
 
         Raises:
-            UnknownNameError: a name is missing, or there is one too many.
+            UnknownNameError: a name is missing or unknown.
             ShapeError: an array has another shape.
         """
         found = self._matched(arrays)

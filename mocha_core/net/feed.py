@@ -1,7 +1,7 @@
 """Feeds: which rows a net takes next.
 
-The order of rows is a pure function of seed, epoch and position, so all there is to save of a data set is how
-many rows were consumed. Rows that may change are fetched for every minibatch.
+The order of rows is a pure function of seed, epoch and position, so a snapshot only needs the number of rows that
+were consumed. Rows that may change are fetched for every minibatch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Feeds(dict[str, "Feed"]):
-    """The feeds of a net by the name of their data layer. The first one decides about epochs."""
+    """The feeds of a net by the name of their data layer. The first one counts the net's epochs."""
 
     @property
     def first(self) -> Feed:
@@ -64,7 +64,7 @@ class Feeds(dict[str, "Feed"]):
                 )
 
     def begin(self, wrap: bool, minibatches: int = 1) -> None:
-        """A run of so many minibatches starts at the cursors. With `wrap` it goes on from epoch to epoch.
+        """Start a run of `minibatches` at the cursors. With `wrap` it goes on from epoch to epoch.
 
         Raises:
             ShapeError: a minibatch would hold a row twice.
@@ -75,13 +75,13 @@ class Feeds(dict[str, "Feed"]):
             feed.begin(wrap, minibatches)
 
     def advance(self, minibatches: int) -> None:
-        """So many minibatches were consumed."""
+        """Move the cursors on by `minibatches`."""
         for feed in self.values():
             feed.seek(feed.cursor + minibatches * feed.layer.batch_size)
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Afterwards all cursors are where they were."""
+        """At the end of the `with`, put all cursors back to where they are now."""
         cursors = {name: feed.cursor for name, feed in self.items()}
         try:
             yield
@@ -91,7 +91,7 @@ class Feeds(dict[str, "Feed"]):
 
     @contextmanager
     def rewound(self) -> Iterator[None]:
-        """All cursors at the beginning of the data; afterwards they are where they were."""
+        """Move all cursors to the beginning of the data; at the end of the `with`, put them back."""
         with self.restored():
             for feed in self.values():
                 feed.seek(0)
@@ -125,7 +125,7 @@ class Feed:
         self.dtype = dtype
         self.order = Order({layer.name: source})
         self.lending = lending
-        """Entered while a run waits for rows: other threads may compute, which a source may wait for."""
+        """A run enters it while it waits for rows, so that other threads can compute; a source may wait for them."""
         self.cursor = 0
         chosen = [transformer for _, transformer in layer.transformers]
         listed = zip(layer.transformers, seeds(seed, chosen), strict=True)
@@ -136,12 +136,12 @@ class Feed:
         self._wrap = True
         self._left = 0
         self._out: dict[int, list[NDArray[Any]]] = {}
-        tops = [*layer.tops, *[""] * len(source.specs)]  # the recorder says where their numbers differ
+        tops = [*layer.tops, *[""] * len(source.specs)]  # the recorder raises if their numbers differ
         self._row_specs = [self._transformed(top, spec) for top, spec in zip(tops, source.specs, strict=False)]
 
     @property
     def fixed(self) -> bool:
-        """Whether every row is the same in all epochs, and may be kept anywhere."""
+        """Whether every row is the same in all epochs, so that it may be cached."""
         return self.source.fixed and all(transformer.fixed for _, transformer, _ in self._transformers)
 
     @property
@@ -154,7 +154,7 @@ class Feed:
         return tuple(Spec((batch, *spec.shape), self.dtype) for spec in self._row_specs)
 
     def _transformed(self, top: str, row: Spec) -> Spec:
-        """The spec of a row that leaves the last transformer of a top."""
+        """The spec of a row after the last transformer of a top."""
         for name, transformer, _ in self._transformers:
             if name == top:
                 with blaming(f"Layer '{self.layer.name}', infer() of the transformer {transformer}", "Fix it."):
@@ -186,23 +186,23 @@ class Feed:
         return arrays
 
     def begin(self, wrap: bool, minibatches: int = 1) -> None:
-        """A run of so many minibatches starts at the cursor."""
+        """Start a run of `minibatches` at the cursor."""
         self._next = self.cursor
         self._wrap = wrap
         self._left = minibatches
         if not self.source.fixed:
-            self._stop()  # what was fetched ahead may have changed since
+            self._stop()  # rows fetched ahead may have changed since
 
     def fetch(self, batch: int, out: Sequence[NDArray[Any]] = ()) -> Sequence[NDArray[Any]]:
         """The next minibatch of the run; valid until the next call.
 
         Args:
             batch: how many rows.
-            out: C-ordered arrays of the net's dtype, which are written and returned where no thread fetches ahead.
+            out: C-ordered arrays of the net's dtype. They are written and returned if no thread fetches ahead.
 
         Raises:
-            MochaError: what the source raised, also when a prefetching thread met it; anything else that it
-                raised is the cause of a `DataError`.
+            MochaError: the source raised it, in this thread or in a prefetching thread.
+            DataError: the source raised another exception, which is the cause of this one.
         """
         # A forked process has the queues, but not the thread.
         wanted = (os.getpid(), self._next, batch, self._wrap)
@@ -249,7 +249,7 @@ class Feed:
         """Arrays for `count` minibatches.
 
         Raises:
-            BackendError: the host has not so much memory left.
+            BackendError: the host has too little memory left.
         """
         specs = self.specs(batch)
         pieces = [(f"{self.layer.name}.{top}", spec) for top, spec in zip(self.layer.tops, specs, strict=True)]
@@ -258,7 +258,7 @@ class Feed:
             return [[np.empty(*spec) for spec in specs] for _ in range(count)]
 
     def load(self, start: int, batch: int, wrap: bool, out: Sequence[NDArray[Any]]) -> None:
-        """Fetch the minibatch after `start` rows into `out`; called by the prefetching thread, too."""
+        """Fetch the minibatch after `start` rows into `out`. The prefetching thread calls this, too."""
         done = 0
         for epoch, rows in self.order.parts(start, batch, wrap):
             self._fetch(rows, epoch, [array[done : done + len(rows)] for array in out])
@@ -268,7 +268,7 @@ class Feed:
                 array[done:] = array[done - 1]
 
     def _fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
-        """Rows of one epoch, transformed. A source gets row numbers that it may change."""
+        """Rows of one epoch, transformed. The source gets its own copy of the row numbers, which it may change."""
         fetched = [
             self._room(len(rows), top, spec) if any(top == name for name, _, _ in self._transformers) else array
             for top, spec, array in zip(self.layer.tops, self.source.specs, out, strict=True)
@@ -302,7 +302,7 @@ class Feed:
         target[...] = array
 
     def _room(self, count: int, top: str, row: Spec) -> NDArray[Any]:
-        """Where rows go that a transformer takes; used again for the next minibatch."""
+        """An array for the rows that a transformer reads; the next minibatch uses it again."""
         there = self._rows_in.get(top)
         if there is None or len(there) < count:
             spec = Spec((count, *row.shape), self.dtype)
@@ -313,14 +313,14 @@ class Feed:
 
 
 def _check_fetch(layer: DataLayer, source: Source) -> None:
-    """Raise `ConfigurationError` where a source has the fetch(rows, out) of before epochs were passed."""
+    """Raise `ConfigurationError` where a source has the outdated method fetch(rows, out), without the epoch."""
     try:
         taken = inspect.signature(source.fetch)
-    except ValueError:  # compiled code says nothing
+    except ValueError:  # compiled code has no signature
         return
     try:
         second = list(taken.bind(0, 0, 0).arguments)[1]
-    except TypeError:  # it takes fewer, or more
+    except TypeError:  # it takes fewer or more arguments
         second = "out"
     if second == "out":
         raise ConfigurationError(

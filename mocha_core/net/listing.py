@@ -15,7 +15,7 @@ WIDTH = 60
 
 
 class Text(str):
-    """Lines that a prompt and a notebook show as they are."""
+    """Lines of text that a prompt and a notebook show without quotes or escapes."""
 
     def __repr__(self) -> str:
         return str(self)

@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 class Net(Settled, metaclass=Constructed):
     """A net: its layers in order, their blobs and parameters, and the programs that run them.
 
-    Any number of threads may call `predict` at once. All else that runs a net, or reads what a run left, is for one
-    thread at a time, and a `StateError` in a second one; `mocha.Net(name, system, net.layers)` is another net with the
-    same parameters, for another thread.
+    Any number of threads may call `predict` at once. Only one thread at a time may run the net in another way or read
+    the results of a run; a second one gets a `StateError`. `mocha.Net(name, system, net.layers)` is another net with
+    the same parameters, for another thread.
 
     Args:
         name: shown in logs and errors.
-        system: where it runs, and who owns its parameters.
+        system: runs the net and owns its parameters.
         layers: in any order. The same layer object in several nets of a system shares its parameters.
-        keep: blobs that can be read after any run but `predict`, at the price of memory and fusion.
+        keep: blobs that can be read after any run but `predict`. They cost memory and prevent fusions.
 
     Attributes:
-        feeds: how far the runs are in each data layer's source.
-        runs: what solvers, snapshots and tests run it with.
+        feeds: the position of the runs in each data layer's source.
+        runs: the interface that solvers, snapshots and tests use to run the net.
 
     Raises:
         MochaError: the layers do not form a net, or their shapes do not fit; says which and why.
@@ -89,11 +89,11 @@ class Net(Settled, metaclass=Constructed):
             raise
         recorder.new.clear()
 
-    # What it is made of.
+    # Parts.
 
     @property
     def plan(self) -> Plan:
-        """Its steps in the training phase, forward."""
+        """The forward steps of the training phase."""
         return self.runs.plan
 
     @property
@@ -229,11 +229,11 @@ class Net(Settled, metaclass=Constructed):
         return self.runs.predictions.predict(data, output, batch_size)
 
     def profile(self, n: int = 10, solver: Trainer | None = None) -> Profile:
-        """What each step takes, in `n` true iterations over the next minibatches; afterwards all is as it was.
+        """Measure the time of each step in `n` real iterations over the next minibatches, then undo their effects.
 
         Args:
-            n: how many iterations are timed, after one that is not.
-            solver: whose training is timed; None: `forward` and `backward`.
+            n: number of timed iterations; one more, untimed, comes before them.
+            solver: time its training; None: time `forward` and `backward`.
         """
         runs = self.runs
         checks.integer(runs.label, "n", n)
@@ -250,12 +250,12 @@ class Net(Settled, metaclass=Constructed):
         return {f"{s.layer}-{s.key}": mean for s, mean, _ in self._means()}
 
     def reset_statistics(self) -> None:
-        """Start all means anew."""
+        """Start all means again from zero rows."""
         with self.runs.using():
             self.runs.reset_statistics()
 
     def show_statistics(self) -> list[str]:
-        """The means as Mocha words them: `Accuracy (avg over 10000) = 96.0500%`."""
+        """The means, one per line, as Mocha prints them: `Accuracy (avg over 10000) = 96.0500%`."""
         lines = []
         for statistic, mean, count in self._means():
             shown = f"{mean:.4%}" if statistic.percent else f"{mean:.4f}"

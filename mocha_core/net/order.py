@@ -1,4 +1,4 @@
-"""`Order`: which row comes when, one order for all data layers of a net."""
+"""`Order`: the order of rows in each epoch, one for all data layers of a net."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Order:
-    """The order of the rows in each epoch, as the sources of some data layers agree on it.
+    """The order of the rows in each epoch, which the sources of some data layers have in common.
 
     Args:
         sources: by the name of their data layer, of equal numbers of rows.
@@ -46,7 +46,7 @@ class Order:
             )
 
     def parts(self, start: int, count: int, wrap: bool) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Epochs and row numbers of the `count` rows after the first `start`, a part for each epoch.
+        """Yield the `count` rows after the first `start`, one pair (epoch, row numbers) for each epoch.
 
         Without `wrap` they end with the first epoch.
         """
@@ -57,12 +57,12 @@ class Order:
             start, count = start + len(rows), count - len(rows) if wrap else 0
 
     def rows_from(self, start: int, count: int, wrap: bool = True) -> NDArray[np.int64]:
-        """The row numbers of the `count` rows after the first `start`; without `wrap`, the epoch's last fills up."""
+        """The numbers of the `count` rows after the first `start`; without `wrap`, the epoch's last row is repeated."""
         rows = np.concatenate([rows for _, rows in self.parts(start, count, wrap)])
         return rows if len(rows) == count else rows[np.minimum(np.arange(count), len(rows) - 1)]
 
     def _epoch(self, epoch: int) -> NDArray[np.int64]:
-        # Prefetching threads come here, too. Two that draw one epoch at once draw the same.
+        # Prefetching threads call this, too. Two that draw one epoch at the same time get the same order.
         order = self._drawn.get(epoch)
         if order is None:
             (first, source), *others = self._sources.items()
@@ -88,7 +88,7 @@ def _shuffled(seed: int | None) -> str:
 
 
 def _draw(layer: str, source: Source, epoch: int) -> NDArray[np.int64]:
-    """A copy of what the source says, checked."""
+    """A checked copy of the order that the source gives."""
     numbers = Spec((source.rows,), "int64")
     what = f"Layer '{layer}', row numbers of an epoch"
     try:
@@ -111,8 +111,8 @@ def _draw(layer: str, source: Source, epoch: int) -> NDArray[np.int64]:
 
 
 def failed(layer: str, source: Source, method: str, error: Exception) -> DataError:
-    """What to raise from an error of a source that is no `MochaError`."""
+    """The error to raise when a source raised an exception other than a `MochaError`."""
     return DataError(
         f"Layer '{layer}': {method}() of its source, {type(source).__name__}, failed: {type(error).__name__}: "
-        f"{error}. Look at that error above; the data or the source has to be fixed."
+        f"{error}. Look at that error above, and fix the data or the source."
     )

@@ -1,4 +1,4 @@
-"""What `net.predict` does: rows are checked, cut into minibatches, and run by programs of a few sizes."""
+"""The work of `net.predict`: check the rows, cut them into minibatches, run these in programs of a few sizes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Running(Protocol):
 
 
 class Rows:
-    """An array of rows, or a dict of them by blob name. `count` is how many rows there are."""
+    """An array of rows, or a dict of them by blob name. `count` is the number of rows."""
 
     def __init__(self, owner: str, data: Any) -> None:
         self.owner = owner
@@ -76,21 +76,21 @@ class Rows:
                 )
 
     def batch(self, start: int, size: int) -> dict[str, NDArray[Any]]:
-        """A minibatch by blob name, not copied where it is complete; behind the last row, that row is repeated."""
+        """A minibatch by blob name; a view if it is complete, otherwise a copy in which the last row is repeated."""
         whole = start + size <= self.count
         chosen = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), self.count - 1)
         return {name: array[chosen] for name, array in self.arrays.items()}
 
 
 class Size(NamedTuple):
-    """What a program of `predict` is compiled for."""
+    """The key of a program of `predict`."""
 
     output: str
     batch: int
 
 
 class Predictor:
-    """A program of `predict`, with a cell of its own for how many rows count."""
+    """A program of `predict`, with its own cell for the number of rows that count."""
 
     def __init__(self, program: Program, size: Size) -> None:
         self.program = program
@@ -102,7 +102,7 @@ class Predictor:
         self._shown = False
 
     def show(self) -> Program:
-        """The program for others, who may change its cells."""
+        """The program, for a caller that may change its cells."""
         self._shown, self._counting = True, 0
         return self.program
 
@@ -111,7 +111,7 @@ class Predictor:
         program = self.program
         for name, part in rows.batch(start, self.size.batch).items():
             program.write(self.inputs[name], part)
-        # Of a row, setting the cell takes longer than much else.
+        # In a prediction of one row, setting the cell is one of the slower parts.
         counted, self._counting = self._counting, 0
         program.start_anew()
         program.iterate(1, {} if counted == count else {Cell.VALID_ROWS: np.asarray([count])})
@@ -121,9 +121,9 @@ class Predictor:
 
 
 class Predictions:
-    """Programs that compute one blob from rows that Python gives, for many threads at once.
+    """Programs that compute one blob from rows given in Python, for many threads at once.
 
-    Each program has its own buffers and cells, and is taken out by one thread at a time.
+    Each program has its own buffers and cells; one thread at a time uses it.
     """
 
     #: Programs are kept as long as they take no more than `KEPT_BYTES`, or than so many of the largest: three for each
@@ -173,13 +173,13 @@ class Predictions:
             return [(f"predict '{s.output}'", p.program) for s, idle in self._idle.items() for p in idle]
 
     def clear(self) -> None:
-        """Forget all programs."""
+        """Drop all programs."""
         with self._lock:
             self._idle.clear()
             self._kept = 0
 
     def _largest(self, limit: int | None) -> int:
-        """Rows computed at once: those of the data layers, or a power of two, whatever numbers users give."""
+        """The most rows computed at once: the data layers' batch size, or a power of two for a size that users give."""
         usual = self._runs.plan.batch
         if limit is None:
             return usual
@@ -187,12 +187,12 @@ class Predictions:
         return max(power, usual) if usual <= limit else power
 
     def _rounded(self, rows: int) -> int:
-        """The smallest size of a program with room for so many rows."""
+        """The smallest size of a program with room for `rows` rows."""
         power, usual = 1 << max(rows - 1, 0).bit_length(), self._runs.plan.batch
         return usual if rows <= usual < power else power
 
     def _minibatch(self, rows: Rows, start: int, count: int, output: str) -> NDArray[Any]:
-        """The output of `count` rows from `start` on, and what is computed of rows that fill up the minibatch."""
+        """The output of `count` rows from `start` on, followed by that of the rows that fill up the minibatch."""
         size = Size(output, self._rounded(count))
         taken = self._take(size)
         try:
@@ -220,7 +220,7 @@ class Predictions:
         return Predictor(program, size)
 
     def _give_back(self, size: Size, taken: Predictor) -> None:
-        """Keep a program for the next request, and forget those that were not used for long."""
+        """Keep a program for the next request, and drop the least recently used ones that are too many."""
         with self._lock:
             if self._runs.destroyed:
                 return

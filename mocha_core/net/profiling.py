@@ -1,4 +1,4 @@
-"""Profiles of a net: true iterations, step by step, that change nothing."""
+"""Profiles of a net: real iterations, timed step by step, whose effects are undone."""
 
 from __future__ import annotations
 

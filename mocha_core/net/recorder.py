@@ -32,9 +32,9 @@ class Recorder:
 
     Attributes:
         owned: parameters and states by layer and name, shared ones included.
-        new: those that this net made and nobody has initialized yet.
+        new: those that this net made and that are not initialized yet.
         cells: the net's cells by name.
-        gradients: the gradient of each parameter, in the net's arena.
+        gradients: the gradient of each parameter, in an arena of the net.
     """
 
     def __init__(self, name: str, system: System, layers: Sequence[Layer], feeds: Feeds) -> None:
@@ -53,11 +53,11 @@ class Recorder:
         self._cells = self.cells
 
     def record(self, phase: Phase, *, batch: int | None = None, keep: Sequence[str] = (), inputs: bool = False) -> Plan:
-        """The forward steps.
+        """Record a plan with the forward steps.
 
         Args:
-            phase: what the plan is for.
-            batch: rows per minibatch; None: as the data layers say.
+            phase: the phase that the plan is for.
+            batch: rows per minibatch; None: the batch size of the data layers.
             keep: tops that can be read after a run.
             inputs: data comes from Python, not from the data layers' sources.
 
@@ -68,7 +68,7 @@ class Recorder:
             raise TopologyError(f"Net '{self.name}' has no data layer. Add one, such as a MemoryDataLayer.")
         plan = Plan(phase, self.feeds.first.layer.batch_size if batch is None else batch, self.name)
         self._batch, self._inputs = batch, inputs
-        # Several threads may predict at once: each program has cells of its own.
+        # Several threads may predict at once, so each program has its own cells.
         self._cells = {} if inputs else self.cells
         for layer in self.layers:
             self._record_layer(plan, layer, keep)
@@ -100,7 +100,7 @@ class Recorder:
         except Exception as error:
             given = ", ".join(f"'{n}' {v.spec}" for n, v in zip(layer.bottoms, bottoms, strict=True))
             where = f"{layer} in net '{self.name}', bottoms {given or 'none'}"
-            if not isinstance(error, MochaError | TypeError):  # the layer's, and its author wants to see it as it is
+            if not isinstance(error, MochaError | TypeError):  # a bug in the layer: its author needs the original error
                 error.add_note(where)
                 raise
             kind = type(error) if isinstance(error, MochaError) else TopologyError
@@ -112,7 +112,7 @@ class Recorder:
             value.root.keep = value.root.keep or name in keep
 
     def _channels_last(self, plan: Plan) -> str:
-        """A hint to data whose axes are in another order, which shows in a layer far behind."""
+        """A hint that data may have its channels last: the error shows only in a later layer."""
         tops = [top for layer in self.layers if isinstance(layer, DataLayer) for top in layer.tops]
         given = {top: plan.blobs[top].spec for top in tops if top in plan.blobs}
         wrong = [f" Blob '{top}' {spec} {CHANNELS_LAST}" for top, spec in given.items() if channels_last(spec.shape)]
@@ -168,7 +168,7 @@ class Recorder:
         return [s for s in self.states().values() if isinstance(s, Parameter)]
 
     def gradient(self, parameter: Parameter) -> Value:
-        """Where the gradient of a parameter goes."""
+        """The value that holds the gradient of a parameter."""
         if parameter.value not in self.gradients:
             role = Role.PARAMETER_GRADIENT
             made = {p.value: Value(f"d {p.key}", p.value.shape, p.value.dtype, role) for p in self.parameters()}
@@ -217,7 +217,7 @@ class Recorder:
         return state.value
 
     def carry(self, plan: Plan, layer: Layer, name: str, row: Spec, initializer: Initializer) -> Value:
-        """A value with a row for each of the batch's: the net's, or in the test phase one of this plan alone."""
+        """A value with one row per sample of the batch: the net's, or in the test phase one that only this plan has."""
         group = self.owned.setdefault(layer.name, {})
         batch = self.feeds.first.layer.batch_size
         if name not in group:
@@ -227,8 +227,8 @@ class Recorder:
         state = group[name]
         if not state.per_row or state.value.spec != Spec((batch, *row.shape), row.dtype):
             raise ShapeError(
-                f"state '{name}' was made as {state.value.spec}, and now rows of {row} are asked for. Ask for the same "
-                "in both phases, with whatever batch."
+                f"state '{name}' was made as {state.value.spec}, but the layer now asks for rows of {row}. Ask for the "
+                "same in both phases, with any batch."
             )
         if plan.phase is Phase.TRAIN:
             return state.value
@@ -237,13 +237,13 @@ class Recorder:
         return value
 
     def forget_new(self) -> None:
-        """Take back what a net that could not be built has put into the system."""
+        """Remove from the system the parameters and states of a net that could not be built."""
         for layer in self.layers:
             self.system.forget(layer, self.new)
         self.new.clear()
 
     def cell(self, name: str, shape: tuple[int, ...] = (), dtype: str | None = None) -> Value:
-        """The cell of that name, of the net or of a program that predicts."""
+        """The cell of that name: the net's, or in a prediction the program's own."""
         if name not in self._cells:
             dtype = dtype or cells.DTYPES.get(name, self.system.dtype)
             cell = Value(name, shape, dtype, Role.CELL)
@@ -252,7 +252,7 @@ class Recorder:
         return self._cells[name]
 
     def source_values(self, plan: Plan, layer: Layer) -> tuple[Value, ...]:
-        """The tops of a data layer: inputs, gathered from the device, or fetched from the host."""
+        """The tops of a data layer: inputs, rows gathered on the device, or minibatches fetched from the host."""
         assert isinstance(layer, DataLayer)
         feed = self.feeds[layer.name]
         batch = layer.batch_size if self._batch is None else self._batch
@@ -278,7 +278,7 @@ class Recorder:
         return values
 
     def _resident(self, feed: Feed) -> list[Value]:
-        """The whole source as it will be on the device."""
+        """Values for the whole source on the device."""
         name = feed.layer.name
         if name not in self._tables:
             specs = feed.specs(feed.source.rows)
@@ -289,14 +289,14 @@ class Recorder:
         """Bring the data sets that a plan gathers from to the device, each once.
 
         Raises:
-            MochaError: what a source raised, or a data set does not fit.
+            MochaError: a source fails, or a data set does not fit.
         """
         gathered = {step.call.ins[0] for step in plan.steps if isinstance(step.call.op, Gather)}
         for name, tables in self._tables.items():
             if name in self._uploaded or gathered.isdisjoint(tables):
                 continue
             arrays = self.feeds[name].everything()
-            way_out = "Lower the backend's resident_bytes, and minibatches are fetched from the host instead."
+            way_out = "Lower the backend's resident_bytes, so that minibatches are fetched from the host instead."
             self.system.storage.allocate(tables, f"Net '{self.name}'", way_out)
             for table, array in zip(tables, arrays, strict=True):
                 self.system.backend.copy_from_numpy(self.system.storage[table], array)

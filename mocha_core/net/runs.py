@@ -1,4 +1,4 @@
-"""`Runs`: the programs of a net, compiled when first needed, and what it takes to run them."""
+"""`Runs`: compiles the programs of a net when they are first needed, and runs them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class ProgramKey(NamedTuple):
-    """What a program that takes its rows from the data layers depends on besides the layers."""
+    """The key of a program that takes its rows from the data layers: all that it depends on besides the layers."""
 
     phase: Phase
     frozen: frozenset[str] = frozenset()
@@ -43,15 +43,15 @@ class ProgramKey(NamedTuple):
 
 
 class Runs:
-    """What runs a net. People use `Net`; solvers, snapshots and tests use this.
+    """Runs a net. People use `Net`; solvers, snapshots and tests use this class.
 
     Attributes:
-        label: how errors call the net.
-        feeds: where its rows come from.
-        plan: its steps in the training phase, forward.
+        label: the name of the net in errors.
+        feeds: the feeds of its data layers.
+        plan: the forward steps of the training phase.
         frozen: names of layers that do not learn.
         finished: the section that ran last, if all of it ran.
-        predictions: what `predict` runs.
+        predictions: the programs of `predict`.
         half_updated: whether an iteration ended between its updates: some parameters are one update ahead.
     """
 
@@ -76,7 +76,7 @@ class Runs:
         self._last: Program | None = None
         self._user = threading.RLock()
 
-    # Who may run it.
+    # Checks before a run.
 
     def check_usable(self) -> None:
         """Raise `StateError` where the system was closed, or the net destroyed."""
@@ -86,7 +86,7 @@ class Runs:
 
     @contextmanager
     def using(self) -> Iterator[None]:
-        """Entered by all that uses what the runs of a net share: buffers, cells and cursors.
+        """Every use of what the runs of a net share (buffers, cells, cursors) enters this.
 
         Raises:
             StateError: another thread uses them.
@@ -147,13 +147,13 @@ class Runs:
         """The program of whole iterations with a solver's updates. It lives as long as the solver."""
         alive = weakref.ref(solver, self._forget)
         frozen, minibatches = self._learning(Phase.TRAIN), solver.parameters.accumulate
-        # Held by the ops of the program with this key, a regularizer or constraint keeps its id.
+        # The id in a key stays unique: the ops of the program hold the regularizer or constraint.
         updates = [(p.key, p.multiplier, id(p.regularizer), id(p.constraint)) for p in self.recorder.parameters()]
         rule = solver.rule, tuple(updates)
         return self.program(ProgramKey(Phase.TRAIN, frozen, alive, rule, minibatches), solver)
 
     def programs(self) -> list[tuple[str, Program]]:
-        """The programs compiled so far, but those that other threads predict with, and what each is for."""
+        """The programs compiled so far, each with its use; those in which other threads predict are left out."""
         uses = [("solve" if key.solver else key.phase.value, program) for key, program in list(self._programs.items())]
         return uses + self.predictions.programs()
 
@@ -173,7 +173,7 @@ class Runs:
         return self._last
 
     def _learning(self, phase: Phase) -> frozenset[str]:
-        """The frozen layers that make a difference."""
+        """The frozen layers, as far as a program of this phase depends on them."""
         return frozenset(self.frozen & self.recorder.owned.keys()) if phase is Phase.TRAIN else frozenset()
 
     def _forget(self, solver: weakref.ref[Trainer]) -> None:
@@ -183,12 +183,12 @@ class Runs:
     # Running.
 
     def computing(self, program: Program) -> AbstractContextManager[None]:
-        """Entered around a run of a program: alone, if it changes parameters or states."""
+        """Every run of a program enters this. One that changes parameters or states runs alone."""
         gate = self.system.storage.gate
         return gate.exclusive() if program.changes else gate.shared()
 
     def begin(self, program: Program) -> None:
-        """A run of a program starts: until it ends, it has finished nothing."""
+        """Note that a run of a program starts; `finished` stays None until it ends."""
         self._last, self.finished = program, None
 
     def forward(self, phase: Phase) -> float:
@@ -253,7 +253,7 @@ class Runs:
             self.feeds.begin(wrap=True, minibatches=(n - done) * k)
             left = {name: column[done * k :] for name, column in schedule.items()}
             try:
-                # Numbers that are not finite are found by the checks of the program and the solver, which name them.
+                # No NumPy warnings of numbers that are not finite: the program and the solver check for them.
                 with self.system.storage.gate.exclusive(stop), np.errstate(all="ignore"):
                     self.check_usable()
                     program.iterate(n - done, left, stop)
@@ -269,7 +269,7 @@ class Runs:
         self.finished = Section.BACKWARD
 
     def schedule(self, program: Program, n: int, iteration: int, wrap: bool = True) -> dict[str, NDArray[Any]]:
-        """Values of the cells that every run needs, for n minibatches."""
+        """Values for n minibatches of the cells that every run needs."""
         k, batch = program.plan.minibatches, program.plan.batch
         resident = {name: feed for name, feed in self.feeds.items() if f"{name}.rows" in program.plan.cells}
         columns = [("cells", Spec((n, 8), "int64")), *((name, Spec((n, batch), "int64")) for name in resident)]
@@ -286,11 +286,11 @@ class Runs:
         return schedule
 
     def iterations_to_epoch(self, minibatches: int) -> int:
-        """How many iterations of so many minibatches until the epoch changes."""
+        """The number of iterations, of `minibatches` each, until the epoch changes."""
         feed = self.feeds.first
         return -(-feed.batches_to_epoch(feed.layer.batch_size) // minibatches)
 
-    # What runs leave.
+    # Results of runs.
 
     def gradient(self, parameter: Parameter) -> NDArray[Any]:
         """The gradient of a parameter that the last `backward` computed, without regularization."""
@@ -304,13 +304,13 @@ class Runs:
         return program.read(value, value.name)
 
     def discard(self, program: Program) -> None:
-        """Forget the fault of a program's last minibatch, and the gradients that it left."""
+        """Clear the fault of a program's last minibatch. The gradients of that minibatch can no longer be read."""
         program.clear_status()
         if program is self._last:
             self.finished = None
 
     def raise_fault(self, program: Program) -> None:
-        """Raise what a kernel reported in the status cell, in words.
+        """Raise an error for the fault that a kernel reported in the status cell.
 
         Raises:
             DataError: names the layer and what is wrong with its input.

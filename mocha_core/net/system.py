@@ -59,8 +59,8 @@ class System(Settled, metaclass=Constructed):
             is not changed, and not closed with the system.
         dtype: "float32" or "float64", for everything.
         seed: decides initial parameters, dropout and shuffling.
-        prefer: op name to plugin, where several plugins' kernels are equal.
-        options: of the backend, such as `threads=2`.
+        prefer: for an op, by name, the plugin to choose among kernels of equal priority.
+        options: options of the backend, such as `threads=2`.
 
     Raises:
         BackendError: the backend is unknown or not available, and why.
@@ -90,7 +90,7 @@ class System(Settled, metaclass=Constructed):
                 f"constructor {type(backend).__name__}(...)."
             )
         self.closes_backend = not isinstance(backend, Backend)
-        """Whether `close` closes the backend: this system opened it."""
+        """Whether this system opened the backend, so that `close` closes it."""
         self.backend: Backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
         if prefer:
             self.backend = self.backend.preferring(_preferences(prefer))
@@ -104,14 +104,14 @@ class System(Settled, metaclass=Constructed):
         self.closed = False
 
     def states_of(self, layer: Layer) -> dict[str, State]:
-        """Parameters and states of a layer by name: its own, which live as long as somebody holds the layer, or those
-        of its `param_key`, which live as long as the system.
+        """Parameters and states of a layer by name: its own, which live as long as the layer object, or those of its
+        `param_key`, which live as long as the system.
         """
         key = getattr(layer, "param_key", "")
         return self._tied.setdefault(key, {}) if key else self._own.setdefault(layer, {})
 
     def number(self, layer: Layer) -> int:
-        """How many layers of the same name, with parameters of their own, came here before this one."""
+        """How many other layers of this name, with their own parameters, the system had before this one."""
         group = self.states_of(layer)
         if group:
             return next(iter(group.values())).number
@@ -119,7 +119,7 @@ class System(Settled, metaclass=Constructed):
         return self._namesakes[layer.name] - 1
 
     def forget(self, layer: Layer, states: Collection[State]) -> None:
-        """Take these states of a layer out again, whose net could not be built."""
+        """Remove these states of a layer, because its net could not be built."""
         group = self.states_of(layer)
         for name in [name for name, state in group.items() if state in states]:
             del group[name]
@@ -127,12 +127,12 @@ class System(Settled, metaclass=Constructed):
                 self._namesakes[layer.name] -= 1
 
     def building(self) -> AbstractContextManager[object]:
-        """Entered while a net is built: one at a time, as nets may share layers."""
+        """A net enters this while it is built. Nets are built one at a time, because they may share layers."""
         return self._building
 
     @contextmanager
     def compiling(self) -> Iterator[None]:
-        """Entered while a plan is recorded or compiled."""
+        """Recording and compiling of a plan enter this."""
         with self.storage.gate.shared(), self._compiling:
             yield
 
@@ -195,7 +195,7 @@ class System(Settled, metaclass=Constructed):
 
 
 def _preferences(prefer: Mapping[str, str]) -> Mapping[str, str]:
-    """`prefer`, whose plugins must have something to be preferred."""
+    """`prefer`, after a check that each plugin has kernels for its op."""
     checks.instance("System", "prefer", prefer, Mapping, "{'relu': 'acme-layers'}")
     serve: dict[str, set[str]] = {}
     for entry in (*registries().kernels, *registries().fusions):
@@ -227,7 +227,7 @@ def unavailable(name: str) -> str:
 
 
 def unknown_backend(name: str) -> str:
-    """What to say where no plugin has registered a backend of that name."""
+    """The error text for a backend that no plugin has registered."""
     known: Registry = registries().backends
     meant = suggestions.BACKENDS.get(name.lower(), name.lower())
     if meant == name and name not in suggestions.PACKAGES:
@@ -240,7 +240,7 @@ def unknown_backend(name: str) -> str:
 
 
 def _wrong(options: Mapping[str, Any], error: TypeError) -> str:
-    """Which of the options of `System` neither it nor the backend has."""
+    """The error text for options that neither `System` nor the backend has."""
     if not isinstance(error, ArgumentError):
         return f"{', '.join(options) or 'none'} ({error})."
     own = [name for name in signature(System).parameters if name != "options"]

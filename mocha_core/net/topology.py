@@ -1,4 +1,4 @@
-"""The order of layers: whatever order they are listed in, each comes after what it reads."""
+"""The order of layers: each comes after the layers that make its bottoms, however they are listed."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from mocha_core.suggestions import close
 
 
 def sort(net: str, layers: Iterable[Layer]) -> list[Layer]:
-    """Layers in waves: all that are ready, in the order listed, then those that became ready.
+    """Sort layers in waves: first all that need no other layer, in the order listed, then those that they make ready.
 
     A layer whose top is also its bottom makes a new version of that blob: such layers follow each other in
     the order listed, and all other readers come after them.
@@ -76,7 +76,7 @@ class _Versions(dict[str, list[Layer]]):
         super().__init__()
         self.net = net
         self.previous: dict[tuple[Layer, str], Layer] = {}
-        """Whose version of a blob a layer changes."""
+        """By layer and blob: the layer that made the version of the blob that this one changes in place."""
         producers: dict[str, Layer] = {}
         changes: list[tuple[Layer, str]] = []
         for layer in layers:
@@ -97,7 +97,7 @@ class _Versions(dict[str, list[Layer]]):
                 self[blob].append(layer)
 
     def needed_by(self, layer: Layer) -> set[Layer]:
-        """The layers whose tops it reads; they need, in turn, those that made the versions before."""
+        """The layers that made those versions of the blobs that `layer` reads."""
         for bottom in layer.bottoms:
             if bottom not in self:
                 near = close(bottom, self)

@@ -1,4 +1,4 @@
-"""`Trainer`: a solver, as far as a net knows it."""
+"""`Trainer`: the part of a solver that a net uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TrainingOptions(Protocol):
-    """What a training program depends on besides the net."""
+    """Options of a solver that its training programs depend on."""
 
     @property
     def accumulate(self) -> int:
@@ -28,17 +28,17 @@ class TrainingOptions(Protocol):
 
 
 class Progress(Protocol):
-    """Where a training is."""
+    """The progress of a training run."""
 
     iteration: int
 
 
 class Trainer(Protocol):
-    """Records what follows the backward steps of a training program, and says what its cells hold."""
+    """Records the steps after the backward steps of a training program, and gives the values of its cells."""
 
     @property
     def parameters(self) -> TrainingOptions:
-        """What it was told."""
+        """Its options."""
 
     @property
     def state(self) -> Progress:
@@ -46,10 +46,10 @@ class Trainer(Protocol):
 
     @property
     def rule(self) -> Hashable:
-        """What its updates depend on; when it changes, programs are compiled anew."""
+        """A key of all that its updates depend on; when it changes, programs are compiled again."""
 
     def exchange(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
-        """Record what happens to gradients before the updates."""
+        """Record the changes to gradients before the updates, such as clipping."""
 
     def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
         """Record the updates."""
@@ -58,4 +58,4 @@ class Trainer(Protocol):
         """Values of its cells for `n` iterations from number `first` on."""
 
     def memories(self, net: Net) -> Mapping[str, Value]:
-        """Its slots of a net's parameters."""
+        """Its slots for a net's parameters, by name."""

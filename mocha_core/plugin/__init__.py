@@ -1,1 +1,1 @@
-"""Plugins: registries, hooks, discovery, and the namespaces that show what was found."""
+"""Plugins: registries, hooks, discovery, and namespaces of the registered names."""

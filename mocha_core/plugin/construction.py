@@ -1,4 +1,4 @@
-"""What users construct: arguments that do not fit are an `ArgumentError`, which says what would."""
+"""Metaclasses that check constructor arguments: wrong ones raise an `ArgumentError` that lists the right ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Constructed(ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """That of `__init__`: otherwise `inspect` would take that of `__call__`."""
+        """The signature of `__init__`; without this, `inspect` would show that of `__call__`."""
         if cls.__init__ is object.__init__:  # type: ignore[misc]
             return inspect.Signature()
         of_init = inspect.signature(cls.__init__)  # type: ignore[misc]
@@ -123,7 +123,7 @@ def _takes_any(signature: inspect.Signature) -> bool:
 
 
 class Group(type):
-    """Metaclass of classes that hold names, such as `LRPolicy`: a miss is an error that lists them."""
+    """Metaclass of classes that hold names, such as `LRPolicy`: an unknown name raises an error that lists them."""
 
     if not TYPE_CHECKING:  # type checkers know the names
 
@@ -135,4 +135,4 @@ class Group(type):
 
 
 class EnumGroup(Group, EnumType):
-    """The same of an enumeration, such as `Pooling`."""
+    """Metaclass of enumerations, such as `Pooling`, with the same error for an unknown name."""

@@ -13,7 +13,7 @@ def mocha_register_kernels(kernels: Candidates) -> None:
 
 @hookimpl
 def mocha_register_commands(commands: Registry) -> None:
-    """What `mocha` can do without any plugin."""
+    """The commands of `mocha` that need no plugin."""
     commands.add("plugins", "mocha_core.commands:Plugins", help="list the installed plugins and their state")
     commands.add("backends", "mocha_core.commands:Backends", help="list the backends, and why one cannot be used here")
     commands.add("new-plugin", "mocha_core.plugin.new_plugin:NewPlugin", help="write a plugin package to start from")

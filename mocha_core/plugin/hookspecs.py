@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mocha_core.plugin.registry import Candidates, Registry
     from mocha_core.train.solver import Solver
 
-#: Marks what a plugin adds to these hooks: see `mocha_register_kinds`.
+#: Marks the hooks that a plugin adds to these: see `mocha_register_kinds`.
 hookspec = pluggy.HookspecMarker("mocha")
 #: Marks a plugin's functions as implementations of these hooks.
 hookimpl = pluggy.HookimplMarker("mocha")
@@ -102,11 +102,11 @@ def mocha_register_commands(commands: Registry) -> None:
 
 @hookspec(historic=True)
 def mocha_register_kinds(kinds: Registry) -> None:
-    """`kinds.add(name, hookspecs, noun="...")`: a kind of registrations that other plugins make, too.
+    """`kinds.add(name, hookspecs, noun="...")`: a new kind of registrations, which other plugins can make, too.
 
     `hookspecs` is a class (or an import string of one) with the hook `mocha_register_<name>(<name>)`, marked
     `@hookspec(historic=True)`. The registry is `registries().<name>`; errors call an entry `noun`. A plugin that
-    implements the hook, and is to work without this one, marks that `@hookimpl(optionalhook=True)`.
+    implements the hook, but also works without this plugin, marks it `@hookimpl(optionalhook=True)`.
     """
 
 
@@ -117,11 +117,10 @@ def mocha_net_built(net: Net) -> None:
 
 @hookspec
 def mocha_record_exchange(b: UpdateBuilder, solver: Solver, parameters: Sequence[Parameter]) -> None:
-    """Record with `b.exchange` what comes between backward and the updates of a training program: sums over processes.
+    """Record, with `b.exchange`, steps between backward and the updates of a training program: sums over processes.
 
-    Called while the program is made, for any solver, before the solver's own `exchange`, which therefore clips what
-    was summed. `parameters` are those that are learned, with `b.gradient(parameter)`, averaged over accumulated
-    minibatches.
+    It is called for any solver, when the program is recorded. The solver's own `exchange` comes later, so it clips the
+    sums. `parameters` are the learned ones; `b.gradient(parameter)` is averaged over accumulated minibatches.
     """
 
 
@@ -132,4 +131,4 @@ def mocha_solve_started(solver: Solver, net: Net) -> None:
 
 @hookspec
 def mocha_solve_finished(solver: Solver, net: Net) -> None:
-    """`solver.solve(net)` has returned from its last coffee break, also where it was told to stop."""
+    """`solver.solve(net)` has returned from its last coffee break, even if it was told to stop."""

@@ -1,4 +1,4 @@
-"""Finding and loading plugins, each in isolation: a broken one is rolled back, named, and harms nobody."""
+"""Finds and loads plugins, each in isolation: a broken one is named and removed, and all others work."""
 
 import os
 import warnings
@@ -20,12 +20,12 @@ from mocha_core.plugin import hookspecs
 from mocha_core.plugin.registry import Candidates, Registry
 
 GROUP = "mocha"
-#: Seconds. A plugin that only registers import strings is imported in milliseconds.
+#: Seconds; a slower import gives a complaint. A plugin that only registers import strings takes milliseconds.
 SLOW = 2.0
 
 
 class Registries(SimpleNamespace):
-    """All registries, as attributes named as the hooks: `layers`, `ops`, `kernels`, ..., and kinds that plugins add."""
+    """All registries, as attributes with the names in the hooks: `layers`, `ops`, `kernels`, ..., and added kinds."""
 
     KINDS: ClassVar = {
         "backends": "backend", "ops": "op", "layers": "layer", "neurons": "neuron",
@@ -53,7 +53,7 @@ class Registries(SimpleNamespace):
 
 @dataclass
 class PluginRecord:
-    """What became of one entry point."""
+    """An entry point, and the outcome of loading it."""
 
     name: str
     distribution: str
@@ -62,17 +62,17 @@ class PluginRecord:
     """"ok", "failed" or "disabled"."""
     error: BaseException | None = None
     seconds: float = 0.0
-    """How long its import took."""
+    """The duration of its import."""
 
     @property
     def complaint(self) -> str:
-        """What is wrong with it; empty if nothing is."""
+        """A description of its fault; empty if it has none."""
         if self.error is not None:
             return f"{type(self.error).__name__}: {self.error}"
         return f"took {self.seconds:.1f} s to import: register import strings" if self.seconds > SLOW else ""
 
     def facts(self, registries: Registries) -> dict[str, Any]:
-        """All of it and what it registered, as JSON values."""
+        """The record and the plugin's registrations, as JSON values."""
         owned = {kind: registry.owned(self.distribution) for kind, registry in registries.all().items()}
         registered = {kind: names for kind, names in owned.items() if names and self.status == "ok"}
         shown = {"distribution": self.distribution, "version": self.version, "entry_point": self.name}
@@ -95,7 +95,7 @@ class PluginManager(pluggy.PluginManager):
             getattr(self.hook, f"mocha_register_{kind}").call_historic(kwargs={kind: registry})
 
     def load(self) -> None:
-        """Load every installed plugin: the project's own first, which no other's names can push out; then by name."""
+        """Load every installed plugin: first the project's own, whose names others cannot take; then by name."""
         from mocha_core.plugin import core_plugin
 
         self.register(core_plugin, name="mocha-core")
@@ -114,7 +114,7 @@ class PluginManager(pluggy.PluginManager):
                     started = perf_counter()
                     imported.append((record, point.load()))
                     record.seconds = perf_counter() - started
-            # A plugin may register what another one has added a kind for.
+            # A plugin may register entries of a kind that another plugin added.
             for record, plugin in sorted(imported, key=lambda pair: not hasattr(pair[1], "mocha_register_kinds")):
                 with self._isolated(record):
                     self.add_plugin(plugin, record.distribution)
@@ -123,7 +123,7 @@ class PluginManager(pluggy.PluginManager):
 
     @contextmanager
     def _isolated(self, record: PluginRecord) -> Iterator[None]:
-        """What goes wrong inside is recorded and warned of, or raised in strict mode."""
+        """Record errors inside this context and warn of them, or raise them in strict mode."""
         try:
             yield
         except KeyboardInterrupt:
@@ -136,7 +136,7 @@ class PluginManager(pluggy.PluginManager):
             warn(f"{message}. Everything else works without it.")
 
     def add_plugin(self, plugin: object, name: str) -> None:
-        """Register a plugin object under a name; on any error nothing of it stays behind."""
+        """Register a plugin object under a name; on any error all its registrations are removed."""
         if self.has_plugin(name):
             raise PluginError(f"A plugin named '{name}' is loaded already. Give a distribution one entry point.")
         self.registries.attribute_to(name)
@@ -167,7 +167,7 @@ class PluginManager(pluggy.PluginManager):
                 getattr(self.hook, hook).call_historic(kwargs={kind: registry})
 
     def remove_plugin(self, name: str) -> None:
-        """Take a plugin and everything it registered out again."""
+        """Remove a plugin and all its registrations."""
         self.unregister(name=name)
         self._drop(name)
 
@@ -180,22 +180,22 @@ class PluginManager(pluggy.PluginManager):
 
 
 def entry_points(group: str) -> list[EntryPoint]:
-    """Those of every distribution whose list of them can be read; of several with one name, the first's."""
+    """The entry points of all distributions that can be read; of several distributions with one name, the first."""
     from packaging.utils import canonicalize_name
 
     points: dict[str, list[EntryPoint]] = {}
     for distribution in distributions():
-        with suppress(Exception):  # nobody knows whether it has any: what it is must not harm others
+        with suppress(Exception):  # a broken distribution must not prevent the loading of others
             if found := list(distribution.entry_points.select(group=group)):
                 points.setdefault(canonicalize_name(_distribution(found[0])[0]), found)
     return [point for found in points.values() for point in found]
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    """Its name and version; both are missing, or unreadable, where an installation was interrupted."""
+    """The distribution's name and version; either may be missing or unreadable after an interrupted installation."""
     name = number = None
     with suppress(Exception), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 has one for what is missing
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of missing metadata keys
         name, number = (point.dist.name, point.dist.version) if point.dist else (None, None)
     return name or point.value, number or "?"
 
@@ -237,9 +237,9 @@ _manager: PluginManager | None = None
 def plugin_manager() -> PluginManager:
     """The manager, with all installed plugins loaded at the first call.
 
-    That is when a name is first taken from a namespace (`layers.PoolingLayer`), a `System` or a `Net` is made, a
-    file format is looked up or the command `mocha` runs. Importing anything of `mocha_core` loads no plugin. A plugin
-    that asks while it is being loaded gets what is there by then: the project's own plugins, which come first.
+    The first call comes when a name is taken from a namespace (`layers.PoolingLayer`), a `System` or a `Net` is made, a
+    file format is looked up, or the command `mocha` runs. Importing modules of `mocha_core` loads no plugin. If a
+    plugin calls it while being loaded, it gets the plugins loaded so far: at least the project's own, which come first.
     """
     global _manager
     with _lock:

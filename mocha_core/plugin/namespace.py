@@ -1,4 +1,4 @@
-"""Namespaces over the registries: modules whose attributes are what plugins registered."""
+"""Namespaces over the registries: modules whose attributes are the registered objects."""
 
 import re
 import sys
@@ -25,7 +25,7 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
         registry = manager.registries.all()[kind]
         if name in registry.names():
             return registry.get(name)
-        # Python drops the message of an AttributeError that ends a `from ... import`.
+        # Python drops the message of an AttributeError in a `from ... import`.
         frame = sys._getframe(1)
         importing = frame.f_code.co_code[frame.f_lasti] == opmap["IMPORT_FROM"]
         missing = UnknownImportError if importing else UnknownNameError
@@ -50,7 +50,7 @@ def fill(kind: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
 
 
 def _first_party(kind: str, name: str) -> str | None:
-    """The distribution that has a name according to the stub file `<kind>.pyi`."""
+    """The distribution that has the name, according to the stub file `<kind>.pyi`."""
     stub = Path(__file__).parents[1] / f"{kind}.pyi"
     text = stub.read_text() if stub.exists() else ""
     match = re.search(rf"^from (\w+)[\w.]* import \w+ as {re.escape(name)}$", text, re.MULTILINE)

@@ -14,9 +14,9 @@ from pathlib import Path
 from mocha_core.errors import ConfigurationError, FileError
 from mocha_core.host.files import expanded
 
-#: What the template is called.
+#: The names in the template.
 DISTRIBUTION = "acme-softplus"
-#: What running the template's code leaves behind.
+#: Files and folders that running the template's code leaves behind.
 LEFTOVERS = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*_cache", ".venv", "dist")
 
 
@@ -66,7 +66,7 @@ def check_name(name: str) -> None:
     elif name == "mocha" or name.startswith("mocha-"):
         problem = "names with 'mocha' in front are the project's own"
     elif keyword.iskeyword(package) or package in sys.stdlib_module_names or find_spec(package) is not None:
-        problem = f"Python has a word, or this environment a module, '{package}' already"
+        problem = f"'{package}' is a word of Python, or a module of this environment"
     if problem:
         raise ConfigurationError(f"A plugin cannot be named {name!r}: {problem}. Choose a name such as acme-swish.")
 
@@ -91,16 +91,16 @@ def rename(folder: Path, name: str) -> None:
 
 
 def package_name(distribution: str) -> str:
-    """The package: acme_softplus."""
+    """The name of the package: acme_softplus."""
     return distribution.replace("-", "_")
 
 
 def op_name(distribution: str) -> str:
-    """The op, with its maker in front, so that it is nobody else's: acme.softplus."""
+    """The op's name, with its maker as a prefix, so that it is unique: acme.softplus."""
     maker, _, what = package_name(distribution).partition("_")
     return f"{maker}.{what or maker}"
 
 
 def class_name(distribution: str) -> str:
-    """The op's class, and that of the layer without "Layer": AcmeSoftplus."""
+    """The name of the op's class, and that of the layer without "Layer": AcmeSoftplus."""
     return "".join(part.capitalize() for part in distribution.split("-"))

@@ -1,4 +1,4 @@
-"""Registries: names that plugins gave to classes, as import strings until somebody asks."""
+"""Registries: names that plugins gave to classes, kept as import strings until the first use."""
 
 import importlib
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from mocha_core.suggestions import close
 
 @dataclass(eq=False)
 class Entry:
-    """One registration: a target, `"module:attribute"` or the object itself, and who made it."""
+    """One registration: its target, `"module:attribute"` or the object itself, and its plugin."""
 
     name: str
     target: Any
@@ -33,7 +33,7 @@ class Entry:
 
 
 def import_string(target: str, what: str) -> Any:
-    """What `"module:attribute"` refers to."""
+    """Import the object that `"module:attribute"` refers to."""
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
@@ -52,10 +52,10 @@ class Registry:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.plugin = "mocha-core"
-        """Whose registrations are coming in; the plugin manager sets it."""
+        """The plugin that registers now; the plugin manager sets it."""
         self._entries: list[Entry] = []
         self.dropped: dict[str, str] = {}
-        """Names that were taken back, and from which plugin."""
+        """Names that were removed, and their plugin."""
 
     def add(self, name: str, target: Any, *, priority: int = 0, **options: Any) -> None:
         """Register `target` (an import string, or an object) under `name`.
@@ -71,7 +71,7 @@ class Registry:
         self._entries.append(Entry(name, target, self.plugin, priority, options))
 
     def find(self, *key: str) -> list[Entry]:
-        """The entries of a key, highest priority first; none if nobody registered it."""
+        """The entries of a key, highest priority first; none if no plugin registered it."""
         name = "/".join(key)
         return sorted((e for e in self._entries if e.name == name), key=lambda e: -e.priority)
 
@@ -93,7 +93,7 @@ class Registry:
         return sorted({e.name for e in self._entries})
 
     def unknown(self, name: str) -> str:
-        """What to say when nobody registered `name`."""
+        """The error text for a `name` that no plugin registered."""
         known = self.names()
         near = close(name, known)
         others = f"Registered: {', '.join(known)}." if known else "No installed plugin registers any."
@@ -104,7 +104,7 @@ class Registry:
         return without_metadata() or "`mocha plugins` lists what is installed."
 
     def drop(self, plugin: str) -> None:
-        """Take back everything a plugin registered."""
+        """Remove all registrations of a plugin."""
         self.dropped |= dict.fromkeys(self.owned(plugin), plugin)
         self._entries = [e for e in self._entries if e.plugin != plugin]
 
@@ -129,14 +129,14 @@ class Candidates(Registry):
         self._entries.append(Entry("/".join(where), target, self.plugin, priority))
 
     def conflicts(self) -> list[str]:
-        """Where several entries of one key and one priority would all have to decline but one."""
+        """Descriptions of keys with several entries of one priority; all of them but one must decline."""
         alike: dict[tuple[str, int], list[Entry]] = {}
         for entry in self:
             alike.setdefault((entry.name, entry.priority), []).append(entry)
         return [self.conflict(entries, key.split("/")[-1]) for (key, _), entries in alike.items() if len(entries) > 1]
 
     def conflict(self, entries: Sequence[Entry], backend: str) -> str:
-        """What to tell users between whose entries of equal priority they have to choose, and how."""
+        """The error text for entries of equal priority: between which plugins users must choose, and how."""
         op, plugins = entries[0].name.split("/")[0], [entry.plugin for entry in entries]
         alone = [plugin for plugin in plugins if plugins.count(plugin) == 1]
         way_out = f"`prefer` cannot choose within a plugin: disable it with MOCHA_DISABLED_PLUGINS={plugins[0]}."

@@ -1,4 +1,4 @@
-"""`CoffeeBreak`: what a solver does between iterations, and when."""
+"""`CoffeeBreak`: an action of a solver between iterations, and its schedule."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 class CoffeeBreak(metaclass=Constructed):
     """Base of coffee breaks: override what you need.
 
-    After a signal (see `Solver.solve`), `init` and `enjoy` are left by an exception when they take longer than half a
-    second; `stopped` and `destroy` are not.
+    After a signal (see `Solver.solve`), an exception ends `init` and `enjoy` if they take longer than half a second.
+    `stopped` and `destroy` always run to their end.
     """
 
-    #: Whether `enjoy` is finished after a signal, however long it takes.
+    #: Whether `enjoy` runs to its end after a signal, however long it takes.
     must_finish: ClassVar[bool] = False
 
     def init(self, solver: Solver, net: Net) -> None:
-        """Before the first iteration of `solve`; may set `solver.state` and parameters."""
+        """Called before the first iteration of `solve`; may set `solver.state` and parameters."""
 
     def enjoy(self, solver: Solver, net: Net) -> None:
-        """At iteration 0, at every multiple of the interval, and at the last iteration."""
+        """Called at iteration 0, at every multiple of the interval, and at the last iteration."""
 
     def stopped(self, solver: Solver, net: Net) -> None:
-        """When `solve` was told to stop before the last iteration, after `enjoy`: save what must not be lost."""
+        """Called after `enjoy` when `solve` stops before the last iteration: save what must not be lost."""
 
     def destroy(self, solver: Solver, net: Net) -> None:
-        """When `solve` returns or fails."""
+        """Called when `solve` returns or fails."""
 
     def __repr__(self) -> str:
         fields = (
@@ -64,11 +64,11 @@ class ScheduledBreak:
             )
 
     def begin(self, epoch: int) -> None:
-        """A run starts in this epoch."""
+        """Start a run in this epoch."""
         self._epoch = epoch
 
     def iterations_left(self, iteration: int, to_epoch: int) -> int:
-        """How many iterations may run before `due` has to be asked again."""
+        """How many iterations may run before the next call of `due`."""
         if self.every_n_iter:
             return self.every_n_iter - iteration % self.every_n_iter
         return to_epoch

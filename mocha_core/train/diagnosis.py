@@ -1,4 +1,4 @@
-"""Where numbers that are not finite came from: the minibatch is run again, unfused, and everything is kept."""
+"""Finds the origin of numbers that are not finite: runs the minibatch again, unfused, and keeps all values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WAY_OUT = "Lower the learning rate, or look for large values in the data."
 def non_finite(solver: Trainer, net: Net, program: Program, call: Call) -> NonFiniteError:
     """The error that names what made the numbers not finite that `call`, of a training program, has refused.
 
-    Parameters, states, statistics and cursors are as they were afterwards; gradients are not.
+    Parameters, states, statistics and cursors are restored; gradients are not.
     """
     updated = [call.ins[0]] if isinstance(call.op, UpdateOp) else []
     seen = f"the update of parameter '{updated[0].name}'" if updated else "the objective"
@@ -48,7 +48,7 @@ def non_finite(solver: Trainer, net: Net, program: Program, call: Call) -> NonFi
             if not cause:
                 cause = f"The same minibatch, run again, gave finite numbers: some kernel is not pure. {_WAY_OUT}"
     except (Exception, Stopped) as error:
-        cause = f"Where that came from is not known: the minibatch could not be run again ({error}). {_WAY_OUT}"
+        cause = f"The cause is unknown, because the minibatch could not be run again ({error}). {_WAY_OUT}"
     return NonFiniteError(f"{net.runs.label}: {seen} is not finite in iteration {solver.state.iteration}. {cause}")
 
 
@@ -64,7 +64,7 @@ def find_held(solver: Trainer, net: Net) -> str:
 
 
 def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Value]) -> str:
-    """What made the objective, or a gradient of the parameters `updated`, not finite; empty if all is finite now."""
+    """Name what made the objective, or a gradient of the parameters `updated`, not finite; "" if all is finite now."""
     with net.system.compiling():
         plan = plan_of_single_writers(net)
         again = net.system.backend.compile(plan, net.system.storage)
@@ -89,7 +89,7 @@ def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Valu
 
 
 def plan_of_single_writers(net: Net) -> Plan:
-    """Forward and backward with every value kept; steps that add to one gradient write a value of their own each."""
+    """Forward and backward with every value kept, in which steps that add to one gradient write separate values."""
     plan = net.runs.record(net.runs.stepwise())
     plan.fuse = False
     writers = Counter(v.root for step in plan.steps if step.half is Half.BACKWARD for v in step.writes)
@@ -112,7 +112,7 @@ def plan_of_single_writers(net: Net) -> Plan:
 
 
 class Total(Op):
-    """The sum of what several steps contribute to one gradient."""
+    """The sum of the contributions of several steps to one gradient."""
 
     name = "mocha.total"
     differentiable = ()
@@ -127,7 +127,7 @@ class Total(Op):
 
 @contextmanager
 def restored(net: Net, plan: Plan) -> Iterator[None]:
-    """Puts back the cursors, and the states and cells that the plan's steps read or write."""
+    """At the end of the `with`, restore the cursors, and the states and cells that the plan's steps read or write."""
     lasting = [v.root for v in values(plan.steps) if v.root.role in (Role.STATE, Role.CELL)]
     contents = {value: net.system.read(value) for value in lasting}
     try:
@@ -139,9 +139,9 @@ def restored(net: Net, plan: Plan) -> Iterator[None]:
 
 
 def first_bad(steps: Sequence[Step], bad: set[Value], target: Value, fresh: set[Value]) -> Step | None:
-    """The first step, of those that `target` depends on, that made bad values from good ones.
+    """The first step that made bad values from good ones, among the steps that `target` depends on.
 
-    What a step overwrites was good before, if it is one of the `fresh`.
+    A value in `fresh` was good before a step overwrote it.
     """
     first, spoiled = None, {target}
     for step in reversed(steps):
@@ -153,13 +153,13 @@ def first_bad(steps: Sequence[Step], bad: set[Value], target: Value, fresh: set[
 
 
 def describe_state(net: Net, held: set[Value]) -> str:
-    """The state that was not finite before the minibatch, in words."""
+    """A sentence that names the state that was not finite before the minibatch."""
     states = [s for s in net.states.values() if s.value in held]
     return "".join(f"Layer '{s.layer}': state '{s.name}' is not finite. Load a snapshot." for s in states[:1])
 
 
 def describe(net: Net, program: Program, bad: set[Value], step: Step) -> str:
-    """The step that made bad values from good ones, in words."""
+    """A sentence that names the step that made bad values from good ones."""
     layer = step.call.layer
     i, value = next((i, v) for i, v in enumerate(step.outs) if v is not None and v.root in bad)
     names = {v.root: f"blob '{name}'" for name, v in reversed(program.plan.blobs.items())}
@@ -182,14 +182,14 @@ def describe(net: Net, program: Program, bad: set[Value], step: Step) -> str:
 
 
 def odd_row(feed: Feed, minibatch: NDArray[Any]) -> str:
-    """The first row that is not finite of the minibatch at the feed's cursor, in words."""
+    """A phrase that names the first row, of the minibatch at the feed's cursor, that is not finite."""
     at = int(np.argwhere(~np.isfinite(minibatch))[0][0])
     row = int(feed.rows_from(feed.cursor, len(minibatch))[at])
     return f"row {row} of its source, holds {odd_one(minibatch)}. Check the data."
 
 
 def values(steps: Sequence[Step]) -> list[Value]:
-    """All values that steps read or write, each once, but for whole data sets."""
+    """All values that steps read or write, each once, except whole data sets."""
     found = dict.fromkeys(v for step in steps for v in (*step.reads, *step.writes))
     return [value for value in found if value.root.role is not Role.DATA]
 

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from mocha_core.net.net import Net
     from mocha_core.train.snapshot import Snapshot, StoredArray
 
-#: Names in an error.
+#: The most names that an error lists.
 SHOWN = 20
 
 
 class Format(ABC):
     """Reads and writes files of one kind. Writing is all or nothing: a file is never half there.
 
-    The arrays of an open file need not have been read (see `StoredArray`), so that names and shapes are checked
-    first, and what nobody wants is never read. They are used inside the `with` only.
+    The arrays of an open file may be read late (see `StoredArray`), so that names and shapes are checked first, and
+    unused arrays are never read. They are used inside the `with` only.
     """
 
     @abstractmethod
@@ -43,8 +43,8 @@ class Format(ABC):
         """The arrays of a file by name.
 
         Raises:
-            FileError: the file is missing, broken, or holds something else; also later, when an array is looked
-                up or read.
+            FileError: the file is missing, broken, or of another kind. Looking up or reading an array may raise it,
+                too.
         """
 
     @abstractmethod
@@ -53,11 +53,11 @@ class Format(ABC):
 
     @abstractmethod
     def open_snapshot(self, path: Path) -> AbstractContextManager[Snapshot]:
-        """What `save_snapshot` wrote.
+        """The snapshot that `save_snapshot` wrote.
 
         Raises:
             SnapshotError: the file is missing, incomplete or damaged.
-            FileError: it cannot be read; also later, when an array is looked up or read.
+            FileError: it cannot be read. Looking up or reading an array may raise this, too.
         """
 
 
@@ -78,7 +78,7 @@ def format_of(path: str | PathLike[str]) -> Format:
 def save_network(path: str | PathLike[str], net: Net) -> None:
     """Write a net's parameters and states; the ending of `path` chooses the format.
 
-    Per-row states are not written: they belong to a run, and its snapshots have them.
+    Per-row states are not written: they belong to a run, and its snapshots hold them.
 
     Raises:
         FileError: the file cannot be written.
@@ -88,7 +88,7 @@ def save_network(path: str | PathLike[str], net: Net) -> None:
 
 
 def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> None:
-    """Overwrite a net's parameters with those of a file; all is checked and read before any is written.
+    """Overwrite a net's parameters with those of a file; all are checked and read before any is written.
 
     Names with two underscores are read too, and shapes that differ by leading or trailing axes of size one.
     A missing bias keeps its contents, with a warning.
@@ -96,8 +96,8 @@ def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> No
     Args:
         path: the file; `~` is the home folder.
         net: the net; parameters in the file that it does not have are ignored.
-        strict: without, every missing parameter keeps its contents, with a warning. At least one has to be there,
-            and those that are there have to fit.
+        strict: if False, missing parameters keep their contents, with a warning. At least one must be in the file,
+            and those in the file must fit.
 
     Raises:
         FileError: the file is missing, broken, or lacks a parameter.
@@ -107,7 +107,7 @@ def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> No
         found = {key: _find(path, arrays, state) for key, state in net.states.items() if not state.per_row}
         if found and all(stored is None for stored in found.values()):
             raise FileError(
-                f"'{path}' has no parameter of net '{net.name}', all of which would keep their present contents. The "
+                f"'{path}' has no parameter of net '{net.name}', so all would keep their present contents. The "
                 f"net has {_listed(net.states)}; the file has {_listed(arrays)}. Name the layers as in the file."
             )
         for key, stored in found.items():
@@ -139,7 +139,7 @@ def _find(path: Path, arrays: Mapping[str, StoredArray], state: State) -> Stored
 
 
 def _check_may_miss(path: Path, arrays: Mapping[str, StoredArray], state: State, net: Net, strict: bool) -> None:
-    """Warn of a parameter that keeps its contents, or raise if it has to be loaded."""
+    """Warn that a parameter keeps its contents, or raise if it must be loaded."""
     if strict and state.name != "bias":
         raise FileError(
             f"'{path}' has no parameter '{state.key}' for net '{net.name}'; it has {_listed(arrays)}. Name layer "

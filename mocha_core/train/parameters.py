@@ -1,4 +1,4 @@
-"""`SolverParameters`: what a solver is told, and the policies and hyperparameters among it."""
+"""`SolverParameters`: the options of a solver, with policies and hyperparameters."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mocha_core.plugin.construction import Constructed
 class Policy(metaclass=Constructed):
     """How a number, such as the learning rate, depends on the iteration.
 
-    It is asked ahead for all iterations up to the next coffee break. A break may change what it depends on: the
-    iterations after it see that.
+    It is called in advance for all iterations up to the next coffee break. If it depends on something that a break
+    changes, the iterations after the break use the new values.
     """
 
     @abstractmethod
@@ -27,23 +27,25 @@ class Policy(metaclass=Constructed):
 
 @dataclass(frozen=True, kw_only=True, init=False)
 class SolverParameters(metaclass=Constructed):
-    """What a solver is told.
+    """The options of a solver.
 
     Attributes:
         max_iter: iterations (updates) to run.
         lr_policy: a `Policy`, or a number for a constant learning rate.
-        regu_coef: times each parameter's regularizer.
+        regu_coef: a factor for each parameter's regularizer.
         accumulate: minibatches whose gradients are averaged for one update.
-        check_finite: stop at the first objective, parameter or slot that is not finite, and say where it came from.
+        check_finite: stop at the first objective, parameter or slot that is not finite, with an error that names its
+            origin.
         clip_norm: the most that the norm of the gradients may be, the root of the sum of the squares of all elements
             of all learned parameters' gradients; where it exceeds that, all are scaled by clip_norm / norm.
         clip_value: each element of a gradient is limited to [-clip_value, clip_value].
         hyperparameters: policies or numbers that only some solvers have, by name. They are given as keywords, such as
             `momentum=0.9`; a solver refuses those that it does not know.
 
-    Gradients are clipped as `accumulate` averaged them, before regularizers are added. (Caffe's `clip_gradients` is
-    `clip_norm`, but clips the sum of `iter_size` minibatches before it is divided.) What is not finite is not clipped:
-    with `check_finite` it stops the run. `clip_norm` and `clip_value` exclude each other.
+    Gradients are clipped after the averaging of `accumulate` and before regularizers are added. (Caffe's
+    `clip_gradients` is `clip_norm`, but clips the sum of `iter_size` minibatches before it is divided.) Gradients that
+    are not finite are not clipped: with `check_finite` they stop the run. `clip_norm` and `clip_value` exclude each
+    other.
 
     Raises:
         ConfigurationError: a value makes no sense.
@@ -102,9 +104,9 @@ class Hyperparameter:
     `SolverParameters` takes it under that name: a `Policy`, or a number for a constant.
 
     Attributes:
-        default: where it is not given.
-        low: the least that a number may be.
-        high: the most.
+        default: its value if it is not given.
+        low: the smallest number allowed.
+        high: the largest number allowed.
     """
 
     default: Policy | float
@@ -120,15 +122,15 @@ class Hyperparameter:
 def policies(
     solver: str, declared: Mapping[str, Hyperparameter], parameters: SolverParameters
 ) -> dict[str, Policy | float]:
-    """What decides the value of each of a solver's cells, by the cell's name.
+    """The policy or number for each of a solver's cells, by the cell's name.
 
     Args:
         solver: the name of its class.
         declared: its hyperparameters.
-        parameters: what it is told.
+        parameters: its options.
 
     Raises:
-        ArgumentError: it is told one that it does not have.
+        ArgumentError: the parameters name a hyperparameter that the solver does not have.
         ConfigurationError: a number makes no sense.
     """
     given = parameters.hyperparameters
@@ -151,8 +153,8 @@ def evaluate(policy: Policy | float, iteration: int) -> float:
     """The value of a policy, or the number itself.
 
     Raises:
-        ConfigurationError: the policy's value is no finite number from 0 on.
-        PluginError: it fails.
+        ConfigurationError: the policy's value is not a finite number >= 0.
+        PluginError: the policy raised an error.
     """
     if not isinstance(policy, Policy):
         return float(policy)

@@ -1,4 +1,4 @@
-"""`Snapshot`: everything an exact resume needs, as arrays and plain facts."""
+"""`Snapshot`: everything that an exact resume needs, as arrays and JSON values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mocha_core.net.net import Net
     from mocha_core.train.solver import Solver
 
-#: More than any run counts, and far from where 64 bits end.
+#: A bound for counts in a snapshot: no run reaches it, and sums of such counts fit into 64 bits.
 LARGEST = 2**53
 
 
@@ -45,10 +45,10 @@ class Snapshot:
 
     Attributes:
         parameters: parameters and states by `layer___name`.
-        slots: the solver's memory by `slot/layer___name`.
+        slots: the solver's slots by `slot/layer___name`.
         facts: JSON values: iteration, objective, the solver's cells (learning_rate, momentum), backend, seed, dtype,
-            solver, batch_size, accumulate, `rows` of each data layer's source, and `cursors`, the rows that each
-            consumed.
+            solver, batch_size, accumulate, `rows` of each data layer's source, and `cursors`, the number of rows
+            consumed of each.
     """
 
     parameters: Mapping[str, StoredArray]
@@ -61,7 +61,7 @@ def capture(solver: Solver, net: Net) -> Snapshot:
 
     Raises:
         StateError: an iteration ended between its updates.
-        NonFiniteError: a parameter or slot is not finite, or a state not a number.
+        NonFiniteError: a parameter or slot is not finite, or a state is not a number.
     """
     net.runs.check_whole()
     system = net.system
@@ -87,13 +87,13 @@ def capture(solver: Solver, net: Net) -> Snapshot:
 
 
 def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool = True) -> None:
-    """Put a run where the snapshot was taken; without `solver_state`, load parameters and states only.
+    """Restore a run from a snapshot; without `solver_state`, load parameters and states only.
 
-    Everything is checked and read before anything is written. Per-row states begin anew without `solver_state`, and
-    where the snapshot was made with another batch size.
+    Everything is checked and read before anything is written. Per-row states get their first contents if `solver_state`
+    is False, or if the snapshot was made with another batch size.
 
     Raises:
-        SnapshotError: it is from another net or another kind of solver, or its facts make no sense.
+        SnapshotError: the snapshot is from another net or another kind of solver, or its facts are invalid.
         FileError: an array cannot be read.
     """
     facts, system = snapshot.facts, net.system
@@ -151,7 +151,7 @@ def _progress(solver: Solver) -> dict[str, Any]:
 
 
 def _surroundings(solver: Solver, net: Net) -> dict[str, Any]:
-    """With other ones, a run goes on, but differently."""
+    """Facts on which the numbers of a run depend: with others, it continues, but not exactly as before."""
     return {
         "backend": net.system.backend.name,
         "seed": net.system.seed,
@@ -163,7 +163,7 @@ def _surroundings(solver: Solver, net: Net) -> dict[str, Any]:
 
 
 def _check_facts(facts: Mapping[str, Any]) -> None:
-    """Raise `SnapshotError` unless the facts are there and make sense: a file can say anything."""
+    """Raise `SnapshotError` unless all facts are present and valid: a damaged file can contain anything."""
     run = {"iteration": int, "objective": float, "cursors": dict}
     _check_kinds(facts, {**run, "seed": int, "dtype": str, "solver": str})
     for name, count in [("iteration", facts["iteration"]), *facts["cursors"].items()]:

@@ -1,4 +1,4 @@
-"""`Solver`: trains a net and takes coffee breaks. What it does to a parameter is its `UpdateOp`'s business."""
+"""`Solver`: trains a net and takes coffee breaks. Its `UpdateOp` updates one parameter."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class SolverState:
-    """Where a solver is.
+    """The progress of a solver.
 
     Attributes:
-        iteration: how many were done.
-        objective: that of the minibatch before the last update; NaN before the first.
+        iteration: the number of iterations done.
+        objective: the objective of the minibatch before the last update; NaN before the first update.
         cells: the numbers that the last update read, by name ("learning_rate", "momentum"); NaN before the first.
 
-    All but `iteration` report what was done: they cannot be assigned.
+    All but `iteration` report past values and cannot be assigned.
     """
 
     iteration: int = 0
@@ -60,13 +60,13 @@ class SolverState:
 
     @property
     def learning_rate(self) -> float:
-        """Of the last update; NaN before the first."""
+        """The learning rate of the last update; NaN before the first."""
         return self.cells.get("learning_rate", nan)
 
     def __setattr__(self, name: str, value: object) -> None:
         if name != "iteration" and (name in vars(self) or name not in self.__dataclass_fields__):
             raise StateError(
-                f"solver.state.{name} cannot be set: it reports what was done. A Policy decides about the learning "
+                f"solver.state.{name} cannot be set: it reports a past value. A Policy sets the learning "
                 "rate and the momentum; in a coffee break, `solver.parameters = dataclasses.replace("
                 "solver.parameters, lr_policy=...)` gives another one."
             )
@@ -80,8 +80,8 @@ class Solver(Settled, metaclass=Constructed):
     """Runs a net's training program and takes coffee breaks in between. Subclasses name their `update_op`.
 
     Attributes:
-        state: where it is; a second `solve` goes on from there.
-        listeners: called with a dict for each event a coffee break publishes.
+        state: its progress; a second `solve` continues from there.
+        listeners: functions called with a dict for each event that a coffee break publishes.
     """
 
     _way_out = (
@@ -90,9 +90,9 @@ class Solver(Settled, metaclass=Constructed):
     )
     #: What updates one parameter.
     update_op: ClassVar[type[UpdateOp]]
-    #: The numbers that the rule reads besides the learning rate, by the names of their cells.
+    #: The numbers, besides the learning rate, that the rule reads, by the names of their cells.
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
-    #: Iterations handed to a program at once, at most.
+    #: The most iterations that one call of a program runs.
     MAX_RUN: ClassVar[int] = 1000
 
     def __init__(self, parameters: SolverParameters) -> None:
@@ -106,10 +106,10 @@ class Solver(Settled, metaclass=Constructed):
 
     @property
     def parameters(self) -> SolverParameters:
-        """What it is told; may be replaced between two `solve`s.
+        """Its options; may be replaced between two `solve`s.
 
         Raises:
-            ConfigurationError: it is told something that it does not know.
+            ConfigurationError: the solver does not have one of the options.
         """
         return self._parameters
 
@@ -125,7 +125,7 @@ class Solver(Settled, metaclass=Constructed):
         self._parameters = parameters
 
     def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
-        """Record the update of one parameter; `self.slot(parameter, name)` is its memory."""
+        """Record the update of one parameter, whose slots are `self.slot(parameter, name)`."""
         op = self.update_op(
             multiplier=parameter.multiplier,
             regu_coef=self.parameters.regu_coef,
@@ -145,12 +145,12 @@ class Solver(Settled, metaclass=Constructed):
 
     @property
     def rule(self) -> Hashable:
-        """What recorded updates depend on besides scheduled cells; when it changes, programs are compiled anew."""
+        """A key of all that recorded updates depend on, except scheduled cells; a change recompiles programs."""
         given = self.parameters
         return given.regu_coef, given.check_finite, given.clip_norm, given.clip_value, *self.options.items()
 
     def exchange(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
-        """Record what is done to all gradients before the updates, with `b.exchange`: by default, their clipping."""
+        """Record changes to all gradients before the updates, with `b.exchange`; by default, clipping."""
         given, gradients = self.parameters, [b.gradient(parameter) for parameter in parameters]
         for name, limit in (("clip_norm", given.clip_norm), ("clip_value", given.clip_value)):
             if limit is None:
@@ -165,7 +165,7 @@ class Solver(Settled, metaclass=Constructed):
                 b.exchange(CheckFinite(b.fault()), *norm, b.cell(Cell.STATUS))
 
     def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
-        """Record the updates of all parameters, with slots side by side."""
+        """Record the updates of all parameters, and allocate their slots."""
         self.make_slots(parameters)
         for parameter in parameters:
             self.update(b, parameter, b.gradient(parameter))
@@ -191,7 +191,7 @@ class Solver(Settled, metaclass=Constructed):
         return {f"{n}/{p.key}": v for (n, p), v in self._slots.items() if p is net.states.get(p.key)}
 
     def schedule(self, first: int, n: int) -> dict[str, NDArray[Any]]:
-        """Values of the solver's cells for n iterations from number `first` on."""
+        """The values of the solver's cells for n iterations from number `first` on."""
         iterations = range(first, first + n)
         return {
             name: np.asarray([evaluate(policy, i) for i in iterations], float) for name, policy in self.policies.items()
@@ -201,7 +201,7 @@ class Solver(Settled, metaclass=Constructed):
         """Take a break at iteration 0, at every multiple, and at the last iteration.
 
         Raises:
-            ConfigurationError: neither or both intervals are given, or it is no coffee break.
+            ConfigurationError: neither or both intervals are given, or `coffee` is not a coffee break.
         """
         checks.instance(type(self).__name__, "coffee", coffee, CoffeeBreak, "coffee.TrainingSummary()")
         if any(scheduled.coffee is coffee for scheduled in self.breaks):
@@ -216,27 +216,28 @@ class Solver(Settled, metaclass=Constructed):
             listener({"event": event, "iteration": self.state.iteration, **facts})
 
     def stop(self) -> None:
-        """Let `solve` finish the iteration in hand, take the breaks that are due, and return.
+        """Let `solve` finish the current iteration, take the breaks that are due, and return.
 
-        May be called at any time from any thread, a signal handler or a coffee break. Before `solve`, it returns from
-        its first coffee breaks.
+        It may be called at any time from any thread, a signal handler or a coffee break. If it is called before
+        `solve`, `solve` returns after its first coffee breaks.
         """
         self._stop[0] = 1
 
     def solve(self, net: Net, *, signals: str | Sequence[str] = ()) -> None:
         """Train until `max_iter`. Solving again continues; parameters are initialized only once.
 
-        In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGHUP do as `stop` does, and then leave by an exception that
-        ends the process with status 130, 143 or 129. Coffee breaks, compiling and waiting for data are abandoned when
-        they take longer than half a second; what saves the run is finished. A second signal ends the process within a
-        second. A program with handlers of its own keeps them, but for those of an event loop that `solve` blocks.
+        In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGHUP stop the run as `stop` does. `solve` then raises an
+        exception that ends the process with status 130, 143 or 129. Coffee breaks, compiling and waits for data are
+        abandoned if they take longer than half a second; saving the run is always finished. A second signal ends the
+        process within a second. A program's own signal handlers stay, except those of an event loop that `solve`
+        blocks.
 
         Args:
-            net: what to train.
-            signals: names of more signals that do the same, such as "SIGUSR1", which batch systems send.
+            net: the net to train.
+            signals: names of more signals with the same effect, such as "SIGUSR1", which batch systems send.
 
         Raises:
-            MochaError: the net cannot be trained, or a minibatch is invalid; or one of `signals` cannot be heard.
+            MochaError: the net cannot be trained, a minibatch is invalid, or one of `signals` cannot be handled.
             StateError: the solver or the net is in use by another thread.
             KeyboardInterrupt: SIGINT came.
             SystemExit: another signal came.
@@ -260,7 +261,7 @@ class Solver(Settled, metaclass=Constructed):
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
-            f"A solver cannot be copied or pickled: its memory belongs to a System. Make another, "
+            f"A solver cannot be copied or pickled: its slots belong to a System. Make another, "
             f"{type(self).__name__}(solver.parameters); a coffee.Snapshot saves where it is."
         )
 
@@ -280,7 +281,7 @@ class Solver(Settled, metaclass=Constructed):
             hook.mocha_solve_finished(solver=self, net=net)
 
     def _iterate(self, net: Net) -> bool:
-        """Whether the last iteration was done, and the breaks after it."""
+        """Iterate and take breaks until `max_iter` or a stop; return whether `max_iter` was reached."""
         try:
             for scheduled in self.breaks:
                 scheduled.begin(net.epoch)
@@ -296,7 +297,7 @@ class Solver(Settled, metaclass=Constructed):
         return self.state.iteration >= self.parameters.max_iter
 
     def _destroy(self, coffee: CoffeeBreak, net: Net, kind: object, error: BaseException | None, *_: object) -> None:
-        """What ended the run goes before what a break raises when it is destroyed."""
+        """Destroy a break. If the run has failed already, an error of the break becomes a note on the run's error."""
         try:
             with finishing():
                 coffee.destroy(self, net)

@@ -1,4 +1,4 @@
-"""`UpdateOp`: the op that updates one parameter. A solver's author writes its rule; all else is here."""
+"""`UpdateOp`: the op that updates one parameter. A solver's author writes only its rule."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mocha_core.graph.value import Spec
 class UpdateOp(Op):
     """Updates a parameter w by its gradient g. Inputs, in this order: w, g, the slots, the cells, the status.
 
-    Gradients are regularized, new parameters projected on their constraint. Where the status says that the
-    minibatch is invalid, nothing changes. Where `fault` is given and a new value is not finite, `fault` becomes the
-    status, and nothing that is not finite is written; a kernel may have written a part of what is.
+    It regularizes gradients and projects new parameters on their constraint. If the status holds a fault, it changes
+    nothing. If `fault` is given and a new value is not finite, the status becomes `fault`, and no number that is not
+    finite is written; a kernel may have written some of the finite numbers.
 
     Attributes:
-        slots: names of what the solver remembers of each parameter, of its shape, zero at first.
-        cells: names of the numbers the rule reads, such as ("learning_rate", "momentum"); each of shape ().
-        multiplier: times the learning rate.
-        regu_coef: times the regularizer.
-        fault: the number of this update in the status; 0: new values are not checked.
+        slots: names of the solver's slots for each parameter; they have its shape and are zero at first.
+        cells: names of the numbers that the rule reads, such as ("learning_rate", "momentum"); each of shape ().
+        multiplier: a factor for the learning rate.
+        regu_coef: a factor for the regularizer.
+        fault: the fault code of this update; 0: new values are not checked.
     """
 
     differentiable = ()
@@ -44,9 +44,9 @@ class UpdateOp(Op):
 
     @abstractmethod
     def rule(self, xp: Namespace, w: Array, g: Array, *slots_and_cells: Any) -> tuple[Array, ...]:
-        """What to subtract from w, and the new slots. Pure, on the array API.
+        """Compute the array to subtract from w, and the new slots. Pure, on the array API.
 
-        `g` is regularized; a cell named "learning_rate" comes times `multiplier`.
+        `g` is regularized, and a cell named "learning_rate" is already multiplied by `multiplier`.
         """
 
     def infer(self, *x: Spec) -> tuple[Spec, ...]:
