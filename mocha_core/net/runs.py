@@ -107,7 +107,7 @@ class Runs:
         if self.half_updated:
             raise StateError(
                 f"{self.label}: an iteration ended between its updates, and some parameters are one update ahead "
-                "of the others. Load a snapshot: a new solver with a coffee.Snapshot does it. Or build the net anew."
+                "of the others. Load a snapshot: a new solver with a coffee.Snapshot does it. Or build the net again."
             )
 
     # Programs.

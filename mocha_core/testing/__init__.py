@@ -1,6 +1,6 @@
-"""The conformance kit: what plugins have to do, as tests. One class to subclass for each kind of plugin:
+"""The conformance kit: tests that every plugin has to pass. It has one class to subclass for each kind of plugin:
 
-- `LayerTests`: layers. In a REPL, `check_layer(layer, (4, 3))` raises what is wrong.
+- `LayerTests`: layers. In a REPL, `check_layer(layer, (4, 3))` raises an error for a wrong layer.
 - `OpTests`: ops, and every kernel that is registered for them.
 - `BackendTests`: backends.
 - `SolverTests`: solvers and their update ops.
@@ -8,10 +8,10 @@
 - `FormatTests`: formats of networks and snapshots.
 - `PluginTests`: the distribution that brings any of these.
 
-Each class says in its docstring what to set and shows an example. No standard test can be replaced; one that is
-known to fail is listed in `xfail` with the reason. The classes need pytest and, for the strict array namespace,
-array-api-strict: `pip install 'mocha-core[testing]'`. `mocha_core.testing.pytest_plugin` is for those who ask for it;
-pytest on its own loads nothing of Mocha.
+The docstring of each class lists the attributes to set and shows an example. Standard tests cannot be replaced; list a
+test that is known to fail in `xfail` with the reason. The classes need pytest and, for the strict array namespace,
+array-api-strict: `pip install 'mocha-core[testing]'`. `mocha_core.testing.pytest_plugin` is optional: pytest loads it
+only if a `conftest.py` names it.
 """
 
 from __future__ import annotations

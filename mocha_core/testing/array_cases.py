@@ -1,4 +1,4 @@
-"""What the array namespace of a backend has to do: small uses of each function, to be compared with NumPy's."""
+"""Small uses of each function of an array namespace; a backend's results are compared with NumPy's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mocha_core.testing.inputs import distinct
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Computes something of a namespace, float arrays a (2, 3), b (2, 3), c (3,), d (), and the arrays in `WHOLE`.
+#: A function of a namespace, float arrays a (2, 3), b (2, 3), c (3,), d (), and the arrays in `WHOLE`.
 Use: TypeAlias = Callable[..., Array]
 
 #: Operands that are cast to the dtype under test.
@@ -24,7 +24,7 @@ FLOATS: Mapping[str, NDArray[Any]] = {
     "c": distinct((3,), 3),
     "d": np.asarray(0.625),
 }
-#: Operands that keep their dtypes. Those of 64 bits do not fit into fewer.
+#: Operands that keep their dtypes. The numbers in those of 64 bits do not fit into fewer bits.
 WHOLE: Mapping[str, NDArray[Any]] = {
     "i": np.array([[3, -2, 0], [7, 5, -9]], np.int32),
     "j": np.array([4, -5, 2**40], np.int64),
@@ -42,7 +42,7 @@ def operands(dtype: str) -> dict[str, NDArray[Any]]:
 
 
 def evaluate(use: Use, xp: Namespace, arrays: Mapping[str, Array]) -> list[Array]:
-    """What a use computes of the operands that it names."""
+    """The results of a use, for the operands that it names."""
     names = use.__code__.co_varnames[1 : use.__code__.co_argcount]
     result = use(xp, *(arrays[name] for name in names))
     return list(result) if isinstance(result, (list, tuple)) else [result]
@@ -79,7 +79,7 @@ def _words(xp: Namespace, u: Array) -> list[Array]:
     return philox(xp, (u, u[::-1], xp.zeros_like(u), u), (0xA4093822, 0x299F31D0))
 
 
-#: Uses by the function they are about, or by what else they show.
+#: Uses, by the function or the property that they test.
 USES: Mapping[str, list[Use]] = {
     "arange": [
         lambda xp: xp.arange(5, dtype=xp.int32),

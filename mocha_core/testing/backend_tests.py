@@ -48,13 +48,13 @@ class BackendTests(ArrayTests):
 
     Its arrays and its `xp` are compared with NumPy, and whole nets on it with the kit's reference backend, which
     runs the ops' own references. The nets are made of ops that only the kit has, so that they run on a backend
-    without any kernel; each standard layer that is installed comes on top, with the kernels chosen for it.
+    without any kernel. Each installed standard layer is tested as well, with the kernels chosen for it.
 
     Attributes:
-        backend: its name, a `Backend`, or a function that makes one (such as the class). One that is given as a
-            `Backend` is used by all tests, and its `close` is called after each of them.
-        tolerances: how close the results of one layer have to be, by dtype. Those of training may be a hundred
-            times less exact.
+        backend: its name, a `Backend`, or a function that makes one (such as the class). All tests use the same
+            `Backend`, and close it at their end.
+        tolerances: the relative errors allowed in the results of one layer, by dtype; a hundred times as much is
+            allowed in training.
         xfail: tests that are known to fail, and why. A backend that cannot know how much memory it has, for
             example, has `{"test_what_does_not_fit_is_refused": "..."}`.
     """
@@ -67,7 +67,7 @@ class BackendTests(ArrayTests):
         return open_system(type(self).backend, dtype=dtype, seed=seed)
 
     def compare(self, seen: Seen, expected: Mapping[str, Any], dtype: str) -> None:
-        """Raise unless a run gave what another did, up to rounding."""
+        """Raise unless the results of two runs are equal, up to rounding."""
         assert seen.keys() == expected.keys()
         for name, array in expected.items():
             assert_close(f"'{name}'", seen[name], array, OF_A_RUN * self.tolerances[dtype])
@@ -75,7 +75,7 @@ class BackendTests(ArrayTests):
     # Nets.
 
     def test_parity(self, work: str, dtype: str) -> None:
-        """Whatever a net does gives what it gives on the reference backend."""
+        """Every kind of work with a net gives the same results as on the reference backend."""
         with System(ReferenceBackend(), dtype=dtype, seed=3) as system:
             expected = WORK[work](system, descent)
         with self.system(dtype) as system:
@@ -128,7 +128,7 @@ class BackendTests(ArrayTests):
             assert_close("an answer during training", answer, possible[int(np.argmin(off))], self.tolerances[dtype])
 
     def test_a_padded_batch(self, dtype: str) -> None:
-        """Rows beyond those that count change nothing, whatever they hold."""
+        """Rows after the valid ones change nothing, whatever they hold."""
         runs = []
         for filling in (0.0, 100.0):
             images, labels = sample.rows(8)
@@ -139,7 +139,7 @@ class BackendTests(ArrayTests):
         self.compare(runs[1], runs[0], dtype)
 
     def test_rows_that_may_change_are_seen_as_they_are(self, dtype: str) -> None:
-        """Also those of a small data set, which could stay on the device."""
+        """This includes the rows of a small data set, which could stay on the device."""
         images, labels = sample.rows(8)
         data = InputLayer(name="data", tops=("x", "label"), batch_size=4, arrays=(images, labels), fixed=False)
         with self.system(dtype) as system:
@@ -153,7 +153,7 @@ class BackendTests(ArrayTests):
             assert (net.blobs["x"].numpy() == 9.0).all()
 
     def test_resuming_is_exact(self, dtype: str) -> None:
-        """A run that goes on in another system from a snapshot is the uninterrupted one, bit for bit."""
+        """A run that continues from a snapshot in another system equals the uninterrupted one, bit for bit."""
         with self.system(dtype) as system:
             net = net_of(system)
             solver = train(net, max_iter=3)
@@ -168,7 +168,7 @@ class BackendTests(ArrayTests):
             assert_same_bytes(expected, contents(net, solver))
 
     def test_a_fault_among_accumulated_minibatches(self, dtype: str) -> None:
-        """The second of two is invalid: what the first of them changed is not kept either."""
+        """The second of two minibatches is invalid: the changes of the first are not kept either."""
         images, labels = sample.rows(18)
         with self.system(dtype) as system:
             net = net_of(system, batch=3, arrays=(images, labels))
@@ -197,7 +197,7 @@ class BackendTests(ArrayTests):
             assert_same_bytes(expected, lasting(net, solver))
 
     def test_a_label_out_of_range_is_reported(self, dtype: str) -> None:
-        """Of three minibatches the last one is invalid: the two before it are learned, and nothing of it."""
+        """The last of three minibatches is invalid: the net learns the two before it, and nothing of the last."""
         images, labels = sample.rows(18)
         with self.system(dtype) as system:
             net = net_of(system, arrays=(images, labels))
@@ -244,7 +244,7 @@ class BackendTests(ArrayTests):
         return LayerCase(layer, bottoms, type(self).backend, dtype, seed=1, tolerances=self.tolerances)
 
     def test_standard_layers(self, standard: str, dtype: str) -> None:
-        """Both phases and all gradients of a standard layer are those of the references."""
+        """A standard layer gives the results of the references, in both phases and for all gradients."""
         check_reference(self.standard_case(standard, dtype))
 
     def test_dropout_drops_what_the_reference_drops(self, dtype: str) -> None:
@@ -254,7 +254,7 @@ class BackendTests(ArrayTests):
 
 
 class HugeParameter(Layer):
-    """A parameter that fits nowhere."""
+    """A layer with a parameter that no device can hold."""
 
     def build(self, b: Any, x: Any) -> Any:
         b.param("huge", (TOO_MANY,), Drawn(None))
@@ -262,7 +262,7 @@ class HugeParameter(Layer):
 
 
 class Spread(sample.Tanh):
-    """Each row many times; never computed."""
+    """Repeats each row many times; it is never computed."""
 
     name = "mocha.testing.spread"
 
@@ -271,7 +271,7 @@ class Spread(sample.Tanh):
 
 
 class HugeBlob(Layer):
-    """A blob that fits nowhere."""
+    """A layer with a blob that no device can hold."""
 
     def build(self, b: Any, x: Any) -> Any:
         return b.call(Spread(), x)

@@ -1,4 +1,4 @@
-"""Backends without kernels, on which every op runs its own reference, and the list of those that are here."""
+"""Backends without kernels, on which every op runs its own reference, and the list of installed backends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ReferenceBackend(Backend):
-    """NumPy and no kernels. Says so when a reference's results are not what `infer` announced."""
+    """NumPy without kernels. It raises if the results of a reference differ from the specs of `infer`."""
 
     name = "reference"
     xp: Namespace = np
@@ -48,7 +48,7 @@ class ReferenceBackend(Backend):
 
 
 class StrictBackend(ReferenceBackend):
-    """The names in `mocha_core.graph.array_api` as `array_api_strict` has them, and nothing else."""
+    """A backend whose `xp` has only the names in `mocha_core.graph.array_api`, taken from `array_api_strict`."""
 
     name = "strict"
 
@@ -63,7 +63,7 @@ class StrictBackend(ReferenceBackend):
 
 
 class CheckedReference(Reference):
-    """A reference whose results have the announced shapes and dtypes, and that leaves what it reads as it was."""
+    """A reference that raises if results have other shapes or dtypes than inferred, or if it changes its inputs."""
 
     def __init__(self, backend: Backend, call: Call) -> None:
         super().__init__(backend, call)
@@ -100,11 +100,11 @@ class CheckedReference(Reference):
         return [None if array is None else np.array(self.backend.to_numpy(array)) for array in arrays]
 
     def check_unchanged(self, half: str, arrays: Buffers, before: Sequence[NDArray[Any] | None]) -> None:
-        """Raise `AssertionError` if an operand is not, byte for byte, what it was."""
+        """Raise `AssertionError` if any byte of an operand has changed."""
         for i, (now, then) in enumerate(zip(self.copies(arrays), before, strict=True)):
             if now is not None and then is not None and now.tobytes() != then.tobytes():
                 raise AssertionError(
-                    f"{half} of op '{self.call.op.name}' wrote into operand {i} of what it was given. References are "
+                    f"{half} of op '{self.call.op.name}' wrote into its operand {i}. References are "
                     "pure: return new arrays."
                 )
 
@@ -125,7 +125,7 @@ def _dtype(array: Array) -> str:
 
 @cache
 def strict_namespace() -> Namespace:
-    """The listed part of `array_api_strict`, which refuses whatever the standard does not promise."""
+    """The listed part of `array_api_strict`, which refuses all uses that the standard does not guarantee."""
     import array_api_strict
 
     names = (*array_api.DTYPES, *array_api.FUNCTIONS)
@@ -143,12 +143,12 @@ def check_namespace(xp: Namespace, owner: str) -> None:
 
 
 KIT: dict[str, type[Backend]] = {"reference": ReferenceBackend, "strict": StrictBackend}
-#: A backend, its name, or what makes one; None: the best one available.
+#: A backend, its name, or a function that makes one; None: the best one available.
 AnyBackend: TypeAlias = str | Backend | Callable[[], Backend] | None
 
 
 def open_any(backend: AnyBackend) -> Backend:
-    """A backend by name, those of the kit among them, or made by a callable."""
+    """Open a backend by name, including the kit's own, or by calling a function."""
     if isinstance(backend, Backend):
         return backend
     if callable(backend):
@@ -157,7 +157,7 @@ def open_any(backend: AnyBackend) -> Backend:
 
 
 def open_system(backend: AnyBackend, **options: Any) -> System:
-    """A system on `open_any(backend)`, closed with it unless it was open before."""
+    """A system on `open_any(backend)`; closing it closes the backend, unless a `Backend` was given."""
     system = System(open_any(backend), **options)
     system.closes_backend = not isinstance(backend, Backend)
     return system

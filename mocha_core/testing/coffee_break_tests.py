@@ -21,19 +21,19 @@ from mocha_core.train.solver import Solver
 
 
 class CoffeeBreakTests(Conformance):
-    """Everything a coffee break has to do. Subclass it as `Test...`, and say how one is made:
+    """The requirements on a coffee break. Subclass it as `Test...`, and define `make`:
 
         class TestParameterNorms(CoffeeBreakTests):
             def make(self, folder, net):
                 return ParameterNorms()
 
-    A break may look at everything and change nothing: neither parameters, states, slots and statistics, nor where the
-    data and the solver are; only `init` may, such as to go on with a saved run. It gives back what it took, whether
-    the run ends, is stopped or fails, and can be used again. It writes into no folder but the one it was given, and
-    what it publishes can be written as JSON.
+    A break may read everything and change nothing: neither parameters, states, slots and statistics, nor the cursors
+    and the state of the solver. Only `init` may, for example to continue a saved run. At the end of a run, even one
+    that is stopped or fails, the break releases its resources, and can be used again. It writes only into the folder
+    that it was given, and it publishes facts that can be written as JSON.
 
     Attributes:
-        iterations: of the runs; the break is taken at each of them, or at every second.
+        iterations: the length of the runs; the break is taken at each iteration, or at every second one.
         xfail: tests that are known to fail, and why.
     """
 
@@ -48,8 +48,8 @@ class CoffeeBreakTests(Conformance):
         """A new coffee break.
 
         Args:
-            folder: where it may write. It exists, and has what a break before it wrote there.
-            net: the net that is trained; a net for validation goes into `net.system`.
+            folder: the folder that it may write into. It exists, with the files that earlier breaks wrote.
+            net: the net that is trained; a net for validation is made on `net.system`.
         """
         raise NotImplementedError
 
@@ -58,14 +58,14 @@ class CoffeeBreakTests(Conformance):
 
     @pytest.fixture
     def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """An empty folder for the break, beside the working directory, which has to stay empty."""
+        """An empty folder for the break; it lies beside the working directory, which has to stay empty."""
         for name in ("folder", "elsewhere"):
             (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
         return tmp_path / "folder"
 
     def run(self, net: Net, *breaks: CoffeeBreak, interval: int = 1, iterations: int = 0) -> Solver:
-        """A solver that has trained the net with such breaks."""
+        """A solver that has trained the net with these breaks."""
         solver = descent(max_iter=iterations or self.iterations)
         for coffee in breaks:
             solver.add_coffee_break(coffee, every_n_iter=interval)
@@ -73,7 +73,7 @@ class CoffeeBreakTests(Conformance):
         return solver
 
     def undisturbed(self, backend: str = "reference", iterations: int = 0) -> Seen:
-        """What a run without breaks leaves."""
+        """The lasting values after a run without breaks."""
         with system(backend) as made:
             net = net_of(made)
             return lasting(net, self.run(net, iterations=iterations))
@@ -84,14 +84,14 @@ class CoffeeBreakTests(Conformance):
             assert isinstance(coffee, CoffeeBreak), f"expected a CoffeeBreak, received {coffee!r}"
 
     def test_the_training_is_the_same(self, backend: str, interval: int, folder: Path) -> None:
-        """With the break and without it, to the bit."""
+        """Training with the break and without it gives the same bits."""
         with system(backend) as made:
             net = net_of(made)
             found = lasting(net, self.run(net, self.make(folder, net), interval=interval))
         assert_same_bytes(self.undisturbed(backend), found)
 
     def test_it_changes_nothing(self, folder: Path) -> None:
-        """No hook but `init` changes anything, also where the run is stopped."""
+        """No hook except `init` changes anything, even if the run is stopped."""
         with system() as made:
             net = net_of(made)
             watched = Watched(self.make(folder, net))
@@ -109,7 +109,7 @@ class CoffeeBreakTests(Conformance):
         assert_same_bytes(self.undisturbed(), found)
 
     def test_a_longer_run(self, folder: Path) -> None:
-        """A run that came to its end goes on to another one."""
+        """A finished run continues to a larger `max_iter`."""
         with system() as made:
             net = net_of(made)
             solver = self.run(net, self.make(folder, net))
@@ -126,7 +126,7 @@ class CoffeeBreakTests(Conformance):
                 assert self.run(trained, coffee).state.iteration == self.iterations
 
     def test_resuming(self, folder: Path) -> None:
-        """Stopped, and gone on with by another break of the same kind in the same folder, the run is the same."""
+        """A stopped run, continued with another break of the same kind in the same folder, is the same run."""
         with system() as made:
             net = net_of(made)
             solver = self.run(net, self.make(folder, net), iterations=2)
@@ -142,7 +142,7 @@ class CoffeeBreakTests(Conformance):
         assert_same_bytes(expected, found)
 
     def test_an_exception_in_the_run(self, folder: Path) -> None:
-        """It comes out as it was raised, and afterwards the break serves again."""
+        """`solve` raises the same exception, and the break can be used again."""
         with system() as made:
             net = net_of(made)
             solver = descent(max_iter=self.iterations)
@@ -157,7 +157,7 @@ class CoffeeBreakTests(Conformance):
         assert_same_bytes(self.undisturbed(), found)
 
     def test_an_invalid_minibatch(self, folder: Path) -> None:
-        """Of the third one a label is out of range; the error comes out, and all is as after the second."""
+        """A label of the third minibatch is out of range: `solve` raises, and all is as after the second."""
         images, labels = sample.rows(18)
         with system() as made:
             net = net_of(made, arrays=(images, labels))
@@ -173,7 +173,7 @@ class CoffeeBreakTests(Conformance):
             assert_same_bytes(expected, lasting(net, solver))
 
     def test_destroy_without_a_run(self, folder: Path) -> None:
-        """Where `init` failed, `destroy` comes next; and twice is once."""
+        """If `init` fails, `destroy` is called next; a second call of it has no effect."""
         with system() as made:
             net, solver = net_of(made), descent()
             coffee = self.make(folder, net)
@@ -184,7 +184,7 @@ class CoffeeBreakTests(Conformance):
                 coffee.destroy(solver, net)
 
     def test_listeners_are_given_back(self, folder: Path) -> None:
-        """Those it adds to the solver's are gone when the run is over; those of others are still there."""
+        """At the end of a run, the listeners that the break added are removed, and all others remain."""
         with system() as made:
             net, solver = net_of(made), descent(max_iter=self.iterations)
             events: list[dict[str, Any]] = []
@@ -195,7 +195,7 @@ class CoffeeBreakTests(Conformance):
             assert solver.listeners == before
 
     def test_events_can_be_written(self, folder: Path) -> None:
-        """What it publishes is JSON: other breaks write it to files."""
+        """It publishes facts that are JSON values, because other breaks write them to files."""
         with system() as made:
             net, solver = net_of(made), descent(max_iter=self.iterations)
             events: list[dict[str, Any]] = []
@@ -216,7 +216,7 @@ class CoffeeBreakTests(Conformance):
         assert found == [str(folder.parent / "elsewhere")], f"it wrote {', '.join(found)}"
 
 
-#: The sample net's, which a snapshot does not have.
+#: The statistics of the sample net, which a snapshot does not contain.
 STATISTIC = "(accuracy-accuracy)"
 
 
@@ -247,10 +247,10 @@ class FailsOnceAt(StopsAt):
 
 
 class Watched(CoffeeBreak):
-    """Passes on what it is asked to the break under test, and raises if that changes anything.
+    """Calls the break under test, and raises if it changes anything.
 
     Attributes:
-        hooks: the names of those that were called, in order.
+        hooks: the names of the hooks that were called, in order.
     """
 
     def __init__(self, coffee: CoffeeBreak) -> None:
@@ -271,7 +271,7 @@ class Watched(CoffeeBreak):
         self.watch("destroy", solver, net)
 
     def watch(self, hook: str, solver: Solver, net: Net) -> None:
-        """Call a hook, and raise `AssertionError` if it changes what outlives a minibatch."""
+        """Call a hook, and raise `AssertionError` if it changes a value that outlives a minibatch."""
         self.hooks.append(hook)
         before = lasting(net, solver)
         returned: object = getattr(self.coffee, hook)(solver, net)

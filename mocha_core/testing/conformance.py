@@ -1,4 +1,4 @@
-"""`Conformance`: what the test classes of the kit have in common. Needs pytest."""
+"""`Conformance`: the base of the kit's test classes. Needs pytest."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Conformance:
     """Standard tests, run for every case, backend and dtype. A subclass adds tests but replaces none.
 
     Attributes:
-        cases: what is tested, by name.
+        cases: the objects under test, by name.
         xfail: tests that are known to fail and why, such as `{"test_rows": "the layer mixes rows"}`; the key may
-            also be one test of the listing, "test_rows[wide-cpu-float32]". One that passes is reported.
-        backends: names of the backends; None: all that can be used here.
-        tolerances: how close results have to be, by dtype.
+            also be one test of the listing, "test_rows[wide-cpu-float32]". A test that passes is reported.
+        backends: names of the backends; None: all that are available.
+        tolerances: the relative errors allowed in results, by dtype.
     """
 
     cases: ClassVar[Mapping[str, Any]] = {}
@@ -42,7 +42,7 @@ class Conformance:
                 )
 
     def arguments(self) -> dict[str, list[Any]]:
-        """What standard tests are run for, by the names of their arguments."""
+        """The arguments of standard tests, by name."""
         names = list(installed() if self.backends is None else self.backends)
         return {
             "name": list(self.cases),

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, "NDArray[Any]"]
 
-#: How many single bits are flipped, one after the other.
+#: How many bits are flipped, each in a copy of the file.
 FLIPS = 200
 
 
 class FormatTests(Conformance):
-    """Everything a file format has to do. Subclass it as `Test...`, and say under which ending it is registered:
+    """The requirements on a file format. Subclass it as `Test...`, and name the ending that it is registered for:
 
         class TestNpz(FormatTests):
             ending = ".npz"
 
-    What is saved comes back exactly; the same snapshot gives the same bytes; a damaged file is refused or gives
-    what was saved, and never anything else; writing is all or nothing; and a file of another net is refused
-    before its contents are read.
+    Loading gives exactly the saved arrays. The same snapshot gives the same bytes. A damaged file is refused, or gives
+    the saved arrays, but never others. Writing is all or nothing. A file of another net is refused before its contents
+    are read.
 
     Attributes:
         ending: as registered in `mocha_register_formats`.
@@ -194,7 +194,7 @@ class FormatTests(Conformance):
             raise AssertionError(f"{what}: the file loads, with other contents than were saved. {error}") from error
 
     def test_writing_is_all_or_nothing(self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whichever of the calls that write fails, the old file is there, and no other."""
+        """If any of the calls that write fails, the old file stays, and no other file is left."""
         path = self.path(tmp_path)
         self.save(kind, path, CONTENTS["plain"])
         before, failed = path.read_bytes(), 0
@@ -239,7 +239,7 @@ class FormatTests(Conformance):
                 assert_same(contents(net), arrays)
 
     def test_names_that_a_file_cannot_hold(self, kind: str, tmp_path: Path) -> None:
-        """A name is kept as it is, or refused; and then no file is there."""
+        """A name is kept unchanged, or refused without leaving a file."""
         for name in ("", ".", "..", "a/b", "/a", "a//b", "a\0b", "naïve", "層___filter", "x" * 5000):
             path, arrays = self.path(tmp_path), {name: np.ones(3), "other": np.zeros(2)}
             try:
@@ -288,7 +288,7 @@ PARAMETERS = _parameters()
 
 
 def example() -> Snapshot:
-    """A snapshot with something of everything."""
+    """A snapshot with all kinds of contents."""
     slots = {f"velocity/{name}": array * 2 for name, array in PARAMETERS.items()}
     facts = {
         "iteration": 500, "objective": float("nan"), "learning_rate": 0.1, "momentum": 1 / 3, "seed": 2**63,
@@ -304,18 +304,18 @@ def check_named(path: Path, error: Exception) -> None:
 
 
 def check_bytes(path: Path, expected: bytes, what: str) -> None:
-    """Raise unless a file holds what it did."""
+    """Raise unless a file holds the expected bytes."""
     if path.read_bytes() != expected:
         raise AssertionError(f"{what}.")
 
 
 def error_of(kind: str) -> type[FileError]:
-    """What reading a broken file raises."""
+    """The class of error that reading a broken file raises."""
     return SnapshotError if kind == "snapshot" else FileError
 
 
 def model(net: Net) -> Arrays:
-    """What a network's file has of a net: all but the rows that its run carries."""
+    """The arrays of a net in a network's file: all except per-row states."""
     return {key: array for key, array in contents(net).items() if not net.states[key].per_row}
 
 
@@ -334,6 +334,6 @@ def assert_same_facts(found: Mapping[str, Any], expected: Mapping[str, Any]) -> 
 
 
 def assert_announced(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raise unless names, shapes and dtypes are those of the arrays."""
+    """Raise unless names, shapes and dtypes equal those of the arrays."""
     announced = {name: (tuple(array.shape), np.dtype(array.dtype)) for name, array in found.items()}
     assert announced == {name: (array.shape, array.dtype) for name, array in expected.items()}

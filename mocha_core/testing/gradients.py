@@ -1,4 +1,4 @@
-"""Gradients by central differences, to compare computed ones with."""
+"""Gradients by central differences, for comparison with computed ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Half the distance of the two points, for elements of size up to 1.
+#: Half the distance between the two points, for elements of size up to 1.
 STEP = 1e-5
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def distinct(shape: tuple[int, ...], seed: int = 0, low: float = -1.0, high: float = 1.0) -> NDArray[np.float64]:
-    """Different numbers in (low, high), evenly spaced in random order: right for maxima and rectifiers.
+    """Different numbers in (low, high), evenly spaced and in random order, for maxima and rectifiers.
 
-    Where low is -high, none is closer to zero than half the distance of two.
+    If low is -high, no number is closer to zero than half the spacing.
     """
     size = prod(shape)
     places = size + size % 2
@@ -49,7 +49,7 @@ def filled(bottom: Any, seed: int) -> NDArray[Any]:
 
 
 def constant(arrays: Iterable[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Read-only copies: as the data of a `MemoryDataLayer`, they may stay on a device."""
+    """Read-only copies: a `MemoryDataLayer` may keep them on a device."""
     copies = [np.array(array) for array in arrays]
     for copy in copies:
         copy.flags.writeable = False

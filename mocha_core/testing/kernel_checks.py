@@ -1,4 +1,4 @@
-"""Kernels against the reference of their op, bound to buffers as a program binds them."""
+"""Checks of kernels against the reference of their op, bound to buffers as in a program."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mocha_core.testing.tolerances import assert_close
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: What buffers of whole numbers hold before a kernel writes them; those of floats hold NaN.
+#: The contents of integer buffers before a kernel writes them; float buffers hold NaN.
 GARBAGE = 77
 
 
 def kernels(case: OpCase, backend: Backend, dtype: str) -> list[tuple[str, Kernel]]:
-    """Every kernel registered for the op that accepts the case, after its plugin, and the reference."""
+    """Every registered kernel that accepts the case, and the reference, each with the name of its plugin."""
     call, find = case.call(dtype), registries().kernels.find
     entries = [entry for family in (*backend.families(), "*") for entry in find(case.op.name, family)]
     built = [(entry.plugin, entry.load()(backend, call)) for entry in entries]
@@ -33,7 +33,7 @@ def kernels(case: OpCase, backend: Backend, dtype: str) -> list[tuple[str, Kerne
 
 
 class Bench:
-    """Buffers for one kernel, in the layouts it asks for."""
+    """Buffers for one kernel, in the layouts that it asks for."""
 
     def __init__(self, case: OpCase, backend: Backend, kernel: Kernel, dtype: str) -> None:
         self.op, self.backend, self.kernel = case.op, backend, kernel
@@ -71,7 +71,7 @@ class Bench:
         return np.array(self.backend.to_numpy(plain))
 
     def forward(self, unread: Sequence[int] = ()) -> list[NDArray[Any] | None]:
-        """Run the forward half into blank buffers, `self.y`; outputs `unread` have none."""
+        """Run the forward half into blank buffers, `self.y`; the outputs `unread` have no buffer."""
         call, updates = self.call, self.op.updates
         made = len(call.outs) - len(updates)
         layouts = [self.layouts.of_out(i) for i in range(made)] + [self.layouts.of_in(i) for i in updates]
@@ -80,7 +80,7 @@ class Bench:
         workspace = [self.blank(spec) for spec in self.kernel.forward_workspace]
         run = self.kernel.forward(self.x, [*self.y, *self.saves, *workspace], [False] * len(call.outs))
         with self.backend.running():
-            # Bound once, a kernel runs any number of times; but updates would be applied twice.
+            # A bound kernel can run any number of times. Run it twice, unless it updates inputs.
             for _ in range(1 if updates else 2):
                 run()
         operands = zip(self.y, call.outs, layouts, strict=True)
@@ -94,7 +94,7 @@ class Bench:
     def backward(
         self, dy: Sequence[NDArray[Any] | None], chosen: Sequence[int], begin: float | None
     ) -> list[NDArray[Any]]:
-        """Run the backward half for the gradients of inputs `chosen`; they are added where they begin."""
+        """Run the backward half for the gradients of the inputs `chosen`; add them to `begin`, unless it is None."""
         specs, layout_of = [v.spec for v in self.call.ins], self.layouts.of_gradient
         gradients = [
             None if g is None else self.buffer(g, self.layouts.of_out(i), gradient=True) for i, g in enumerate(dy)
@@ -118,7 +118,7 @@ class Bench:
         return [self.read(outs[i], specs[i], layout_of(i)) for i in chosen]
 
     def check_unchanged(self) -> None:
-        """Raise if an input has changed that the op does not update."""
+        """Raise if an input changed that the op does not update."""
         for i in set(range(len(self.x))) - set(self.op.updates):
             found, given = self.x[i], self.buffer(self.arrays[i], self.layouts.of_in(i))
             if not np.array_equal(self.backend.to_numpy(found), self.backend.to_numpy(given), equal_nan=True):
@@ -126,10 +126,10 @@ class Bench:
 
 
 def check_kernel(case: OpCase, backend: Backend, kernel: Kernel, dtype: str, tolerance: float) -> None:
-    """A kernel computes what the reference does in float64: overwriting and adding, all gradients and each alone.
+    """A kernel gives the reference's results in float64: overwriting and adding, all gradients and each alone.
 
-    Outputs hold NaN before, saved outputs that nobody reads have no buffer, inputs stay as they are, and
-    backward sees only what `backward_reads` lists.
+    Outputs hold NaN at first, saved outputs that no step reads have no buffer, inputs must not change, and backward
+    gets only the operands that `backward_reads` lists.
     """
     results, gradients = case.exact(dtype)
     saved = range(case.visible, len(results) - len(case.op.updates))

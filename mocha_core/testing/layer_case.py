@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerCase:
-    """A layer, its inputs, and where it runs."""
+    """A layer, its inputs, and the backend that it runs on."""
 
     layer: Layer
     bottoms: Sequence[NDArray[Any]]
@@ -35,16 +35,16 @@ class LayerCase:
         return Trial(self.layer, changes.pop("bottoms", self.bottoms), **(setting | changes))
 
     def outcome(self, phase: Phase = Phase.TRAIN, valid_rows: int | None = None, **changes: Any) -> Outcome:
-        """What one run of such a net computes."""
+        """The results of one run of such a net."""
         with self.trial(**changes) as trial:
             return trial.run(phase, valid_rows)
 
     def rows_per_sample(self) -> dict[str, int]:
-        """How many rows each top has for each sample; 1 where its samples lie mixed."""
+        """The number of rows per sample, for each top; 1 if its samples lie mixed."""
         with self.trial() as trial:
             return {top: trial.net.plan.blobs[top].rows or 1 for top in self.layer.tops}
 
     def compare(self, what: str, actual: Outcome, expected: Outcome) -> None:
-        """Raise unless a run computed at least what another did, as close as the dtype allows."""
+        """Raise unless a run has all results of another one, up to the tolerance of the dtype."""
         for name, array in expected.items():
             assert_close(f"'{name}' {what}", actual[name], array, (self.tolerances or TOLERANCES)[self.dtype])

@@ -1,6 +1,6 @@
-"""What every layer has to do, one function each, and `check_layer`, which calls them all.
+"""One check for each requirement on layers, and `check_layer`, which calls them all.
 
-Each function takes a `LayerCase` and raises `AssertionError` with words.
+Each check takes a `LayerCase` and raises an `AssertionError` that describes the fault.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def check_gradients(case: LayerCase) -> None:
 
 
 def check_reference(case: LayerCase) -> None:
-    """The backend computes in its dtype what the references do in float64, with shapes as inferred."""
+    """The backend gives in its dtype the results of the references in float64, with the inferred shapes."""
     for phase in Phase:
         expected = case.outcome(phase, backend="reference", dtype="float64")
         case.compare(f"in phase {phase}, against the reference,", case.outcome(phase), expected)
 
 
 def check_rows(case: LayerCase) -> None:
-    """In the test phase, each row computed alone is what it is in the batch."""
+    """In the test phase, each row computed alone has the same result as in the batch."""
     together, per_sample = case.outcome(Phase.TEST, trains=False), case.rows_per_sample()
     for row in range(len(case.bottoms[0])):
         bottoms = [array[row : row + 1] for array in case.bottoms]
@@ -60,7 +60,7 @@ def check_rows(case: LayerCase) -> None:
 
 
 def check_valid_rows(case: LayerCase) -> None:
-    """Rows from `valid_rows` on change neither objective, statistics, states nor gradients, and get none."""
+    """Rows from `valid_rows` on do not change objective, statistics, states or gradients, and get no gradient."""
     valid = (len(case.bottoms[0]) + 1) // 2
     with case.trial() as trial:
         part = trial.run(valid_rows=valid)
@@ -76,7 +76,7 @@ def check_valid_rows(case: LayerCase) -> None:
 
 
 def check_frozen(case: LayerCase) -> None:
-    """A frozen layer computes the same and passes the same gradients on, and learns nothing."""
+    """A frozen layer computes the same and passes on the same gradients, but learns nothing."""
     with case.trial() as trial:
         expected = trial.run()
         trial.net.freeze(case.layer.name)
@@ -88,7 +88,7 @@ def check_frozen(case: LayerCase) -> None:
 
 
 def check_fan_out(case: LayerCase) -> None:
-    """Gradients add up where a bottom is also read by another layer."""
+    """Gradients add up if another layer reads the bottom, too."""
     once = case.outcome()
     with case.trial(read_again=True) as trial:
         twice = trial.run()
@@ -120,7 +120,7 @@ def check_two_nets(case: LayerCase) -> None:
 
 
 def check_batch_sizes(case: LayerCase) -> None:
-    """Whatever the number of rows, the backend computes what the references do: padding of its own never shows."""
+    """The backend gives the references' results for every number of rows: its own padding never shows."""
     for rows in BATCH_SIZES:
         bottoms = [array[np.arange(rows) % len(array)] for array in case.bottoms]
         for phase in Phase:
@@ -130,7 +130,7 @@ def check_batch_sizes(case: LayerCase) -> None:
 
 
 def check_one_blob_twice(case: LayerCase) -> None:
-    """A layer of several bottoms takes one blob as two of them: its gradients add up."""
+    """If one blob is two bottoms of a layer, its gradients add up."""
     names = list(dict.fromkeys(case.layer.bottoms))
     shapes = [(array.shape, array.dtype.kind) for array in case.bottoms]
     if len(names) < 2 or len(names) != len(case.layer.bottoms) or shapes[0] != shapes[1] or shapes[0][1] != "f":
@@ -144,7 +144,7 @@ def check_one_blob_twice(case: LayerCase) -> None:
     case.compare("of one blob as two bottoms", twice, apart)
 
 
-#: How many rows batches have: one, few, and more than a vector register holds.
+#: The numbers of rows in a batch: one, a few, and more than a vector register holds.
 BATCH_SIZES = (1, 2, 7, 17)
 
 TESTING = (check_reference, check_rows)
@@ -169,14 +169,14 @@ def check_layer(
         layer: with its bottoms and tops named.
         bottoms: for each different bottom an array, or a shape, N first, to be filled with different numbers
             between -1 and 1. Whole numbers are labels. Floats should be away from kinks.
-        backend: whose kernels to check; "reference" for none.
-        phase: only the checks of that phase.
-        seed: of everything random.
+        backend: the backend with the kernels to check; "reference" for none.
+        phase: run only the checks of this phase.
+        seed: the seed of all random numbers.
         differentiable: names of the bottoms that have a gradient; by default all that hold floats.
-        say: told what was checked, one sentence for each check: `say=print`.
+        say: a function that gets one sentence for each check done, such as `print`.
 
     Raises:
-        AssertionError: the first check that fails, in words.
+        AssertionError: a check fails; the error describes the fault.
         MochaError: the layer cannot be built from these bottoms.
     """
     arrays = [filled(bottom, seed + i) for i, bottom in enumerate(bottoms)]

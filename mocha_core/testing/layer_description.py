@@ -1,4 +1,4 @@
-"""A layer is a description: it does not change, and a copy is another layer."""
+"""Checks that a layer is a description: it does not change, and a copy is another layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_description(case: LayerCase) -> None:
-    """The layer is frozen, says what it is, is no other layer's equal, and is not changed by running."""
+    """The layer is frozen, shows its class and name, equals no other layer, and does not change when it runs."""
     layer, kind = case.layer, type(case.layer).__name__
     before = dict(vars(layer))
     for field in (*(f.name for f in fields(layer)), "something_new"):
@@ -48,7 +48,7 @@ def check_copy(layer: Layer, how: str, make: Callable[[Layer], Any]) -> None:
     try:
         other = make(layer)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        if how == "pickle":  # of a class inside a function, or of a field such as a lambda: Python refuses
+        if how == "pickle":  # Python cannot pickle a class inside a function, or a field such as a lambda
             return
         raise AssertionError(f"{how} of {layer} fails: {type(error).__name__}: {error}.") from error
     if type(other) is not type(layer) or {f.name for f in fields(other)} != {f.name for f in fields(layer)}:

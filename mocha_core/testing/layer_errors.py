@@ -1,4 +1,4 @@
-"""What a layer says when it is used wrongly: whatever it is given, it works, or a `MochaError` names it."""
+"""Checks of a layer's errors: with any bottoms and tops it works, or raises a `MochaError` that names the layer."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from mocha_core.testing.probe import InputLayer
 if TYPE_CHECKING:
     from mocha_core.testing.layer_case import LayerCase
 
-#: Shapes that blobs may have whatever a layer expects.
+#: Shapes of wrong bottoms.
 SHAPES = ((), (1,), (3,), (3, 4), (2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 2))
 
 
 class Conjure(Op):
-    """Ones of any shape and dtype."""
+    """Makes ones of any shape and dtype."""
 
     name = "mocha.testing.conjure"
     differentiable = ()
@@ -44,7 +44,7 @@ class Conjure(Op):
 
 
 class ConjureLayer(Layer):
-    """A top for each spec."""
+    """A layer with a top for each spec."""
 
     specs: Sequence[Spec] = ()
 
@@ -64,7 +64,7 @@ def check_errors(case: LayerCase) -> None:
 
 
 def wrong_bottoms(case: LayerCase) -> Iterator[tuple[str, list[Spec]]]:
-    """Specs of all bottoms of which one or all are of another rank, size or dtype; the last is a wrong one."""
+    """Specs of all bottoms, of which one or all have another rank, size or dtype; the last one is wrong."""
     given = [Spec(array.shape, "float64" if array.dtype.kind == "f" else str(array.dtype)) for array in case.bottoms]
     names = list(dict.fromkeys(case.layer.bottoms))
     for i, (name, spec) in enumerate(zip(names, given, strict=True)):
@@ -81,7 +81,7 @@ def wrong_bottoms(case: LayerCase) -> Iterator[tuple[str, list[Spec]]]:
 
 
 class PlainBackend(ReferenceBackend):
-    """Does not look whether results are of the announced dtypes: that is the op's author's business, and checked."""
+    """A reference backend that does not check the dtypes of results, because other tests do."""
 
     choose = Backend.choose
 
@@ -94,12 +94,12 @@ def run_changed(layer: Layer, given: Sequence[Spec], field: str, names: tuple[st
 
 
 def run(layer: Layer, specs: Sequence[Spec]) -> None:
-    """Build and run a net in which the layer's different bottoms are of these specs, forward."""
+    """Build a net in which the layer's different bottoms have these specs, and run it forward."""
     data = InputLayer(name="(data)", tops=("(rows)",), batch_size=2, arrays=(np.zeros((2, 1)),))
     bottoms = tuple(dict.fromkeys(layer.bottoms))
     around = [data, ConjureLayer(name="(bottoms)", tops=bottoms, specs=tuple(specs))] if bottoms else [data]
     with System(PlainBackend(), dtype="float64") as system, warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # such as the mean of nothing
+        warnings.simplefilter("ignore", RuntimeWarning)  # such as for the mean of an empty array
         Net(f"test of {layer.name}", system, [*around, layer]).forward()
 
 
@@ -108,7 +108,7 @@ def refuses(layer: Layer, what: str, use: Callable[[], Any], shape: list[int] | 
     try:
         use()
     except MochaError as error:
-        # What is wrong with the contents of a minibatch is no matter of shapes.
+        # An error about the contents of a minibatch need not name a shape.
         shown = [] if shape is None or isinstance(error, DataError) else [str(shape)]
         for part in (layer.name, *shown):
             if part not in str(error):

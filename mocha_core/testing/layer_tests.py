@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class LayerTests(Conformance):
-    """Everything a layer has to do. Subclass it as `Test...`, and set `layer` and `bottoms`, or `cases` for several:
+    """The requirements on a layer. Subclass it as `Test...`, and set `layer` and `bottoms`, or `cases` for several:
 
         class TestScaleLayer(LayerTests):
             layer = ScaleLayer(factor=3.0, bottoms=["x"], tops=["y"])
@@ -36,20 +36,19 @@ class LayerTests(Conformance):
                 return [layer.factor * bottoms[0]]
 
     The layer runs on every backend, in both phases, alone in a net and beside a copy or a second net that shares
-    its parameters, frozen, with a second reader of its bottoms, row by row, in batches of several sizes and in
-    such that are not full. Its gradients are compared with central differences. It is given bottoms and tops that
-    make no sense, and has to work or to say so. To learn what a test checks, read the function of its name in
-    `mocha_core.testing.layer_checks`.
+    its parameters, frozen, with a second reader of its bottoms, row by row, and in full and partial batches of several
+    sizes. Its gradients are compared with central differences. With wrong bottoms and tops it has to work or to raise
+    a `MochaError`. Each test calls the check of the same name in `mocha_core.testing.layer_checks`.
 
     Attributes:
         layer: with its bottoms and tops named.
         bottoms: for each different bottom an array, or a shape to be filled with different numbers. Whole
             numbers are labels. Keep them small, since every element is moved for numeric gradients.
-        cases: (layer, bottoms) by name, for a layer whose attributes change what it computes.
-        wrong: (layer or function that makes one, bottoms, regular expression) by name: what must raise a
-            `MochaError` that matches and names the layer, when the layer is made, built or run.
+        cases: (layer, bottoms) by name, for a layer whose attributes change its results.
+        wrong: (layer or function that makes one, bottoms, regular expression) by name. Making, building or running the
+            layer must raise a `MochaError` that matches and names the layer.
         differentiable: names of the bottoms that have a gradient; None: all that hold floats.
-        seed: of the system.
+        seed: the seed of the system.
         xfail: tests that are known to fail, and why. A layer whose rows depend on each other has
             `{"test_rows": "normalizes over the batch"}`.
     """
@@ -74,15 +73,15 @@ class LayerTests(Conformance):
         return arguments | {"mistake": list(self.wrong), "phase": list(Phase), "backend_of_its_own": own}
 
     def expected(self, layer: Any, bottoms: Sequence[NDArray[Any]], parameters: Mapping[str, NDArray[Any]]) -> Any:
-        """What the layer should compute, by an independent implementation, in both phases.
+        """The right results of the layer, by an independent implementation, in both phases.
 
-        For a layer that does something else in the test phase, take a further argument `phase`. For one with states,
-        take `states`: what they were before the run, by name.
+        For a layer that differs in the test phase, take a further argument `phase`. For one with states, take `states`:
+        their contents before the run, by name.
 
         Returns:
-            An array for each top; or a dict of what to look at: tops by name, "(objective)", statistics,
+            An array for each top; or a dict of the results to compare: tops by name, "(objective)", statistics,
             states after the run as "layer.mean", and gradients as "d x" or "d layer.weight" (which the test phase
-            does not have); or None, and nothing is tested.
+            does not have); or None, which skips the test.
         """
         return None
 
@@ -102,7 +101,7 @@ class LayerTests(Conformance):
         more = {key: given for key, given in {"phase": phase, "states": states}.items() if key in asked}
         expected = self.expected(case.layer, case.bottoms, parameters, **more)
         if expected is None:
-            pytest.skip("the class expects nothing of this case")
+            pytest.skip("the class does not define expected() for this case")
         named = expected if isinstance(expected, Mapping) else dict(zip(case.layer.tops, expected, strict=True))
         for what, array in named.items():
             if phase is Phase.TRAIN or not what.startswith("d "):
@@ -116,7 +115,7 @@ class LayerTests(Conformance):
             assert layer.name in str(caught.value), f"the error does not name {layer}: {caught.value}"
 
     def build_and_run(self, layer: Layer | Callable[[], Layer], bottoms: Sequence[Any]) -> None:
-        """Make the layer, unless it is made already, and run it."""
+        """Make the layer, if a function is given, and run it."""
         made = layer if isinstance(layer, Layer) else layer()
         arrays = [filled(bottom, self.seed + i) for i, bottom in enumerate(bottoms)]
         LayerCase(made, arrays).outcome()

@@ -1,4 +1,4 @@
-"""What a NaN does to an op: what is computed of it is NaN, so that whoever looks at the results finds it."""
+"""Checks that results computed from a NaN are NaN, so that users notice it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mocha_core.testing.op_case import OpCase
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Far enough to make any element the largest, or the smallest.
+#: A change large enough to make any element the largest, or the smallest.
 FAR = 1000.0
 
 
 def check_nan_shows(case: OpCase) -> None:
-    """Where an output depends on an element, it or another one is NaN if the element is."""
+    """If an element on which outputs depend is NaN, at least one output is NaN."""
     before = outputs(case)
     with np.errstate(all="ignore"):
         for i, where in places(case):
@@ -31,14 +31,14 @@ def check_nan_shows(case: OpCase) -> None:
             if not any(np.isnan(out).any() for out in outputs(changed(case, i, where, np.nan))):
                 raise AssertionError(
                     f"the outputs of op '{case.op.name}' depend on element {where} of input {i}, but none is NaN when "
-                    "it is. Nobody will see that a net has gone wrong."
+                    "it is, so a broken net goes unnoticed. Let a NaN in an input give a NaN in an output."
                 )
 
 
 def check_nan_in_kernel(case: OpCase, backend: Backend, kernel: Kernel, dtype: str) -> None:
-    """A kernel's outputs are NaN where the reference's are: all that depend on the element, and others if it likes.
+    """A kernel's outputs are NaN if they depend on a NaN; others are NaN only if the reference's are.
 
-    The reference multiplies padding as well, and 0 * NaN is NaN; a kernel may leave such products out.
+    The reference multiplies padding, too, and 0 * NaN is NaN; a kernel may leave such products out.
     """
     with np.errstate(all="ignore"):
         for i, where in places(case):
@@ -89,5 +89,5 @@ def outputs(case: OpCase) -> list[NDArray[Any]]:
 
 
 def same(first: list[NDArray[Any]], second: list[NDArray[Any]]) -> bool:
-    """Whether two lists of arrays hold the same."""
+    """Whether two lists of arrays are equal."""
     return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))

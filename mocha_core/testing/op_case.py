@@ -1,4 +1,4 @@
-"""`OpCase`: an op and its inputs, and what its reference computes from them."""
+"""`OpCase`: an op, its inputs, and the results of its reference."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpCase:
-    """An op and its inputs: float64 arrays, which tests cast, and labels and cells in their own dtypes."""
+    """An op and its inputs: float64 arrays, which tests cast, and labels and cells, which keep their dtypes."""
 
     op: Op
     inputs: Sequence[Any]
     double: Sequence[int] = ()
     """Inputs that are float64 in nets of any dtype, such as statistics."""
     valid_rows: int | None = None
-    """How many rows count, for an op that has that number among its inputs: as in a net, no gradient comes from the
-    outputs' other rows."""
+    """How many rows count, for an op with that number as an input. As in a net, the other rows of the outputs have no
+    gradient."""
 
     def arrays(self, dtype: str) -> Arrays:
-        """The inputs as a net of that dtype holds them."""
+        """The inputs in the dtypes of a net of that dtype."""
         arrays = [np.asarray(array) for array in self.inputs]
         return [
             array.astype(dtype) if array.dtype.kind == "f" and i not in self.double else array
@@ -51,7 +51,7 @@ class OpCase:
 
     @cached_property
     def visible(self) -> int:
-        """How many outputs other ops see."""
+        """The number of outputs that other ops can read."""
         return len(self.call("float64").outs) - len(self.op.updates) - self.op.saved
 
     @cached_property
@@ -107,7 +107,7 @@ def check_op_gradients(case: OpCase) -> None:
 
 
 def check_infer(case: OpCase) -> None:
-    """Of inputs that may make no sense, `infer` makes specs, or a `MochaError` that says what was received."""
+    """`infer` returns specs for any inputs, or raises a `MochaError` that shows the received specs."""
     given = [Spec(array.shape, str(array.dtype)) for array in case.arrays("float64")]
     for i, spec in enumerate(given):
         shapes = ((), (1,), (3,), (2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 6), (*spec.shape, 2), spec.shape[1:])

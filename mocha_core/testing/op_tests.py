@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class OpTests(Conformance):
-    """Everything an op and its kernels have to do. Subclass it as `Test...`, and set `op` and `inputs`, or `cases`:
+    """The requirements on an op and its kernels. Subclass it as `Test...`, and set `op` and `inputs`, or `cases`:
 
         class TestScale(OpTests):
             op = Scale(factor=3.0)
@@ -31,15 +31,15 @@ class OpTests(Conformance):
             def expected(self, op, inputs):
                 return [op.factor * inputs[0]]
 
-    The reference is compared with central differences. It, and every kernel that any plugin registers for the op,
-    runs on every backend: in both dtypes, overwriting and adding, for all gradients and for each alone, with saved
-    outputs and without, twice, and with a NaN in its inputs. `infer` is given specs that make no sense.
+    The reference is compared with central differences. The reference, and every kernel that any plugin registers for
+    the op, runs on every backend: in both dtypes, overwriting and adding, for all gradients and for each alone, with
+    saved outputs and without, twice, and with a NaN in its inputs. `infer` is called with wrong specs.
 
     Attributes:
-        op: with its attributes.
-        inputs: float64 arrays, which are cast where a net of float32 would; labels and cells in their dtypes.
-        valid_rows: how many rows count, for an op that has that number among its inputs.
-        cases: `OpCase(op, inputs)` by name, for an op whose attributes change what it computes.
+        op: the op, with its attributes.
+        inputs: float64 arrays, which are cast as in a net of float32; labels and cells in their own dtypes.
+        valid_rows: how many rows count, for an op with that number as an input.
+        cases: `OpCase(op, inputs)` by name, for an op whose attributes change its results.
         xfail: tests that are known to fail, and why.
     """
 
@@ -56,7 +56,7 @@ class OpTests(Conformance):
             raise ConfigurationError(f"{cls.__name__}: give it an op and its inputs, or cases of them.")
 
     def expected(self, op: Any, inputs: Sequence[NDArray[Any]]) -> Sequence[Any] | None:
-        """What forward should return, by an independent implementation; None: not tested.
+        """The right results of forward, by an independent implementation; None: not tested.
 
         Returns:
             The results in order; those left out at the end are not tested.
@@ -67,7 +67,7 @@ class OpTests(Conformance):
         case = self.cases[name]
         expected = self.expected(case.op, case.arrays("float64"))
         if expected is None:
-            pytest.skip("the class expects nothing of this case")
+            pytest.skip("the class does not define expected() for this case")
         for i, (found, wanted) in enumerate(zip(case.exact("float64")[0], expected)):
             assert_close(f"result {i}", found, wanted, self.tolerances["float64"])
 

@@ -31,8 +31,8 @@ from mocha_core.train.coffee_break import CoffeeBreak
 from mocha_core.train.formats import Format
 from mocha_core.train.solver import Solver
 
-#: What the registered classes of a kind inherit from. Groups of constants may be registered beside layers, and
-#: policies beside solvers.
+#: The base class of the registered classes, by kind. Groups of constants may be registered as layers, and policies
+#: as solvers.
 BASES: dict[str, type] = {
     "backends": Backend,
     "ops": Op,
@@ -47,7 +47,7 @@ BASES: dict[str, type] = {
     "formats": Format,
 }
 GROUPS = ("layers", "solvers")
-#: Ops of the core, which nobody registers.
+#: Ops of the core, which no plugin registers.
 STRUCTURAL = {
     op.name
     for module in (commit, structural)
@@ -56,7 +56,7 @@ STRUCTURAL = {
 }
 STRUCTURAL |= {Convert.name}
 
-#: Prints, after loading the plugins, their states, and what each registered.
+#: A script that loads the plugins, and prints their states and the number of their registrations.
 STATES = """
 import json
 from mocha_core.plugin.manager import plugin_manager
@@ -68,7 +68,7 @@ print(json.dumps([
     {name: sum(len(r.owned(name)) for r in manager.registries.all().values()) for name in names},
 ]))
 """
-#: Prints which modules importing an entry point's module brings, and where they come from.
+#: A script that prints the modules that importing an entry point's module imports.
 IMPORTED = """
 import json, sys
 from mocha_core import hookimpl
@@ -80,18 +80,18 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 
 class PluginTests(Conformance):
-    """What a distribution has to do to live with others. Subclass it as `Test...`, and name the distribution:
+    """The requirements on a distribution with plugins. Subclass it as `Test...`, and name the distribution:
 
         class TestAcmeLayers(PluginTests):
             distribution = "acme-layers"
 
-    The distribution has to be installed (`pip install -e .` will do). Its entry point is light, everything it
-    registers can be loaded and is of the right kind, and it can be disabled.
+    The distribution has to be installed (`pip install -e .` will do). Its entry point is light, all its registrations
+    can be loaded and are of the right kind, and it can be disabled.
 
     Attributes:
         distribution: its name, as pip knows it.
-        prefix: what the names of its ops begin with, so that nobody else's are called the same; None: the first
-            word of the distribution's name and a dot, such as "acme.".
+        prefix: the prefix of the names of its ops, which makes them unique; None: the first word of the distribution's
+            name and a dot, such as "acme.".
     """
 
     distribution: ClassVar[str] = ""
@@ -134,7 +134,7 @@ class PluginTests(Conformance):
         return points[0]
 
     def entries(self, kind: str) -> Iterator[Entry]:
-        """What the distribution registers of a kind."""
+        """The registrations of a kind by the distribution."""
         return (entry for entry in registries().all()[kind] if entry.plugin == self.name)
 
     # Finding it.
@@ -146,7 +146,7 @@ class PluginTests(Conformance):
         assert any(registry.owned(self.name) for registry in registries().all().values()), "it registers nothing"
 
     def test_finding_it_imports_nothing_else(self) -> None:
-        """Every `import mocha_core` of every user pays for what the entry point's module imports."""
+        """The imports of the entry point's module slow down every program that uses Mocha."""
         module = self.entry_point.module
         brought = json.loads(self.run(IMPORTED.format(module=module)))
         own = module.partition(".")[0]
@@ -166,7 +166,7 @@ class PluginTests(Conformance):
         assert states[self.name].startswith("ok"), states[self.name]
 
     def test_it_can_be_disabled(self) -> None:
-        """Without it, everything else is as it is with it."""
+        """Disabling it changes no other plugin."""
         disabled = f"{os.environ.get('MOCHA_DISABLED_PLUGINS', '')},{self.name}"
         states, owned = json.loads(self.run(STATES, MOCHA_STRICT_PLUGINS=""))
         without, left = json.loads(self.run(STATES, MOCHA_STRICT_PLUGINS="", MOCHA_DISABLED_PLUGINS=disabled))
@@ -176,7 +176,7 @@ class PluginTests(Conformance):
         assert left == {name: count for name, count in owned.items() if name != self.name}
 
     def run(self, code: str, **environment: str) -> str:
-        """What a Python of its own prints, in which warnings about plugins are none of this test's business."""
+        """The output of code in a new Python process, without warnings about plugins."""
         command = [sys.executable, "-W", "ignore::RuntimeWarning", "-c", code]
         done = subprocess.run(
             command, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=120
@@ -184,7 +184,7 @@ class PluginTests(Conformance):
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1]
 
-    # What it registers.
+    # Its registrations.
 
     def test_everything_loads(self, kind: str) -> None:
         base = BASES.get(kind, object)
@@ -250,10 +250,10 @@ class PluginTests(Conformance):
             command, parser = entry.load()(), argparse.ArgumentParser(prog=f"mocha {entry.name}")
             command.configure(parser)
             assert callable(command.run), f"command '{entry.name}' has no run(arguments)"
-            assert entry.options.get("help"), f"command '{entry.name}': add(..., help='...') says what it does"
+            assert entry.options.get("help"), f"command '{entry.name}' has no help text: use add(..., help='...')"
             parser.format_help()
 
-    # What it says about itself.
+    # Its metadata.
 
     def test_it_requires_a_core_of_this_interface(self) -> None:
         """Interfaces change between versions, so a requirement without an upper bound breaks one day."""
@@ -287,7 +287,7 @@ def unfinished(kind: type) -> str:
 
 
 def assert_takes(entry: Entry, count: int, example: str) -> None:
-    """Raise unless a registered function takes so many arguments."""
+    """Raise unless a registered function takes `count` arguments."""
     target = entry.load()
     try:
         inspect.signature(target).bind(*[None] * count)

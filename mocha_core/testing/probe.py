@@ -1,4 +1,4 @@
-"""Layers that stand around a layer under test: its inputs, and an objective that depends on all it makes."""
+"""Layers around a layer under test: its inputs, and an objective that depends on all its tops."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class ArraySource(Source):
 
 
 class InputLayer(DataLayer):
-    """One minibatch, the same in every run."""
+    """A data layer with one minibatch, the same in every run."""
 
     arrays: Sequence[Any] = ()
     fixed: bool = True
-    """Whether nothing writes the arrays after the net has run."""
+    """Whether the arrays never change after the net has run."""
 
     def open(self, seed: int) -> ArraySource:
         return ArraySource(self.arrays, self.fixed)
 
 
 class Drawn(Initializer):
-    """Standard normal numbers that begin alike whatever the number of rows; or, without a seed, zeros."""
+    """Standard normal numbers, whose first rows do not depend on the number of rows; or, without a seed, zeros."""
 
     def __init__(self, seed: int | None) -> None:
         self.seed = seed
@@ -71,7 +71,7 @@ class Shift(Op):
 
 
 class OffsetLayer(Layer):
-    """Adds a parameter of zeros to its bottom: its gradient is the blob's, and setting it moves the blob."""
+    """Adds a parameter of zeros to its bottom. Its gradient is the blob's, and setting it shifts the blob."""
 
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         return b.call(Shift(), x, b.param("offset", x.shape, Drawn(None)))

@@ -1,4 +1,4 @@
-"""What the kit adds to pytest, for those who ask for it in their top-level `conftest.py`:
+"""The kit's pytest plugin. A top-level `conftest.py` loads it:
 
     pytest_plugins = ["mocha_core.testing.pytest_plugin"]
 
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def register_plugin() -> Iterator[Callable[[object, str], None]]:
-    """`register_plugin(plugin, "acme-layers")`: as if it were installed, until the test ends."""
+    """`register_plugin(plugin, "acme-layers")` registers a plugin until the test ends, as if it were installed."""
     from mocha_core.plugin.manager import plugin_manager
 
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""A small net that uses every feature of the core, made of ops that only the kit has, and data it can learn."""
+"""A small net that uses every feature of the core, made of ops that only the kit has, and data that it can learn."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Tanh(Op):
 
 
 class TanhLayer(ComputationLayer):
-    """Tanh of its bottom."""
+    """The tanh of its bottom."""
 
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         return b.call(Tanh(), x)
@@ -109,7 +109,7 @@ class Mask(Op):
 
 
 class MaskLayer(ComputationLayer):
-    """Drops elements while training; in the test phase its top is its bottom."""
+    """Drops elements in the training phase; in the test phase its top is its bottom."""
 
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         if b.phase is Phase.TEST:
@@ -134,14 +134,14 @@ class Product(Op):
 
 
 class SquareLayer(ComputationLayer):
-    """Its bottom times itself."""
+    """The product of its bottom with itself."""
 
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         return b.call(Product(), x, x)
 
 
 class Centre(Op):
-    """The mean of all x so far, and of how many minibatches; returns x as it is."""
+    """Updates the mean of all x so far, and the number of minibatches; returns x unchanged."""
 
     name = "mocha.testing.centre"
     backward_reads = ()
@@ -173,7 +173,7 @@ class Subtract(Op):
 
 
 class CentreLayer(ComputationLayer):
-    """Follows the mean of its bottom while training, and subtracts it in the test phase."""
+    """Updates the mean of its bottom in the training phase, and subtracts it in the test phase."""
 
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         mean = b.state("mean", x.shape[1:], Drawn(None))
@@ -183,7 +183,7 @@ class CentreLayer(ComputationLayer):
 
 
 class Carry(Op):
-    """y = x + carried; tanh y is carried on."""
+    """y = x + carried; the next minibatch gets tanh y as `carried`."""
 
     name = "mocha.testing.carry"
     backward_reads = ()
@@ -201,7 +201,7 @@ class Carry(Op):
 
 
 class CarryLayer(ComputationLayer):
-    """Adds to each row what the minibatch before left of it."""
+    """Adds to each row the carried state of the minibatch before."""
 
     def build(self, b: Builder, x: Value) -> tuple[Value, ...]:
         return b.call(Carry(), x, b.state("carried", x.shape[1:], Drawn(8), per_row=True))
@@ -221,7 +221,7 @@ class Indices(Op):
 
 
 def indices(b: Builder, label: Value) -> Value:
-    """Labels as class indices, for the errors of who reads them."""
+    """Labels as class indices, with which readers can describe a wrong label."""
     (found,) = b.call(Indices(), label)
     found.keep = True
     return found
@@ -312,8 +312,8 @@ def data(count: int = 20, batch: int = 6, arrays: Sequence[NDArray[Any]] | None 
 def body() -> list[Layer]:
     """From "data" to "scores".
 
-    With a view, a blob read twice by one op and by two layers, layers in place, two that are tied, one that drops
-    elements, one that follows the mean in states, and one that carries rows from one minibatch to the next.
+    They include a view, a blob that one op reads twice and two layers read, layers that work in place, two tied layers,
+    one that drops elements, one that updates a mean in states, and one that carries rows to the next minibatch.
     """
     return [
         DenseLayer(name="first", outputs=5, bottoms=["data"], tops=["first"]),

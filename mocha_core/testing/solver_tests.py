@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from mocha_core.train.solver import SolverState
 
-#: What parameters may have, for the update op.
+#: Options of a parameter that its update op has to handle.
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "multiplier": {"multiplier": 2.0},
@@ -45,7 +45,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 
 
 class SolverTests(Conformance):
-    """Everything a solver has to do. Subclass it as `Test...`, and say which:
+    """The requirements on a solver. Subclass it as `Test...`, and name the solver:
 
         class TestNesterov(SolverTests):
             solver = Nesterov
@@ -56,14 +56,14 @@ class SolverTests(Conformance):
                     ...
                     yield w
 
-    It trains on every backend, and its update op runs in every kernel registered for it. What the core does for
-    all solvers (regularizers, constraints, multipliers, invalid minibatches, resuming) is tested on it, too.
+    It trains on every backend, and its update op runs in every kernel registered for it. Features of the core
+    (regularizers, constraints, multipliers, invalid minibatches, resuming) are tested with it, too.
 
     Attributes:
         solver: the class. Its constructor takes `SolverParameters`.
-        parameters: what the solver is told, but for `max_iter`: a small learning rate at which it learns.
-        tolerances: how close the result of one update has to be, by dtype. Those of training may be a hundred
-            times less exact.
+        parameters: the solver's options except `max_iter`, with a small learning rate at which it learns.
+        tolerances: the relative errors allowed in the result of one update, by dtype; a hundred times as much is
+            allowed in training.
         xfail: tests that are known to fail, and why. A solver without a learning rate, for example, has
             `{"test_multiplier": "AdaDelta has no learning rate"}`.
     """
@@ -81,17 +81,17 @@ class SolverTests(Conformance):
         return super().arguments() | {"work": work, "kind": list(KINDS)}
 
     def expected(self, w: NDArray[Any], gradients: Sequence[NDArray[Any]], *_: Any, **cells: Any) -> Any:
-        """By an independent implementation in float64, the parameter after each update; None: not tested.
+        """The parameter after each update, by an independent implementation in float64; None: not tested.
 
         Args:
-            w: where the parameter begins.
+            w: the first contents of the parameter.
             gradients: one for each update, without regularization.
-            cells: of each of the solver's cells, such as `learning_rate` and `momentum`, a value for each update.
+            cells: the values of each of the solver's cells, such as `learning_rate` and `momentum`, one per update.
         """
         return None
 
     def make(self, **changes: Any) -> Solver:
-        """The solver, told `parameters` but for the changes."""
+        """The solver, with the options `parameters` and these changes."""
         kind = type(self).solver
         assert kind is not None
         return kind(replace(self.parameters, **changes))
@@ -103,7 +103,7 @@ class SolverTests(Conformance):
         return solver
 
     def moved(self, backend: str, n: int = 3, told: Mapping[str, Any] | None = None, **net: Any) -> NDArray[Any]:
-        """The parameter of a `steered` net after n updates by the solver, which is `told` something."""
+        """The parameter of a `steered` net after n updates by the solver, with the options `told`."""
         with open_system(backend, dtype="float64") as system:
             built = steered(system, **net)
             self.trained(built, max_iter=n, **(told or {}))
@@ -117,7 +117,7 @@ class SolverTests(Conformance):
         rows = [g.astype(dtype).astype(float) for g in GRADIENTS]
         expected = self.expected(START.astype(dtype).astype(float), rows, **cells)
         if expected is None:
-            pytest.skip("the class expects nothing of this solver")
+            pytest.skip("the class does not define expected() for this solver")
         recorded: list[NDArray[Any]] = []
 
         class Record(CoffeeBreak):
@@ -132,7 +132,7 @@ class SolverTests(Conformance):
             assert_close(f"the parameter after update {i}", found, wanted, 10 * self.tolerances[dtype])
 
     def test_update_op(self, kind: str, any_backend: str, dtype: str) -> None:
-        """Every kernel of the op does what its reference does, on what a run really gives it."""
+        """Every kernel of the op gives the results of its reference, with the operands of a real run."""
         backend = open_any(any_backend)
         for case in self.op_cases(kind):
             for plugin, kernel in kernels(case, backend, dtype):
@@ -143,7 +143,7 @@ class SolverTests(Conformance):
         backend.close()
 
     def test_an_invalid_minibatch_updates_nothing(self, kind: str, any_backend: str, dtype: str) -> None:
-        """Where the status cell is set, every kernel leaves parameters and slots as they are, to the bit."""
+        """If the status cell is set, no kernel changes a bit of parameters and slots."""
         backend = open_any(any_backend)
         for case in self.op_cases(kind, status=5):
             for plugin, kernel in kernels(case, backend, dtype):
@@ -155,7 +155,7 @@ class SolverTests(Conformance):
         backend.close()
 
     def op_cases(self, kind: str, status: int = 0) -> list[OpCase]:
-        """The update ops of a net of one parameter, with what they are given in the third iteration."""
+        """The update ops of a net with one parameter, with their operands in the third iteration."""
         with open_system("reference", dtype="float64") as system:
             net = steered(system, **KINDS[kind])
             solver = self.trained(net, max_iter=2)
@@ -168,7 +168,7 @@ class SolverTests(Conformance):
             return [self.op_case(call, system, program, status) for call in calls]
 
     def op_case(self, call: Call, system: System, program: Any, status: int) -> OpCase:
-        """One use of an update op with the contents of its operands."""
+        """One use of an update op, with the contents of its operands."""
         arrays = [program.read(value) for value in call.ins]
         arrays = [
             np.asarray(status, a.dtype) if v.name == Cell.STATUS else a for v, a in zip(call.ins, arrays, strict=True)
@@ -180,10 +180,10 @@ class SolverTests(Conformance):
             assert isinstance(case.op, UpdateOp), f"{type(case.op).__name__} is no UpdateOp"
             assert case.op.name, f"{type(case.op).__name__} has no name"
 
-    # What every solver does with a parameter.
+    # Updates of parameters, by every solver.
 
     def test_parity(self, work: str, any_backend: str, dtype: str) -> None:
-        """Training on a backend gives what it gives on the reference backend, slots included."""
+        """Training on a backend gives the results of the reference backend, including slots."""
         seen = []
         for name in (any_backend, "reference"):
             with open_system(name, dtype=dtype, seed=3) as system:
@@ -201,7 +201,7 @@ class SolverTests(Conformance):
         assert_same_bytes(*runs)
 
     def test_multiplier(self, backend: str) -> None:
-        """A parameter's multiplier is one of its learning rate."""
+        """A parameter's multiplier is a factor of its learning rate."""
         once, twice = (
             self.moved(backend, told={"lr_policy": 0.02}),
             self.moved(backend, told={"lr_policy": 0.01}, multiplier=2.0),
@@ -218,7 +218,7 @@ class SolverTests(Conformance):
         np.testing.assert_array_equal(self.moved(backend, 1, {"regu_coef": 0.0}, regularizer=Squares()), plain)
 
     def test_constraint(self, backend: str) -> None:
-        """After each update the parameter is projected."""
+        """The parameter is projected after each update."""
         projected = np.clip(self.moved(backend, 1), -0.5, 0.5)
         assert_close(
             "with a constraint", self.moved(backend, 1, constraint=Box(0.5)), projected, self.tolerances["float64"]
@@ -226,7 +226,7 @@ class SolverTests(Conformance):
         assert np.abs(self.moved(backend, 3, constraint=Box(0.5))).max() <= 0.5
 
     def test_frozen_layers(self, backend: str) -> None:
-        """They are not moved, and take no slots; the others learn."""
+        """They do not change, and have no slots; the others learn."""
         with open_system(backend, dtype="float64", seed=3) as system:
             net = net_of(system)
             net.freeze("first", "scores")
@@ -248,7 +248,7 @@ class SolverTests(Conformance):
         assert_close("two minibatches of one row", small, big, self.tolerances["float64"])
 
     def test_clipped_gradients(self, backend: str) -> None:
-        """The rule sees what is clipped, and the regularizer is added to that."""
+        """The rule gets clipped gradients, to which the regularizer is added."""
         if "clip_norm" not in registries().ops.names():
             pytest.skip("no installed plugin clips gradients: pip install mocha-solvers-std")
         by_norm = [g * min(1.0, 0.5 / float(np.linalg.norm(g))) for g in GRADIENTS]
@@ -315,7 +315,7 @@ class SolverTests(Conformance):
             assert_same_bytes(memory(net, self.trained(net, max_iter=2)), stopped)
 
     def test_resuming_is_exact(self, backend: str, dtype: str) -> None:
-        """A run that goes on in another system from a snapshot is the uninterrupted one, bit for bit."""
+        """A run that continues from a snapshot in another system equals the uninterrupted one, bit for bit."""
         with open_system(backend, dtype=dtype, seed=3) as system:
             net = net_of(system)
             solver = self.trained(net, max_iter=3)
@@ -341,7 +341,7 @@ class SolverTests(Conformance):
             assert solver.state.iteration == 0
 
     def test_slots_that_do_not_fit_are_refused(self) -> None:
-        """Each parameter has one of each, of its shape; nothing is loaded from a snapshot where one is wrong."""
+        """If the shape of one slot in a snapshot is wrong, nothing of the snapshot is loaded."""
         with open_system("reference") as system:
             net = net_of(system)
             solver = self.trained(net, max_iter=2)
@@ -357,7 +357,7 @@ class SolverTests(Conformance):
             assert_same_bytes(before, contents(net))
 
     def test_one_solver_and_two_nets(self, backend: str) -> None:
-        """Each net has slots of its own, which the other's training leaves alone."""
+        """Each net has its own slots, which training the other does not change."""
         with open_system(backend, dtype="float64") as system:
             first, second = steered(system), steered(system, name="second")
             solver = self.trained(first, max_iter=2)
@@ -368,7 +368,7 @@ class SolverTests(Conformance):
             assert contents(second)["second___weight"].tobytes() != START.tobytes()
 
     def test_it_goes_on_where_it_is(self) -> None:
-        """Two solves are one longer solve; at its last iteration a solver runs no further."""
+        """Two solves give the same as one longer solve; at its last iteration a solver does not run on."""
         with open_system("reference", dtype="float64") as one, open_system("reference", dtype="float64") as two:
             straight, halves = steered(one), steered(two)
             expected = contents(straight, self.trained(straight, max_iter=4))
@@ -381,12 +381,12 @@ class SolverTests(Conformance):
 
 
 def learned_parameters(net: Net) -> list[str]:
-    """The keys of a net's parameters, tied ones once."""
+    """The keys of a net's parameters; a tied one comes once."""
     return [key for key, state in net.states.items() if isinstance(state, Parameter)]
 
 
 def memory(net: Net, solver: Solver) -> Seen:
-    """The net's parameters and the solver's slots of them."""
+    """The net's parameters, and the solver's slots for them."""
     return contents(net) | {key: net.system.read(value) for key, value in solver.memories(net).items()}
 
 

@@ -1,4 +1,4 @@
-"""A small use of each standard layer, for backends to be compared on. Looked up by name: the kit imports no plugin."""
+"""A small use of each standard layer, to compare backends. Layers are found by name: the kit imports no plugin."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _two_blobs(name: str) -> tuple[Callable[[], Layer], Sequence[Any]]:
     return make, [(4, 5), distinct((4, 5), 3, 0.5, 2.0)]
 
 
-#: How to make each layer, and its bottoms: arrays, or shapes to be filled.
+#: A function that makes each layer, and its bottoms: arrays, or shapes to be filled.
 CASES: Mapping[str, tuple[Callable[[], Layer], Sequence[Any]]] = {
     "convolution": (
         lambda: layers.ConvolutionLayer(n_filter=6, kernel=(3, 2), stride=(2, 1), pad=(1, 0), n_group=2, **_XY),
@@ -36,7 +36,7 @@ CASES: Mapping[str, tuple[Callable[[], Layer], Sequence[Any]]] = {
         lambda: layers.ConvolutionLayer(n_filter=2, kernel=(1, 1), neuron=neurons.ReLU(), **_XY),
         [_IMAGES],
     ),
-    # Backends compute narrow ones, such as a classifier's last, in other ways than wide ones.
+    # Backends compute narrow layers, such as the last of a classifier, in other ways than wide ones.
     "inner product": (lambda: layers.InnerProductLayer(output_dim=3, **_XY), [(4, 2, 3)]),
     "wide inner product": (lambda: layers.InnerProductLayer(output_dim=40, neuron=neurons.ReLU(), **_XY), [(4, 2, 3)]),
     "max pooling": (lambda: layers.PoolingLayer(kernel=(3, 2), stride=(2, 2), pad=(1, 1), **_XY), [_IMAGES]),
@@ -70,7 +70,7 @@ CASES: Mapping[str, tuple[Callable[[], Layer], Sequence[Any]]] = {
 
 
 def make(name: str) -> Layer | str:
-    """The layer of a case; or, if nothing installed has it, what is missing."""
+    """The layer of a case; or, if no installed plugin has it, a text that says what is missing."""
     try:
         return CASES[name][0]()
     except UnknownNameError as error:

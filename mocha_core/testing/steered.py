@@ -1,4 +1,4 @@
-"""A net whose gradients are given: what solvers are tested on."""
+"""A net with given gradients, for tests of solvers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Given(Initializer):
 
 
 class WeighLayer(TrainableLayer):
-    """Has one parameter, whose gradient is the mean row of its bottom."""
+    """A layer with one parameter, whose gradient is the mean row of its bottom."""
 
     start: Any = None
     options: Any = None
@@ -62,7 +62,7 @@ class WeighLayer(TrainableLayer):
 
 
 class Box(Constraint):
-    """Every element between -limit and limit."""
+    """Limits every element to [-limit, limit]."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -78,9 +78,9 @@ class Squares(Regularizer):
         return 2 * w
 
 
-#: Where parameters begin.
+#: The first contents of parameters.
 START = distinct((3, 4), 1)
-#: One gradient after the other.
+#: The gradients of successive updates.
 GRADIENTS = [distinct((3, 4), 10 + i) for i in range(8)]
 
 
@@ -97,13 +97,13 @@ def steered(
     """A net whose parameter `weight` gets these gradients, one for each minibatch of one row.
 
     Args:
-        system: where it runs.
+        system: the system of the net.
         gradients: one for each row of data.
         batch: rows in a minibatch, over which the gradients are averaged.
         start: the parameter's first contents.
-        name: of the net's layer.
-        keys: the names of the layers and their `param_key`, for more than one.
-        options: of the parameter: regularizer, constraint, multiplier.
+        name: the name of the net's layer.
+        keys: the names of the layers and their `param_key`, if there are several layers.
+        options: options of the parameter: regularizer, constraint, multiplier.
     """
     data = InputLayer(name="data", tops=["gradient"], batch_size=batch, arrays=(np.stack(gradients),))
     layers = [

@@ -1,4 +1,4 @@
-"""How close numbers have to be, by dtype, and the comparison that says so in words."""
+"""The relative errors allowed in results, by dtype, and the comparison with an error text."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 
 import numpy as np
 
-#: Norm-wise relative errors that are still right, against a more exact or an independent computation.
+#: The norm-wise relative errors allowed, against a more exact or an independent computation.
 TOLERANCES: Mapping[str, float] = {"float32": 1e-5, "float64": 1e-12}
 
-#: How much less exact than one op a whole training run may be.
+#: The error allowed in a whole training run is this many times that of one op.
 OF_A_RUN = 100
 
-#: The same as `TOLERANCES`, of a gradient in float64 against central differences.
+#: The norm-wise relative error allowed in a gradient in float64, against central differences.
 NUMERIC_GRADIENT = 1e-6
 
-#: Norms below it count as this, so that the noise of differences passes for zero.
+#: A lower limit for norms in relative errors, so that noise of the differences counts as zero.
 SMALL = 1e-4
-#: The same of a number alone, which is usually a sum whose terms cancel each other.
+#: The lower limit for single numbers, which usually are sums whose terms cancel each other.
 SMALL_NUMBER = 1.0
 
 
 def assert_close(what: str, actual: Any, expected: Any, tolerance: float) -> None:
     """Raise `AssertionError` unless two arrays have one shape and differ by at most `tolerance`, relatively.
 
-    Arrays of whole numbers have to be equal. The message begins with `what`, and shows the worst element.
+    Integer arrays must be equal. The message begins with `what`, and shows the worst element.
     """
     actual, expected = np.asarray(actual), np.asarray(expected)
     if actual.shape != expected.shape:

@@ -23,11 +23,11 @@ from mocha_core.testing.probe import InputLayer, OffsetLayer, ProjectionLayer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: What a run computed: "(objective)"; tops and statistics by name; gradients as "d x" of a bottom, and as
-#: "d layer.weight" of a parameter; the layer's states afterwards as "layer.mean".
+#: The results of a run: "(objective)"; tops and statistics by name; the gradient of a bottom as "d x", and of a
+#: parameter as "d layer.weight"; the layer's states after the run as "layer.mean".
 Outcome = dict[str, "NDArray[Any]"]
 
-#: How far parameters are moved from what their initializers gave, so that zeros hide nothing.
+#: The size of random changes to initial parameters, so that zeros do not hide faults.
 SPREAD = 0.3
 
 
@@ -37,13 +37,13 @@ class Trial:
     Args:
         layer: the layer under test.
         bottoms: one array for each different bottom; those of floats get gradients.
-        backend: of the system, as are dtype and seed.
-        dtype: "float32" or "float64".
-        seed: of everything random.
+        backend: the backend of the system.
+        dtype: the dtype of the system, "float32" or "float64".
+        seed: the seed of the system.
         copies: more layers beside it, such as copies that share its parameters.
-        read_again: each bottom that has a gradient is also read by a projection of its own.
+        read_again: whether a second projection reads each bottom that has a gradient.
         trains: whether there are gradients; if not, the bottoms are the data.
-        system: where the net is made; None: one of its own.
+        system: the system of the net; None: a new one.
 
     Raises:
         ConfigurationError: the arrays are not the layer's bottoms.
@@ -91,7 +91,7 @@ class Trial:
     def run(self, phase: Phase = Phase.TRAIN, valid_rows: int | None = None) -> Outcome:
         """Forward, and in the training phase backward; only the first `valid_rows` rows count.
 
-        The layer's states are afterwards what they were before, so that another run computes the same.
+        The layer's states are restored, so that another run computes the same.
         """
         with self.states_restored():
             return self._run(phase, valid_rows)
@@ -122,7 +122,7 @@ class Trial:
 
     @contextmanager
     def states_restored(self) -> Iterator[None]:
-        """Afterwards the states of the layer and its copies are what they were before."""
+        """At the end of the `with`, restore the states of the layer and its copies."""
         before = [state.numpy() for state in self._moved]
         try:
             yield
@@ -132,11 +132,11 @@ class Trial:
 
     @property
     def all(self) -> dict[str, Any]:
-        """Offsets of the bottoms and parameters of the layer, by the names of their gradients."""
+        """The offsets of the bottoms, and the parameters of the layer, by the names of their gradients."""
         return self.inputs | self.learned
 
     def weights(self, blob: str) -> NDArray[Any]:
-        """What the projection of a blob multiplies it with."""
+        """The weights of the projection of a blob."""
         return self.net.states[f"projection of {blob}___weights"].numpy()
 
     def differences(self, name: str) -> NDArray[np.float64]:

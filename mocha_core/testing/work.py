@@ -1,4 +1,4 @@
-"""What a backend is asked to do: pieces of work on the sample net. Each returns what can be seen of it, by name."""
+"""Runs of the sample net, for comparisons between backends. Each returns its results as arrays by name."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from mocha_core.describe.layer import Layer
 
 Seen: TypeAlias = "dict[str, NDArray[Any]]"
-#: Makes a solver that is told `parameters`, but for the keywords.
+#: A function that makes a solver with the options `parameters`, changed by its keywords.
 Make: TypeAlias = Callable[..., Solver]
 Work: TypeAlias = Callable[[System, Make], Seen]
 
 
 class Falling(Policy):
-    """A rate that differs in every iteration."""
+    """A learning rate that differs in every iteration."""
 
     def __call__(self, iteration: int) -> float:
         return 0.04 / (1 + iteration)
 
 
 def net_of(system: System, layers: Sequence[Layer] | None = None, *, name: str = "train", **data: Any) -> Net:
-    """The sample net, with data of its own."""
+    """The sample net, with its own data layer."""
     body = sample.body() if layers is None else layers
     return Net(name, system, [sample.data(**data), *body, *sample.heads()])
 
 
 def parameters(**changes: Any) -> SolverParameters:
-    """What solvers are told."""
+    """The options of solvers."""
     return replace(SolverParameters(max_iter=5, lr_policy=Falling(), regu_coef=0.01), **changes)
 
 
@@ -58,7 +58,7 @@ def train(net: Net, make: Make = descent, **changes: Any) -> Solver:
 
 
 def train_on(net: Net, solver: Solver, max_iter: int) -> None:
-    """Solve until another iteration."""
+    """Solve until another `max_iter`."""
     solver.parameters = replace(solver.parameters, max_iter=max_iter)
     solver.solve(net)
 
@@ -73,7 +73,7 @@ def contents(net: Net, solver: Solver | None = None) -> Seen:
 
 
 def lasting(net: Net, solver: Solver) -> Seen:
-    """Whatever outlives a minibatch: `contents`, the sums of the statistics, the cursors, and where the solver is."""
+    """All that outlives a minibatch: `contents`, the sums of the statistics, the cursors, and the solver's state."""
     state = solver.state
     facts = {"iteration": state.iteration, "objective": state.objective, **state.cells}
     seen = contents(net, solver) | {f"({name})": np.asarray(value) for name, value in facts.items()}
@@ -82,7 +82,7 @@ def lasting(net: Net, solver: Solver) -> Seen:
 
 
 def assert_same_bytes(expected: Seen, found: Seen) -> None:
-    """Raise `AssertionError` unless two runs gave the same, to the bit."""
+    """Raise `AssertionError` unless the results of two runs have the same bits."""
     if expected.keys() != found.keys():
         raise AssertionError(f"expected {', '.join(expected)}, received {', '.join(found)}.")
     different = [name for name, array in expected.items() if array.tobytes() != found[name].tobytes()]
@@ -98,7 +98,7 @@ def gradients(net: Net) -> Seen:
 
 
 def run_rows(net: Net, valid_rows: int) -> NDArray[Any]:
-    """Run a minibatch forward and backward of which only the first rows count; returns the objective."""
+    """Run a minibatch, of which only the first rows count, forward and backward; returns the objective."""
     net.forward()
     for feed in net.feeds.values():
         feed.seek(0)
@@ -112,7 +112,7 @@ def run_rows(net: Net, valid_rows: int) -> NDArray[Any]:
 
 
 def forward_and_backward(system: System, make: Make) -> Seen:
-    """Every blob in both phases, and all gradients, of two minibatches."""
+    """Run two minibatches; return every blob in both phases, and all gradients."""
     net = net_of(system)
     seen: Seen = {}
     for turn in range(2):
@@ -125,13 +125,13 @@ def forward_and_backward(system: System, make: Make) -> Seen:
 
 
 def training(system: System, make: Make) -> Seen:
-    """Five iterations, over the end of the data."""
+    """Train five iterations, beyond the end of the data."""
     net = net_of(system)
     return contents(net, train(net, make))
 
 
 def accumulating(system: System, make: Make) -> Seen:
-    """Three updates, each of the mean gradient of two minibatches."""
+    """Train three iterations, each with the mean gradient of two minibatches."""
     net = net_of(system)
     return contents(net, train(net, make, max_iter=3, accumulate=2))
 
@@ -148,14 +148,14 @@ def training_with_frozen_layers(system: System, make: Make) -> Seen:
 
 
 def predicting(system: System, make: Make) -> Seen:
-    """One to nine rows, in batches of one to nine."""
+    """Predict one to nine rows, in batches of one to nine."""
     net, images = net_of(system), sample.rows(9, seed=11)[0]
     seen = {f"{n} rows": net.predict(images[:n], "scores") for n in range(1, 10)}
     return seen | {f"batches of {n}": net.predict(images, "side", batch_size=n) for n in range(1, 10)}
 
 
 def validating(system: System, make: Make) -> Seen:
-    """The whole data set, whose last minibatch is padded, before and after training."""
+    """Run the whole data set, whose last minibatch is padded, before and after training."""
     layers = sample.body()
     net, test = net_of(system, layers), net_of(system, layers, name="test", count=13, batch=8)
     seen = {"untrained": np.asarray(test.forward_epoch())}

@@ -59,7 +59,7 @@ def find_held(solver: Trainer, net: Net) -> str:
     held += [(f"The solver's '{key}'", value) for key, value in solver.memories(net).items()]
     for what, value in held:
         if (bad := odd_one(net.system.read(value))) is not None:
-            return f"{what} holds {bad}, which was set from outside. Load a snapshot, or set it anew."
+            return f"{what} holds {bad}, which was set from outside. Load a snapshot, or set it again."
     return ""
 
 

@@ -187,7 +187,7 @@ def test_time_before_samples(system, random, samples):
     if samples % 3 == 0:
         assert net.forward_epoch() == pytest.approx(mean_loss(x, y), rel=1e-5)
     else:
-        with pytest.raises(ShapeError, match="layer 'loss' counts rows in which the samples of a minibatch lie mixed"):
+        with pytest.raises(ShapeError, match="layer 'loss' counts rows of a blob in which the samples lie mixed"):
             net.forward_epoch()
 
 

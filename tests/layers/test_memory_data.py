@@ -154,7 +154,7 @@ def test_a_layer_shows_no_arrays():
         ({"data": [[[1, 2], [3]], [0, 1]]}, "a list of 2 arrays of numbers, .*inhomogeneous"),
         ({"data": [np.zeros((3, 0)), np.zeros(3)]}, r"axis of size 0; received float64\[3, 0\]"),
         ({"batch_size": 0}, "expected batch_size to be an integer >= 1, received 0"),
-        ({"bottoms": ["x"]}, r"expected no bottoms of a data layer, received \['x'\]"),
+        ({"bottoms": ["x"]}, r"expected a data layer without bottoms, received \['x'\]"),
         ({"shuffle": "yes"}, "expected shuffle to be a bool such as True, received 'yes'"),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_failure_of_any_call_leaves_the_old_file_and_nothing_else(path, monkey
             failing(patch, call, code, at)
             replaced = call in ("fsync", "close") and at == count
             if replaced:
-                expected = r"a.txt' is written, but its folder cannot be brought to the disk: .* Check the disk\.$"
+                expected = r"a.txt' is written, but its folder cannot be flushed to the disk: .* Check the disk\.$"
             else:
                 expected = rf"a.txt' \(6 bytes\) cannot be written: {CAUSES[code]}"
             with pytest.raises(FileError, match=expected) as caught:

@@ -314,7 +314,7 @@ def test_an_op_that_infers_no_specs(system, inferred):
 @pytest.mark.parametrize("made", [lambda x: x[:2], lambda x: (x, x), lambda x: 1 / 0])
 def test_an_op_that_fails_is_named(system, made):
     net = built(system, lambda b, x: b.call(Twice(made=made), x))
-    with pytest.raises(PluginError, match=r"Layer 't': forward of op 'test.twice' failed: .*Mend the op"):
+    with pytest.raises(PluginError, match=r"Layer 't': forward of op 'test.twice' failed: .*Fix the op"):
         net.forward()
 
 

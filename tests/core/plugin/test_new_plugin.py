@@ -79,7 +79,7 @@ def test_what_running_the_template_left_behind_is_not_copied(tmp_path, monkeypat
         )),
         ("mocha", "the project's own"),
         ("mocha-brew", "the project's own"),
-        ("class", "Python has a word"),
+        ("class", "a word of Python"),
         ("json", "a module, 'json' already"),
         ("numpy", "a module, 'numpy' already"),
         ("mocha-core", "the project's own"),
