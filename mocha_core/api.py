@@ -95,7 +95,7 @@ from mocha_core.graph.plan import Step as Step
 from mocha_core.graph.plan import forward_step as forward_step
 
 # Backends: devices, and their compilers.
-from mocha_core.compile.arrangement import Arrangement as Arrangement
+from mocha_core.compile.layout_pass import Arrangement as Arrangement
 from mocha_core.compile.backend import Backend as Backend
 from mocha_core.compile.device import Device as Device
 from mocha_core.compile.placement import Memory as Memory

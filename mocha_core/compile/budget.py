@@ -21,7 +21,7 @@ SHOWN = 3
 
 
 @contextmanager
-def taking(
+def allocating(
     what: str, pieces: Iterable[tuple[str, Spec]], way_out: str, *, total: int = 0, backend: Device | None = None
 ) -> Iterator[None]:
     """Allocate memory inside this context, which raises at its start if too little memory is left.

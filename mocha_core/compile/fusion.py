@@ -63,7 +63,7 @@ class Graph:
     def reason_against(self, old: list[Step], new: Step) -> str:
         """Why replacing `old` by `new` would change a result; empty if it would not."""
         sections = {step.section for step in old}
-        if self.plan.apart and len(sections) > 1:
+        if self.plan.sectioned and len(sections) > 1:
             return "the program's sections run one by one"
         if self.plan.minibatches > 1 and Section.UPDATE in sections and len(sections) > 1:
             return "gradients are added up over several minibatches"
@@ -79,7 +79,7 @@ class Graph:
             for value in step.writes:
                 if value.root not in kept and not self.private(value, *old):
                     return f"'{value.name}' is used elsewhere"
-        if self.place(old, new) is None:
+        if self.insertion_point(old, new) is None:
             return "another step lies between them"
         return ""
 
@@ -93,7 +93,7 @@ class Graph:
         crossed = min(places) <= _ORDER[Section.EXCHANGE] <= max(places)
         return crossed and any(step.section is Section.EXCHANGE for step in self.steps)
 
-    def place(self, old: list[Step], new: Step) -> int | None:
+    def insertion_point(self, old: list[Step], new: Step) -> int | None:
         """The position at which `new` can replace `old` without passing a reader, writer or section; None if none."""
         positions = [self.position[step] for step in old]
         low, high = min(positions), max(positions) + 1
@@ -137,7 +137,7 @@ def fuse(plan: Plan, selector: Selector) -> list[Step]:
         rewrites[new] = 1 + max(rewrites[step] for step in old)
         if rewrites[new] > MOST_REWRITES:
             raise PluginError(_endless(old, new, selector))
-        at = graph.place(old, new)
+        at = graph.insertion_point(old, new)
         before, after = ([s for s in part if s not in old] for part in (graph.steps[:at], graph.steps[at:]))
         graph = Graph(plan, [*before, new, *after])
     return graph.steps

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mocha_core.compile.arrangement import Arrangement
-from mocha_core.compile.budget import taking
+from mocha_core.compile.budget import allocating
 from mocha_core.compile.kernel import Kernel
 from mocha_core.compile.layout import PLAIN
-from mocha_core.compile.storage import Storage, carve, make_arenas
+from mocha_core.compile.layout_pass import Arrangement
+from mocha_core.compile.storage import Storage, array_in_arena, make_arenas
 from mocha_core.graph.array_api import Array
 from mocha_core.graph.plan import Call, Half, Plan, Section, Step
 from mocha_core.graph.value import Spec, Value, aligned_elements, nbytes
@@ -71,7 +71,9 @@ def place(
     for dtype, blocks in by_dtype.items():
         memory.overwritten |= _overwritten(blocks)
         for block in blocks:
-            memory.buffers[block.value] = carve(backend, arenas[dtype], block.offset, block.spec.shape, block.spec.size)
+            memory.buffers[block.value] = array_in_arena(
+                backend, arenas[dtype], block.offset, block.spec.shape, block.spec.size
+            )
     for step in arrangement.steps:
         for value in (*step.ins, *step.outs):
             if value is not None:
@@ -88,7 +90,7 @@ def check_largest(plan: Plan, steps: Iterable[Step], backend: Device) -> None:
     values = [v.root for step in steps for v in (*step.ins, *step.outs) if v is not None and v.transient]
     pieces = [(value.name, value.spec) for value in dict.fromkeys(values)]
     largest = max((nbytes(spec) for _, spec in pieces), default=0)
-    with taking(f"{plan.title}, its largest value alone", pieces, plan.smaller, total=largest, backend=backend):
+    with allocating(f"{plan.title}, its largest value alone", pieces, plan.smaller, total=largest, backend=backend):
         pass
 
 
@@ -102,7 +104,7 @@ def _measure(plan: Plan, arrangement: Arrangement, kernels: Mapping[Call, Kernel
 
     for at, step in enumerate(arrangement.steps):
         # A section that runs alone may run again, so its inputs must survive the run.
-        lasting = step.section is Section.PACK or (plan.apart and step.section is Section.FORWARD)
+        lasting = step.section is Section.PACK or (plan.sectioned and step.section is Section.FORWARD)
         for value in [v.root for v in (*step.ins, *step.outs) if v is not None and v.transient]:
             touch(value, arrangement.home(value).physical(value.spec), at, lasting)
         kernel = kernels[step.call]

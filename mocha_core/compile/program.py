@@ -13,6 +13,7 @@ import numpy as np
 from mocha_core.compile.arrangement import Arrangement
 from mocha_core.compile.kernel import BoundStep, Runnable
 from mocha_core.compile.layout import PLAIN, Convert
+from mocha_core.compile.layout_pass import Arrangement
 from mocha_core.compile.placement import Memory, plain_copy
 from mocha_core.compile.profiling import Profile, Timer
 from mocha_core.compile.storage import Storage
@@ -111,7 +112,7 @@ class Program:
             other process waits for it. After a fault in an update, no later update ran. If an exception ends
             `iterate`, it clears the status cell.
         """
-        if self.plan.apart:
+        if self.plan.sectioned:
             raise StateError("This program's sections are run one by one: use run(section).")
         clear, exchange, update = map(self.runs, (Section.CLEAR, Section.EXCHANGE, Section.UPDATE))
         before, folded = self._minibatch()
@@ -186,7 +187,7 @@ class Program:
         runs = [b.run for b in steps]
         return runs[:at], runs[at:]
 
-    def fault(self) -> Call | None:
+    def faulty_call(self) -> Call | None:
         """The call that reported the first fault since `clear_status`."""
         return self.plan.faults.get(self.status())
 
@@ -269,7 +270,7 @@ class Program:
             self.backend.copy_from_numpy(plain, array)
             home.pack(self.backend, plain, buffer, gradient=value.root.role is Role.GRADIENT, add=False)
         stale = {value.root}
-        for bound in self.bound if self.plan.apart else ():
+        for bound in self.bound if self.plan.sectioned else ():
             call = bound.step.call
             if isinstance(call.op, Convert) and bound.step.section is Section.FORWARD and call.ins[0].root in stale:
                 bound.run()

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from mocha_core.compile.budget import taking
+from mocha_core.compile.budget import allocating
 from mocha_core.compile.gate import Gate
 from mocha_core.errors import StateError
 from mocha_core.graph.array_api import Array
@@ -66,7 +66,9 @@ class Storage:
         pieces = [(value.name, value.spec) for value in offsets]
         arenas = make_arenas(self.backend, sizes, what, pieces, way_out)
         for value, offset in offsets.items():
-            self._buffers[value] = carve(self.backend, arenas[value.dtype], offset, value.shape, value.spec.size)
+            self._buffers[value] = array_in_arena(
+                self.backend, arenas[value.dtype], offset, value.shape, value.spec.size
+            )
 
     @contextmanager
     def changing(self, changes: bool = True) -> Iterator[None]:
@@ -95,7 +97,7 @@ class Storage:
             raise StateError(f"'{value.name}' has no storage in this system.") from None
 
 
-def carve(backend: Device, arena: Array, offset: int, shape: tuple[int, ...], size: int) -> Array:
+def array_in_arena(backend: Device, arena: Array, offset: int, shape: tuple[int, ...], size: int) -> Array:
     """A piece of a one-dimensional arena as an array of `shape` that shares the arena's memory."""
     return backend.xp.reshape(arena[offset : offset + size], shape)
 
@@ -110,7 +112,7 @@ def make_arenas(
             is kept.
     """
     total = sum(nbytes(Spec((size,), dtype)) for dtype, size in sizes.items())
-    with taking(what, pieces, way_out, total=total, backend=backend):
+    with allocating(what, pieces, way_out, total=total, backend=backend):
         arenas = {dtype: backend.empty((size,), dtype) for dtype, size in sizes.items()}
     with backend.running():
         for dtype, arena in arenas.items():

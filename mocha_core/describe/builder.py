@@ -186,13 +186,13 @@ class Builder:
         self._plan.cells[name] = cell
         return cell
 
-    def fault(self) -> int:
+    def fault_code(self) -> int:
         """Allocate a fault code, which the next recorded call writes into the status cell when its input is invalid.
 
         Pass it to the op as an attribute. When the status cell holds it after a run, the op's `explain` gives the text
         of the error.
         """
-        return self._plan.fault()
+        return self._plan.fault_code()
 
     def once(self, key: Hashable, record: Callable[[], Value]) -> Value:
         """Return what `record` returned at the first call with this key, so that layers of a net can share a value."""
@@ -262,9 +262,9 @@ class UpdateBuilder:
         self._plan.cells[name] = cell
         return cell
 
-    def fault(self) -> int:
+    def fault_code(self) -> int:
         """Allocate a fault code, which the next recorded call writes into the status cell if a result is invalid."""
-        return self._plan.fault()
+        return self._plan.fault_code()
 
     def exchange(self, op: Op, *ins: Value, layer: str = "(solver)") -> tuple[Value, ...]:
         """Record an exchange step, which runs once per iteration between backward and the updates, even after a fault.

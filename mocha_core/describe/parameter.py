@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from mocha_core import checks
-from mocha_core.compile.budget import taking
+from mocha_core.compile.budget import allocating
 from mocha_core.errors import ShapeError
 from mocha_core.graph.array_api import Array, Namespace
 from mocha_core.graph.value import Role, Spec, Value
@@ -140,7 +140,7 @@ class State(Settled):
         names = (self.layer, self.name, str(self.number)) if self.number else (self.layer, self.name)
         random = np.random.default_rng([self.system.seed, stream_id(*names)])
         drawn = [(f"{self.layer}.{self.name}", Spec(shape, "float64"))]
-        with taking("Initial parameters", drawn, "Use smaller layers."):
+        with allocating("Initial parameters", drawn, "Use smaller layers."):
             one = shape[1:] if self.per_row else shape
             array = self.initializer.initialize(one, random)
         return None if array is None else np.broadcast_to(self.checked(array, one), shape)

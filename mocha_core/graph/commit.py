@@ -70,15 +70,15 @@ def commit_updates(plan: Plan, status: Callable[[], Value]) -> None:
         return
     _redirect(plan, shadows)
     copy = Call(Copy(len(shadows)), (*shadows, *shadows.values()), tuple(shadows.values()), "(net)")
-    plan.steps.insert(0, forward_step(copy, Section.FORWARD if plan.apart else Section.CLEAR))
+    plan.steps.insert(0, forward_step(copy, Section.FORWARD if plan.sectioned else Section.CLEAR))
     targets = tuple(value for value in shadows if plan.phase is Phase.TRAIN or value in statistics)
     if targets:
         plan.cells["status"] = status()
         ins = plan.cells["status"], *(shadows[value] for value in targets), *targets
         commit = Call(Commit(len(targets)), ins, targets, "(net)")
         backward = (i for i, step in enumerate(plan.steps) if step.section is Section.BACKWARD)
-        at = next(backward, len(plan.steps)) if plan.apart else len(plan.steps)
-        plan.steps.insert(at, forward_step(commit, Section.FORWARD if plan.apart else Section.UPDATE))
+        at = next(backward, len(plan.steps)) if plan.sectioned else len(plan.steps)
+        plan.steps.insert(at, forward_step(commit, Section.FORWARD if plan.sectioned else Section.UPDATE))
 
 
 def _redirect(plan: Plan, shadows: dict[Value, Value]) -> None:

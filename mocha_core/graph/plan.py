@@ -151,7 +151,7 @@ class Plan:
     """Per-row states of the test phase, and the functions that give their contents at the start of each run."""
     minibatches: int = 1
     """The number of minibatches whose gradients are added before one update."""
-    apart: bool = False
+    sectioned: bool = False
     """Sections may run one by one, so no step may move from one into another."""
     fuse: bool = True
     """Registered rewrites may replace steps."""
@@ -225,7 +225,7 @@ class Plan:
             complete[name] = values * cell.factor if cell.factor else np.full(len(values), cell.constant)
         return complete
 
-    def fault(self) -> int:
+    def fault_code(self) -> int:
         """Allocate a fault code, which the next recorded call may write into the status cell."""
         code = len(self.faults) + 1
         self.faults[code] = None

@@ -91,7 +91,7 @@ class Blob:
         return f"<Blob {self.name}: {self.dtype}{list(self.shape)}>"
 
 
-class Named(dict[str, Item]):
+class NamedItems(dict[str, Item]):
     """A dict whose items are attributes, too. The error for an unknown name, `net.blobs["typo"]`, lists the names."""
 
     def __init__(self, owner: str, kind: str, items: Mapping[str, Item]) -> None:
@@ -129,7 +129,7 @@ class Named(dict[str, Item]):
         return dict, (dict(self),)
 
 
-class States(Named[Item]):
+class States(NamedItems[Item]):
     """Parameters and states by name, or groups of them by layer. Copies and pickles are plain dicts of arrays."""
 
     def copy(self) -> dict[str, Any]:

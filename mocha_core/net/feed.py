@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.compile.budget import taking
+from mocha_core.compile.budget import allocating
 from mocha_core.describe.source import Source
 from mocha_core.describe.transformer import seeds
 from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeError, blaming
@@ -254,7 +254,7 @@ class Feed:
         specs = self.specs(batch)
         pieces = [(f"{self.layer.name}.{top}", spec) for top, spec in zip(self.layer.tops, specs, strict=True)]
         what = f"Layer '{self.layer.name}', buffers for minibatches of {batch:,} rows"
-        with taking(what, pieces * count, "Use a smaller batch_size."):
+        with allocating(what, pieces * count, "Use a smaller batch_size."):
             return [[np.empty(*spec) for spec in specs] for _ in range(count)]
 
     def load(self, start: int, batch: int, wrap: bool, out: Sequence[NDArray[Any]]) -> None:
@@ -307,7 +307,7 @@ class Feed:
         if there is None or len(there) < count:
             spec = Spec((count, *row.shape), self.dtype)
             what = f"Layer '{self.layer.name}', rows to transform"
-            with taking(what, [(f"{self.layer.name}.{top}", spec)], "Use a smaller batch_size."):
+            with allocating(what, [(f"{self.layer.name}.{top}", spec)], "Use a smaller batch_size."):
                 there = self._rows_in[top] = np.empty(*spec)
         return there[:count]
 

@@ -13,7 +13,7 @@ from mocha_core.describe.parameter import Parameter, State
 from mocha_core.errors import StateError
 from mocha_core.graph.plan import Phase, Plan, Statistic
 from mocha_core.net import listing
-from mocha_core.net.blob import Blob, Named, States
+from mocha_core.net.blob import Blob, NamedItems, States
 from mocha_core.net.feed import Feed, Feeds
 from mocha_core.net.profiling import profile
 from mocha_core.net.recorder import Recorder

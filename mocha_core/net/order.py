@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.compile.budget import taking
+from mocha_core.compile.budget import allocating
 from mocha_core.describe.source import Source
 from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeError
 from mocha_core.graph.value import Spec
@@ -92,7 +92,7 @@ def _draw(layer: str, source: Source, epoch: int) -> NDArray[np.int64]:
     numbers = Spec((source.rows,), "int64")
     what = f"Layer '{layer}', row numbers of an epoch"
     try:
-        with taking(what, [("order", numbers)], "Use a smaller data set."):
+        with allocating(what, [("order", numbers)], "Use a smaller data set."):
             order = np.array(source.order(epoch))
             if order.shape != numbers.shape or order.dtype.kind not in "iu":
                 raise ValueError(

@@ -148,7 +148,7 @@ class Predictions:
                 return self._minibatch(rows, 0, rows.count, output)[: rows.count]
             first = self._minibatch(rows, 0, largest, output)
             spec = Spec((rows.count, *first.shape[1:]), str(first.dtype))
-            with taking(f"{runs.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
+            with allocating(f"{runs.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
                 result = np.empty(*spec)
             result[:largest] = first
             for start in range(largest, rows.count, largest):

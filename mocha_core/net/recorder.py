@@ -135,7 +135,7 @@ class Recorder:
             return
         if solver is not None and solver.parameters.check_finite:
             plan.cells[Cell.STATUS] = self.cell(Cell.STATUS)
-            plan.call(CheckFinite(plan.fault()), plan.objective, plan.cells[Cell.STATUS], layer="(net)")
+            plan.call(CheckFinite(plan.fault_code()), plan.objective, plan.cells[Cell.STATUS], layer="(net)")
         seed = self.cell(Cell.OBJECTIVE_GRADIENT, (), plan.objective.dtype)
         plan.cells[Cell.OBJECTIVE_GRADIENT] = seed
         plan.differentiate(plan.objective, seed, wanted)

@@ -39,7 +39,7 @@ class ProgramKey(NamedTuple):
     solver: weakref.ref[Trainer] | None = None
     rule: object = None
     minibatches: int = 1
-    apart: bool = False
+    sectioned: bool = False
 
 
 class Runs:
@@ -118,7 +118,7 @@ class Runs:
         program = self._programs.get(key)
         if program is None:
             with self.system.compiling():
-                plan = self.record(key, solver)
+                plan = self.plan_of(key, solver)
                 program = self._programs[key] = self.system.backend.compile(plan, self.system.storage)
             self._forget_oldest()
         self._programs.move_to_end(key)
@@ -131,8 +131,8 @@ class Runs:
 
     def record(self, key: ProgramKey, solver: Trainer | None = None) -> Plan:
         """The steps of the program with this key."""
-        plan = self.recorder.record(key.phase, keep=tuple(self.plan.blobs) if key.apart else self.keep)
-        plan.apart, plan.minibatches = key.apart, key.minibatches
+        plan = self.recorder.record(key.phase, keep=tuple(self.plan.blobs) if key.sectioned else self.keep)
+        plan.sectioned, plan.minibatches = key.sectioned, key.minibatches
         if key.phase is Phase.TRAIN:
             self.recorder.train(plan, solver, key.frozen)
         commit_updates(plan, partial(self.recorder.cell, Cell.STATUS))
@@ -141,7 +141,7 @@ class Runs:
 
     def stepwise(self, phase: Phase = Phase.TRAIN) -> ProgramKey:
         """The key of the program whose sections are run one by one, and whose blobs can all be read."""
-        return ProgramKey(phase, self._learning(phase), apart=True)
+        return ProgramKey(phase, self._learning(phase), sectioned=True)
 
     def training_program(self, solver: Trainer) -> Program:
         """The program of whole iterations with a solver's updates. It lives as long as the solver."""
@@ -208,7 +208,7 @@ class Runs:
     def backward(self) -> None:
         """Run the minibatch of the last `forward` backward."""
         program = self.last_program()
-        if not program.plan.apart or program.plan.phase is not Phase.TRAIN or self.finished is None:
+        if not program.plan.sectioned or program.plan.phase is not Phase.TRAIN or self.finished is None:
             raise StateError(f"{self.label}: call net.forward() right before net.backward().")
         with self.computing(program):
             program.run(Section.BACKWARD)
@@ -263,7 +263,7 @@ class Runs:
                 objectives = np.concatenate([objectives, program.objectives]) if done else program.objectives
                 done, turn = done + program.done, program.done
                 program.done, program.objectives = done, objectives
-            if done == n or not turn or stop[0] or program.fault() is not None:
+            if done == n or not turn or stop[0] or program.faulty_call() is not None:
                 break
             objectives = objectives[: done * k]
         self.finished = Section.BACKWARD
@@ -273,7 +273,7 @@ class Runs:
         k, batch = program.plan.minibatches, program.plan.batch
         resident = {name: feed for name, feed in self.feeds.items() if f"{name}.rows" in program.plan.cells}
         columns = [("cells", Spec((n, 8), "int64")), *((name, Spec((n, batch), "int64")) for name in resident)]
-        with taking(f"{self.label}, {n:,} minibatches at once", columns, "Accumulate fewer of them."):
+        with allocating(f"{self.label}, {n:,} minibatches at once", columns, "Accumulate fewer of them."):
             index = np.arange(n)
         schedule: dict[str, NDArray[Any]] = {
             Cell.ITERATION: iteration + index // k,
@@ -315,7 +315,7 @@ class Runs:
         Raises:
             DataError: names the layer and what is wrong with its input.
         """
-        call = program.fault()
+        call = program.faulty_call()
         if call is None:
             return
         self.discard(program)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mocha_core import checks, suggestions
 from mocha_core.compile.backend import Backend
-from mocha_core.compile.budget import taking
+from mocha_core.compile.budget import allocating
 from mocha_core.compile.storage import Storage
 from mocha_core.describe.parameter import State
 from mocha_core.errors import ArgumentError, BackendError, ConfigurationError, StateError
@@ -141,7 +141,7 @@ class System(Settled, metaclass=Constructed):
         self.check_open()
         with (
             self.storage.gate.shared(),
-            taking("A copy on the host", [(value.name, value.spec)], "Use smaller layers."),
+            allocating("A copy on the host", [(value.name, value.spec)], "Use smaller layers."),
         ):
             return np.array(self.backend.to_numpy(self.storage[value]))
 

@@ -19,9 +19,7 @@ from mocha_core.testing.backends import ReferenceBackend, open_system
 from mocha_core.testing.inputs import filled
 from mocha_core.testing.layer_case import LayerCase
 from mocha_core.testing.layer_checks import check_reference
-from mocha_core.testing.probe import Drawn, InputLayer
-from mocha_core.testing.tolerances import OF_A_RUN, assert_close
-from mocha_core.testing.work import (
+from mocha_core.testing.sample_runs import (
     WORK,
     Seen,
     assert_same_bytes,
@@ -34,6 +32,8 @@ from mocha_core.testing.work import (
     train,
     train_on,
 )
+from mocha_core.testing.surrounding_layers import Drawn, InputLayer
+from mocha_core.testing.tolerances import OF_A_RUN, assert_close
 from mocha_core.train.snapshot import capture, restore
 
 #: More elements than any device holds.
@@ -131,7 +131,7 @@ class BackendTests(ArrayTests):
         """Rows after the valid ones change nothing, whatever they hold."""
         runs = []
         for filling in (0.0, 100.0):
-            images, labels = sample.rows(8)
+            images, labels = sample_net.rows(8)
             images[5:] = filling
             with self.system(dtype) as system:
                 net = net_of(system, batch=8, arrays=(images, labels))
@@ -140,7 +140,7 @@ class BackendTests(ArrayTests):
 
     def test_rows_that_may_change_are_seen_as_they_are(self, dtype: str) -> None:
         """This includes the rows of a small data set, which could stay on the device."""
-        images, labels = sample.rows(8)
+        images, labels = sample_net.rows(8)
         data = InputLayer(name="data", tops=("x", "label"), batch_size=4, arrays=(images, labels), fixed=False)
         with self.system(dtype) as system:
             net = Net("changing", system, [data], keep=["x"])
@@ -169,11 +169,11 @@ class BackendTests(ArrayTests):
 
     def test_a_fault_among_accumulated_minibatches(self, dtype: str) -> None:
         """The second of two minibatches is invalid: the changes of the first are not kept either."""
-        images, labels = sample.rows(18)
+        images, labels = sample_net.rows(18)
         with self.system(dtype) as system:
             net = net_of(system, batch=3, arrays=(images, labels))
             expected = lasting(net, train(net, max_iter=2, accumulate=2))
-        labels[16] = sample.CLASSES
+        labels[16] = sample_net.CLASSES
         with self.system(dtype) as system:
             net = net_of(system, batch=3, arrays=(images, labels))
             solver = descent(max_iter=9, accumulate=2)
@@ -183,7 +183,7 @@ class BackendTests(ArrayTests):
 
     def test_an_objective_that_is_not_finite_is_reported(self) -> None:
         """The third minibatch is refused, and changes nothing."""
-        images, labels = sample.rows(18)
+        images, labels = sample_net.rows(18)
         with self.system() as system:
             net = net_of(system, arrays=(images, labels))
             expected = lasting(net, train(net, max_iter=2))
@@ -198,11 +198,11 @@ class BackendTests(ArrayTests):
 
     def test_a_label_out_of_range_is_reported(self, dtype: str) -> None:
         """The last of three minibatches is invalid: the net learns the two before it, and nothing of the last."""
-        images, labels = sample.rows(18)
+        images, labels = sample_net.rows(18)
         with self.system(dtype) as system:
             net = net_of(system, arrays=(images, labels))
             expected = lasting(net, train(net, max_iter=2))
-        labels[15] = sample.CLASSES
+        labels[15] = sample_net.CLASSES
         with self.system(dtype) as system:
             net = net_of(system, arrays=(images, labels))
             solver = descent(max_iter=9)
@@ -230,7 +230,7 @@ class BackendTests(ArrayTests):
         with self.system("float32") as system:
             for layer in (HugeParameter(bottoms=["data"], tops=["huge"]), HugeBlob(bottoms=["data"], tops=["huge"])):
                 with pytest.raises(BackendError, match="bytes"):
-                    Net("huge", system, [sample.data(), layer]).forward()
+                    Net("huge", system, [sample_net.data(), layer]).forward()
             assert np.isfinite(train(net_of(system)).state.objective)
 
     # The standard layers.
@@ -261,7 +261,7 @@ class HugeParameter(Layer):
         return (x,)
 
 
-class Spread(sample.Tanh):
+class Spread(sample_net.Tanh):
     """Repeats each row many times; it is never computed."""
 
     name = "mocha.testing.spread"

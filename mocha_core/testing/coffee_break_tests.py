@@ -11,10 +11,10 @@ import pytest
 from mocha_core.errors import ConfigurationError, DataError
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
-from mocha_core.testing import sample
+from mocha_core.testing import sample_net
 from mocha_core.testing.backends import open_any
 from mocha_core.testing.conformance import Conformance
-from mocha_core.testing.work import Seen, assert_same_bytes, descent, lasting, net_of, train_on
+from mocha_core.testing.sample_runs import Seen, assert_same_bytes, descent, lasting, net_of, train_on
 from mocha_core.train.coffee_break import CoffeeBreak
 from mocha_core.train.snapshot import capture, restore
 from mocha_core.train.solver import Solver
@@ -158,11 +158,11 @@ class CoffeeBreakTests(Conformance):
 
     def test_an_invalid_minibatch(self, folder: Path) -> None:
         """A label of the third minibatch is out of range: `solve` raises, and all is as after the second."""
-        images, labels = sample.rows(18)
+        images, labels = sample_net.rows(18)
         with system() as made:
             net = net_of(made, arrays=(images, labels))
             expected = lasting(net, self.run(net, iterations=2))
-        labels[15] = sample.CLASSES
+        labels[15] = sample_net.CLASSES
         with system() as made:
             net = net_of(made, arrays=(images, labels))
             solver = descent(max_iter=self.iterations)

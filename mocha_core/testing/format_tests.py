@@ -16,7 +16,7 @@ from mocha_core.net.net import Net
 from mocha_core.net.system import System
 from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.conformance import Conformance
-from mocha_core.testing.work import contents, net_of, train
+from mocha_core.testing.sample_runs import contents, net_of, train
 from mocha_core.train.formats import Format, format_of, load_network, save_network
 from mocha_core.train.snapshot import Snapshot
 

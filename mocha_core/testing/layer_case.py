@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mocha_core.describe.layer import Layer
 from mocha_core.graph.plan import Phase
 from mocha_core.testing.backends import AnyBackend
+from mocha_core.testing.net_around_layer import Outcome, Trial
 from mocha_core.testing.tolerances import TOLERANCES, assert_close
-from mocha_core.testing.trial import Outcome, Trial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

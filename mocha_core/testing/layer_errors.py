@@ -20,7 +20,7 @@ from mocha_core.graph.value import Spec, Value
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
 from mocha_core.testing.backends import ReferenceBackend
-from mocha_core.testing.probe import InputLayer
+from mocha_core.testing.surrounding_layers import InputLayer
 
 if TYPE_CHECKING:
     from mocha_core.testing.layer_case import LayerCase

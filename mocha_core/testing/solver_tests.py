@@ -16,15 +16,24 @@ from mocha_core.graph.plan import Call, Section
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
 from mocha_core.plugin.manager import registries
-from mocha_core.testing import sample
+from mocha_core.testing import sample_net
 from mocha_core.testing.backends import open_any, open_system
 from mocha_core.testing.conformance import Conformance
-from mocha_core.testing.descent import Descent
+from mocha_core.testing.given_gradients import GRADIENTS, START, Box, Squares, steered
 from mocha_core.testing.kernel_checks import Bench, check_kernel, kernels
+from mocha_core.testing.kit_solver import Descent
 from mocha_core.testing.op_case import OpCase
-from mocha_core.testing.steered import GRADIENTS, START, Box, Squares, steered
+from mocha_core.testing.sample_runs import (
+    WORK,
+    Seen,
+    assert_same_bytes,
+    contents,
+    lasting,
+    net_of,
+    parameters,
+    train_on,
+)
 from mocha_core.testing.tolerances import OF_A_RUN, assert_close
-from mocha_core.testing.work import WORK, Seen, assert_same_bytes, contents, lasting, net_of, parameters, train_on
 from mocha_core.train.coffee_break import CoffeeBreak
 from mocha_core.train.snapshot import capture, restore
 from mocha_core.train.solver import Solver, SolverParameters, UpdateOp
@@ -290,8 +299,8 @@ class SolverTests(Conformance):
         assert after < before, f"60 iterations took the objective from {before:.4g} to {after:.4g}"
 
     def test_an_invalid_minibatch_stops_the_run(self, backend: str) -> None:
-        images, labels = sample.rows(18)
-        labels[15] = sample.CLASSES
+        images, labels = sample_net.rows(18)
+        labels[15] = sample_net.CLASSES
         with open_system(backend, seed=3) as system:
             net, solver = net_of(system, arrays=(images, labels)), self.make(max_iter=2)
             solver.solve(net)

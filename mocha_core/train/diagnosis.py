@@ -44,7 +44,11 @@ def non_finite(solver: Trainer, net: Net, program: Program, call: Call) -> NonFi
         finite = f"Each gradient is finite, but the sum of their squares is too large. {_WAY_OUT}"
     try:
         with np.errstate(all="ignore"):
-            cause = find_held(solver, net) or find_made(net, program, solver.state.iteration, updated) or finite
+            cause = (
+                set_from_outside(solver, net)
+                or origin_in_minibatch(net, program, solver.state.iteration, updated)
+                or finite
+            )
             if not cause:
                 cause = f"The same minibatch, run again, gave finite numbers: some kernel is not pure. {_WAY_OUT}"
     except (Exception, Stopped) as error:
@@ -58,12 +62,12 @@ def find_held(solver: Trainer, net: Net) -> str:
     held = [(f"Layer '{p.layer}': parameter '{p.name}'", p.value) for p in parameters]
     held += [(f"The solver's '{key}'", value) for key, value in solver.memories(net).items()]
     for what, value in held:
-        if (bad := odd_one(net.system.read(value))) is not None:
+        if (bad := first_non_finite(net.system.read(value))) is not None:
             return f"{what} holds {bad}, which was set from outside. Load a snapshot, or set it again."
     return ""
 
 
-def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Value]) -> str:
+def origin_in_minibatch(net: Net, program: Program, iteration: int, updated: Sequence[Value]) -> str:
     """Name what made the objective, or a gradient of the parameters `updated`, not finite; "" if all is finite now."""
     with net.system.compiling():
         plan = plan_of_single_writers(net)
@@ -72,7 +76,7 @@ def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Valu
     targets = [plan.gradients[value].root for value in updated] or [plan.objective]
     k = program.plan.minibatches
     schedule = net.runs.schedule(program, k, iteration)
-    held = {s.value for s in net.states.values() if odd_one(net.system.read(s.value)) is not None}
+    held = {s.value for s in net.states.values() if first_non_finite(net.system.read(s.value)) is not None}
     copies = [step.call for step in plan.steps if isinstance(step.call.op, Copy)]
     fresh = {shadow for call in copies for state, shadow in zip(call.ins, call.outs) if state not in held}
     with net.system.storage.gate.exclusive(), restored(net, plan):
@@ -80,7 +84,7 @@ def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Valu
             net.feeds.begin(wrap=True)
             again.run(Section.FORWARD, {name: column[j:] for name, column in schedule.items()})
             again.run(Section.BACKWARD)
-            bad = {v.root for v in values(plan.steps) if odd_one(again.read(v.root)) is not None}
+            bad = {v.root for v in values(plan.steps) if first_non_finite(again.read(v.root)) is not None}
             for target in [target for target in targets if target in bad]:
                 step = first_bad(plan.steps, bad, target, fresh)
                 return describe_state(net, held) if step is None else describe(net, again, bad, step)
@@ -90,7 +94,7 @@ def find_made(net: Net, program: Program, iteration: int, updated: Sequence[Valu
 
 def plan_of_single_writers(net: Net) -> Plan:
     """Forward and backward with every value kept, in which steps that add to one gradient write separate values."""
-    plan = net.runs.record(net.runs.stepwise())
+    plan = net.runs.plan_of(net.runs.stepwise())
     plan.fuse = False
     writers = Counter(v.root for step in plan.steps if step.half is Half.BACKWARD for v in step.writes)
     parts: dict[Value, list[Value]] = defaultdict(list)
@@ -166,7 +170,7 @@ def describe(net: Net, program: Program, bad: set[Value], step: Step) -> str:
     names |= {s.value: f"{type(s).__name__.lower()} '{s.name}'" for s in net.states.values()}
     if layer in net.feeds and step.half is Half.FORWARD:
         what = names.get(value, f"'{value.name}'")
-        return f"Layer '{layer}': {what}, {odd_row(net.feeds[layer], program.read(value))}"
+        return f"Layer '{layer}': {what}, {first_non_finite_row(net.feeds[layer], program.read(value))}"
     of, gradient, half = value.root, "", "forward"
     if step.section is Section.BACKWARD:
         gradient, half = "the gradient of ", "backward"
@@ -181,11 +185,11 @@ def describe(net: Net, program: Program, bad: set[Value], step: Step) -> str:
     )
 
 
-def odd_row(feed: Feed, minibatch: NDArray[Any]) -> str:
+def first_non_finite_row(feed: Feed, minibatch: NDArray[Any]) -> str:
     """A phrase that names the first row, of the minibatch at the feed's cursor, that is not finite."""
     at = int(np.argwhere(~np.isfinite(minibatch))[0][0])
     row = int(feed.rows_from(feed.cursor, len(minibatch))[at])
-    return f"row {row} of its source, holds {odd_one(minibatch)}. Check the data."
+    return f"row {row} of its source, holds {first_non_finite(minibatch)}. Check the data."
 
 
 def values(steps: Sequence[Step]) -> list[Value]:
@@ -194,7 +198,7 @@ def values(steps: Sequence[Step]) -> list[Value]:
     return [value for value in found if value.root.role is not Role.DATA]
 
 
-def odd_one(array: NDArray[Any]) -> float | None:
+def first_non_finite(array: NDArray[Any]) -> float | None:
     """The first number that is not finite; None if all are."""
     odd = array[~np.isfinite(array)]
     return float(odd[0]) if odd.size else None

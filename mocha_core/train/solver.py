@@ -131,7 +131,7 @@ class Solver(Settled, metaclass=Constructed):
             regu_coef=self.parameters.regu_coef,
             regularizer=parameter.regularizer,
             constraint=parameter.constraint,
-            fault=b.fault() if self.parameters.check_finite else 0,
+            fault=b.fault_code() if self.parameters.check_finite else 0,
             **self.options,
         )
         slots = (self.slot(parameter, name) for name in op.slots)
@@ -162,7 +162,7 @@ class Solver(Settled, metaclass=Constructed):
                 )
             norm = b.exchange(registries().ops.get(name)(limit, len(gradients)), *gradients)
             if norm and given.check_finite:
-                b.exchange(CheckFinite(b.fault()), *norm, b.cell(Cell.STATUS))
+                b.exchange(CheckFinite(b.fault_code()), *norm, b.cell(Cell.STATUS))
 
     def record(self, b: UpdateBuilder, parameters: Sequence[Parameter]) -> None:
         """Record the updates of all parameters, and allocate their slots."""
@@ -320,7 +320,7 @@ class Solver(Settled, metaclass=Constructed):
                     objective=float(np.mean(program.objectives[(done - 1) * k : done * k])),
                     cells={name: float(cells[name][done - 1]) for name in self.policies},
                 )
-        if (fault := program.fault()) is not None and isinstance(fault.op, CheckFinite | UpdateOp):
+        if (fault := program.faulty_call()) is not None and isinstance(fault.op, CheckFinite | UpdateOp):
             net.runs.discard(program)
             net.runs.half_updated = isinstance(fault.op, UpdateOp)
             raise non_finite(self, net, program, fault)

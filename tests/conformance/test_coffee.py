@@ -2,7 +2,7 @@
 
 from mocha_core import coffee
 from mocha_core.net.net import Net
-from mocha_core.testing import CoffeeBreakTests, sample
+from mocha_core.testing import CoffeeBreakTests, sample_net
 
 
 class TestTrainingSummary(CoffeeBreakTests):
@@ -30,4 +30,4 @@ class TestValidationPerformance(CoffeeBreakTests):
     kind = coffee.ValidationPerformance
 
     def make(self, folder, net):
-        return coffee.ValidationPerformance(Net("validation", net.system, [sample.data(), *net.layers[1:]]))
+        return coffee.ValidationPerformance(Net("validation", net.system, [sample_net.data(), *net.layers[1:]]))

@@ -70,7 +70,7 @@ class Sharing:
 
     @hookimpl
     def mocha_record_exchange(self, b, solver, parameters):
-        op = Share(b.fault(), self.fails_in, len(parameters))
+        op = Share(b.fault_code(), self.fails_in, len(parameters))
         b.exchange(op, *map(b.gradient, parameters), b.cell("status"))
 
 

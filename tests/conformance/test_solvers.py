@@ -2,7 +2,7 @@
 
 from mocha_core import solvers
 from mocha_core.testing import SolverTests
-from mocha_core.testing.descent import Descent
+from mocha_core.testing.kit_solver import Descent
 
 
 class TestSGD(SolverTests):

@@ -17,7 +17,7 @@ import mocha_core as mocha
 from mocha_core.errors import FileError
 from mocha_core.layers import HDF5DataLayer
 from mocha_core.testing.backends import ReferenceBackend
-from mocha_core.testing.probe import InputLayer
+from mocha_core.testing.surrounding_layers import InputLayer
 from mocha_core.train.formats import format_of
 
 RANDOM = np.random.default_rng(3)

@@ -6,7 +6,7 @@ import pytest
 import mocha_core as mocha
 from mocha_core.graph.plan import Phase
 from mocha_core.testing.backends import ReferenceBackend
-from mocha_core.testing.probe import InputLayer
+from mocha_core.testing.surrounding_layers import InputLayer
 
 
 @pytest.fixture

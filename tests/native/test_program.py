@@ -18,7 +18,7 @@ from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Section
 from mocha_core.plugin.manager import plugin_manager
 from mocha_core.testing.inputs import constant
-from mocha_core.testing.work import gradients
+from mocha_core.testing.sample_runs import gradients
 
 THREADS = [1, 2, 3]
 

@@ -12,7 +12,7 @@ from mocha_core.describe.parameter import Initializer
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec
 from mocha_core.testing.backends import ReferenceBackend
-from mocha_core.testing.probe import InputLayer
+from mocha_core.testing.surrounding_layers import InputLayer
 from mocha_core.train.solver import SolverParameters
 
 

@@ -12,7 +12,7 @@ from mocha_core.describe.layer import ComputationLayer, DataLayer
 from mocha_core.describe.source import Source
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec
-from mocha_core.testing import sample
+from mocha_core.testing import sample_net
 from mocha_core.train.coffee_break import CoffeeBreak
 
 ITERATIONS = 23
@@ -96,8 +96,8 @@ def train(source):
             CentreLayer(name="centre", bottoms=["hidden"], tops=["hidden"]),
         ]
         kept = [
-            sample.CentreLayer(name="follow", bottoms=["hidden"], tops=["hidden"]),
-            sample.CarryLayer(name="carry", bottoms=["hidden"], tops=["hidden"]),
+            sample_net.CentreLayer(name="follow", bottoms=["hidden"], tops=["hidden"]),
+            sample_net.CarryLayer(name="carry", bottoms=["hidden"], tops=["hidden"]),
         ]
         dropout = layers.DropoutLayer(name="dropout", ratio=0.4, bottoms=["hidden"], tops=["dropped"])
         output = layers.InnerProductLayer(name="output", output_dim=4, bottoms=["dropped"], tops=["output"])

@@ -33,7 +33,7 @@ from mocha_core.testing.inputs import distinct
 from mocha_core.testing.layer_checks import check_batch_sizes, check_frozen, check_one_blob_twice, check_two_nets
 from mocha_core.testing.layer_description import check_description
 from mocha_core.testing.layer_errors import check_errors
-from mocha_core.testing.probe import Drawn
+from mocha_core.testing.surrounding_layers import Drawn
 
 
 def test_a_sound_layer_passes():

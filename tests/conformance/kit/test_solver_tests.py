@@ -7,7 +7,7 @@ from mocha_core import hookimpl
 from mocha_core.compile.kernel import Reference
 from mocha_core.errors import ConfigurationError, NonFiniteError
 from mocha_core.testing import SolverTests
-from mocha_core.testing.descent import Descent, DescentUpdate
+from mocha_core.testing.kit_solver import Descent, DescentUpdate
 from mocha_core.train.solver import Solver
 from mocha_core.train.update import UpdateOp
 

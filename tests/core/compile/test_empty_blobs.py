@@ -10,7 +10,7 @@ from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec
 from mocha_core.testing import OpCase
 from mocha_core.testing.backends import StrictBackend
-from mocha_core.testing.probe import InputLayer
+from mocha_core.testing.surrounding_layers import InputLayer
 
 DATA = InputLayer(name="data", tops=("x",), batch_size=2, arrays=(np.ones((2, 3)),))
 

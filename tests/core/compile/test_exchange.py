@@ -104,7 +104,7 @@ class DataParallel:
     @hookimpl
     def mocha_record_exchange(self, b, solver, parameters):
         rank = int(threading.current_thread().name)
-        op = AllReduce(rank, self.group, b.fault(), len(parameters))
+        op = AllReduce(rank, self.group, b.fault_code(), len(parameters))
         b.exchange(op, *map(b.gradient, parameters), b.cell("status"))
 
 

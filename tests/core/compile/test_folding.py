@@ -107,7 +107,7 @@ def test_refused_when_sections_run_apart(folding):
     with mocha.System(Blocked(), dtype="float64", seed=3) as system:
         net = mocha.Net("net", system, chain())
         plan = net.runs.recorder.record(Phase.TRAIN)
-        plan.apart = True
+        plan.sectioned = True
         net.runs.recorder.train(plan, SGD(parameters()), frozenset())
         program = system.backend.compile(plan, system.storage)
     assert not [use for use in program.kernels() if use.op == "toy.dot+sgd"]

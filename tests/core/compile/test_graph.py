@@ -53,7 +53,7 @@ def test_a_permitted_place_changes_no_result(first):
         count = int(random.integers(2, 4))
         old = [steps[i] for i in sorted(random.choice(len(steps), count, replace=False))]
         new = union(old, old[int(random.integers(0, count))].section)
-        at = Graph(Plan(Phase.TRAIN, 1, steps=steps), steps).place(old, new)
+        at = Graph(Plan(Phase.TRAIN, 1, steps=steps), steps).insertion_point(old, new)
         if at is not None:
             groups = [([s], s.section) for s in steps[:at] if s not in old]
             groups += [(old, new.section)]
@@ -77,7 +77,7 @@ def test_most_independent_steps_can_be_joined():
         values = [Value(f"v{i}", (1,), "float32", Role.PARAMETER) for i in range(8)]
         steps = random_steps(random, values, 5)
         old = [steps[0], steps[2]]
-        permitted += Graph(Plan(Phase.TRAIN, 1), steps).place(old, union(old, old[0].section)) is not None
+        permitted += Graph(Plan(Phase.TRAIN, 1), steps).insertion_point(old, union(old, old[0].section)) is not None
     assert permitted > 100
 
 
@@ -87,7 +87,7 @@ def test_refusal_is_never_needless_for_two_neighbours():
     for reads, writes in itertools.product(itertools.permutations(values, 2), repeat=2):
         steps = [step((reads[0],), (writes[0],), (False,)), step((reads[1],), (writes[1],), (False,))]
         graph = Graph(Plan(Phase.TRAIN, 1), steps)
-        assert graph.place(steps, union(steps, Section.FORWARD)) is not None
+        assert graph.insertion_point(steps, union(steps, Section.FORWARD)) is not None
 
 
 def chain():

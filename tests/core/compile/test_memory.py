@@ -19,7 +19,7 @@ from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
 from mocha_core.compile import budget
-from mocha_core.compile.budget import in_words, taking
+from mocha_core.compile.budget import allocating, in_words
 from mocha_core.errors import BackendError, MochaError
 from mocha_core.graph.value import Spec
 from mocha_core.host import memory as host_memory
@@ -90,13 +90,13 @@ def test_bytes_in_words():
 def test_a_refusal_comes_before_the_allocation_and_a_memory_error_becomes_one():
     big = [("conv1.filter", Spec((2**60,), "float32"))]
     message = r"^Things: .*more than this machine can give.*'conv1.filter'.* Wait\.$"
-    with pytest.raises(BackendError, match=message), taking("Things", big, "Wait."):
+    with pytest.raises(BackendError, match=message), allocating("Things", big, "Wait."):
         pytest.fail("entered")
-    refusing = taking("Things", [("a", Spec((4,), "float32"))], "Wait.", backend=Plain())
+    refusing = allocating("Things", [("a", Spec((4,), "float32"))], "Wait.", backend=Plain())
     with pytest.raises(BackendError, match=r"16 bytes are more than backend 'plain' can give\.") as caught, refusing:
         raise MemoryError("no")
     assert isinstance(caught.value.__cause__, MemoryError)
-    with pytest.raises(ZeroDivisionError), taking("Things", [], "Wait."):
+    with pytest.raises(ZeroDivisionError), allocating("Things", [], "Wait."):
         _ = 1 / 0
 
 

@@ -58,7 +58,7 @@ class DeferredProgram(Program):
         return [(splits, [b.run for b in group]) for splits, group in groupby(bound, lambda b: b.kernel.splits)]
 
     def iterate(self, n, schedule, stop=None):
-        if self.plan.apart:
+        if self.plan.sectioned:
             raise StateError("This program's sections are run one by one: use run(section).")
         k = self.plan.minibatches
         self.columns = [(self.cells[name], np.array(v)) for name, v in schedule.items() if name in self.cells]

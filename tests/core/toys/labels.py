@@ -31,7 +31,7 @@ class Labels(Op):
 
 def as_labels(b, x):
     def record():
-        (labels,) = b.call(Labels(b.fault()), x, b.cell(Cell.STATUS))
+        (labels,) = b.call(Labels(b.fault_code()), x, b.cell(Cell.STATUS))
         labels.keep = True
         return labels
 

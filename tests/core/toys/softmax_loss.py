@@ -54,7 +54,7 @@ class SoftmaxLossLayer(Layer):
     weight: float = 1.0
 
     def build(self, b, x, label):
-        op = SoftmaxLoss(b.fault(), x.shape[1])
+        op = SoftmaxLoss(b.fault_code(), x.shape[1])
         (loss,) = b.call(op, x, as_labels(b, label), b.valid_rows(x, label), b.cell("status"))
         b.loss(loss, self.weight)
         return (loss,) if self.tops else ()

@@ -54,7 +54,7 @@ class CUDAProgram(Program):
         runs = {section: self._steps(section) for section in Section}
         self._tapes = {section: Tape(device, steps) for section, steps in runs.items()}
         self._chunk = 1
-        if self.plan.apart:
+        if self.plan.sectioned:
             return
         steps = self._steps(Section.FORWARD, Section.BACKWARD)
         gathers = at_once(step.run for step in steps)

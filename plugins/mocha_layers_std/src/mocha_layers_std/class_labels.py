@@ -46,7 +46,7 @@ def as_labels(b: Builder, x: Value) -> Value:
     """
 
     def record() -> Value:
-        (labels,) = b.call(Labels(b.fault()), x, b.cell(Cell.STATUS))
+        (labels,) = b.call(Labels(b.fault_code()), x, b.cell(Cell.STATUS))
         labels.keep = True
         return labels
 
@@ -70,7 +70,7 @@ class ClassOp(Op):
     def record(cls, b: Builder, prediction: Value, label: Value, *more: Value) -> tuple[Value, ...]:
         """Record a use of the op on a layer's bottoms; returns its outputs."""
         received.features(prediction.spec)
-        op = cls(b.fault(), prediction.shape[1])
+        op = cls(b.fault_code(), prediction.shape[1])
         valid_rows = b.valid_rows(prediction, label)
         return b.call(op, prediction, as_labels(b, label), valid_rows, b.cell(Cell.STATUS), *more)
 

@@ -5,7 +5,7 @@ from mocha_core.errors import ShapeError
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Phase
 from mocha_core.graph.value import Spec
-from mocha_core.testing.probe import Drawn
+from mocha_core.testing.surrounding_layers import Drawn
 
 
 def check(x, mean):

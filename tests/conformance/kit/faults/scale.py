@@ -9,7 +9,7 @@ from mocha_core.errors import ConfigurationError, ShapeError
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec
 from mocha_core.testing.inputs import distinct
-from mocha_core.testing.probe import Drawn
+from mocha_core.testing.surrounding_layers import Drawn
 
 
 class Scale(Op):

@@ -17,7 +17,7 @@ from mocha_core.graph.plan import Phase
 from mocha_core.graph.random import uniform
 from mocha_core.graph.structural import raise_status
 from mocha_core.graph.value import Spec, Value
-from mocha_core.testing.probe import Drawn, InputLayer
+from mocha_core.testing.surrounding_layers import Drawn, InputLayer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -267,7 +267,7 @@ class CrossEntropyLayer(Layer):
     """Bottoms: scores (N, classes) and labels (N,)."""
 
     def build(self, b: Builder, x: Value, label: Value) -> tuple[Value, ...]:
-        op = CrossEntropy(b.fault())
+        op = CrossEntropy(b.fault_code())
         b.loss(b.call(op, x, indices(b, label), b.valid_rows(x, label), b.cell(Cell.STATUS))[0])
         return ()
 

@@ -16,7 +16,7 @@ from mocha_core.graph.value import Spec, Value
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
 from mocha_core.testing.inputs import distinct
-from mocha_core.testing.probe import InputLayer
+from mocha_core.testing.surrounding_layers import InputLayer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,8 @@ from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Section
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
-from mocha_core.testing import sample
-from mocha_core.testing.descent import Descent
+from mocha_core.testing import sample_net
+from mocha_core.testing.kit_solver import Descent
 from mocha_core.train.solver import Policy, Solver, SolverParameters
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Falling(Policy):
 
 def net_of(system: System, layers: Sequence[Layer] | None = None, *, name: str = "train", **data: Any) -> Net:
     """The sample net, with its own data layer."""
-    body = sample.body() if layers is None else layers
-    return Net(name, system, [sample.data(**data), *body, *sample.heads()])
+    body = sample_net.body() if layers is None else layers
+    return Net(name, system, [sample_net.data(**data), *body, *sample_net.heads()])
 
 
 def parameters(**changes: Any) -> SolverParameters:
@@ -149,14 +149,14 @@ def training_with_frozen_layers(system: System, make: Make) -> Seen:
 
 def predicting(system: System, make: Make) -> Seen:
     """Predict one to nine rows, in batches of one to nine."""
-    net, images = net_of(system), sample.rows(9, seed=11)[0]
+    net, images = net_of(system), sample_net.rows(9, seed=11)[0]
     seen = {f"{n} rows": net.predict(images[:n], "scores") for n in range(1, 10)}
     return seen | {f"batches of {n}": net.predict(images, "side", batch_size=n) for n in range(1, 10)}
 
 
 def validating(system: System, make: Make) -> Seen:
     """Run the whole data set, whose last minibatch is padded, before and after training."""
-    layers = sample.body()
+    layers = sample_net.body()
     net, test = net_of(system, layers), net_of(system, layers, name="test", count=13, batch=8)
     seen = {"untrained": np.asarray(test.forward_epoch())}
     train(net, make)
@@ -168,9 +168,9 @@ def validating(system: System, make: Make) -> Seen:
 
 def taking_turns(system: System, make: Make) -> Seen:
     """Train, predict, set a parameter and train on: nothing may use an old copy of the parameters."""
-    layers = sample.body()
+    layers = sample_net.body()
     net, test = net_of(system, layers), net_of(system, layers, name="test", count=13, batch=8)
-    images, solver = sample.rows(7, seed=11)[0], make(max_iter=1)
+    images, solver = sample_net.rows(7, seed=11)[0], make(max_iter=1)
     seen: Seen = {}
     for turn in range(3):
         train_on(net, solver, 2 * turn + 1)

@@ -27,10 +27,10 @@ def arrange(plan: Plan, steps: list[Step], kernels: Mapping[Call, Kernel]) -> Ar
     gradient has the layout of its blob. Parameters are packed once per change if no step of the program writes
     them, otherwise in every run.
     """
-    return _Arranger(plan, steps, kernels).run()
+    return _LayoutPass(plan, steps, kernels).run()
 
 
-class _Arranger:
+class _LayoutPass:
     def __init__(self, plan: Plan, steps: list[Step], kernels: Mapping[Call, Kernel]) -> None:
         self.steps = steps
         self.kernels = kernels
@@ -46,11 +46,11 @@ class _Arranger:
 
     def run(self) -> Arrangement:
         for step in self.steps:
-            self.place(step)
+            self.add_step(step)
         self.result.steps[:0] = self.packing
         return self.result
 
-    def place(self, step: Step) -> None:
+    def add_step(self, step: Step) -> None:
         layouts = self.operand_layouts(step)
         ins = tuple(
             None if v is None else self.obtain(v, want, step)

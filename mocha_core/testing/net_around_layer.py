@@ -18,7 +18,7 @@ from mocha_core.net.system import System
 from mocha_core.testing.backends import AnyBackend, open_system
 from mocha_core.testing.gradients import numeric_gradient
 from mocha_core.testing.inputs import distinct
-from mocha_core.testing.probe import InputLayer, OffsetLayer, ProjectionLayer
+from mocha_core.testing.surrounding_layers import InputLayer, OffsetLayer, ProjectionLayer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
