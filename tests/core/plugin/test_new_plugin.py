@@ -80,8 +80,8 @@ def test_what_running_the_template_left_behind_is_not_copied(tmp_path, monkeypat
         ("mocha", "the project's own"),
         ("mocha-brew", "the project's own"),
         ("class", "a word of Python"),
-        ("json", "a module, 'json' already"),
-        ("numpy", "a module, 'numpy' already"),
+        ("json", "'json' is a word of Python, or a module"),
+        ("numpy", "'numpy' is a word of Python, or a module"),
         ("mocha-core", "the project's own"),
     ],
 )  # fmt: skip
