@@ -1,8 +1,8 @@
-"""How many threads this process can use: what the machine, the affinity mask and the control groups leave it, and what
-OMP_NUM_THREADS and the user ask for.
+"""How many threads this process can use, by the machine, the affinity mask, the control groups, OMP_NUM_THREADS and
+the user.
 
-A control group's quota is time, as "150000 100000": 1.5 processors' worth in each period. Threads beyond it, rounded
-up, only wait for each other.
+A control group's quota is time: "150000 100000" is the time of 1.5 processors in each period. More threads than that,
+rounded up, only wait for each other.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ EACH = 8
 
 
 def quota(root: Path = ROOT) -> int | None:
-    """Processors' worth of time that the process's control groups and their parents, of version 1 and 2, leave it,
-    rounded up. None: they set no limit, or this is not Linux."""
+    """The quota of the process's control groups and their parents, of versions 1 and 2, in processors, rounded up.
+    None: they set no limit, or this is not Linux."""
     limits = list(_quotas(root))
     return max(1, min(limits)) if limits else None
 
 
 def processors(root: Path = ROOT) -> int:
-    """Logical processors that this process may use: those in its affinity mask, and no more than its quota."""
+    """The number of logical processors that this process may use: those in its affinity mask, at most its quota."""
     return min(len(_affinity()), quota(root) or MOST)
 
 
@@ -43,7 +43,7 @@ def cores(root: Path = ROOT) -> int:
 
 
 def default_threads(root: Path = ROOT) -> int:
-    """What OMP_NUM_THREADS says, of a list the first, but no more than there are processors; else one for each core.
+    """OMP_NUM_THREADS (the first number of a list), at most the number of processors; if unset, one per core.
 
     Warns:
         RuntimeWarning: once for each value that is too large, or is not an integer of at least 1.
