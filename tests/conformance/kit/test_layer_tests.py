@@ -53,8 +53,8 @@ def test_a_sound_layer_passes():
         (OtherDtype, r"fails check_reference in float32: .*expected float32\[4, 3\], received float64\[4, 3\]"),
         (MixingRows, "fails check_rows in float32: 'y' of row 0 alone"),
         (Counting, "fails check_reference in float32: 'y' in phase train"),
-        (Impure, "fails check_reference in float32: forward of op .* wrote into operand 0"),
-        (ImpureBackward, "fails check_reference in float32: backward of op .* wrote into operand 0"),
+        (Impure, "fails check_reference in float32: forward of op .* wrote into its operand 0"),
+        (ImpureBackward, "fails check_reference in float32: backward of op .* wrote into its operand 0"),
     ],
 )
 def test_check_layer_names_the_fault_of(op, message):
