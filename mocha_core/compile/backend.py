@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mocha_core.checks import shown
-from mocha_core.compile.arrangement import Arrangement, arrange
 from mocha_core.compile.device import Device
 from mocha_core.compile.fusion import fuse
 from mocha_core.compile.kernel import BoundStep, Kernel
+from mocha_core.compile.layout_pass import Arrangement, arrange
 from mocha_core.compile.placement import Memory, check_largest, place
 from mocha_core.compile.program import Program
 from mocha_core.compile.selection import Selector

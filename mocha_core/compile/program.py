@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
-from mocha_core.compile.arrangement import Arrangement
 from mocha_core.compile.kernel import BoundStep, Runnable
 from mocha_core.compile.layout import PLAIN, Convert
 from mocha_core.compile.layout_pass import Arrangement

@@ -97,9 +97,9 @@ class Net(Settled, metaclass=Constructed):
         return self.runs.plan
 
     @property
-    def blobs(self) -> Named[Blob]:
+    def blobs(self) -> NamedItems[Blob]:
         """The blobs by name, as the last run but predictions left them."""
-        return Named(self.runs.label, "blob", {name: Blob(self.runs, name) for name in self.plan.blobs})
+        return NamedItems(self.runs.label, "blob", {name: Blob(self.runs, name) for name in self.plan.blobs})
 
     @property
     def parameters(self) -> States[States[Parameter]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from mocha_core import checks
-from mocha_core.compile.budget import taking
+from mocha_core.compile.budget import allocating
 from mocha_core.compile.program import KEPT_BYTES, Program, outlives_runs
 from mocha_core.errors import ShapeError
 from mocha_core.graph.cells import Cell

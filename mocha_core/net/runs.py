@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mocha_core.compile.budget import taking
+from mocha_core.compile.budget import allocating
 from mocha_core.compile.program import KEPT_BYTES, Program, Schedule, Stop
 from mocha_core.describe.parameter import Parameter
 from mocha_core.errors import DataError, StateError
@@ -129,7 +129,7 @@ class Runs:
         while taken > KEPT_BYTES and len(self._programs) > self.MIN_PROGRAMS:
             taken -= self._programs.popitem(last=False)[1].taken
 
-    def record(self, key: ProgramKey, solver: Trainer | None = None) -> Plan:
+    def plan_of(self, key: ProgramKey, solver: Trainer | None = None) -> Plan:
         """The steps of the program with this key."""
         plan = self.recorder.record(key.phase, keep=tuple(self.plan.blobs) if key.sectioned else self.keep)
         plan.sectioned, plan.minibatches = key.sectioned, key.minibatches

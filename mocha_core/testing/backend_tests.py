@@ -13,7 +13,7 @@ from mocha_core.describe.layer import Layer
 from mocha_core.errors import BackendError, DataError, NonFiniteError, StateError
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
-from mocha_core.testing import sample, standard_layers
+from mocha_core.testing import sample_net, standard_layers
 from mocha_core.testing.backend_arrays import ArrayTests
 from mocha_core.testing.backends import ReferenceBackend, open_system
 from mocha_core.testing.inputs import filled
@@ -101,8 +101,8 @@ class BackendTests(ArrayTests):
 
     def test_predictions_from_several_threads(self, dtype: str) -> None:
         """While the layers are trained, too: every answer is that of some iteration."""
-        images, asked = sample.rows(9, seed=11)[0], [1, 4, 9] * 4
-        layers = sample.body()
+        images, asked = sample_net.rows(9, seed=11)[0], [1, 4, 9] * 4
+        layers = sample_net.body()
         with self.system(dtype) as system, ThreadPoolExecutor(4) as pool:
             net, served = net_of(system, layers), net_of(system, layers, name="served")
             found = list(pool.map(lambda n: served.predict(images[:n], "scores"), asked))

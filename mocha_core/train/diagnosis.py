@@ -56,7 +56,7 @@ def non_finite(solver: Trainer, net: Net, program: Program, call: Call) -> NonFi
     return NonFiniteError(f"{net.runs.label}: {seen} is not finite in iteration {solver.state.iteration}. {cause}")
 
 
-def find_held(solver: Trainer, net: Net) -> str:
+def set_from_outside(solver: Trainer, net: Net) -> str:
     """The parameter or slot that is not finite although nothing was written that is not; empty if there is none."""
     parameters = [p for group in net.parameters.values() for p in group.values()]
     held = [(f"Layer '{p.layer}': parameter '{p.name}'", p.value) for p in parameters]

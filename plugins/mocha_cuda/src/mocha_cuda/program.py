@@ -77,7 +77,7 @@ class CUDAProgram(Program):
 
     def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
         """As `Program.iterate`, but the device also finishes the iterations that it received before `stop` was set."""
-        if self.plan.apart:
+        if self.plan.sectioned:
             raise StateError("This program's sections are run one by one: use run(section).")
         k = self.plan.minibatches
         columns = checked_columns(self, schedule, n * k)
@@ -97,7 +97,7 @@ class CUDAProgram(Program):
                 except BaseException:
                     self.half_updated = self._tape.position >= self._first_update
                     with suppress(BackendError):  # the device may be lost
-                        if (fault := self.fault()) is not None:
+                        if (fault := self.faulty_call()) is not None:
                             # A fault from forward or backward stopped all later updates; only a fault raised by an
                             # update can leave the net half updated.
                             self.half_updated = isinstance(fault.op, UpdateOp)

@@ -141,7 +141,7 @@ class NativeProgram(Program):
         self, n: int, schedule: Schedule, stop: Stop | None = None, seconds: NDArray[np.float64] | None = None
     ) -> int:
         """As `Program.iterate`; adds the time of each step to `seconds`."""
-        if self.plan.apart:
+        if self.plan.sectioned:
             raise StateError("This program's sections are run one by one: use run(section).")
         tape, k = self._tape, self.plan.minibatches
         # This name keeps the array alive for C, even if another thread wrongly runs the program and replaces it.
