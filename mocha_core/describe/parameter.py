@@ -76,6 +76,7 @@ class State(Settled):
     _way_out = (
         "Its contents are written by set(array); a parameter's multiplier, regularizer and constraint are assigned."
     )
+    _reports = frozenset({"layer", "name", "number", "system", "value"})
 
     layer: str
     name: str

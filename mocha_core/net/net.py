@@ -49,7 +49,11 @@ class Net(Settled, metaclass=Constructed):
         MochaError: the layers do not form a net, or their shapes do not fit; says which and why.
     """
 
-    _way_out = "What a net is made of is given when it is built: mocha.Net(name, system, layers, keep=[...])."
+    _way_out = (
+        "What a net is made of is given when it is built: mocha.Net(name, system, layers, keep=[...]). net.freeze and "
+        "net.unfreeze say what learns."
+    )
+    _reports = frozenset({"layers", "system"})
 
     def __init__(self, name: str, system: System, layers: Iterable[Layer], *, keep: Sequence[str] = ()) -> None:
         label = f"Net '{name}'"

@@ -68,6 +68,7 @@ class System(Settled, metaclass=Constructed):
     """
 
     _way_out = "What a system is told is given when it is made: mocha.System('cpu', dtype=..., seed=...)."
+    _reports = frozenset({"backend", "dtype", "seed"})
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from enum import EnumType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from mocha_core import checks, suggestions
-from mocha_core.errors import ArgumentError, ConfigurationError, FrozenError, MochaError, UnknownNameError
+from mocha_core.errors import ArgumentError, ConfigurationError, FrozenError, MochaError, StateError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -57,18 +57,23 @@ class Constructed(ABCMeta):
 
 
 class Settled:
-    """Once it is constructed, an attribute that it does not have cannot be assigned: the wish would be ignored.
-
-    Names that begin with an underscore are free.
+    """Once it is constructed, an attribute that it does not have, or that only reports, cannot be assigned: the wish
+    would be ignored. Names that begin with an underscore are free.
     """
 
     #: How users get what they may have wished.
     _way_out: ClassVar[str]
+    #: Attributes that only report, besides properties that cannot be set.
+    _reports: ClassVar[frozenset[str]] = frozenset()
     _settled = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._settled and not name.startswith("_") and not hasattr(self, name):
-            raise UnknownNameError(f"{self!r} has no attribute '{name}', and would ignore it. {self._way_out}")
+        if self._settled and not name.startswith("_"):
+            known = getattr(type(self), name, None)
+            if name in self._reports or (isinstance(known, property) and known.fset is None):
+                raise StateError(f"{self!r}: '{name}' cannot be set, it only reports. {self._way_out}")
+            if not hasattr(self, name):
+                raise UnknownNameError(f"{self!r} has no attribute '{name}', and would ignore it. {self._way_out}")
         super().__setattr__(name, value)
 
 

@@ -45,6 +45,33 @@ def test_an_attribute_that_does_not_exist_cannot_be_assigned(made, owner, name, 
         setattr(made[owner], name, 1)
 
 
+@pytest.mark.parametrize(
+    ("owner", "name", "way_out"),
+    [
+        ("net", "layers", r"mocha\.Net"),
+        ("net", "frozen", r"net\.freeze"),
+        ("net", "epoch", r"mocha\.Net"),
+        ("system", "dtype", r"mocha\.System"),
+        ("system", "seed", r"mocha\.System"),
+        ("weight", "value", r"set\(array\)"),
+    ],
+)
+def test_an_attribute_that_only_reports_cannot_be_assigned(made, owner, name, way_out):
+    before = getattr(made[owner], name)
+    with pytest.raises(StateError, match=f"'{name}' cannot be set.*{way_out}"):
+        setattr(made[owner], name, 1)
+    assert getattr(made[owner], name) == before
+
+
+def test_what_may_be_assigned_is(made):
+    weight, solver = made["weight"], made["solver"]
+    weight.multiplier, before = 3.0, weight.multiplier
+    assert weight.multiplier == 3.0
+    weight.multiplier = before
+    solver.parameters = parameters(max_iter=5)
+    assert solver.parameters.max_iter == 5
+
+
 def test_a_solver_of_ones_own_keeps_its_attributes():
     class Counting(SGD):
         def __init__(self, given):
