@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mocha_core.compile.budget import allocating
+from mocha_core import checks
 from mocha_core.describe.source import Source
 from mocha_core.describe.transformer import seeds
 from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeError, blaming
@@ -117,8 +118,7 @@ class Feed:
         seed: int = 0,
         lending: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        if source.rows < 1:
-            raise DataError(f"Layer '{layer.name}': its source has no rows. Give it at least one.")
+        _check_table(layer, source)
         _check_fetch(layer, source)
         self.layer = layer
         self.source = source
@@ -310,6 +310,20 @@ class Feed:
             with allocating(what, [(f"{self.layer.name}.{top}", spec)], "Use a smaller batch_size."):
                 there = self._rows_in[top] = np.empty(*spec)
         return there[:count]
+
+
+def _check_table(layer: DataLayer, source: Source) -> None:
+    """Raise `DataError` where a source does not say how many rows it has, and of what shapes."""
+    rows: Any = source.rows
+    specs: Any = source.specs
+    shaped = isinstance(specs, list | tuple) and all(isinstance(spec, Spec) for spec in specs)
+    if not hasattr(rows, "__index__") or not shaped:
+        raise DataError(
+            f"Layer '{layer.name}': expected its source, {type(source).__name__}, to have rows, an integer, and specs, "
+            f"a Spec(shape, dtype) of one row for each top; it has {checks.shown(rows)} and {checks.shown(specs)}."
+        )
+    if rows < 1:
+        raise DataError(f"Layer '{layer.name}': its source has no rows. Give it at least one.")
 
 
 def _check_fetch(layer: DataLayer, source: Source) -> None:

@@ -163,3 +163,11 @@ def test_bad_fields(fields, message):
         MemoryDataLayer(**{"name": "train", "data": [np.zeros((3, 2)), np.zeros(3)], "batch_size": 2} | fields)
     assert "MemoryDataLayer(train)" in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_masked_elements_are_refused_and_not_taken_for_numbers():
+    masked = np.ma.masked_array(np.ones((4, 2)), mask=[[True, False]] * 4)
+    with pytest.raises(ConfigurationError, match=r"masked elements.*array\.filled\(0\)"):
+        MemoryDataLayer(name="d", data=[masked], tops=["x"], batch_size=2)
+    MemoryDataLayer(name="d", data=[masked.filled(0)], tops=["x"], batch_size=2)
+    MemoryDataLayer(name="d", data=[np.ma.masked_array(np.ones((4, 2)))], tops=["x"], batch_size=2)

@@ -398,3 +398,23 @@ def test_the_interpreter_exits_behind_its_threads(end, held, patience, fetched):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert ("fetched" in done.stdout.split()) == ("fetching" in done.stdout.split() and fetched)
+
+
+@pytest.mark.parametrize(("field", "value"), [("rows", None), ("rows", 8.0), ("specs", "x"), ("specs", [(2,)])])
+def test_a_source_that_does_not_say_what_it_holds(field, value):
+    class Wrong(Source):
+        rows = 8
+        specs = (Spec((2,), "float32"),)
+
+        def fetch(self, rows, epoch, out):
+            out[0][...] = 1
+
+    source = Wrong()
+    setattr(source, field, value)
+
+    class WrongLayer(DataLayer):
+        def open(self, seed):
+            return source
+
+    with pytest.raises(DataError, match=r"Layer 'w': expected its source, Wrong, to have rows, an integer, and specs"):
+        Feed(WrongLayer(name="w", tops=["x"], batch_size=4), source, "float32")

@@ -61,12 +61,17 @@ class MemoryDataLayer(DataLayer):
                 f"one array, {_listed([self.data])}. For one top, write data=[array]."
             )
         try:
-            arrays = tuple(np.asarray(array) for array in self.data)
+            given = tuple(self.data)
+            arrays = tuple(np.asarray(array) for array in given)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"{self}: expected data to be a list of {len(self.tops)} arrays of numbers, one for each of the tops "
                 f"{list(self.tops)}; received something else ({error!s:.200})."
             ) from error
+        if any(np.ma.is_masked(array) for array in given):
+            raise ConfigurationError(
+                f"{self}: data has masked elements, which a net cannot leave out. Replace them: array.filled(0)."
+            )
         received = _listed(arrays)
         if len(arrays) != len(self.tops) or not arrays:
             raise ConfigurationError(
