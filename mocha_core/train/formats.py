@@ -83,8 +83,9 @@ def save_network(path: str | PathLike[str], net: Net) -> None:
     Raises:
         FileError: the file cannot be written.
     """
+    file_format = format_of(path)
     arrays = {key: array for key, array in net.states.copy().items() if not net.states[key].per_row}
-    format_of(path).save_network(expanded(path), arrays)
+    file_format.save_network(expanded(path), arrays)
 
 
 def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> None:

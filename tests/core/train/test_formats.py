@@ -12,7 +12,7 @@ from toys.plain import Plain
 
 import mocha_core as mocha
 from mocha_core import hookimpl
-from mocha_core.errors import FileError, ShapeError, UnknownNameError
+from mocha_core.errors import ConfigurationError, FileError, ShapeError, UnknownNameError
 from mocha_core.train.formats import Format
 
 
@@ -194,3 +194,11 @@ def test_numbers_that_a_counter_cannot_hold_are_refused(files):
         ):
             mocha.load_network("net.toy", net)
         assert net.states["counter___count"].numpy() == 1
+
+
+def test_a_net_in_the_place_of_the_path():
+    with mocha.System(Plain()) as system:
+        net = mocha.Net("net", system, [nets.data()])
+        for function in (mocha.save_network, mocha.load_network):
+            with pytest.raises(ConfigurationError, match="Expected a path such as"):
+                function(net, "net.hdf5")
