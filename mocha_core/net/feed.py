@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.compile.budget import allocating
 from mocha_core import checks
+from mocha_core.compile.budget import allocating
 from mocha_core.describe.source import Source
 from mocha_core.describe.transformer import seeds
 from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeError, blaming

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mocha_core as mocha
-from mocha_core import initializers, layers, solvers
+from mocha_core import layers, solvers
 from mocha_core.describe.layer import Layer
 from mocha_core.errors import ShapeError
 from mocha_core.graph.op import Op
@@ -206,9 +206,7 @@ def test_accumulated_minibatches_drop_what_one_large_minibatch_drops(system, ran
     for batch in (4, 2):
         net = mocha.Net("net", system, [
             data(batch, x=x, y=y), folded("x"), folded("y"),
-            layers.InnerProductLayer(
-                name="ip", output_dim=CLASSES, weight_init=alike, bottoms=["x rows"], tops=["scores"]
-            ),
+            layers.InnerProductLayer(name="ip", output_dim=CLASSES, bottoms=["x rows"], tops=["scores"]),
             layers.DropoutLayer(name="drop", bottoms=["scores"], tops=["scores"]),
             layers.SoftmaxLossLayer(name="loss", bottoms=["scores", "y rows"]),
         ])  # fmt: skip

@@ -181,14 +181,15 @@ static void launch(void (*kernel)(A...), const unsigned *grid, unsigned threads,
 
 /* NumPy's name of a type; of a pointer, that of what it points to, and an asterisk. */
 template <class T> static std::string name_of() {
-    using V = std::remove_cv_t<std::remove_pointer_t<T>>;
-    const char *name = std::is_same_v<V, float>                ? "float32"
-                       : std::is_same_v<V, double>             ? "float64"
-                       : std::is_same_v<V, int>                ? "int32"
-                       : std::is_same_v<V, unsigned>           ? "uint32"
-                       : std::is_same_v<V, long long>          ? "int64"
-                       : std::is_same_v<V, unsigned long long> ? "uint64"
-                                                               : "?";
+    using V
+    = std::remove_cv_t<std::remove_pointer_t<T>>;
+    const char *name = std::is_same_v < V
+    , float > ? "float32" : std::is_same_v < V
+    , double > ? "float64" : std::is_same_v < V
+    , int > ? "int32" : std::is_same_v < V
+    , unsigned > ? "uint32" : std::is_same_v < V
+    , long long > ? "int64" : std::is_same_v < V
+    , unsigned long long > ? "uint64" : "?";
     return std::string(name) + (std::is_pointer_v<T> ? "*" : "");
 }
 

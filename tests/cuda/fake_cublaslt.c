@@ -11,7 +11,9 @@ typedef int cublasStatus_t, cudaDataType, cudaDataType_t, cublasComputeType_t;
 typedef int cublasLtMatrixLayoutAttribute_t, cublasLtMatmulDescAttributes_t, cublasLtMatmulPreferenceAttributes_t;
 typedef void *cublasLtHandle_t, *cublasLtMatrixLayout_t, *cublasLtMatmulDesc_t, *cublasLtMatmulPreference_t;
 typedef void *cudaStream_t;
-typedef struct { uint64_t data[8]; } cublasLtMatmulAlgo_t;
+typedef struct {
+    uint64_t data[8];
+} cublasLtMatmulAlgo_t;
 typedef struct {
     cublasLtMatmulAlgo_t algo;
     size_t workspaceSize;
@@ -84,8 +86,8 @@ const char *cublasLtGetStatusString(cublasStatus_t status) { return status == 15
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *out) { return create((void **)out, __func__); }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t it) { return destroy(it); }
 
-cublasStatus_t cublasLtMatrixLayoutCreate(
-    cublasLtMatrixLayout_t *out, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld) {
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *out, cudaDataType type, uint64_t rows, uint64_t cols,
+                                          int64_t ld) {
     int status = create((void **)out, __func__), t = type;
     if (!status) {
         set(*out, 0, &t, 4, "");
@@ -110,36 +112,38 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t it) { return d
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t it) { return destroy(it); }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t it) { return destroy(it); }
 
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(
-    cublasLtMatrixLayout_t it, cublasLtMatrixLayoutAttribute_t attribute, const void *value, size_t size) {
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t it, cublasLtMatrixLayoutAttribute_t attribute,
+                                                const void *value, size_t size) {
     return set(it, attribute, value, size, __func__);
 }
-cublasStatus_t cublasLtMatmulDescSetAttribute(
-    cublasLtMatmulDesc_t it, cublasLtMatmulDescAttributes_t attribute, const void *value, size_t size) {
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t it, cublasLtMatmulDescAttributes_t attribute,
+                                              const void *value, size_t size) {
     return set(it, attribute, value, size, __func__);
 }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(
-    cublasLtMatmulPreference_t it, cublasLtMatmulPreferenceAttributes_t attribute, const void *value, size_t size) {
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t it,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute, const void *value,
+                                                    size_t size) {
     return set(it, attribute, value, size, __func__);
 }
-cublasStatus_t cublasLtMatrixLayoutGetAttribute(
-    cublasLtMatrixLayout_t it, cublasLtMatrixLayoutAttribute_t attribute, void *value, size_t size, size_t *written) {
+cublasStatus_t cublasLtMatrixLayoutGetAttribute(cublasLtMatrixLayout_t it, cublasLtMatrixLayoutAttribute_t attribute,
+                                                void *value, size_t size, size_t *written) {
     return get(it, attribute, value, size, written);
 }
-cublasStatus_t cublasLtMatmulDescGetAttribute(
-    cublasLtMatmulDesc_t it, cublasLtMatmulDescAttributes_t attribute, void *value, size_t size, size_t *written) {
+cublasStatus_t cublasLtMatmulDescGetAttribute(cublasLtMatmulDesc_t it, cublasLtMatmulDescAttributes_t attribute,
+                                              void *value, size_t size, size_t *written) {
     return get(it, attribute, value, size, written);
 }
-cublasStatus_t cublasLtMatmulPreferenceGetAttribute(
-    cublasLtMatmulPreference_t it, cublasLtMatmulPreferenceAttributes_t attribute, void *value, size_t size,
-    size_t *written) {
+cublasStatus_t cublasLtMatmulPreferenceGetAttribute(cublasLtMatmulPreference_t it,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute, void *value,
+                                                    size_t size, size_t *written) {
     return get(it, attribute, value, size, written);
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
-    cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
-    cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference, int most,
-    cublasLtMatmulHeuristicResult_t results[], int *found) {
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int most,
+                                              cublasLtMatmulHeuristicResult_t results[], int *found) {
     if (failing(__func__)) return failing(__func__);
     if (!handle || !matmul || !a || !b || !c || !d || !preference || most < 1) return 7;
     fake_preference = *(descriptor *)preference;
@@ -158,17 +162,29 @@ static double number(cublasLtMatmulDesc_t matmul, const void *it) {
     return ((descriptor *)matmul)->values[1][0] ? *(const double *)it : *(const float *)it;
 }
 
-cublasStatus_t cublasLtMatmul(
-    cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul, const void *alpha, const void *a,
-    cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
-    cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algorithm,
-    void *workspace, size_t workspace_bytes, cudaStream_t stream) {
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul, const void *alpha, const void *a,
+                              cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
+                              const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algorithm, void *workspace,
+                              size_t workspace_bytes, cudaStream_t stream) {
     if (failing(__func__)) return failing(__func__);
     if ((int)algorithm->data[0] == fake_stopped_algorithm) return 15;
-    fake_product = (product){handle,          matmul,   (void *)a, a_layout, (void *)b,
-                             b_layout,        (void *)c, c_layout, d,        d_layout,
-                             workspace,       stream,   workspace_bytes,     algorithm->data[0],
-                             number(matmul, alpha), number(matmul, beta)};
+    fake_product = (product){handle,
+                             matmul,
+                             (void *)a,
+                             a_layout,
+                             (void *)b,
+                             b_layout,
+                             (void *)c,
+                             c_layout,
+                             d,
+                             d_layout,
+                             workspace,
+                             stream,
+                             workspace_bytes,
+                             algorithm->data[0],
+                             number(matmul, alpha),
+                             number(matmul, beta)};
     if (fake_multiply) fake_multiply();
     return 0;
 }

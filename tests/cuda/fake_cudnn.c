@@ -3,7 +3,9 @@
 #include <stdio.h>
 
 size_t cudnnGetVersion(void) { return VERSION; }
-const char *cudnnGetErrorString(int status) { return status == 3000 ? "CUDNN_STATUS_NOT_SUPPORTED" : "CUDNN_STATUS_FAKE"; }
+const char *cudnnGetErrorString(int status) {
+    return status == 3000 ? "CUDNN_STATUS_NOT_SUPPORTED" : "CUDNN_STATUS_FAKE";
+}
 void cudnnGetLastErrorString(char *message, size_t size) { snprintf(message, size, "first\nit is   a fake.\n"); }
 
 #define FAILS(name) \

@@ -24,10 +24,22 @@
    Variants that leave out more come first. */
 #define TILE_VARIANTS(V, BLOCK) \
     V(BLOCK, 1, 1, 0, 0) \
-    V(BLOCK, 3, 1, 2, 0) V(BLOCK, 3, 1, 0, 2) V(BLOCK, 3, 1, 1, 0) V(BLOCK, 3, 1, 0, 1) V(BLOCK, 3, 1, 0, 0) \
-    V(BLOCK, 5, 1, 4, 0) V(BLOCK, 5, 1, 0, 4) V(BLOCK, 5, 1, 2, 0) V(BLOCK, 5, 1, 0, 2) V(BLOCK, 5, 1, 0, 0) \
-    V(BLOCK, 7, 1, 3, 0) V(BLOCK, 7, 1, 0, 3) V(BLOCK, 7, 1, 0, 0) \
-    V(BLOCK, 3, 2, 0, 0) V(BLOCK, 5, 2, 0, 0) V(BLOCK, 7, 2, 0, 0) \
+    V(BLOCK, 3, 1, 2, 0) \
+    V(BLOCK, 3, 1, 0, 2) \
+    V(BLOCK, 3, 1, 1, 0) \
+    V(BLOCK, 3, 1, 0, 1) \
+    V(BLOCK, 3, 1, 0, 0) \
+    V(BLOCK, 5, 1, 4, 0) \
+    V(BLOCK, 5, 1, 0, 4) \
+    V(BLOCK, 5, 1, 2, 0) \
+    V(BLOCK, 5, 1, 0, 2) \
+    V(BLOCK, 5, 1, 0, 0) \
+    V(BLOCK, 7, 1, 3, 0) \
+    V(BLOCK, 7, 1, 0, 3) \
+    V(BLOCK, 7, 1, 0, 0) \
+    V(BLOCK, 3, 2, 0, 0) \
+    V(BLOCK, 5, 2, 0, 0) \
+    V(BLOCK, 7, 2, 0, 0) \
     V(BLOCK, 0, 0, 0, 0)
 
 #endif
@@ -38,12 +50,12 @@ typedef struct {
     const REAL *w; /* the packed weights of that tap */
     int64_t x_channel, x_row, w_channel, w_row;
     int64_t channels, taps_high; /* taps_high: rows of the filters that meet the image */
-    int64_t width, stride;       /* of the filters */
-    int64_t filters, columns;    /* how many of the tile are wanted */
-    const REAL *bias;            /* of the first filter; may be NULL */
+    int64_t width, stride; /* of the filters */
+    int64_t filters, columns; /* how many of the tile are wanted */
+    const REAL *bias; /* of the first filter; may be NULL */
     REAL *y;
     int64_t y_filter, y_column;
-    REAL floor;       /* results below are raised to it */
+    REAL floor; /* results below are raised to it */
     const REAL *mask; /* has the layout of y: a result is 0 unless the mask is above mask_floor; may be NULL */
     REAL mask_floor;
     int add; /* results are added to what is there */
@@ -51,9 +63,8 @@ typedef struct {
 
 /* WIDTH taps of one row of the filters. */
 ALWAYS_INLINE void TYPED(tile_row)(const int BLOCK, const int WIDTH, const int STRIDE, const int LEFT, const int RIGHT,
-                                   int64_t stride, const REAL *x, const REAL *w, VEC sum[MAX_BLOCK][TILE_COLUMNS]) {
-#define MEETS(k, j) \
-    ((j) * STRIDE + (k) >= LEFT && (j) * STRIDE + (k) < (TILE_COLUMNS - 1) * STRIDE + WIDTH - RIGHT)
+                            int64_t stride, const REAL *x, const REAL *w, VEC sum[MAX_BLOCK][TILE_COLUMNS]) {
+#define MEETS(k, j) ((j) * STRIDE + (k) >= LEFT && (j) * STRIDE + (k) < (TILE_COLUMNS - 1) * STRIDE + WIDTH - RIGHT)
     UNROLL for (int k = 0; k < WIDTH; k++) {
         VEC in[TILE_COLUMNS];
         UNROLL for (int j = 0; j < TILE_COLUMNS; j++)
@@ -82,11 +93,12 @@ static void TYPED(finish_tile)(const TYPED(tile) *t, const REAL *sums) {
 }
 
 ALWAYS_INLINE void TYPED(tile_of)(const int BLOCK, const int WIDTH, const int STRIDE, const int LEFT, const int RIGHT,
-                                  const TYPED(tile) *t) {
+                           const TYPED(tile) *t) {
     VEC sum[MAX_BLOCK][TILE_COLUMNS];
     UNROLL for (int o = 0; o < BLOCK; o++) {
         const VEC start = TYPED(splat)(t->bias && o < t->filters ? t->bias[o] : 0);
-        UNROLL for (int j = 0; j < TILE_COLUMNS; j++) sum[o][j] = start;
+        UNROLL for (int j = 0; j < TILE_COLUMNS; j++)
+            sum[o][j] = start;
     }
     const REAL *x_channel = t->x, *w_channel = t->w;
     const int64_t taps_high = t->taps_high, x_row = t->x_row, w_row = t->w_row;
@@ -115,15 +127,14 @@ ALWAYS_INLINE void TYPED(tile_of)(const int BLOCK, const int WIDTH, const int ST
         return;
     }
     REAL sums[MAX_BLOCK * TILE_COLUMNS * LANE_BYTES / sizeof(REAL)];
-    UNROLL for (int o = 0; o < BLOCK; o++)
-        UNROLL for (int j = 0; j < TILE_COLUMNS; j++) TYPED(store)(sums + (o * TILE_COLUMNS + j) * LANES, sum[o][j]);
+    UNROLL for (int o = 0; o < BLOCK; o++) UNROLL
+        for (int j = 0; j < TILE_COLUMNS; j++) TYPED(store)(sums + (o * TILE_COLUMNS + j) * LANES, sum[o][j]);
     TYPED(finish_tile)(t, sums);
 }
 
-#define TILE_NAME(BLOCK, WIDTH, STRIDE, LEFT, RIGHT) \
-    TYPED(tile_##BLOCK##_##WIDTH##_##STRIDE##_##LEFT##_##RIGHT)
+#define TILE_NAME(BLOCK, WIDTH, STRIDE, LEFT, RIGHT) TYPED(tile_##BLOCK##_##WIDTH##_##STRIDE##_##LEFT##_##RIGHT)
 #define TILE_FUNCTION(BLOCK, WIDTH, STRIDE, LEFT, RIGHT) \
-    static void TILE_NAME(BLOCK, WIDTH, STRIDE, LEFT, RIGHT)(const TYPED(tile) *t) { \
+    static void TILE_NAME(BLOCK, WIDTH, STRIDE, LEFT, RIGHT)(const TYPED(tile) * t) { \
         TYPED(tile_of)(BLOCK, WIDTH, STRIDE, LEFT, RIGHT, t); \
     }
 #define TILE_ENTRY(BLOCK, WIDTH, STRIDE, LEFT, RIGHT) \
@@ -147,8 +158,8 @@ static const TYPED(tile_variant) *const TYPED(tile_variants)[] = {
     TYPED(tile_variants_4), TYPED(tile_variants_5), TYPED(tile_variants_6)};
 
 /* The first variant for a tile with `left` and `right` pixels of padding; negative numbers count as 0. */
-static TYPED(tile_function) TYPED(find_tile)(int64_t block, int64_t width, int64_t stride, int64_t left,
-                                             int64_t right) {
+static TYPED(tile_function)
+    TYPED(find_tile)(int64_t block, int64_t width, int64_t stride, int64_t left, int64_t right) {
     const TYPED(tile_variant) *v = TYPED(tile_variants)[block - MIN_BLOCK];
     left = left < 0 ? 0 : left, right = right < 0 ? 0 : right;
     while (v->width && !(v->width == width && v->stride == stride && v->left <= left && v->right <= right)) v++;

@@ -32,9 +32,7 @@ static inline void TYPED(store_some)(REAL *p, VEC v, int64_t count) {
 /* The compiler can drop x - 0, which is x for every x, but not 0 + x, which differs if x is -0. */
 static inline VEC TYPED(splat)(REAL x) { return x - (VEC){0}; }
 
-static inline VEC TYPED(choose)(IVEC where, VEC yes, VEC no) {
-    return (VEC)((where & (IVEC)yes) | (~where & (IVEC)no));
-}
+static inline VEC TYPED(choose)(IVEC where, VEC yes, VEC no) { return (VEC)((where & (IVEC)yes) | (~where & (IVEC)no)); }
 
 /* All bits of the first `count` lanes. */
 static inline IVEC TYPED(first_lanes)(int64_t count) {
@@ -77,8 +75,8 @@ static inline TYPED(exponential_parts) TYPED(exponential_of)(VEC x) {
     VEC p = TYPED(splat)(terms[0]);
     for (size_t i = 1; i < sizeof terms / sizeof *terms; i++) p = p * r + terms[i];
     IVEC half = n >> 1;
-    TYPED(exponential_parts) parts = {
-        p * r * r + r, (VEC)((half + EXP_BIAS) << EXP_SHIFT), (VEC)((n - half + EXP_BIAS) << EXP_SHIFT)};
+    TYPED(exponential_parts) parts = {p * r * r + r, (VEC)((half + EXP_BIAS) << EXP_SHIFT),
+                               (VEC)((n - half + EXP_BIAS) << EXP_SHIFT)};
     return parts;
 }
 

@@ -25,15 +25,15 @@ ALWAYS_INLINE VEC TYPED(sgd_velocity)(TYPED(sgd_rule) rule, VEC w, VEC g, VEC ve
 }
 
 /* Computes new values of a row of n elements. Each element of the result is 0 if its value is finite, else NaN. */
-ALWAYS_INLINE VEC TYPED(sgd_row)(TYPED(sgd_rule) rule, int64_t n, const REAL *w,
-                                                                const REAL *g, const REAL *velocity, REAL *new_w,
-                                                                REAL *new_velocity) {
+ALWAYS_INLINE VEC TYPED(sgd_row)(
+    TYPED(sgd_rule) rule, int64_t n, const REAL *w, const REAL *g, const REAL *velocity, REAL *new_w,
+                          REAL *new_velocity) {
     VEC poison = (VEC){0};
     for (int64_t i = 0; i < n; i += LANES) {
         const int64_t some = n - i;
         const VEC old = TYPED(load_some)(w + i, some);
-        const VEC v = TYPED(sgd_velocity)(rule, old, TYPED(load_some)(g + i, some),
-                                          TYPED(load_some)(velocity + i, some));
+        const VEC v =
+            TYPED(sgd_velocity)(rule, old, TYPED(load_some)(g + i, some), TYPED(load_some)(velocity + i, some));
         TYPED(store)(new_velocity + i, v);
         TYPED(store)(new_w + i, old - v);
         poison += (old - v) * 0;
@@ -44,9 +44,9 @@ ALWAYS_INLINE VEC TYPED(sgd_row)(TYPED(sgd_rule) rule, int64_t n, const REAL *w,
 /* Updates (rows, columns) elements of w, whose rows are `row` apart, by gradients whose rows are `g_row` apart: whole
    vectors, and at most SGD_BLOCK in all. Where a new value is not finite and `checked`, it writes nothing and returns
    0. Rows are often as long as g_row, which is a literal. */
-ALWAYS_INLINE int TYPED(sgd_block)(TYPED(sgd_rule) rule, int64_t rows, int64_t columns,
-                                                                  int64_t row, REAL *w, REAL *velocity, const REAL *g,
-                                                                  const int64_t g_row, int checked) {
+ALWAYS_INLINE int TYPED(sgd_block)(
+    TYPED(sgd_rule) rule, int64_t rows, int64_t columns, int64_t row, REAL *w, REAL *velocity,
+                            const REAL *g, const int64_t g_row, int checked) {
     _Alignas(64) REAL new_w[SGD_BLOCK], new_velocity[SGD_BLOCK];
     VEC poison = (VEC){0};
     for (int64_t i = 0; i < rows; i++) {

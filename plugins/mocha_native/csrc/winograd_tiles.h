@@ -17,8 +17,17 @@ typedef struct {
 
 /* From the sizes, which are the first arguments of all kernels. */
 static inline winograd_shape shape_of(const int64_t *n) {
-    const winograd_shape s = {n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9],
-                              (n[6] + WINOGRAD_TILE - 1) / WINOGRAD_TILE, (n[7] + WINOGRAD_TILE - 1) / WINOGRAD_TILE};
+    const winograd_shape s = {n[1],
+                              n[2],
+                              n[3],
+                              n[4],
+                              n[5],
+                              n[6],
+                              n[7],
+                              n[8],
+                              n[9],
+                              (n[6] + WINOGRAD_TILE - 1) / WINOGRAD_TILE,
+                              (n[7] + WINOGRAD_TILE - 1) / WINOGRAD_TILE};
     return s;
 }
 
@@ -61,23 +70,27 @@ ALWAYS_INLINE void TYPED(winograd_spread)(const int points, const winograd_shape
         VEC d[MOST_POINTS], t[MOST_POINTS];
         const REAL *from = x + top * stride + (left + j) * pixel;
         if (left + j < 0 || left + j >= s->width) {
-            UNROLL for (int i = 0; i < points; i++) lines[i][j] = (VEC){0};
+            UNROLL for (int i = 0; i < points; i++)
+                lines[i][j] = (VEC){0};
             continue;
         }
         if (inside) {
-            UNROLL for (int i = 0; i < points; i++) d[i] = TYPED(load)(from + i * stride);
+            UNROLL for (int i = 0; i < points; i++)
+                d[i] = TYPED(load)(from + i * stride);
         } else {
             UNROLL for (int i = 0; i < points; i++)
                 d[i] = top + i >= 0 && top + i < s->height ? TYPED(load)(from + i * stride) : (VEC){0};
         }
         TYPED(winograd_data)(points, d, t);
-        UNROLL for (int i = 0; i < points; i++) lines[i][j] = t[i];
+        UNROLL for (int i = 0; i < points; i++)
+            lines[i][j] = t[i];
     }
     for (int64_t tile = 0; tile < run.count; tile++, to += step) {
         UNROLL for (int i = 0; i < points; i++) {
             VEC t[MOST_POINTS];
             TYPED(winograd_data)(points, lines[i] + tile * WINOGRAD_TILE, t);
-            UNROLL for (int j = 0; j < points; j++) TYPED(store)(to + (i * points + j) * plane * LANES, t[j]);
+            UNROLL for (int j = 0; j < points; j++)
+                TYPED(store)(to + (i * points + j) * plane * LANES, t[j]);
         }
     }
 }
@@ -94,14 +107,17 @@ typedef struct {
 
 /* Results of a tile from its products at all points, `plane` vectors apart, as far as they are in the image, whose
    rows are `stride` pixels, and pixels `pixel` elements apart. */
-ALWAYS_INLINE void TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_t rows, int64_t columns,
+ALWAYS_INLINE void
+TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_t rows, int64_t columns,
                                    int64_t stride, int64_t pixel, REAL *y, const TYPED(winograd_end) *end) {
     VEC lines[WINOGRAD_TILE][MOST_POINTS];
     UNROLL for (int j = 0; j < points; j++) {
         VEC d[MOST_POINTS], t[WINOGRAD_TILE];
-        UNROLL for (int i = 0; i < points; i++) d[i] = TYPED(load)(from + (i * points + j) * plane * LANES);
+        UNROLL for (int i = 0; i < points; i++)
+            d[i] = TYPED(load)(from + (i * points + j) * plane * LANES);
         TYPED(winograd_inverse)(points, d, t);
-        UNROLL for (int i = 0; i < WINOGRAD_TILE; i++) lines[i][j] = t[i];
+        UNROLL for (int i = 0; i < WINOGRAD_TILE; i++)
+            lines[i][j] = t[i];
     }
     UNROLL for (int i = 0; i < WINOGRAD_TILE; i++) {
         VEC t[WINOGRAD_TILE];
@@ -124,7 +140,8 @@ ALWAYS_INLINE void TYPED(winograd_gather)(const int points, const REAL *from, in
 }
 
 /* Gradients of one output's results, of a run's tiles, at all points. What is not in the image is zero. */
-ALWAYS_INLINE void TYPED(winograd_spread_top)(const int points, const winograd_shape *s, winograd_run run, const REAL *dy,
+ALWAYS_INLINE void
+TYPED(winograd_spread_top)(const int points, const winograd_shape *s, winograd_run run, const REAL *dy,
                                        REAL *to, int64_t plane) {
     const int64_t row = run.row * WINOGRAD_TILE, rows = s->rows - row, stride = s->columns * LANES;
     for (int64_t tile = 0; tile < run.count; tile++, to += LANES) {
@@ -136,12 +153,14 @@ ALWAYS_INLINE void TYPED(winograd_spread_top)(const int points, const winograd_s
             UNROLL for (int i = 0; i < WINOGRAD_TILE; i++)
                 d[i] = i < rows && j < columns ? TYPED(load)(from + i * stride + j * LANES) : (VEC){0};
             TYPED(winograd_lift)(points, d, t);
-            UNROLL for (int i = 0; i < points; i++) lines[i][j] = t[i];
+            UNROLL for (int i = 0; i < points; i++)
+                lines[i][j] = t[i];
         }
         UNROLL for (int i = 0; i < points; i++) {
             VEC t[MOST_POINTS];
             TYPED(winograd_lift)(points, lines[i], t);
-            UNROLL for (int j = 0; j < points; j++) TYPED(store)(to + (i * points + j) * plane * LANES, t[j]);
+            UNROLL for (int j = 0; j < points; j++)
+                TYPED(store)(to + (i * points + j) * plane * LANES, t[j]);
         }
     }
 }

@@ -88,7 +88,8 @@ ALWAYS_INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, R
         const double *weight = points == 6 ? winograd_weights_6[i] : winograd_weights_8[i];
         UNROLL for (int v = 0; v < size; v++) {
             VEC sum = (VEC){0};
-            UNROLL for (int u = 0; u < size; u++) sum += (REAL)weight[u] * TYPED(load)(taps + (u * size + v) * LANES);
+            UNROLL for (int u = 0; u < size; u++)
+                sum += (REAL)weight[u] * TYPED(load)(taps + (u * size + v) * LANES);
             lines[i][v] = sum;
         }
     }
@@ -96,7 +97,8 @@ ALWAYS_INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, R
         for (int j = 0; j < points; j++) {
             const double *weight = points == 6 ? winograd_weights_6[j] : winograd_weights_8[j];
             VEC sum = (VEC){0};
-            UNROLL for (int v = 0; v < size; v++) sum += (REAL)weight[v] * lines[i][v];
+            UNROLL for (int v = 0; v < size; v++)
+                sum += (REAL)weight[v] * lines[i][v];
             if (add) sum += TYPED(load_some)(to + (i * points + j) * plane, count);
             TYPED(store_some)(to + (i * points + j) * plane, sum, count);
         }

@@ -11,7 +11,9 @@
 #define MOCHA_CHANNELS_LAST_H
 
 #define PIECE 32
-#define KERNELS(K) K(channels_last_pack) K(channels_last_unpack)
+#define KERNELS(K) \
+    K(channels_last_pack) \
+    K(channels_last_unpack)
 
 #endif
 

@@ -10,8 +10,10 @@
 #define MOCHA_CHANNELS_LAST_CHANNEL_POOLING_H
 
 #define KERNELS(K) \
-    K(channels_last_max_channel_pooling) K(channels_last_mean_channel_pooling) \
-    K(channels_last_max_channel_pooling_backward) K(channels_last_mean_channel_pooling_backward)
+    K(channels_last_max_channel_pooling) \
+    K(channels_last_mean_channel_pooling) \
+    K(channels_last_max_channel_pooling_backward) \
+    K(channels_last_mean_channel_pooling_backward)
 
 #endif
 

@@ -31,20 +31,32 @@
 #if LANE_BYTES >= 64 || defined(__aarch64__)
 #define PIXELS_1 14
 #define PIXELS_2 14
-#define TILES_1(X) TILES_6(X, 1) TILES_12(X, 1) X(13, 1) X(14, 1)
-#define TILES_2(X) TILES_6(X, 2) TILES_12(X, 2) X(13, 2) X(14, 2)
+#define TILES_1(X) \
+    TILES_6(X, 1) \
+    TILES_12(X, 1) \
+    X(13, 1) X(14, 1)
+#define TILES_2(X) \
+    TILES_6(X, 2) \
+    TILES_12(X, 2) \
+    X(13, 2) X(14, 2)
 #else
 #define PIXELS_1 12
 #define PIXELS_2 6
-#define TILES_1(X) TILES_6(X, 1) TILES_12(X, 1)
+#define TILES_1(X) \
+    TILES_6(X, 1) \
+    TILES_12(X, 1)
 #define TILES_2(X) TILES_6(X, 2)
 #endif
 #define TILES_6(X, V) X(1, V) X(2, V) X(3, V) X(4, V) X(5, V) X(6, V)
 #define TILES_12(X, V) X(7, V) X(8, V) X(9, V) X(10, V) X(11, V) X(12, V)
 
 #define KERNELS(K) \
-    K(image_rows) K(channels_last_filters) K(channels_last_filters_back) K(channels_last_convolution) \
-    K(channels_last_filter_gradient) K(channels_last_bias_gradient)
+    K(image_rows) \
+    K(channels_last_filters) \
+    K(channels_last_filters_back) \
+    K(channels_last_convolution) \
+    K(channels_last_filter_gradient) \
+    K(channels_last_bias_gradient)
 #define CONSTANTS(C) C(channels_last_block, BLOCK_VECTORS)
 
 #endif
@@ -55,7 +67,8 @@
 KERNEL(image_rows) {
     const REAL *x = args->buffers[0];
     const int64_t *s = args->sizes, channels = s[1], height = s[2], width = s[3], groups = s[4];
-    const int64_t high = s[5], wide = s[6], above = s[7], left = s[8], padded = s[9], room = s[10], sh = s[11], sw = s[12];
+    const int64_t high = s[5], wide = s[6], above = s[7], left = s[8], padded = s[9], room = s[10], sh = s[11],
+                  sw = s[12];
     const int64_t run = channels / groups, vectors = (run + LANES - 1) / LANES * LANES;
     const int64_t begin = left < 0 ? (-left + sw - 1) / sw : 0, end = mocha_min(width, (wide - left + sw - 1) / sw);
     int64_t first, last;
@@ -89,8 +102,7 @@ KERNEL(image_rows) {
    where outputs are padded with zeros to whole vectors; mirrored, outputs and inputs are exchanged and taps reversed.
    buffers: filters, packed; sizes: groups, outputs and inputs as packed, taps, whether they are mirrored, whether the
    filters are added to. */
-ALWAYS_INLINE void TYPED(pack_filters)(const mocha_args *args, const mocha_team *team,
-                                                                      const int back) {
+ALWAYS_INLINE void TYPED(pack_filters)(const mocha_args *args, const mocha_team *team, const int back) {
     const int64_t *s = args->sizes, outputs = s[1], inputs = s[2], taps = s[3], depth = inputs * taps;
     const int64_t output = s[4] ? taps : depth, input = s[4] ? outputs * taps : taps;
     const int64_t lanes = (outputs + LANES - 1) / LANES * LANES, block = BLOCK_VECTORS * LANES;
@@ -153,7 +165,7 @@ typedef struct {
 #define TILE_NAME(P, V) TYPED(small_tile_##P##_##V)
 #define GRADIENT_NAME(P, V) TYPED(small_gradient_##P##_##V)
 #define TILE(P, V) \
-    static void TILE_NAME(P, V)(const TYPED(small_shape) *s, const REAL *x, const REAL *w, const REAL *bias, REAL *y, \
+    static void TILE_NAME(P, V)(const TYPED(small_shape) * s, const REAL *x, const REAL *w, const REAL *bias, REAL *y, \
                                 int64_t filters, int64_t count) { \
         const int64_t pixel = s->pixel, run = s->run; \
         SUMS(P, V); \
@@ -161,7 +173,8 @@ typedef struct {
             const REAL *in = x + u * s->row; \
             for (int64_t k = 0; k < run; k++) { \
                 MULTIPLY(P, V, in + k, pixel, w); \
-                w += V * LANES; \
+                w += V \
+                *LANES; \
             } \
         } \
         const VEC floor = TYPED(splat)(s->floor); \
@@ -177,7 +190,7 @@ typedef struct {
             } \
         } \
     } \
-    static void GRADIENT_NAME(P, V)(const TYPED(small_gradient) *s, const REAL *x, const REAL *dy, REAL *dw) { \
+    static void GRADIENT_NAME(P, V)(const TYPED(small_gradient) * s, const REAL *x, const REAL *dy, REAL *dw) { \
         const int64_t pixel = s->pixel, top_pixel = s->top_pixel; \
         SUMS(P, V); \
         for (int64_t n = 0; n < s->images; n++) { \
@@ -199,14 +212,15 @@ TILES_2(TILE)
 #undef TILE
 
 #define TILE(P, V) TILE_NAME(P, V),
-static void (*const TYPED(small_tiles)[BLOCK_VECTORS][PIXELS_1])(const TYPED(small_shape) *, const REAL *, const REAL *,
-                                                                  const REAL *, REAL *, int64_t, int64_t) = {
-    {TILES_1(TILE)}, {TILES_2(TILE)}};
+static void (*const TYPED(
+        small_tiles)[BLOCK_VECTORS][PIXELS_1])(const TYPED(small_shape) *, const REAL *, const REAL *, const REAL *,
+                                                          REAL *, int64_t,
+                                                          int64_t) = {{TILES_1(TILE)}, {TILES_2(TILE)}};
 #undef TILE
 #define TILE(P, V) GRADIENT_NAME(P, V),
-static void (*const TYPED(small_gradients)[BLOCK_VECTORS][PIXELS_1])(const TYPED(small_gradient) *, const REAL *,
-                                                                      const REAL *, REAL *) = {
-    {TILES_1(TILE)}, {TILES_2(TILE)}};
+static void (*const TYPED(
+        small_gradients)[BLOCK_VECTORS][PIXELS_1])(const TYPED(small_gradient) *, const REAL *, const REAL *,
+                                                              REAL *) = {{TILES_1(TILE)}, {TILES_2(TILE)}};
 #undef TILE
 
 /* buffers: rows of the image, packed filters, bias or NULL, y; sizes: images, groups, rows and columns of the image,
@@ -216,8 +230,8 @@ KERNEL(channels_last_convolution) {
     const REAL *x = args->buffers[0], *w = args->buffers[1], *bias = args->buffers[2];
     const int64_t *z = args->sizes, images = z[0], groups = z[1], high = z[2], wide = z[3], channels = z[4];
     const int64_t filters = z[5], height = z[10], width = z[11], depth = z[6] * z[7] * channels;
-    const TYPED(small_shape) shape = {z[9] * channels, wide * channels, z[12], z[6], z[7] * channels, z[13],
-                                      (REAL)args->numbers[0]};
+    const TYPED(small_shape) shape = {z[9] * channels, wide * channels,       z[12], z[6], z[7] * channels,
+                               z[13],           (REAL)args->numbers[0]};
     const int64_t block = BLOCK_VECTORS * LANES, lanes = (filters + LANES - 1) / LANES * LANES;
     const int64_t blocks = (filters + block - 1) / block;
     int64_t first, last;
@@ -231,9 +245,9 @@ KERNEL(channels_last_convolution) {
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t j = width * t / tiles, pixels = width * (t + 1) / tiles - j;
             /* Padding follows the channels of the last group; those of another group are followed by the next. */
-            TYPED(small_tiles)[vectors - 1][pixels - 1](
-                &shape, in + j * shape.pixel, w + (g * lanes + f) * depth, bias ? bias + g * filters + f : NULL,
-                out + j * shape.top_pixel, filters - f, groups == 1 ? block : filters - f);
+            TYPED(small_tiles)[vectors - 1][pixels - 1](&shape, in + j * shape.pixel, w + (g * lanes + f) * depth,
+                                                 bias ? bias + g * filters + f : NULL, out + j * shape.top_pixel,
+                                                 filters - f, groups == 1 ? block : filters - f);
         }
     }
 }
@@ -245,8 +259,14 @@ KERNEL(channels_last_filter_gradient) {
     const REAL *x = args->buffers[0], *dy = args->buffers[1];
     const int64_t *z = args->sizes, images = z[0], groups = z[1], high = z[2], wide = z[3], channels = z[4];
     const int64_t filters = z[5], run = z[7] * channels, depth = z[6] * run, top_image = z[10] * z[11] * z[12];
-    const TYPED(small_gradient) shape = {z[9] * channels, z[8] * wide * channels, groups * high * wide * channels,
-                                         z[12], groups * top_image, images, z[10], z[11]};
+    const TYPED(small_gradient) shape = {z[9] * channels,
+                                  z[8] * wide * channels,
+                                  groups * high * wide * channels,
+                                  z[12],
+                                  groups * top_image,
+                                  images,
+                                  z[10],
+                                  z[11]};
     const int64_t block = BLOCK_VECTORS * LANES, lanes = (filters + LANES - 1) / LANES * LANES;
     const int64_t blocks = (filters + block - 1) / block, tiles = (run + PIXELS_2 - 1) / PIXELS_2;
     int64_t first, last;
@@ -257,7 +277,7 @@ KERNEL(channels_last_filter_gradient) {
         const int64_t k = run * t / tiles, elements = run * (t + 1) / tiles - k;
         REAL *dw = (REAL *)args->buffers[2] + (g * lanes + f) * depth + (u * run + k) * vectors * LANES;
         TYPED(small_gradients)[vectors - 1][elements - 1](&shape, x + (g * high + u) * wide * channels + k,
-                                                          dy + g * top_image + f, dw);
+                                                   dy + g * top_image + f, dw);
     }
 }
 

@@ -13,8 +13,11 @@
 #define MOCHA_CHANNELS_LAST_LRN_H
 
 #define KERNELS(K) \
-    K(channels_last_lrn_across) K(channels_last_lrn_across_backward) K(channels_last_lrn_within) \
-    K(channels_last_lrn_within_factors) K(channels_last_lrn_within_backward)
+    K(channels_last_lrn_across) \
+    K(channels_last_lrn_across_backward) \
+    K(channels_last_lrn_within) \
+    K(channels_last_lrn_within_factors) \
+    K(channels_last_lrn_within_backward)
 
 #endif
 
@@ -50,8 +53,7 @@ typedef struct {
 } TYPED(square);
 
 /* The sum of x or, `squared`, of x**2 over the window. */
-ALWAYS_INLINE VEC TYPED(within)(const REAL *x, const TYPED(square) *s, int64_t i, int64_t j,
-                                                               const int squared) {
+ALWAYS_INLINE VEC TYPED(within)(const REAL *x, const TYPED(square) *s, int64_t i, int64_t j, const int squared) {
     const int64_t top = i < s->front ? 0 : i - s->front, bottom = mocha_min(s->height, i - s->front + s->kernel);
     const int64_t left = j < s->front ? 0 : j - s->front, right = mocha_min(s->width, j - s->front + s->kernel);
     VEC sum = (VEC){0};
@@ -66,7 +68,8 @@ ALWAYS_INLINE VEC TYPED(within)(const REAL *x, const TYPED(square) *s, int64_t i
 /* Common arguments. sizes: images, channels with their padding, height, width, kernel, channels, elements of
    a line, whether it is added; numbers: scale, shift, power. */
 #define BEGIN \
-    const int64_t *s = args->sizes, padded = s[1], height = s[2], width = s[3], kernel = s[4], front = (kernel - 1) / 2; \
+    const int64_t *s = args->sizes, padded = s[1], height = s[2], width = s[3], kernel = s[4], \
+                  front = (kernel - 1) / 2; \
     const VEC scale = TYPED(splat)((REAL)args->numbers[0]), shift = TYPED(splat)((REAL)args->numbers[1]); \
     const REAL power = (REAL)args->numbers[2]; \
     int64_t first, last; \

@@ -11,7 +11,9 @@
 #define MOCHA_CHANNELS_LAST_POOLING_H
 
 #define KERNELS(K) \
-    K(channels_last_max_pooling) K(channels_last_mean_pooling) K(channels_last_max_pooling_backward) \
+    K(channels_last_max_pooling) \
+    K(channels_last_mean_pooling) \
+    K(channels_last_max_pooling_backward) \
     K(channels_last_mean_pooling_backward)
 
 /* A window: its pixels inside the image, and how many it has inside the padded image. */
@@ -68,15 +70,13 @@ KERNEL(channels_last_max_pooling) {
 }
 
 /* buffers: x, y; sizes and numbers as above. */
-KERNEL(channels_last_mean_pooling) {
-    FOR_EACH_WINDOW({
-        VEC sum = (VEC){0};
-        for (int64_t p = in.top; p < in.bottom; p++)
-            for (int64_t q = in.left; q < in.right; q++) sum += TYPED(load)(image + (p * s[3] + q) * padded + c);
-        sum /= (REAL)in.size;
+KERNEL(channels_last_mean_pooling){FOR_EACH_WINDOW({
+    VEC sum = (VEC){0};
+    for (int64_t p = in.top; p < in.bottom; p++)
+        for (int64_t q = in.left; q < in.right; q++) sum += TYPED(load)(image + (p * s[3] + q) * padded + c);
+    sum /= (REAL)in.size;
         TYPED(store)(out + c, TYPED(choose)(sum <= floor, floor, sum));
-    })
-}
+})}
 
 /* For each window of each vector of channels of this thread: `top`, its vector of dy, and `bottom`, that of dx's first
    pixel, where zeros are unless it is added. */

@@ -34,7 +34,9 @@
    ran since the last prediction have left them. */
 #define AHEAD 2048
 
-#define KERNELS(K) K(channels_last_winograd) K(channels_last_winograd_pack)
+#define KERNELS(K) \
+    K(channels_last_winograd) \
+    K(channels_last_winograd_pack)
 #define CONSTANTS(C) C(channels_last_winograd_block, BLOCK_VECTORS) C(channels_last_winograd_group, GROUP)
 
 #endif
@@ -44,10 +46,11 @@
 /* Sums over channels at one point: M tiles of the image, whose data are `step` elements apart, times V vectors. */
 #define PRODUCT_NAME(M, V) TYPED(product_##M##x##V)
 #define PRODUCT(M, V) \
-    static void PRODUCT_NAME(M, V)(int64_t channels, const REAL *data, int64_t step, const REAL *filters, REAL *sums) { \
+    static void PRODUCT_NAME(M, V)(int64_t channels, const REAL *data, int64_t step, const REAL *filters, \
+                                   REAL *sums) { \
         VEC sum[M][V]; \
-        UNROLL for (int m = 0; m < M; m++) \
-            UNROLL for (int v = 0; v < V; v++) sum[m][v] = (VEC){0}; \
+        UNROLL for (int m = 0; m < M; m++) UNROLL \
+            for (int v = 0; v < V; v++) sum[m][v] = (VEC){0}; \
         for (int64_t c = 0; c < channels; c++, filters += V * LANES) { \
             VEC f[V]; \
             UNROLL for (int v = 0; v < V; v++) { \
@@ -56,20 +59,21 @@
             } \
             UNROLL for (int m = 0; m < M; m++) { \
                 const VEC factor = TYPED(splat)(data[m * step + c]); \
-                UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * f[v]; \
+                UNROLL for (int v = 0; v < V; v++) \
+                    sum[m][v] += factor * f[v]; \
             } \
         } \
-        UNROLL for (int m = 0; m < M; m++) \
-            UNROLL for (int v = 0; v < V; v++) TYPED(store)(sums + (m * V + v) * LANES, sum[m][v]); \
+        UNROLL for (int m = 0; m < M; m++) UNROLL \
+            for (int v = 0; v < V; v++) TYPED(store)(sums + (m * V + v) * LANES, sum[m][v]); \
     }
 PRODUCTS(PRODUCT, 1)
 PRODUCTS(PRODUCT, 2)
 #undef PRODUCT
 
 #define PRODUCT(M, V) PRODUCT_NAME(M, V),
-static void (*const TYPED(products)[BLOCK_VECTORS][PRODUCT_ROWS])(int64_t, const REAL *, int64_t, const REAL *,
-                                                                   REAL *) = {{PRODUCTS(PRODUCT, 1)},
-                                                                              {PRODUCTS(PRODUCT, 2)}};
+static void (*const TYPED(
+        products)[BLOCK_VECTORS][PRODUCT_ROWS])(int64_t, const REAL *, int64_t, const REAL *,
+                                                           REAL *) = {{PRODUCTS(PRODUCT, 1)}, {PRODUCTS(PRODUCT, 2)}};
 #undef PRODUCT
 
 /* A vector of a pixel's channels from c on; zeros in place of padding, which may be anything. */
@@ -80,18 +84,20 @@ ALWAYS_INLINE IVEC TYPED(some_channels)(const REAL *x, int64_t c, int64_t channe
 
 /* Whether no field of a tile is zero, as its pixels in the middle tell. */
 ALWAYS_INLINE int TYPED(small_middle_holds)(const int points, const winograd_shape *s, int64_t row, int64_t column,
-                                            const REAL *x, int64_t room) {
+                                     const REAL *x, int64_t room) {
     IVEC seen[4] = {{0}};
     int64_t at[4];
     if (!winograd_middle(points, s, row, column, at)) return 0;
     for (int64_t c = 0; c < s->channels; c += LANES) {
         int all = 1;
-        UNROLL for (int i = 0; i < 4; i++) seen[i] |= TYPED(some_channels)(x + at[i] * room, c, s->channels);
+        UNROLL for (int i = 0; i < 4; i++)
+            seen[i] |= TYPED(some_channels)(x + at[i] * room, c, s->channels);
         if (points == 8) {
             seen[0] |= seen[1] | seen[2] | seen[3];
             all = TYPED(any_lane)((VEC)seen[0] != 0);
         } else {
-            UNROLL for (int i = 0; i < 4; i++) all &= TYPED(any_lane)((VEC)seen[i] != 0);
+            UNROLL for (int i = 0; i < 4; i++)
+                all &= TYPED(any_lane)((VEC)seen[i] != 0);
         }
         if (all) return 1;
     }
@@ -99,8 +105,8 @@ ALWAYS_INLINE int TYPED(small_middle_holds)(const int points, const winograd_sha
 }
 
 /* A bit for each column of a tile's data: whether the pixel of a row of x holds something. */
-static unsigned TYPED(row_holds)(int points, const winograd_shape *s, int64_t row, int64_t left, const REAL *x,
-                                 int64_t room) {
+static unsigned
+TYPED(row_holds)(int points, const winograd_shape *s, int64_t row, int64_t left, const REAL *x, int64_t room) {
     unsigned bits = 0;
     if (row < 0 || row >= s->height) return 0;
     for (int64_t j = mocha_max(0, -left); j < mocha_min(points, s->width - left); j++) {
@@ -114,7 +120,7 @@ static unsigned TYPED(row_holds)(int points, const winograd_shape *s, int64_t ro
 
 /* As winograd_fields in winograd.h, but all lanes of a field are alike: an image's zeros are so for all outputs. */
 static int TYPED(small_fields)(const int points, const winograd_shape *s, int64_t row, int64_t column, const REAL *x,
-                               int64_t room, REAL *fields) {
+                        int64_t room, REAL *fields) {
     const int size = points - WINOGRAD_TILE + 1;
     const int64_t rows = s->rows - row * WINOGRAD_TILE, columns = s->columns - column * WINOGRAD_TILE;
     const int64_t top = row * WINOGRAD_TILE - s->pad_rows, left = column * WINOGRAD_TILE - s->pad_columns;
@@ -170,8 +176,9 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
                 zero |= (unsigned)some << (t - first + k);
             }
             for (int64_t c = 0; c < room; c += LANES)
-                TYPED(winograd_spread)(points, &s, run, from + c, room, data + (t - first) * room + c,
-                                       data_plane / LANES, room);
+                TYPED(
+                    winograd_spread)(points, &s, run, from + c, room, data + (t - first) * room + c, data_plane / LANES,
+                                room);
         }
         const int64_t parts = (count + PRODUCT_ROWS - 1) / PRODUCT_ROWS;
         for (int64_t b = first_block; b < last_block; b++) {
@@ -182,7 +189,7 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
                 for (int64_t part = 0; part < parts; part++) {
                     const int64_t at = count * part / parts, rows = count * (part + 1) / parts - at;
                     TYPED(products)[vectors - 1][rows - 1](s.channels, data + p * data_plane + at * room, room, w,
-                                                           sums + (p * sum_plane + at * vectors) * LANES);
+                                                    sums + (p * sum_plane + at * vectors) * LANES);
                 }
             for (int64_t v = 0; v < vectors; v++) {
                 const int64_t f = o + v * LANES;
@@ -194,9 +201,8 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
                         const int64_t at = (run.block * s.rows + row) * s.columns + column;
                         const int64_t tile = t - first + k;
                         result.fields = zero >> tile & 1 ? fields + tile * WINOGRAD_RESULTS * LANES : NULL;
-                        TYPED(winograd_gather)(points, sums + (tile * vectors + v) * LANES, sum_plane,
-                                               s.rows - row, s.columns - column, s.columns, top_room,
-                                               y + at * top_room + f, &result);
+                        TYPED(winograd_gather)(points, sums + (tile * vectors + v) * LANES, sum_plane, s.rows - row,
+                                        s.columns - column, s.columns, top_room, y + at * top_room + f, &result);
                     }
                 }
             }

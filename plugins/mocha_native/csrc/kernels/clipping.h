@@ -3,7 +3,10 @@
 #ifndef MOCHA_CLIPPING_H
 #define MOCHA_CLIPPING_H
 
-#define KERNELS(K) K(clip_norm_squares) K(clip_norm_forward) K(clip_value_forward)
+#define KERNELS(K) \
+    K(clip_norm_squares) \
+    K(clip_norm_forward) \
+    K(clip_value_forward)
 #define CONSTANTS(C) C(clip_chunk, CLIP_CHUNK)
 #define CLIP_CHUNK 16384 /* elements, at most */
 #define CLIP_SUMS 32     /* side by side */

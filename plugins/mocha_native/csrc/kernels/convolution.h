@@ -21,11 +21,15 @@
 #ifndef MOCHA_CONVOLUTION_H
 #define MOCHA_CONVOLUTION_H
 
-#define KERNELS(K) K(convolution_forward) K(convolution_images) K(convolution_pack) K(convolution_pack_phases)
+#define KERNELS(K) \
+    K(convolution_forward) \
+    K(convolution_images) \
+    K(convolution_pack) \
+    K(convolution_pack_phases)
 /* The sizes of tiles, and the bytes of the image that a thread copies at once, so that all of them stay in L2. */
 #define CONSTANTS(C) \
-    C(convolution_tile_columns, TILE_COLUMNS) C(convolution_min_block, MIN_BLOCK) \
-    C(convolution_max_block, MAX_BLOCK) C(convolution_strip_bytes, 384 << 10)
+    C(convolution_tile_columns, TILE_COLUMNS) \
+    C(convolution_min_block, MIN_BLOCK) C(convolution_max_block, MAX_BLOCK) C(convolution_strip_bytes, 384 << 10)
 
 #endif
 
@@ -52,8 +56,8 @@ static inline int64_t TYPED(clamp)(int64_t value, int64_t high) { return value <
 static inline int64_t TYPED(pieces)(int64_t n, int64_t piece) { return (n + piece - 1) / piece; }
 
 /* Copies rows [top, bottom) of x, and columns [left, left + wide), which may be outside it. */
-static void TYPED(copy_strip)(const TYPED(correlation) *k, const REAL *x, int64_t top, int64_t bottom, int64_t left,
-                              int64_t wide) {
+static void
+TYPED(copy_strip)(const TYPED(correlation) *k, const REAL *x, int64_t top, int64_t bottom, int64_t left, int64_t wide) {
     const int64_t width = k->columns.in, before = mocha_min(wide, left < 0 ? -left : 0);
     const int64_t count = mocha_min(wide - before, TYPED(clamp)(width - left - before, width));
     const int64_t after = count < 0 ? wide - before : wide - before - count;
@@ -69,8 +73,9 @@ static void TYPED(copy_strip)(const TYPED(correlation) *k, const REAL *x, int64_
 }
 
 /* Blocks of filters [first, last) of the strip that begins at (row, column). */
-static void TYPED(correlate_strip)(const TYPED(correlation) *k, int64_t image, int64_t group, int64_t row,
-                                   int64_t column, int64_t first, int64_t last) {
+static void
+TYPED(correlate_strip)(const TYPED(correlation) *k, int64_t image, int64_t group, int64_t row, int64_t column,
+                            int64_t first, int64_t last) {
     const TYPED(axis) *rows = &k->rows, *columns = &k->columns;
     const int64_t row_end = mocha_min(rows->out, row + rows->strip);
     const int64_t column_end = mocha_min(columns->out, column + columns->strip);
@@ -127,8 +132,9 @@ static void TYPED(correlate)(const TYPED(correlation) *k, const mocha_team *team
     while (next < end) {
         const int64_t unit = next / blocks, first = next % blocks, last = mocha_min(blocks, first + end - next);
         const int64_t plane = unit / (high * wide), row = unit / wide % high, column = unit % wide;
-        TYPED(correlate_strip)
-        (k, plane / k->groups, plane % k->groups, row * k->rows.strip, column * k->columns.strip, first, last);
+        TYPED(
+            correlate_strip)(k, plane / k->groups, plane % k->groups, row * k->rows.strip, column * k->columns.strip, first,
+                        last);
         next += last - first;
     }
 }

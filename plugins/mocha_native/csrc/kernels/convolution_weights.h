@@ -19,15 +19,27 @@
 
 /* V(taps in a piece, filters, channels): sums, pixels of x and one of dy have to fit into the registers. */
 #if LANE_BYTES >= 64 || defined(__aarch64__)
-#define WEIGHT_TILES(V) V(7, 3, 1) V(5, 5, 1) V(5, 4, 1) V(3, 4, 2) V(3, 8, 1) V(1, 6, 4)
+#define WEIGHT_TILES(V) \
+    V(7, 3, 1) \
+    V(5, 5, 1) \
+    V(5, 4, 1) \
+    V(3, 4, 2) \
+    V(3, 8, 1) \
+    V(1, 6, 4)
 #else
-#define WEIGHT_TILES(V) V(7, 2, 1) V(5, 2, 1) V(3, 4, 1) V(1, 4, 3)
+#define WEIGHT_TILES(V) \
+    V(7, 2, 1) \
+    V(5, 2, 1) \
+    V(3, 4, 1) \
+    V(1, 4, 3)
 #endif
 #define MAX_FILTERS 8
 #define MAX_CHANNELS 4
 #define MAX_TAPS 7
 #define DY_BYTES (16 << 10)
-#define KERNELS(K) K(convolution_weights) K(convolution_bias)
+#define KERNELS(K) \
+    K(convolution_weights) \
+    K(convolution_bias)
 /* How many vectors of sums a tile needs for each tap of a filter, at most; how many bytes of sums shall be in L2. */
 #define CONSTANTS(C) C(convolution_weights_tile, 24) C(convolution_weights_bytes, 288 << 10)
 
@@ -44,17 +56,18 @@ typedef struct {
 } TYPED(weight_tile);
 
 /* One column of dy: the taps [from, to) of the piece, or all. */
-ALWAYS_INLINE void TYPED(weight_column)(const int TAPS, const int FILTERS, const int CHANNELS, const int all,
-                                        const TYPED(weight_tile) *t, int64_t dy_at, int64_t x_at, int64_t from,
-                                        int64_t to, VEC sum[MAX_FILTERS][MAX_CHANNELS][MAX_TAPS]) {
+ALWAYS_INLINE void
+TYPED(weight_column)(const int TAPS, const int FILTERS, const int CHANNELS, const int all,
+                                 const TYPED(weight_tile) *t, int64_t dy_at, int64_t x_at, int64_t from, int64_t to,
+                                 VEC sum[MAX_FILTERS][MAX_CHANNELS][MAX_TAPS]) {
     if (all) {
         VEC in[MAX_CHANNELS][MAX_TAPS];
-        UNROLL for (int c = 0; c < CHANNELS; c++)
-            UNROLL for (int k = 0; k < TAPS; k++) in[c][k] = TYPED(load)(t->x[c] + x_at + k * LANES);
+        UNROLL for (int c = 0; c < CHANNELS; c++) UNROLL
+            for (int k = 0; k < TAPS; k++) in[c][k] = TYPED(load)(t->x[c] + x_at + k * LANES);
         UNROLL for (int o = 0; o < FILTERS; o++) {
             const VEC factor = TYPED(load)(t->dy[o] + dy_at);
-            UNROLL for (int c = 0; c < CHANNELS; c++)
-                UNROLL for (int k = 0; k < TAPS; k++) sum[o][c][k] += factor * in[c][k];
+            UNROLL for (int c = 0; c < CHANNELS; c++) UNROLL
+                for (int k = 0; k < TAPS; k++) sum[o][c][k] += factor * in[c][k];
         }
         return;
     }
@@ -62,19 +75,19 @@ ALWAYS_INLINE void TYPED(weight_column)(const int TAPS, const int FILTERS, const
         if (k < from || k >= to) continue;
         UNROLL for (int c = 0; c < CHANNELS; c++) {
             const VEC in = TYPED(load)(t->x[c] + x_at + k * LANES);
-            UNROLL for (int o = 0; o < FILTERS; o++) sum[o][c][k] += TYPED(load)(t->dy[o] + dy_at) * in;
+            UNROLL for (int o = 0; o < FILTERS; o++)
+                sum[o][c][k] += TYPED(load)(t->dy[o] + dy_at) * in;
         }
     }
 }
 
-ALWAYS_INLINE void TYPED(weight_tile_of)(const int TAPS, const int FILTERS, const int CHANNELS,
-                                         const TYPED(weight_tile) *tile) {
+ALWAYS_INLINE void
+TYPED(weight_tile_of)(const int TAPS, const int FILTERS, const int CHANNELS, const TYPED(weight_tile) *tile) {
     const TYPED(weight_tile) t = *tile;
     VEC sum[MAX_FILTERS][MAX_CHANNELS][MAX_TAPS];
-    UNROLL for (int o = 0; o < FILTERS; o++)
-        UNROLL for (int c = 0; c < CHANNELS; c++)
-            UNROLL for (int k = 0; k < TAPS; k++)
-                sum[o][c][k] = TYPED(load)(t.sums + ((o * CHANNELS + c) * TAPS + k) * LANES);
+    UNROLL for (int o = 0; o < FILTERS; o++) UNROLL
+        for (int c = 0; c < CHANNELS; c++) UNROLL
+            for (int k = 0; k < TAPS; k++) sum[o][c][k] = TYPED(load)(t.sums + ((o * CHANNELS + c) * TAPS + k) * LANES);
     for (int64_t row = 0; row < t.rows; row++) {
         int64_t dy_at = row * t.dy_row, x_at = row * t.x_row, j = 0;
         for (; j < t.first; j++, dy_at += LANES, x_at += t.x_column) {
@@ -88,14 +101,13 @@ ALWAYS_INLINE void TYPED(weight_tile_of)(const int TAPS, const int FILTERS, cons
             TYPED(weight_column)(TAPS, FILTERS, CHANNELS, 0, &t, dy_at, x_at, -at, t.width - at, sum);
         }
     }
-    UNROLL for (int o = 0; o < FILTERS; o++)
-        UNROLL for (int c = 0; c < CHANNELS; c++)
-            UNROLL for (int k = 0; k < TAPS; k++)
-                TYPED(store)(t.sums + ((o * CHANNELS + c) * TAPS + k) * LANES, sum[o][c][k]);
+    UNROLL for (int o = 0; o < FILTERS; o++) UNROLL
+        for (int c = 0; c < CHANNELS; c++) UNROLL
+            for (int k = 0; k < TAPS; k++) TYPED(store)(t.sums + ((o * CHANNELS + c) * TAPS + k) * LANES, sum[o][c][k]);
 }
 
 #define WEIGHT_FUNCTION(TAPS, FILTERS, CHANNELS) \
-    static void TYPED(weight_tile_##TAPS##_##FILTERS##_##CHANNELS)(const TYPED(weight_tile) *t) { \
+    static void TYPED(weight_tile_##TAPS##_##FILTERS##_##CHANNELS)(const TYPED(weight_tile) * t) { \
         TYPED(weight_tile_of)(TAPS, FILTERS, CHANNELS, t); \
     }
 #define WEIGHT_ENTRY(TAPS, FILTERS, CHANNELS) \
@@ -134,9 +146,9 @@ typedef struct {
 } TYPED(weights);
 
 /* Adds the products of a chunk of rows [row, row_end) of one block of images to the sums of a pass. */
-static void TYPED(weights_chunk)(const TYPED(weights) *k, const TYPED(weight_variant) *v, int64_t image, int64_t group,
-                                 int64_t channel, int64_t channel_end, int64_t block, int64_t block_end, int64_t row,
-                                 int64_t row_end) {
+static void TYPED(
+    weights_chunk)(const TYPED(weights) *k, const TYPED(weight_variant) *v, int64_t image, int64_t group, int64_t channel,
+                          int64_t channel_end, int64_t block, int64_t block_end, int64_t row, int64_t row_end) {
     const int64_t x_map = k->height * k->width * LANES, dy_map = k->rows * k->columns * LANES;
     const REAL *x = k->x + (image * k->groups + group) * k->channels * x_map;
     const REAL *dy = k->dy + (image * k->groups + group) * k->filters * dy_map;
@@ -191,8 +203,9 @@ static void TYPED(add_lanes)(int64_t n, REAL *vectors) {
 }
 
 /* The sums of a pass become, or are added to, gradients. */
-static void TYPED(weights_finish)(const TYPED(weights) *k, const TYPED(weight_variant) *v, int64_t group,
-                                  int64_t channel, int64_t channel_end, int64_t block, int64_t block_end) {
+static void
+TYPED(weights_finish)(const TYPED(weights) *k, const TYPED(weight_variant) *v, int64_t group, int64_t channel,
+                           int64_t channel_end, int64_t block, int64_t block_end) {
     const int64_t taps = k->taps_high * k->taps_wide;
     REAL *sums = k->sums;
     for (int64_t b = block; b < block_end; b++) {
@@ -230,8 +243,7 @@ KERNEL(convolution_weights) {
     int64_t deep = 1;
     while (deep < channel_blocks && (deep + 1) * (deep + 1) * v->channels <= units * v->filters) deep++;
     /* Every thread shall have work. */
-    while (deep > 1 && k.groups * ((channel_blocks + deep - 1) / deep) * blocks < 4 * team->size)
-        deep = (deep + 1) / 2;
+    while (deep > 1 && k.groups * ((channel_blocks + deep - 1) / deep) * blocks < 4 * team->size) deep = (deep + 1) / 2;
     const int64_t chunks = (channel_blocks + deep - 1) / deep, some = units / deep;
     deep = (channel_blocks + chunks - 1) / chunks;
     const int64_t row_bytes = v->filters * k.columns * LANE_BYTES;
@@ -248,7 +260,7 @@ KERNEL(convolution_weights) {
         for (int64_t image = 0; image < k.blocks; image++)
             for (int64_t row = 0; row < k.rows; row += some_rows)
                 TYPED(weights_chunk)(&k, v, image, group, channel, channel_end, block, block_end, row,
-                                     mocha_min(k.rows, row + some_rows));
+                              mocha_min(k.rows, row + some_rows));
         TYPED(weights_finish)(&k, v, group, channel, channel_end, block, block_end);
     }
 }
@@ -265,8 +277,8 @@ KERNEL(convolution_bias) {
         for (int64_t n = 0; n < blocks; n++) {
             const REAL *from = dy + (n * filters + f) * pixels * LANES;
             int64_t i = 0;
-            for (; i + 4 <= pixels; i += 4, from += 4 * LANES)
-                UNROLL for (int j = 0; j < 4; j++) sum[j] += TYPED(load)(from + j * LANES);
+            for (; i + 4 <= pixels; i += 4, from += 4 * LANES) UNROLL
+                for (int j = 0; j < 4; j++) sum[j] += TYPED(load)(from + j * LANES);
             for (; i < pixels; i++, from += LANES) sum[0] += TYPED(load)(from);
         }
         const REAL total = TYPED(sum)((sum[0] + sum[1]) + (sum[2] + sum[3]));

@@ -4,7 +4,10 @@
 #ifndef MOCHA_DROPOUT_H
 #define MOCHA_DROPOUT_H
 
-#define KERNELS(K) K(dropout_forward) K(dropout_lanes_forward) K(dropout_backward)
+#define KERNELS(K) \
+    K(dropout_forward) \
+    K(dropout_lanes_forward) \
+    K(dropout_backward)
 
 /* The number of counters that are computed side by side: the lanes of the widest vector. */
 #define COUNTERS 16
@@ -33,12 +36,11 @@ static void philox(uint32_t words[4][COUNTERS], uint32_t stream, uint32_t iterat
 
 /* Counters are for `lanes` neighbouring rows from `row` on and as many groups of features as there is room for, from
    feature f on. Of `features`, element (feature f + i, lane) is at (f + i) * lanes + lane in x, y and mask. */
-ALWAYS_INLINE void TYPED(drop)(const mocha_args *args, const int lanes, uint32_t row,
-                                                              int64_t f, int64_t features, const REAL *x, REAL *y,
-                                                              int8_t *mask) {
+ALWAYS_INLINE void TYPED(drop)(const mocha_args *args, const int lanes, uint32_t row, int64_t f, int64_t features,
+                        const REAL *x, REAL *y, int8_t *mask) {
     const REAL factor = (REAL)args->numbers[0];
-    const uint32_t iteration = (uint32_t) * (const int64_t *)args->buffers[1];
-    const uint32_t first_row = (uint32_t) * (const int64_t *)args->buffers[2];
+    const uint32_t iteration = (uint32_t)*(const int64_t *)args->buffers[1];
+    const uint32_t first_row = (uint32_t)*(const int64_t *)args->buffers[2];
     const uint32_t key0 = (uint32_t)args->sizes[2], key1 = (uint32_t)args->sizes[3], stream = (uint32_t)args->sizes[4];
     const uint32_t dropped = (uint32_t)args->sizes[5];
     uint32_t words[4][COUNTERS];
@@ -63,7 +65,7 @@ KERNEL(dropout_forward) {
     for (int64_t n = first; n < last; n++)
         for (int64_t f = 0; f < features; f += 4 * COUNTERS)
             TYPED(drop)(args, 1, (uint32_t)n, f, features, (const REAL *)args->buffers[0] + n * features,
-                        (REAL *)args->buffers[3] + n * features, (int8_t *)args->buffers[4] + n * features);
+                 (REAL *)args->buffers[3] + n * features, (int8_t *)args->buffers[4] + n * features);
 }
 
 /* As dropout_forward, of a blob with lanes; sizes: blocks, and so on. Threads share pieces of blocks. */
@@ -74,9 +76,9 @@ KERNEL(dropout_lanes_forward) {
     mocha_share(args->sizes[0] * pieces, 1, team, &first, &last);
     for (int64_t i = first; i < last; i++) {
         const int64_t block = i / pieces, at = block * features * LANES;
-        TYPED(drop)(args, LANES, (uint32_t)(block * LANES), i % pieces * FEATURES, features,
-                    (const REAL *)args->buffers[0] + at, (REAL *)args->buffers[3] + at,
-                    (int8_t *)args->buffers[4] + at);
+        TYPED(
+            drop)(args, LANES, (uint32_t)(block * LANES), i % pieces * FEATURES, features,
+             (const REAL *)args->buffers[0] + at, (REAL *)args->buffers[3] + at, (int8_t *)args->buffers[4] + at);
     }
 }
 

@@ -31,10 +31,12 @@
             for (int64_t i = first; i < last; i++) db[i] = RIGHT; \
     }
 
-#define ELEMENT_WISE_NAMES(K, name) K(name##_forward) K(name##_backward)
+#define ELEMENT_WISE_NAMES(K, name) \
+    K(name##_forward) \
+    K(name##_backward)
 #define KERNELS(K) \
-    ELEMENT_WISE_NAMES(K, add) ELEMENT_WISE_NAMES(K, subtract) ELEMENT_WISE_NAMES(K, multiply) \
-    ELEMENT_WISE_NAMES(K, divide)
+    ELEMENT_WISE_NAMES(K, add) \
+    ELEMENT_WISE_NAMES(K, subtract) ELEMENT_WISE_NAMES(K, multiply) ELEMENT_WISE_NAMES(K, divide)
 
 #endif
 

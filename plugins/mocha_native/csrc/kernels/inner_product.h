@@ -37,7 +37,11 @@
 #define DOT_OUTPUTS 4
 
 #define KERNELS(K) \
-    K(inner_product_lanes) K(inner_product_dots) K(inner_product_data) K(inner_product_weight) K(inner_product_bias)
+    K(inner_product_lanes) \
+    K(inner_product_dots) \
+    K(inner_product_data) \
+    K(inner_product_weight) \
+    K(inner_product_bias)
 #define CONSTANTS(C) C(inner_product_bytes, GROUP_BYTES) C(inner_product_rows, GROUP_BYTES / PANEL_VECTORS / LANE_BYTES)
 
 /* The height of tiles with this number of vectors. */
@@ -65,14 +69,11 @@ typedef struct {
     int64_t row, vector;
 } TYPED(matrix);
 
-static inline int64_t TYPED(place)(TYPED(matrix) m, int64_t row, int64_t vector) {
-    return row * m.row + vector * m.vector;
-}
+static inline int64_t TYPED(place)(TYPED(matrix) m, int64_t row, int64_t vector) { return row * m.row + vector * m.vector; }
 
 /* The sums of a tile over the first `depth` terms. */
-ALWAYS_INLINE void TYPED(tile_of)(const int M, const int V, int64_t depth,
-                                                                 TYPED(factors) a, TYPED(matrix) b,
-                                                                 TYPED(matrix) sums) {
+ALWAYS_INLINE void TYPED(tile_of)(const int M, const int V, int64_t depth, TYPED(factors) a, TYPED(matrix) b,
+                                  TYPED(matrix) sums) {
     VEC sum[TILE_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++)
@@ -107,19 +108,29 @@ typedef void (*TYPED(tile))(int64_t, TYPED(factors), TYPED(matrix), TYPED(matrix
         TYPED(tile_of)(M, V, depth, a, b, sums); \
     }
 #define TILES_6(V) TILE(1, V) TILE(2, V) TILE(3, V) TILE(4, V) TILE(5, V) TILE(6, V)
-#define TILES_8(V) TILES_6(V) TILE(7, V) TILE(8, V)
-#define TILES_12(V) TILES_8(V) TILE(9, V) TILE(10, V) TILE(11, V) TILE(12, V)
+#define TILES_8(V) \
+    TILES_6(V) \
+    TILE(7, V) TILE(8, V)
+#define TILES_12(V) \
+    TILES_8(V) \
+    TILE(9, V) TILE(10, V) TILE(11, V) TILE(12, V)
 #define NAMES_6(V) \
     TYPED(tile_1x##V), TYPED(tile_2x##V), TYPED(tile_3x##V), TYPED(tile_4x##V), TYPED(tile_5x##V), TYPED(tile_6x##V)
 #define NAMES_8(V) NAMES_6(V), TYPED(tile_7x##V), TYPED(tile_8x##V)
 #define NAMES_12(V) NAMES_8(V), TYPED(tile_9x##V), TYPED(tile_10x##V), TYPED(tile_11x##V), TYPED(tile_12x##V)
 
 #if PANEL_VECTORS == 4
-TILES_12(1) TILES_12(2) TILES_8(3) TILES_6(4)
+TILES_12(1)
+TILES_12(2)
+TILES_8(3)
+TILES_6(4)
+/* clang-format off */
 static const TYPED(tile) TYPED(tiles)[PANEL_VECTORS][TILE_ROWS] = {
     {NAMES_12(1)}, {NAMES_12(2)}, {NAMES_8(3)}, {NAMES_6(4)}};
+/* clang-format on */
 #else
-TILES_12(1) TILES_6(2)
+TILES_12(1)
+TILES_6(2)
 static const TYPED(tile) TYPED(tiles)[PANEL_VECTORS][TILE_ROWS] = {{NAMES_12(1)}, {NAMES_6(2)}};
 #endif
 
@@ -131,7 +142,7 @@ typedef struct {
     REAL floor;        /* the least value; minus infinity: none */
     const REAL *mask;  /* as C: where it is not above `mask_floor`, the sum counts as 0 */
     REAL mask_floor;
-    REAL *velocity;    /* as C: C is a parameter, and the sum its gradient */
+    REAL *velocity; /* as C: C is a parameter, and the sum its gradient */
     TYPED(sgd_rule) rule;
     int32_t fault;     /* is put here where new values are not finite; 0: they are not checked */
     int32_t *status;
@@ -139,13 +150,12 @@ typedef struct {
 
 /* A tile's sums, `columns` wide, into the part of C that begins at row m and vector v. */
 static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, TYPED(matrix) c, int64_t m, int64_t v,
-                               const TYPED(finish) *f, int first, int last) {
+                        const TYPED(finish) *f, int first, int last) {
     enum { WIDE = PANEL_VECTORS * LANE_BYTES / sizeof(REAL) };
     const VEC zero = (VEC){0};
     if (f->velocity) {
         const int64_t at = TYPED(place)(c, m, v);
-        if (!TYPED(sgd_block)(f->rule, rows, columns, c.row, c.at + at, f->velocity + at, sums, WIDE,
-                              f->fault != 0))
+        if (!TYPED(sgd_block)(f->rule, rows, columns, c.row, c.at + at, f->velocity + at, sums, WIDE, f->fault != 0))
             __atomic_store_n(f->status, f->fault, __ATOMIC_RELAXED);
         return;
     }
@@ -184,7 +194,8 @@ static void TYPED(pack)(TYPED(matrix) b, int64_t first, int64_t last, int64_t be
 /* C = A B, finished. Where B has to be packed, `packed` is room of this thread's own for a chunk of a group, else
    NULL. */
 static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(factors) a, TYPED(matrix) b,
-                           TYPED(matrix) c, const TYPED(finish) *f, REAL *packed, const mocha_team *team) {
+                           TYPED(matrix) c, const TYPED(finish) *f,
+                    REAL *packed, const mocha_team *team) {
     _Alignas(64) REAL room[TILE_ROWS * PANEL_VECTORS * LANE_BYTES / sizeof(REAL)];
     const TYPED(matrix) sums = {room, PANEL_VECTORS * LANES, LANES};
     /* Whether whole tiles are written where they belong, and that is all. */
@@ -245,9 +256,9 @@ KERNEL(inner_product_lanes) {
 }
 
 /* `count` outputs of each of `rows` samples, both at most as many as a tile of sums has. */
-ALWAYS_INLINE void TYPED(dots)(const int rows, const int count, int64_t depth,
-                                                              const REAL *x, const REAL *w, const REAL *b, REAL floor,
-                                                              REAL *y, int64_t y_row) {
+ALWAYS_INLINE void
+TYPED(dots)(const int rows, const int count, int64_t depth, const REAL *x, const REAL *w, const REAL *b,
+                        REAL floor, REAL *y, int64_t y_row) {
     VEC sum[DOT_OUTPUTS][FEW_ROWS];
 #pragma GCC unroll 8
     for (int o = 0; o < count; o++)
@@ -291,8 +302,8 @@ DOTS(4)
 
 /* As inner_product_lanes, of plain blobs; sizes: rows, outputs, features. */
 KERNEL(inner_product_dots) {
-    void (*const dots[FEW_ROWS])(int64_t, const REAL *, const REAL *, const REAL *, REAL, REAL *, int64_t, int) = {
-        TYPED(dots_1), TYPED(dots_2), TYPED(dots_3), TYPED(dots_4)};
+    void (*const dots[FEW_ROWS])(int64_t, const REAL *, const REAL *, const REAL *, REAL, REAL *, int64_t,
+                                 int) = { TYPED(dots_1), TYPED(dots_2), TYPED(dots_3), TYPED(dots_4)};
     const REAL *x = args->buffers[0], *w = args->buffers[1], *b = args->buffers[2], floor = (REAL)args->numbers[0];
     REAL *y = args->buffers[3];
     const int64_t rows = args->sizes[0], outputs = args->sizes[1], depth = args->sizes[2];

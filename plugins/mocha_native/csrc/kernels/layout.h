@@ -11,7 +11,9 @@
 
 /* Features; whole squares of every width. */
 #define PIECE 256
-#define KERNELS(K) K(lanes_pack) K(lanes_unpack)
+#define KERNELS(K) \
+    K(lanes_pack) \
+    K(lanes_unpack)
 
 #endif
 
@@ -28,7 +30,7 @@ KERNEL(lanes_pack) {
     for (int64_t i = first; i < last; i++) {
         const int64_t row = i / pieces * LANES, feature = i % pieces * PIECE;
         TYPED(interleave)(plain + row * features + feature, rows - row, features, mocha_min(PIECE, features - feature),
-                          args->sizes[3] != 0, args->sizes[2] != 0, packed + row * features + feature * LANES);
+                   args->sizes[3] != 0, args->sizes[2] != 0, packed + row * features + feature * LANES);
     }
 }
 
@@ -43,6 +45,6 @@ KERNEL(lanes_unpack) {
     for (int64_t i = first; i < last; i++) {
         const int64_t row = i / pieces * LANES, feature = i % pieces * PIECE;
         TYPED(deinterleave)(packed + row * features + feature * LANES, mocha_min(PIECE, features - feature), rows - row,
-                            features, args->sizes[2] != 0, plain + row * features + feature);
+                     features, args->sizes[2] != 0, plain + row * features + feature);
     }
 }

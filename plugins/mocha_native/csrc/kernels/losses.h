@@ -8,21 +8,25 @@
 /* Probabilities below it count as this, so that the loss stays finite. */
 #define SMALLEST 1e-20
 #define KERNELS(K) \
-    K(softmax_loss_forward) K(softmax_loss_backward) K(softmax_loss_step) K(multinomial_logistic_loss_forward) \
-    K(multinomial_logistic_loss_backward) K(mean_loss) K(square_loss_forward) K(square_loss_backward)
+    K(softmax_loss_forward) \
+    K(softmax_loss_backward) \
+    K(softmax_loss_step) \
+    K(multinomial_logistic_loss_forward) \
+    K(multinomial_logistic_loss_backward) \
+    K(mean_loss) \
+    K(square_loss_forward) \
+    K(square_loss_backward)
 
 #endif
 
 #include "softmax_rows.h"
 
 /* Of how many positions a loss is the mean. */
-static REAL TYPED(counted)(int64_t valid, int64_t positions) {
-    return (REAL)(valid * positions > 1 ? valid * positions : 1);
-}
+static REAL TYPED(counted)(int64_t valid, int64_t positions) { return (REAL)(valid * positions > 1 ? valid * positions : 1); }
 
 /* log(probability at the label) of each position of a row; a label that is out of range counts as improbable. */
 static void TYPED(log_likelihood_row)(const REAL *probability, const int32_t *labels, REAL *logs, int64_t classes,
-                                      int64_t positions) {
+                               int64_t positions) {
     for (int64_t p = 0; p < positions; p++) {
         const int32_t label = labels[p];
         const REAL at_label = label >= 0 && label < classes ? probability[label * positions + p] : 0;
@@ -32,7 +36,7 @@ static void TYPED(log_likelihood_row)(const REAL *probability, const int32_t *la
 
 /* (probability - 1 at the label) * scale of a row, which may take the place of the probabilities. */
 static void TYPED(softmax_loss_gradient_row)(const REAL *probability, const int32_t *labels, REAL *out, int64_t classes,
-                                             int64_t positions, REAL scale, int64_t added) {
+                                      int64_t positions, REAL scale, int64_t added) {
     for (int64_t i = 0; i < classes * positions; i++) out[i] = probability[i] * scale + (added ? out[i] : 0);
     for (int64_t p = 0; p < positions; p++) {
         const int32_t label = labels[p];

@@ -24,7 +24,9 @@
    elements of each thread's room. */
 enum { PLANES, ROWS, COLUMNS, WITHIN, WINDOW, ADDED, ROOM };
 
-#define KERNELS(K) K(lrn_forward) K(lrn_backward)
+#define KERNELS(K) \
+    K(lrn_forward) \
+    K(lrn_backward)
 #define CONSTANTS(C) C(lrn_piece, PIECE)
 
 #endif
@@ -108,8 +110,9 @@ ALWAYS_INLINE void TYPED(square_row)(const TYPED(piece) *p, const REAL *x, int64
 
 /* A row of y or, where there is dy, of what the mirrored windows are made of: `direct` and x * direct / base. Returns
    whether every base was usual: else, with roots, it has to be done again without. */
-ALWAYS_INLINE int TYPED(normalize_row)(const TYPED(piece) *p, const int64_t kernel, const int quarters, const REAL *dy,
-                                       const REAL *x, REAL *y, REAL *direct, REAL *others) {
+ALWAYS_INLINE int
+TYPED(normalize_row)(const TYPED(piece) *p, const int64_t kernel, const int quarters, const REAL *dy, const REAL *x,
+                                REAL *y, REAL *direct, REAL *others) {
     const int64_t front = (kernel - 1) / 2;
     IVEC usual = (IVEC){0} - 1;
     for (int64_t c = 0; c < p->width * LANES; c += LANES) {
@@ -128,8 +131,8 @@ ALWAYS_INLINE int TYPED(normalize_row)(const TYPED(piece) *p, const int64_t kern
     return TYPED(all)(usual);
 }
 
-ALWAYS_INLINE void TYPED(forward_piece)(const TYPED(piece) *p, const int64_t kernel, const int quarters, const REAL *x,
-                                        REAL *y) {
+ALWAYS_INLINE void
+TYPED(forward_piece)(const TYPED(piece) *p, const int64_t kernel, const int quarters, const REAL *x, REAL *y) {
     const int64_t back = kernel / 2;
     for (int64_t row = -back; row < p->rows; row++) {
         TYPED(square_row)(p, x, row + back);
@@ -141,8 +144,9 @@ ALWAYS_INLINE void TYPED(forward_piece)(const TYPED(piece) *p, const int64_t ker
     }
 }
 
-ALWAYS_INLINE void TYPED(backward_piece)(const TYPED(piece) *p, const int64_t kernel, const int quarters, const REAL *dy,
-                                         const REAL *x, int add, REAL *dx) {
+ALWAYS_INLINE void
+TYPED(backward_piece)(const TYPED(piece) *p, const int64_t kernel, const int quarters, const REAL *dy,
+                                  const REAL *x, int add, REAL *dx) {
     const int64_t front = (kernel - 1) / 2, back = kernel / 2;
     for (int64_t last = -back; last < p->rows + front; last++) {
         TYPED(square_row)(p, x, last + back);
@@ -200,12 +204,17 @@ static void TYPED(lrn_backward_piece)(const TYPED(piece) *piece, const REAL *dy,
 
 /* `dy` is NULL in forward; `out` is y or dx. */
 ALWAYS_INLINE void TYPED(lrn)(const mocha_args *args, const REAL *dy, const REAL *x, REAL *out, REAL *room,
-                              const mocha_team *team) {
+                       const mocha_team *team) {
     const int64_t *sizes = args->sizes;
     const int64_t columns = sizes[COLUMNS], most = sizes[WITHIN] ? columns : mocha_min(columns, PIECE);
     const int64_t pieces = (columns + most - 1) / most, ring = sizes[WINDOW] * most * LANES;
-    TYPED(piece) p = {.rows = sizes[ROWS], .line = columns * LANES, .kernel = sizes[WINDOW], .within = sizes[WITHIN] != 0,
-                      .shift = (REAL)args->numbers[0], .scale = (REAL)args->numbers[1], .power = (REAL)args->numbers[2]};
+    TYPED(piece) p = {.rows = sizes[ROWS],
+               .line = columns * LANES,
+               .kernel = sizes[WINDOW],
+               .within = sizes[WITHIN] != 0,
+               .shift = (REAL)args->numbers[0],
+               .scale = (REAL)args->numbers[1],
+               .power = (REAL)args->numbers[2]};
     p.squares = room + team->rank * sizes[ROOM];
     p.others = p.squares + ring;
     p.direct = p.others + ring;
@@ -231,6 +240,4 @@ ALWAYS_INLINE void TYPED(lrn)(const mocha_args *args, const REAL *dy, const REAL
 KERNEL(lrn_forward) { TYPED(lrn)(args, NULL, args->buffers[0], args->buffers[1], args->buffers[2], team); }
 
 /* buffers: dy, x, dx, room; the rest as forward. */
-KERNEL(lrn_backward) {
-    TYPED(lrn)(args, args->buffers[0], args->buffers[1], args->buffers[2], args->buffers[3], team);
-}
+KERNEL(lrn_backward) { TYPED(lrn)(args, args->buffers[0], args->buffers[1], args->buffers[2], args->buffers[3], team); }

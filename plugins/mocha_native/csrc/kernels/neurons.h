@@ -36,10 +36,12 @@
         } \
     }
 
-#define NEURON_NAMES(K, name) K(name##_forward) K(name##_backward)
+#define NEURON_NAMES(K, name) \
+    K(name##_forward) \
+    K(name##_backward)
 #define KERNELS(K) \
-    NEURON_NAMES(K, relu) NEURON_NAMES(K, lrelu) NEURON_NAMES(K, sigmoid) NEURON_NAMES(K, tanh) \
-    NEURON_NAMES(K, exponential)
+    NEURON_NAMES(K, relu) \
+    NEURON_NAMES(K, lrelu) NEURON_NAMES(K, sigmoid) NEURON_NAMES(K, tanh) NEURON_NAMES(K, exponential)
 
 #endif
 
@@ -58,7 +60,7 @@ static inline VEC TYPED(tangent)(VEC x) {
 
 /* Comparisons are such that NaN stays NaN. */
 NEURON(relu, TYPED(choose)(x <= epsilon, TYPED(splat)(epsilon), x), TYPED(choose)(y > epsilon, dy, (VEC){0}))
-NEURON(lrelu, TYPED(choose)(x > 0, x, x * (REAL)LRELU_SLOPE), TYPED(choose)(y > 0, dy, dy * (REAL)LRELU_SLOPE))
+NEURON(lrelu, TYPED(choose)(x > 0, x, x *(REAL)LRELU_SLOPE), TYPED(choose)(y > 0, dy, dy *(REAL)LRELU_SLOPE))
 NEURON(sigmoid, TYPED(sigmoid)(x), dy * y * (1 - y))
 NEURON(tanh, TYPED(tangent)(x), dy * (1 - y * y))
-NEURON(exponential, TYPED(exponential)(x), dy * y)
+NEURON(exponential, TYPED(exponential)(x), dy *y)

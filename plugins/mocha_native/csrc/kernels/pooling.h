@@ -71,7 +71,11 @@ static inline mocha_axis mocha_axis_of(const int64_t *sizes) {
 #define COMMON_WINDOWS(W) W(2, 2) W(3, 2) W(3, 1)
 enum { MAX, MEAN };
 
-#define KERNELS(K) K(max_pooling_forward) K(max_pooling_backward) K(mean_pooling_forward) K(mean_pooling_backward)
+#define KERNELS(K) \
+    K(max_pooling_forward) \
+    K(max_pooling_backward) \
+    K(mean_pooling_forward) \
+    K(mean_pooling_backward)
 /* Places below `byte_places` take eight bits; then 2**places_sharing of them share a word, in the lower half of an
    int64, too. */
 #define PLACE_BITS 8
@@ -86,7 +90,8 @@ typedef struct {
     int sharing;
 } TYPED(places);
 
-static inline TYPED(places) TYPED(places_of)(void *at, int64_t plane, mocha_axis down, mocha_axis across, int64_t sharing) {
+static inline TYPED(places)
+    TYPED(places_of)(void *at, int64_t plane, mocha_axis down, mocha_axis across, int64_t sharing) {
     const int64_t words = (across.count + (1 << sharing) - 1) >> sharing;
     const TYPED(places) p = {at ? (REAL *)at + plane * down.count * words * LANES : NULL, words, (int)sharing};
     return p;
@@ -134,8 +139,9 @@ typedef struct {
 
 /* A row's windows [columns.first, columns.last). All have their elements' rows `us` inside, and their elements' columns
    all of them, if `whole`; none of them is NaN, if `clean`. */
-ALWAYS_INLINE void TYPED(pool_windows)(const int mode, const TYPED(pooled) *p, mocha_axis across, int64_t row,
-                                       mocha_span columns, mocha_span us, const int whole, const int clean) {
+ALWAYS_INLINE void
+TYPED(pool_windows)(const int mode, const TYPED(pooled) *p, mocha_axis across, int64_t row, mocha_span columns,
+                                mocha_span us, const int whole, const int clean) {
     const int64_t top = row * p->down.stride - p->down.pad, high = mocha_divisor(p->down, row);
     const REAL floor = p->floor;
     /* The word of places so far. */
@@ -183,10 +189,10 @@ static void TYPED(mean_windows)(const TYPED(pooled) *p, int64_t row, int64_t fir
 
 /* A row of windows whose size is a literal argument. Of overlapping ones' maxima, whether there is a NaN is asked once for
    each of x's rows: `seen.last` of them were, and those before `seen.first` may have one. */
-ALWAYS_INLINE void TYPED(pool_row)(const int mode, const TYPED(pooled) *p, int64_t row, const int kernel,
-                                   const int stride, mocha_span *seen) {
-    void (*const clipped)(const TYPED(pooled) *, int64_t, int64_t, int64_t) =
-        mode == MAX ? TYPED(max_windows) : TYPED(mean_windows);
+ALWAYS_INLINE void
+TYPED(pool_row)(const int mode, const TYPED(pooled) *p, int64_t row, const int kernel, const int stride,
+                            mocha_span *seen) {
+    void (*const clipped)(const TYPED(pooled) *, int64_t, int64_t, int64_t) = mode == MAX ? TYPED(max_windows) : TYPED(mean_windows);
     const mocha_axis across = {p->across.size, p->across.count, kernel, stride, p->across.pad, p->across.padded};
     const mocha_span all = {0, kernel}, us = mocha_clipped(p->down, row), columns = mocha_whole(across);
     const int64_t begin = row * stride - p->down.pad;
@@ -217,8 +223,8 @@ ALWAYS_INLINE void TYPED(pool_plane)(const int mode, const TYPED(pooled) *p) {
 
 ALWAYS_INLINE void TYPED(pooling_forward)(const int mode, const mocha_args *args, const mocha_team *team) {
     const int64_t *sizes = args->sizes;
-    TYPED(pooled) p = {.down = mocha_axis_of(sizes + DOWN), .across = mocha_axis_of(sizes + ACROSS),
-                       .floor = (REAL)args->numbers[0]};
+    TYPED(pooled) p = {
+        .down = mocha_axis_of(sizes + DOWN), .across = mocha_axis_of(sizes + ACROSS), .floor = (REAL)args->numbers[0]};
     const int64_t bottom = p.down.size * p.across.size, top = p.down.count * p.across.count;
     int64_t plane, last;
     mocha_share(sizes[PLANES], 1, team, &plane, &last);
@@ -258,8 +264,9 @@ ALWAYS_INLINE void TYPED(put)(const TYPED(unpooled) *p, int64_t at, VEC dx) {
 }
 
 /* Elements [first, last) of a row, whatever windows they have. */
-ALWAYS_INLINE void TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, mocha_axis down, mocha_axis across,
-                                     int64_t row, int64_t first, int64_t last) {
+ALWAYS_INLINE void
+TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, mocha_axis down, mocha_axis across, int64_t row,
+                              int64_t first, int64_t last) {
     const mocha_span rows = mocha_windows_of(down, row);
     for (int64_t column = first; column < last; column++) {
         const mocha_span columns = mocha_windows_of(across, column);
@@ -282,8 +289,8 @@ ALWAYS_INLINE void TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, m
 
 /* A row of elements by groups of `stride`, those that have a window as its first ones. In a whole group all of them are
    inside, as are all windows that have any of them. */
-ALWAYS_INLINE void TYPED(unpool_row)(const int mode, const TYPED(unpooled) *p, int64_t row, const int kernel,
-                                     const int stride) {
+ALWAYS_INLINE void
+TYPED(unpool_row)(const int mode, const TYPED(unpooled) *p, int64_t row, const int kernel, const int stride) {
     enum { MOST = 4 };
     const int overlap = (kernel + stride - 1) / stride;
     /* With literal strides, which are quick to divide by. */
@@ -339,8 +346,8 @@ ALWAYS_INLINE void TYPED(unpool_plane)(const int mode, const TYPED(unpooled) *p)
 ALWAYS_INLINE void TYPED(pooling_backward)(const int mode, const mocha_args *args, const mocha_team *team) {
     const int64_t *sizes = args->sizes;
     const REAL *masks[2] = {args->buffers[2], args->buffers[3]};
-    TYPED(unpooled) p = {.down = mocha_axis_of(sizes + DOWN), .across = mocha_axis_of(sizes + ACROSS),
-                         .floor = (REAL)args->numbers[0]};
+    TYPED(unpooled) p = {
+        .down = mocha_axis_of(sizes + DOWN), .across = mocha_axis_of(sizes + ACROSS), .floor = (REAL)args->numbers[0]};
     const int64_t bottom = p.down.size * p.across.size, top = p.down.count * p.across.count;
     int64_t plane, last;
     p.add = sizes[ADDED] != 0;

@@ -3,7 +3,9 @@
 #ifndef MOCHA_POWER_H
 #define MOCHA_POWER_H
 
-#define KERNELS(K) K(power_forward) K(power_backward)
+#define KERNELS(K) \
+    K(power_forward) \
+    K(power_backward)
 
 #endif
 

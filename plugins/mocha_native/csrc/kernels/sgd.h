@@ -6,7 +6,9 @@
 #ifndef MOCHA_SGD_H
 #define MOCHA_SGD_H
 
-#define KERNELS(K) K(sgd_status) K(sgd_forward)
+#define KERNELS(K) \
+    K(sgd_status) \
+    K(sgd_forward)
 
 #endif
 

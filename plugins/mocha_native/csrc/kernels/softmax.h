@@ -3,7 +3,9 @@
 #ifndef MOCHA_SOFTMAX_H
 #define MOCHA_SOFTMAX_H
 
-#define KERNELS(K) K(softmax_forward) K(softmax_backward)
+#define KERNELS(K) \
+    K(softmax_forward) \
+    K(softmax_backward)
 
 #endif
 

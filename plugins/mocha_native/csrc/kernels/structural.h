@@ -4,7 +4,11 @@
 #define MOCHA_STRUCTURAL_H
 
 #define KERNELS(K) \
-    K(objective_forward) K(objective_backward) K(check_finite_forward) K(fill_forward) K(gather_forward) \
+    K(objective_forward) \
+    K(objective_backward) \
+    K(check_finite_forward) \
+    K(fill_forward) \
+    K(gather_forward) \
     K(commit_forward)
 #define MOST_LOSSES 8
 

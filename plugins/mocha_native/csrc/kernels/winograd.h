@@ -27,14 +27,17 @@
 /* Rows of packed filters that are written in turns: each a line of the cache at a time. */
 #define FILTER_BLOCK 16
 
-#define KERNELS(K) K(winograd_forward) K(winograd_pack)
+#define KERNELS(K) \
+    K(winograd_forward) \
+    K(winograd_pack)
 
 /* A function for every number of rows, for one number of columns. */
-#define WITH_ROWS(V) \
-    PRODUCT(1, V) PRODUCT(2, V) PRODUCT(3, V) PRODUCT(4, V) PRODUCT(5, V) PRODUCT(6, V)
+#define WITH_ROWS(V) PRODUCT(1, V) PRODUCT(2, V) PRODUCT(3, V) PRODUCT(4, V) PRODUCT(5, V) PRODUCT(6, V)
 #define ROW_NAMES(V) \
-    {TYPED(winograd_1x##V), TYPED(winograd_2x##V), TYPED(winograd_3x##V), \
-     TYPED(winograd_4x##V), TYPED(winograd_5x##V), TYPED(winograd_6x##V)}
+    { \
+        TYPED(winograd_1x##V), TYPED(winograd_2x##V), TYPED(winograd_3x##V), TYPED(winograd_4x##V), \
+            TYPED(winograd_5x##V), TYPED(winograd_6x##V) \
+    }
 
 #endif
 
@@ -46,18 +49,20 @@
     static void TYPED(winograd_##M##x##V)(int64_t depth, int64_t channels, const REAL *filters, const REAL *data, \
                                           int64_t stride, REAL *sums, int add) { \
         VEC sum[M][V]; \
-        UNROLL for (int m = 0; m < M; m++) \
-            UNROLL for (int v = 0; v < V; v++) sum[m][v] = (VEC){0}; \
+        UNROLL for (int m = 0; m < M; m++) UNROLL \
+            for (int v = 0; v < V; v++) sum[m][v] = (VEC){0}; \
         for (int64_t c = 0; c < depth; c++, data += stride) { \
             VEC d[V]; \
-            UNROLL for (int v = 0; v < V; v++) d[v] = TYPED(load)(data + v * LANES); \
+            UNROLL for (int v = 0; v < V; v++) \
+                d[v] = TYPED(load)(data + v * LANES); \
             UNROLL for (int m = 0; m < M; m++) { \
                 const VEC factor = TYPED(splat)(filters[m * channels + c]); \
-                UNROLL for (int v = 0; v < V; v++) sum[m][v] += factor * d[v]; \
+                UNROLL for (int v = 0; v < V; v++) \
+                    sum[m][v] += factor * d[v]; \
             } \
         } \
-        UNROLL for (int m = 0; m < M; m++) \
-            UNROLL for (int v = 0; v < V; v++) { \
+        UNROLL for (int m = 0; m < M; m++) UNROLL \
+            for (int v = 0; v < V; v++) { \
                 REAL *to = sums + m * stride + v * LANES; \
                 TYPED(store)(to, add ? TYPED(load)(to) + sum[m][v] : sum[m][v]); \
             } \
@@ -74,15 +79,18 @@ WITH_ROWS(4)
 typedef void (*TYPED(winograd_tile))(int64_t, int64_t, const REAL *, const REAL *, int64_t, REAL *, int);
 
 static const TYPED(winograd_tile) TYPED(winograd_tiles)[PRODUCT_COLUMNS][PRODUCT_ROWS] = {
-    ROW_NAMES(1), ROW_NAMES(2),
+    ROW_NAMES(1),
+    ROW_NAMES(2),
 #if PRODUCT_COLUMNS == 4
-    ROW_NAMES(3), ROW_NAMES(4),
+    ROW_NAMES(3),
+    ROW_NAMES(4),
 #endif
 };
 
 /* At one point: (outputs x channels) times (channels x tiles). */
-static void TYPED(winograd_product)(int64_t outputs, int64_t channels, int64_t tiles, const REAL *filters,
-                                    const REAL *data, int64_t stride, REAL *sums) {
+static void
+TYPED(winograd_product)(int64_t outputs, int64_t channels, int64_t tiles, const REAL *filters, const REAL *data,
+                             int64_t stride, REAL *sums) {
     for (int64_t c = 0; c < channels; c += PRODUCT_DEPTH)
         for (int64_t t = 0; t < tiles; t += PRODUCT_COLUMNS) {
             const TYPED(winograd_tile) *by_rows = TYPED(winograd_tiles)[mocha_min(PRODUCT_COLUMNS, tiles - t) - 1];
@@ -95,13 +103,14 @@ static void TYPED(winograd_product)(int64_t outputs, int64_t channels, int64_t t
 
 /* Whether no field of a tile is zero, as its pixels in the middle tell. Where blobs are dense, a few channels decide it. */
 ALWAYS_INLINE int TYPED(winograd_middle_holds)(const int points, const winograd_shape *s, int64_t row, int64_t column,
-                                               const REAL *x) {
+                                        const REAL *x) {
     IVEC seen[4] = {{0}};
     int64_t at[4];
     if (!winograd_middle(points, s, row, column, at)) return 0;
     for (int64_t c = 0; c < s->channels;) {
         for (const int64_t next = mocha_min(c + 4, s->channels); c < next; c++, x += s->height * s->width * LANES)
-            UNROLL for (int i = 0; i < 4; i++) seen[i] |= (IVEC)TYPED(load)(x + at[i] * LANES);
+            UNROLL
+            for (int i = 0; i < 4; i++) seen[i] |= (IVEC)TYPED(load)(x + at[i] * LANES);
         const IVEC some = (VEC)(seen[0] | seen[1] | seen[2] | seen[3]) != 0;
         const IVEC all = ((VEC)seen[0] != 0) & ((VEC)seen[1] != 0) & ((VEC)seen[2] != 0) & ((VEC)seen[3] != 0);
         if (!TYPED(any_lane)(~(points == 8 ? some : all))) return 1;
@@ -115,7 +124,7 @@ ALWAYS_INLINE int TYPED(winograd_middle_holds)(const int points, const winograd_
    it. Channels of x are read until no field is zero. `fields` are
    written only where one is, or may be. */
 static int TYPED(winograd_fields)(const int points, const winograd_shape *s, int64_t row, int64_t column, const REAL *x,
-                                  REAL *fields) {
+                           REAL *fields) {
     const int size = points - WINOGRAD_TILE + 1;
     const int64_t rows = s->rows - row * WINOGRAD_TILE, columns = s->columns - column * WINOGRAD_TILE;
     const int64_t top = row * WINOGRAD_TILE - s->pad_rows, left = column * WINOGRAD_TILE - s->pad_columns;
@@ -180,14 +189,15 @@ ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *
                 zero |= (uint64_t)some << (t - first + k);
             }
             for (int64_t c = 0; c < s.channels; c++)
-                TYPED(winograd_spread)(points, &s, run, from + c * image, LANES,
-                                       data + c * stride + (t - first) * LANES, data_plane, LANES);
+                TYPED(
+                    winograd_spread)(points, &s, run, from + c * image, LANES, data + c * stride + (t - first) * LANES,
+                                data_plane, LANES);
         }
         for (int64_t o = 0; o < s.outputs; o += chunk) {
             const int64_t some = mocha_min(chunk, s.outputs - o);
             for (int64_t p = 0; p < points * points; p++)
                 TYPED(winograd_product)(some, s.channels, stop - first, filters + p * filter_plane + o * s.channels,
-                                        data + p * data_plane * LANES, stride, sums + p * sum_plane * LANES);
+                                 data + p * data_plane * LANES, stride, sums + p * sum_plane * LANES);
             for (int64_t t = first; t < stop; t += run.count) {
                 run = next_run(&s, t, stop);
                 for (int64_t i = o; i < o + some; i++) {
@@ -198,9 +208,8 @@ ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *
                         end.mask = mask ? mask + at * LANES : NULL;
                         const int64_t tile = t - first + k;
                         end.fields = zero >> tile & 1 ? fields + tile * WINOGRAD_RESULTS * LANES : NULL;
-                        TYPED(winograd_gather)(points, sums + (i - o) * stride + tile * LANES, sum_plane,
-                                               s.rows - row, s.columns - column, s.columns, LANES, y + at * LANES,
-                                               &end);
+                        TYPED(winograd_gather)(points, sums + (i - o) * stride + tile * LANES, sum_plane, s.rows - row,
+                                        s.columns - column, s.columns, LANES, y + at * LANES, &end);
                     }
                 }
             }

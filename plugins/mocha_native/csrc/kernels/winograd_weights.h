@@ -37,8 +37,8 @@ typedef struct {
     int64_t group, stride;         /* tiles, and elements, of a row of data */
     int64_t high, wide;            /* register tiles of outputs and channels */
     int64_t top_plane, data_plane; /* vectors; one more than rows have, as planes in steps of a power of two collide */
-    int64_t pairs, sum_plane;      /* elements; likewise */
-    int64_t blocks;                /* of BLOCK_TILES tiles of outputs */
+    int64_t pairs, sum_plane; /* elements; likewise */
+    int64_t blocks; /* of BLOCK_TILES tiles of outputs */
     const REAL *x, *dy;
     REAL *top, *data, *sums, *bias_sums, *dw, *db;
     int add_weights, add_bias;
@@ -67,7 +67,8 @@ static void TYPED(clear_rows)(int64_t units, REAL *data, int64_t plane, int64_t 
 }
 
 /* Tiles [first, last) of channels [channel, channels) and outputs [output, outputs). */
-ALWAYS_INLINE void TYPED(spread)(const int points, const TYPED(correlation) *k, int64_t first, int64_t last, int64_t channel,
+ALWAYS_INLINE void
+TYPED(spread)(const int points, const TYPED(correlation) *k, int64_t first, int64_t last, int64_t channel,
                           int64_t channels, int64_t output, int64_t outputs) {
     const winograd_shape *s = &k->shape;
     winograd_run run;
@@ -77,38 +78,42 @@ ALWAYS_INLINE void TYPED(spread)(const int points, const TYPED(correlation) *k, 
         const REAL *x = k->x + run.block * s->channels * s->height * s->width * LANES;
         for (int64_t o = output; o < mocha_min(outputs, s->outputs); o++)
             TYPED(winograd_spread_top)(points, s, run, dy + o * s->rows * s->columns * LANES,
-                                       k->top + o * k->stride + (t - first) * LANES, k->top_plane);
+                                k->top + o * k->stride + (t - first) * LANES, k->top_plane);
         for (int64_t c = channel; c < mocha_min(channels, s->channels) && k->dw; c++)
             TYPED(winograd_spread)(points, s, run, x + c * s->height * s->width * LANES, LANES,
-                                   k->data + c * k->stride + (t - first) * LANES, k->data_plane, LANES);
+                            k->data + c * k->stride + (t - first) * LANES, k->data_plane, LANES);
     }
 }
 
 /* PAIR_ROWS outputs with PAIR_COLUMNS channels: sums over tiles and lanes become or are added to `sums`. */
-static void TYPED(winograd_pairs)(int64_t tiles, const REAL *top, const REAL *data, int64_t stride, REAL *sums,
-                                  int add) {
+static void
+TYPED(winograd_pairs)(int64_t tiles, const REAL *top, const REAL *data, int64_t stride, REAL *sums, int add) {
     VEC sum[PAIRS];
-    UNROLL for (int i = 0; i < PAIRS; i++) sum[i] = (VEC){0};
+    UNROLL for (int i = 0; i < PAIRS; i++)
+        sum[i] = (VEC){0};
     for (int64_t t = 0; t < tiles; t++, top += LANES, data += LANES) {
         VEC a[PAIR_ROWS], b[PAIR_COLUMNS];
-        UNROLL for (int i = 0; i < PAIR_ROWS; i++) a[i] = TYPED(load)(top + i * stride);
-        UNROLL for (int j = 0; j < PAIR_COLUMNS; j++) b[j] = TYPED(load)(data + j * stride);
         UNROLL for (int i = 0; i < PAIR_ROWS; i++)
-            UNROLL for (int j = 0; j < PAIR_COLUMNS; j++) sum[i * PAIR_COLUMNS + j] += a[i] * b[j];
+            a[i] = TYPED(load)(top + i * stride);
+        UNROLL for (int j = 0; j < PAIR_COLUMNS; j++)
+            b[j] = TYPED(load)(data + j * stride);
+        UNROLL for (int i = 0; i < PAIR_ROWS; i++) UNROLL
+            for (int j = 0; j < PAIR_COLUMNS; j++) sum[i * PAIR_COLUMNS + j] += a[i] * b[j];
     }
     for (int i = 0; i < PAIRS; i += LANES)
         TYPED(store)(sums + i, TYPED(lane_sums)(sum + i) + (add ? TYPED(load)(sums + i) : (VEC){0}));
 }
 
 /* One block of outputs with all channels at one point; `sums_bias` at that which has the sums of dy. */
-static void TYPED(pair)(const TYPED(correlation) *k, int64_t point, int64_t block, int64_t tiles, int add,
-                        int sums_bias) {
+static void
+TYPED(pair)(const TYPED(correlation) *k, int64_t point, int64_t block, int64_t tiles, int add, int sums_bias) {
     const int64_t first = block * BLOCK_TILES, last = mocha_min(k->high, first + BLOCK_TILES);
     const REAL *top = k->top + point * k->top_plane * LANES, *data = k->data + point * k->data_plane * LANES;
     for (int64_t c = 0; c < k->wide && k->dw; c++)
         for (int64_t o = first; o < last; o++)
-            TYPED(winograd_pairs)(tiles, top + o * PAIR_ROWS * k->stride, data + c * PAIR_COLUMNS * k->stride,
-                                  k->stride, k->sums + point * k->sum_plane + (o * k->wide + c) * PAIRS, add);
+            TYPED(
+                winograd_pairs)(tiles, top + o * PAIR_ROWS * k->stride, data + c * PAIR_COLUMNS * k->stride, k->stride,
+                           k->sums + point * k->sum_plane + (o * k->wide + c) * PAIRS, add);
     for (int64_t o = first * PAIR_ROWS; o < last * PAIR_ROWS && sums_bias; o++) {
         VEC sum = add ? TYPED(load)(k->bias_sums + o * LANES) : (VEC){0};
         for (int64_t t = 0; t < tiles; t++) sum += TYPED(load)(top + o * k->stride + t * LANES);
@@ -120,16 +125,16 @@ static void TYPED(pair)(const TYPED(correlation) *k, int64_t point, int64_t bloc
 ALWAYS_INLINE void TYPED(winograd_taps)(const int points, const REAL *from, int64_t plane, REAL *taps) {
     const int size = points - WINOGRAD_TILE + 1;
     VEC lines[MOST_POINTS][MOST_POINTS];
-    UNROLL for (int j = 0; j < points; j++)
-        UNROLL for (int u = 0; u < size; u++) {
+    UNROLL for (int j = 0; j < points; j++) UNROLL
+        for (int u = 0; u < size; u++) {
             VEC sum = (VEC){0};
             UNROLL for (int i = 0; i < points; i++)
                 sum += (REAL)(points == 6 ? winograd_weights_6 : winograd_weights_8)[i][u] *
                        TYPED(load)(from + (i * points + j) * plane);
             lines[u][j] = sum;
         }
-    UNROLL for (int u = 0; u < size; u++)
-        UNROLL for (int v = 0; v < size; v++) {
+    UNROLL for (int u = 0; u < size; u++) UNROLL
+        for (int v = 0; v < size; v++) {
             VEC sum = (VEC){0};
             UNROLL for (int j = 0; j < points; j++)
                 sum += (REAL)(points == 6 ? winograd_weights_6 : winograd_weights_8)[j][v] * lines[u][j];

@@ -9,8 +9,8 @@
 #define FOR_EACH_GROUP(item, items, lanes) \
     for (long long first_##item = (long long)blockIdx.x * (THREADS / (lanes)), \
                    item = first_##item + threadIdx.x / (lanes); \
-         first_##item < (items); \
-         first_##item += (long long)gridDim.x * (THREADS / (lanes)), item += (long long)gridDim.x * (THREADS / (lanes)))
+         first_##item < (items); first_##item += (long long)gridDim.x * (THREADS / (lanes)), \
+                   item += (long long)gridDim.x * (THREADS / (lanes)))
 
 /* A blob is (rows, classes, positions), an item a row at a position: where its classes begin. They are `positions`
    apart. Items that are too large count as the last one. */

@@ -17,9 +17,7 @@ KERNEL(bias_gradient)
 }
 
 /* y = max(floor, y); NaN stays. */
-KERNEL(rectify)(REAL *y, int n, double floor) {
-    FOR_EACH(i, n) y[i] = y[i] <= (REAL)floor ? (REAL)floor : y[i];
-}
+KERNEL(rectify)(REAL *y, int n, double floor) { FOR_EACH(i, n) y[i] = y[i] <= (REAL)floor ? (REAL)floor : y[i]; }
 
 /* bfloat16 is the upper half of a float. Two of them are in each int of y; rounded to the nearest, ties to even. */
 KERNEL(to_bfloat16)(const REAL *x, int *y, int n) {

@@ -5,9 +5,7 @@
 /* Backward: da and db are NULL where they are not wanted, and may be one buffer: they are written one after the
    other. Operands that an operation does not read (a, b, y) are NULL. */
 #define ELEMENT_WISE(name, FORWARD, LEFT, RIGHT) \
-    KERNEL(name##_forward)(const REAL *a, const REAL *b, REAL *y, int n) { \
-        FOR_EACH(i, n) y[i] = FORWARD; \
-    } \
+    KERNEL(name##_forward)(const REAL *a, const REAL *b, REAL *y, int n) { FOR_EACH(i, n) y[i] = FORWARD; } \
     KERNEL(name##_backward) \
     (const REAL *dy, [[maybe_unused]] const REAL *a, [[maybe_unused]] const REAL *b, [[maybe_unused]] const REAL *y, \
      REAL *da, REAL *db, int n, int add_a, int add_b) { \

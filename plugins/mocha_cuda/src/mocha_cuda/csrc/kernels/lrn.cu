@@ -35,8 +35,7 @@ struct tiles {
 };
 
 /* A thread's elements: every THREADS-th. */
-#define FOR_SHARE(j, t) \
-    _Pragma("unroll") for (int j = 0; j < SHARE; j++) if (j * THREADS < (t).count())
+#define FOR_SHARE(j, t) _Pragma("unroll") for (int j = 0; j < SHARE; j++) if (j * THREADS < (t).count())
 
 /* A thread's element number j in its block's tile. */
 struct element {
@@ -65,8 +64,8 @@ static __device__ inline element element_of(const tiles &t, const corner &c, int
     e.row = quotient(inside, t.by_columns);
     e.column = inside - e.row * t.columns;
     const int row = c.row + e.row, column = c.column + e.column;
-    const bool exists = plane < t.planes && c.plane + plane < t.n && row >= 0 && row < t.height && column >= 0 &&
-                        column < t.width;
+    const bool exists =
+        plane < t.planes && c.plane + plane < t.n && row >= 0 && row < t.height && column >= 0 && column < t.width;
     e.index = exists ? ((c.plane + plane) * t.height + row) * t.width + column : -1;
     e.is_result = exists && e.row >= t.before && e.row < t.before + t.row_step && e.column >= t.left &&
                   e.column < t.left + t.column_step;
@@ -161,11 +160,13 @@ static __device__ inline void normalize(const REAL *dy, const REAL *x, REAL *out
 #define LRN(mode, WITHIN, suffix, K) \
     KERNEL(mode##_forward##suffix)(const REAL *__restrict__ x, REAL *__restrict__ y, SIZES, int kernel, double shift, \
                                    double scale, double power) { \
-        normalize<false, WITHIN, K>(nullptr, x, y, GIVEN, kernel, (REAL)shift, (REAL)scale, (REAL)power, false); \
+        normalize < false, WITHIN, K \
+        > (nullptr, x, y, GIVEN, kernel, (REAL)shift, (REAL)scale, (REAL)power, false); \
     } \
     KERNEL(mode##_backward##suffix)(const REAL *__restrict__ dy, const REAL *__restrict__ x, REAL *__restrict__ dx, \
                                     SIZES, int kernel, double shift, double scale, double power, int add) { \
-        normalize<true, WITHIN, K>(dy, x, dx, GIVEN, kernel, (REAL)shift, (REAL)scale, (REAL)power, add); \
+        normalize < true, WITHIN, K \
+        > (dy, x, dx, GIVEN, kernel, (REAL)shift, (REAL)scale, (REAL)power, add); \
     }
 #define MODE(mode, WITHIN) LRN(mode, WITHIN, , 0) LRN(mode, WITHIN, _3, 3) LRN(mode, WITHIN, _5, 5)
 

@@ -153,24 +153,26 @@ static __device__ inline void unpool(const REAL *dy, const int *winners, const R
 
 #define AXIS(a) \
     int a##_size, int a##_number, int a##_kernel, int a##_stride, int a##_pad, double a##_part, double a##_last
-#define GIVEN(a) axis{a##_size, a##_number, a##_kernel, a##_stride, a##_pad, (REAL)a##_part, (REAL)a##_last}
+#define GIVEN(a) \
+    axis { a##_size, a##_number, a##_kernel, a##_stride, a##_pad, (REAL)a##_part, (REAL)a##_last }
 
 /* Forward, n is the number of results. Backward, it is that of cells, which are `rows` x `columns` in each plane. */
 #define POOLING(kind, MAX, suffix, K, S) \
-    KERNEL(kind##_forward##suffix)(const REAL *__restrict__ x, REAL *__restrict__ y, int *__restrict__ winners, \
-                                   int n, AXIS(down), AXIS(across), int channels, unsigned long long by_rows, \
+    KERNEL(kind##_forward##suffix)(const REAL *__restrict__ x, REAL *__restrict__ y, int *__restrict__ winners, int n, \
+                                   AXIS(down), AXIS(across), int channels, unsigned long long by_rows, \
                                    unsigned long long by_columns, double nothing, double floor) { \
-        pool<MAX, K, S>(x, y, winners, n, GIVEN(down), GIVEN(across), channels, by_rows, by_columns, (REAL)nothing, \
-                        (REAL)floor); \
+        pool < MAX, K \
+        , S > (x, y, winners, n, GIVEN(down), GIVEN(across), channels, by_rows, by_columns, (REAL)nothing, \
+               (REAL)floor); \
     } \
-    KERNEL(kind##_backward##suffix)(const REAL *__restrict__ dy, const int *__restrict__ winners, \
-                                    const REAL *__restrict__ top, const REAL *__restrict__ bottom, \
-                                    REAL *__restrict__ dx, int n, AXIS(down), AXIS(across), int channels, int rows, \
-                                    int columns, unsigned long long by_rows, unsigned long long by_columns, \
-                                    unsigned long long by_stride_down, unsigned long long by_stride_across, \
-                                    double floor, int add) { \
-        unpool<MAX, K, S>(dy, winners, top, bottom, dx, n, GIVEN(down), GIVEN(across), channels, rows, columns, \
-                          by_rows, by_columns, by_stride_down, by_stride_across, (REAL)floor, add); \
+    KERNEL(kind##_backward##suffix)( \
+        const REAL *__restrict__ dy, const int *__restrict__ winners, const REAL *__restrict__ top, \
+        const REAL *__restrict__ bottom, REAL *__restrict__ dx, int n, AXIS(down), AXIS(across), int channels, \
+        int rows, int columns, unsigned long long by_rows, unsigned long long by_columns, \
+        unsigned long long by_stride_down, unsigned long long by_stride_across, double floor, int add) { \
+        unpool < MAX, K \
+        , S > (dy, winners, top, bottom, dx, n, GIVEN(down), GIVEN(across), channels, rows, columns, by_rows, \
+               by_columns, by_stride_down, by_stride_across, (REAL)floor, add); \
     }
 #define WINDOWS(kind, MAX) \
     POOLING(kind, MAX, , 0, 0) \

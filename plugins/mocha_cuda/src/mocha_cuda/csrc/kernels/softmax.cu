@@ -24,8 +24,7 @@ KERNEL(softmax_backward)
             const int at = begin + c * positions;
             total += dy[at] * y[at];
         }
-        for (int distance = lanes / 2; distance; distance /= 2)
-            total += __shfl_xor_sync(0xffffffffu, total, distance);
+        for (int distance = lanes / 2; distance; distance /= 2) total += __shfl_xor_sync(0xffffffffu, total, distance);
         if (item >= items) continue;
         for (int c = threadIdx.x % lanes; c < classes; c += lanes) {
             const int at = begin + c * positions;

@@ -41,10 +41,9 @@ struct copied {
 KERNEL(commit_forward)(const int *status, const unsigned long long *table, int n) {
     if (status && *status) return;
     const struct copied *row = of_block<struct copied>(table, n);
-    for (long long i = (blockIdx.x - row->first_block) * THREADS + threadIdx.x; i < row->ints; i += row->blocks * THREADS)
+    for (long long i = (blockIdx.x - row->first_block) * THREADS + threadIdx.x; i < row->ints;
+         i += row->blocks * THREADS)
         row->target[i] = row->source[i];
 }
 
-KERNEL(fill_forward)(REAL *x, int n, double number) {
-    FOR_EACH(i, n) x[i] = (REAL)number;
-}
+KERNEL(fill_forward)(REAL *x, int n, double number) { FOR_EACH(i, n) x[i] = (REAL)number; }
