@@ -216,8 +216,8 @@ def test_what_the_host_needs_is_asked_for(monkeypatch):
         monkeypatch.setattr(host_memory, "free_bytes", lambda: 7 * MIB)
         with pytest.raises(BackendError, match=r"^Net 'net', predictions: 8,000,000 bytes.*'x' float32.*fewer rows"):
             net.predict(np.zeros((200_000, 1000), np.int8), "x")
-        solver = SGD(mocha.SolverParameters(max_iter=1, accumulate=2**40))
-        with pytest.raises(BackendError, match=r"^Net 'net', 1,099,511,627,776 minibatches at once"):
+        solver = SGD(mocha.SolverParameters(max_iter=1, accumulate=2**30))
+        with pytest.raises(BackendError, match=r"^Net 'net', 1,073,741,824 minibatches at once"):
             solver.solve(net)
 
 
