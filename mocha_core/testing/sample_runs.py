@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mocha_core.describe.parameter import Parameter
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Phase, Section
 from mocha_core.net.net import Net
 from mocha_core.net.system import System
 from mocha_core.testing import sample_net
 from mocha_core.testing.kit_solver import Descent
-from mocha_core.train.solver import Policy, Solver, SolverParameters
+from mocha_core.train.solver import Policy, Solver, SolverParameters, SolverState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,9 +75,7 @@ def contents(net: Net, solver: Solver | None = None) -> Seen:
 
 def lasting(net: Net, solver: Solver) -> Seen:
     """All that outlives a minibatch: `contents`, the sums of the statistics, the cursors, and the solver's state."""
-    state = solver.state
-    facts = {"iteration": state.iteration, "objective": state.objective, **state.cells}
-    seen = contents(net, solver) | {f"({name})": np.asarray(value) for name, value in facts.items()}
+    seen = contents(net, solver) | state(solver.state)
     seen |= {f"({s.layer}-{s.key})": net.system.read(s.total) for s in net.plan.statistics}
     return seen | {f"({name})": np.asarray(feed.cursor) for name, feed in net.feeds.items()}
 
@@ -191,3 +190,19 @@ WORK: Mapping[str, Work] = {
         taking_turns,
     )
 }  # fmt: skip
+
+
+def learned_parameters(net: Net) -> list[str]:
+    """The keys of a net's parameters; a tied one comes once."""
+    return [key for key, state in net.states.items() if isinstance(state, Parameter)]
+
+
+def memory(net: Net, solver: Solver) -> Seen:
+    """The net's parameters, and the solver's slots for them."""
+    return contents(net) | {key: net.system.read(value) for key, value in solver.memories(net).items()}
+
+
+def state(state: SolverState) -> Seen:
+    """A solver's state as arrays."""
+    facts = {"iteration": state.iteration, "objective": state.objective, **state.cells}
+    return {f"({name})": np.asarray(value) for name, value in facts.items()}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pytest
 
-from mocha_core.describe.parameter import Parameter
 from mocha_core.errors import ConfigurationError, DataError, NonFiniteError, SnapshotError
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.plan import Call, Section
@@ -25,12 +24,14 @@ from mocha_core.testing.kit_solver import Descent
 from mocha_core.testing.op_case import OpCase
 from mocha_core.testing.sample_runs import (
     WORK,
-    Seen,
     assert_same_bytes,
     contents,
     lasting,
+    learned_parameters,
+    memory,
     net_of,
     parameters,
+    state,
     train_on,
 )
 from mocha_core.testing.tolerances import OF_A_RUN, assert_close
@@ -41,7 +42,6 @@ from mocha_core.train.solver import Solver, SolverParameters, UpdateOp
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mocha_core.train.solver import SolverState
 
 #: Options of a parameter that its update op has to handle.
 KINDS: Mapping[str, Mapping[str, Any]] = {
@@ -387,19 +387,3 @@ class SolverTests(Conformance):
             assert_same_bytes(before, contents(halves, solver))
             train_on(halves, solver, 4)
             assert_same_bytes(expected, contents(halves, solver))
-
-
-def learned_parameters(net: Net) -> list[str]:
-    """The keys of a net's parameters; a tied one comes once."""
-    return [key for key, state in net.states.items() if isinstance(state, Parameter)]
-
-
-def memory(net: Net, solver: Solver) -> Seen:
-    """The net's parameters, and the solver's slots for them."""
-    return contents(net) | {key: net.system.read(value) for key, value in solver.memories(net).items()}
-
-
-def state(state: SolverState) -> Seen:
-    """A solver's state as arrays."""
-    facts = {"iteration": state.iteration, "objective": state.objective, **state.cells}
-    return {f"({name})": np.asarray(value) for name, value in facts.items()}
