@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mocha_core.errors import StateError
+from mocha_core.host.interrupt import abandonable, keep_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+keep_whole(__file__)
 #: The byte of a `stop` element in which waiting threads ask for their turn. `Solver.stop` sets another byte to 1, in
 #: either byte order, so that neither request overwrites the other.
 TURN = 1
@@ -131,6 +133,11 @@ class Gate:
             finally:  # after an interrupt, too, because this thread will still call `leave`
                 self._inside[me] = depth
 
+    def grow(self) -> None:
+        """Let `version` grow, so that packed copies are made again."""
+        with self._lock:
+            self.version += 1
+
     def share(self) -> None:
         """Enter `shared`."""
         me = threading.get_ident()
@@ -175,7 +182,8 @@ class Gate:
             return (bool(self._lent) or not any(older)) and may_enter()
 
         try:
-            self._changed.wait_for(may)
+            with abandonable():
+                self._changed.wait_for(may)
         finally:
             del self._waiting[ticket]
             self._changed.notify_all()

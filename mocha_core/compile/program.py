@@ -215,7 +215,7 @@ class Program:
 
     def pack(self) -> None:
         """Pack parameters and states again if any changed since the last time."""
-        version = self.storage.version  # read it first: another thread may change parameters during packing
+        version = self.storage.version  # read it first: a change during packing needs another packing
         if self._packed_version != version:
             self.execute(Section.PACK)
             self._packed_version = version

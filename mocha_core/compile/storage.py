@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -32,7 +31,6 @@ class Storage:
     def __init__(self, backend: Device) -> None:
         self.backend = backend
         self.gate = Gate(backend.programs_at_once)
-        self._lock = Lock()
         self._buffers: WeakKeyDictionary[Value, Array] = WeakKeyDictionary()
 
     @property
@@ -74,18 +72,17 @@ class Storage:
     def changing(self, changes: bool = True) -> Iterator[None]:
         """Change parameters or states inside this context; with `changes=False` it does nothing.
 
-        The version grows before and after the change, even if an exception ends it: another thread may pack a half
-        changed parameter meanwhile, and has to pack it again.
+        The version grows before and after the change, even if an exception ends it: a program that runs outside of the
+        gate may pack a half changed parameter meanwhile, and has to pack it again.
         """
-        self._grow(changes)
+        if not changes:
+            yield
+            return
+        self.gate.grow()
         try:
             yield
         finally:
-            self._grow(changes)
-
-    def _grow(self, changes: bool) -> None:
-        with self._lock:  # without it, two simultaneous additions could count as one
-            self.version += changes
+            self.gate.grow()
 
     def __contains__(self, value: Value) -> bool:
         return value in self._buffers

@@ -39,6 +39,11 @@ LOOPS = ("asyncio", "ipykernel", "trio", "uvloop")
 _TIDY = {__file__, contextlib.__file__}
 
 
+def keep_whole(file: str) -> None:
+    """Abandon nothing inside the functions of a module, because they keep account of threads."""
+    _TIDY.add(file)
+
+
 class Stopped(SystemExit):
     """A signal ended a run in good order. If uncaught, it ends the process silently with status 128 + `number`."""
 

@@ -191,7 +191,7 @@ class Feed:
         self._wrap = wrap
         self._left = minibatches
         if not self.source.fixed:
-            self._stop()  # rows fetched ahead may have changed since
+            self._discard_ahead()  # the rows may have changed since
 
     def fetch(self, batch: int, out: Sequence[NDArray[Any]] = ()) -> Sequence[NDArray[Any]]:
         """The next minibatch of the run; valid until the next call.
@@ -208,7 +208,7 @@ class Feed:
         wanted = (os.getpid(), self._next, batch, self._wrap)
         ready = self._ahead is not None and self._ahead.upcoming == wanted
         if not ready:
-            self._stop()
+            self._discard_ahead()
             if self.source.prefetch and (self.source.fixed or self._left > 1):
                 self._ahead = Prefetcher(self, *wanted, None if self.source.fixed else self._left)
         arrays: Sequence[NDArray[Any]]
@@ -224,6 +224,11 @@ class Feed:
         self._next += batch
         self._left -= 1
         return arrays
+
+    def _discard_ahead(self) -> None:
+        """Stop the prefetching thread. Its fetch may wait for a prediction, so other threads may compute meanwhile."""
+        with self.lending(), abandonable():
+            self._stop()
 
     def seek(self, cursor: int) -> None:
         """Continue after `cursor` rows."""
@@ -333,10 +338,10 @@ def _check_fetch(layer: DataLayer, source: Source) -> None:
     except ValueError:  # compiled code has no signature
         return
     try:
-        second = list(taken.bind(0, 0, 0).arguments)[1]
+        names = list(taken.bind(0, 0, 0).arguments)
     except TypeError:  # it takes fewer or more arguments
-        second = "out"
-    if second == "out":
+        names = ["rows", "out"]
+    if names[1:2] == ["out"]:
         raise ConfigurationError(
             f"Layer '{layer.name}': fetch{taken} of its source, {type(source).__name__}, takes no epoch. Write "
             "def fetch(self, rows, epoch, out): the rows belong to that epoch; ignore it where every epoch is alike."

@@ -81,7 +81,7 @@ class Prefetcher:
 
     def take(self) -> list[NDArray[Any]]:
         process, start, size, wrap = self.upcoming
-        # Until the minibatch is in hand: after an error or an interrupt this thread is not asked again.
+        # If an error or an interrupt comes before the minibatch, no later request takes from this thread.
         self.upcoming = (process, -1, size, wrap)
         with abandonable():
             batch = self._ready.get()

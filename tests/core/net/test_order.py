@@ -168,6 +168,23 @@ def test_a_fetch_that_knows_no_epoch():
                 mocha.Net("net", system, [layer])
 
 
+def test_a_fetch_that_takes_whatever_comes():
+    """A wrapper, such as one that counts calls, has no names of arguments to look at."""
+
+    class Wrapped(MemoryLayer):
+        def open(self, seed):
+            source = super().open(seed)
+            fetch = source.fetch
+            source.fetch = lambda *arguments: fetch(*arguments)
+            return source
+
+    with mocha.System("cpu") as system:
+        layer = Wrapped(name="data", batch_size=2, arrays=[np.arange(4.0)[:, None]], tops=["x"])
+        net = mocha.Net("net", system, [layer])
+        net.forward()
+        assert net.blobs["x"].numpy().ravel().tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("prefetch", [False, True])
 def test_fetch_is_called_once_for_each_epoch_of_a_minibatch(prefetch):
     calls = []
