@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 def profile(runs: Runs, program: Program, n: int, solver: Trainer | None, memories: Iterable[Value]) -> Profile:
     """See `Net.profile`; `memories` are the slots that the solver's updates in the program have."""
-    with _unchanged(runs, memories), runs.system.storage.gate.exclusive():
+    k = program.plan.minibatches
+    with runs.system.storage.gate.exclusive(), _unchanged(runs, memories):
         runs.begin(program)
-        runs.feeds.begin(wrap=True)
+        runs.feeds.begin(wrap=True, minibatches=(n + 1) * k)
         program.start_anew()
-        k = program.plan.minibatches
         if solver is None:
             schedule = runs.schedule(program, n + 1, 0)
             sections = [Section.FORWARD, *([Section.BACKWARD] if program.plan.gradients else [])]
@@ -52,6 +52,5 @@ def _unchanged(runs: Runs, memories: Iterable[Value]) -> Iterator[None]:
         with runs.feeds.restored():
             yield
     finally:
-        runs.half_updated = False
         for value, array in before:
             system.write(value, array)

@@ -249,10 +249,10 @@ class Runs:
         self.begin(program)
         done, objectives = 0, np.zeros(0)
         while True:
-            program.done = 0
-            self.feeds.begin(wrap=True, minibatches=(n - done) * k)
             left = {name: column[done * k :] for name, column in schedule.items()}
             try:
+                program.done, program.objectives = 0, np.zeros(0)
+                self.feeds.begin(wrap=True, minibatches=(n - done) * k)
                 # No NumPy warnings of numbers that are not finite: the program and the solver check for them.
                 with self.system.storage.gate.exclusive(stop), np.errstate(all="ignore"):
                     self.check_usable()

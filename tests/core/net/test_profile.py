@@ -84,3 +84,10 @@ def test_a_profile_runs_over_minibatches_that_come_next():
         assert counted == [([*range(6, 12)], 6), ([*range(12, 18)], 6), ([18, 19], 6), ([0, 1, 2, 3], 6)]
         with pytest.raises(mocha.MochaError, match="expected n to be an integer >= 1, received 0"):
             net.profile(0)
+
+
+def test_a_profile_does_not_make_a_net_whole(net):
+    solver = SGD(parameters(max_iter=1))
+    net.runs.half_updated = True
+    net.profile(1, solver)
+    assert net.runs.half_updated, "some parameters are still one update ahead of the others"
