@@ -236,7 +236,10 @@ class Plan:
         needed = {v.root for v in outputs}
         kept: list[Step] = []
         for step in reversed(self.steps):
-            if needed & {v.root for v in step.call.outs[: len(step.call.outs) - len(step.call.op.updates)]}:
+            made = len(step.call.outs) - len(step.call.op.updates)
+            # A state that this step updates may be read by a later one; cells and statistics are for Python.
+            updated = [v for v in step.call.outs[made:] if v.root.role is Role.STATE]
+            if needed & {v.root for v in (*step.call.outs[:made], *updated)}:
                 kept.append(step)
                 needed |= {v.root for v in step.reads}
         self.steps = kept[::-1]

@@ -21,6 +21,7 @@ from toys.standardize import StandardizeLayer
 import mocha_core as mocha
 from mocha_core.describe.layer import ComputationLayer, Layer
 from mocha_core.errors import ConfigurationError, DataError, FileError, NonFiniteError, ShapeError, StateError
+from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Phase
 from mocha_core.train.snapshot import capture, restore
 
@@ -217,6 +218,48 @@ def test_a_state_that_two_layers_update():
             net.forward()
             np.testing.assert_array_equal(net.blobs["y"].numpy(), np.full((2, 1), expected))
         assert nets[0].states["twice___count"].numpy() == 4
+
+
+class Note(Op):
+    """Keeps the mean of its bottom in a state, and has no output."""
+
+    name = "toy.note"
+    updates = (1,)
+    differentiable = ()
+
+    def infer(self, x, noted):
+        return ()
+
+    def forward(self, xp, x, noted):
+        return xp.zeros_like(noted) + xp.mean(x)
+
+
+class Less(Op):
+    """The bottom less the state."""
+
+    name = "toy.less"
+    differentiable = ()
+
+    def infer(self, x, noted):
+        return (x,)
+
+    def forward(self, xp, x, noted):
+        return x - noted
+
+
+class CentredLayer(ComputationLayer):
+    def build(self, b, x):
+        noted = b.state("noted", (), Constant(0.0))
+        b.call(Note(), x, noted)
+        return b.call(Less(), x, noted)
+
+
+def test_a_prediction_runs_what_updates_a_state_that_it_reads():
+    x = np.arange(4.0)[:, None]
+    data = MemoryLayer(name="data", batch_size=4, arrays=(x,), tops=("x",))
+    with mocha.System(Plain(), dtype="float64") as system:
+        net = mocha.Net("net", system, [data, CentredLayer(name="centred", bottoms=["x"], tops=["y"])])
+        np.testing.assert_array_equal(net.predict(x, "y"), x - 1.5)
 
 
 # A dtype of its own.
