@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.graph.cells import Cell
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Call, Phase, Plan, Section, Step, forward_step
 from mocha_core.graph.value import Role, Spec, Value
@@ -73,8 +74,8 @@ def commit_updates(plan: Plan, status: Callable[[], Value]) -> None:
     plan.steps.insert(0, forward_step(copy, Section.FORWARD if plan.sectioned else Section.CLEAR))
     targets = tuple(value for value in shadows if plan.phase is Phase.TRAIN or value in statistics)
     if targets:
-        plan.cells["status"] = status()
-        ins = plan.cells["status"], *(shadows[value] for value in targets), *targets
+        plan.cells[Cell.STATUS] = status()
+        ins = plan.cells[Cell.STATUS], *(shadows[value] for value in targets), *targets
         commit = Call(Commit(len(targets)), ins, targets, "(net)")
         backward = (i for i, step in enumerate(plan.steps) if step.section is Section.BACKWARD)
         at = next(backward, len(plan.steps)) if plan.sectioned else len(plan.steps)

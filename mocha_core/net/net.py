@@ -21,6 +21,7 @@ from mocha_core.net.runs import Runs
 from mocha_core.net.system import System
 from mocha_core.net.topology import sort
 from mocha_core.plugin.construction import Constructed, Settled
+from mocha_core.plugin.manager import plugin_manager
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,8 +66,6 @@ class Net(Settled, metaclass=Constructed):
         with system.building():
             self._build(label, checks.names(label, "keep", keep))
         system.nets.add(self)
-        from mocha_core.plugin.manager import plugin_manager
-
         plugin_manager().hook.mocha_net_built(net=self)
 
     def _build(self, label: str, keep: tuple[str, ...]) -> None:

@@ -272,5 +272,5 @@ def open_backend(name: str | None, options: Mapping[str, Any]) -> Backend:
     except TypeError as error:
         raise ConfigurationError(f"Backend '{name}' does not take these options: {_wrong(options, error)}") from error
     if not isinstance(backend, Backend):
-        raise BackendError(f"Backend '{name}' is not a mocha_core.compile.backend.Backend but a {type(backend)}.")
+        raise BackendError(f"Backend '{name}' is not a mocha_core.api.Backend but a {type(backend)}.")
     return backend

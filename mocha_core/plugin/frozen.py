@@ -20,7 +20,7 @@ def without_metadata(*distributions: str) -> str:
     return (
         f"{', '.join(names)} can be imported, but the metadata with the entry point are missing, as in a frozen "
         f"application. Collect them (PyInstaller: --collect-all {package} --copy-metadata {names[0]}), or register it "
-        f"first: mocha_core.plugin.manager.plugin_manager().add_plugin({package}._plugin, '{names[0]}')."
+        f"first: mocha_core.api.plugin_manager().add_plugin({package}._plugin, '{names[0]}')."
     )
 
 

@@ -79,10 +79,19 @@ def test_a_torn_last_line_is_named_and_dropped(written, torn, messages):
 
 def test_lines_that_are_no_events_are_named_and_dropped(written, messages):
     lines = written.read_text().splitlines(keepends=True)
-    written.write_text("".join([lines[0], "[]\n", '{"iteration": "x"}\n', "\n", *lines[1:]]))
+    written.write_text("".join([lines[0], "[]\n", '{"iteration": "x"}\n', "\n", *lines[1:], "torn" + lines[2]]))
     History(written, 6).close()
     assert iterations(written) == [2, 4, 6]
-    assert messages() == [f"'{written}', line {n} is incomplete and is dropped." for n in (2, 3, 4)]
+    assert messages() == [f"'{written}', line {n} is incomplete and is dropped." for n in (2, 3, 4, 7)]
+
+
+def test_a_line_behind_the_rest_of_another_is_no_event(written, messages):
+    """Also where all other lines of a block stay."""
+    lines = written.read_text().splitlines(keepends=True)
+    written.write_text("".join(["torn" + lines[0], *lines[1:]]))
+    History(written, 6).close()
+    assert iterations(written) == [4, 6]
+    assert messages() == [f"'{written}', line 1 is incomplete and is dropped."]
 
 
 def test_a_history_that_cannot_be_used(path):

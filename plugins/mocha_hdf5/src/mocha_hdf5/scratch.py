@@ -140,6 +140,8 @@ class LZF:
             Refused: the data are not lzf.
         """
         if self._chunk is None or size != self._size:
+            if self._chunk is not None:
+                self._chunk.close()
             properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             properties.set_chunk((size + self.MARK,))
             properties.set_filter(h5py.h5z.FILTER_LZF, h5py.h5z.FLAG_OPTIONAL)

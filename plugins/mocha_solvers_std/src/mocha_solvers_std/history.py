@@ -17,7 +17,7 @@ from mocha_core.api import FileError, logger, write_all, write_file
 #: The number of bytes of lines that are checked together, because most lines of a long history stay.
 BLOCK = 2**20
 #: A line as `History` writes it; the group is its iteration.
-_WRITTEN = re.compile(rb'\{"event": "[^"\\\n]*", "iteration": ([0-9]{1,18}), "time": [^\n]*\}\n')
+_WRITTEN = re.compile(rb'(?m)^\{"event": "[^"\\\n]*", "iteration": ([0-9]{1,18}), "time": [^\n]*\}\n')
 
 
 class History:
