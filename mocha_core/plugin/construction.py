@@ -43,7 +43,8 @@ class Constructed(ABCMeta):
                 "the annotated fields."
             )
         params = cls.__dict__.get("__dataclass_params__")
-        if name in ("__setattr__", "__delattr__") and params is not None and params.frozen:
+        generated = getattr(value, "__qualname__", "") == f"{cls.__qualname__}.{name}"
+        if name in ("__setattr__", "__delattr__") and generated and params is not None and params.frozen:
             value = _refuse  # in place of the one that the decorator generated
         super().__setattr__(name, value)
 

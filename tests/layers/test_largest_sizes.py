@@ -25,6 +25,12 @@ def value(kind, field, size):
     return [size] if alone else [(size, 1), (1, size)]
 
 
+def made(kind, **given):
+    """A layer with that field, and with small ones where it needs others."""
+    needed = {"kernel": 1} | ({"n_filter": 1} if kind is layers.ConvolutionLayer else {})
+    return kind(name="a", **PLACE, **needed | given)
+
+
 @pytest.mark.parametrize(("kind", "field"), WINDOWS, ids=str)
 @pytest.mark.parametrize("size", [checks.MOST_WINDOW + 1, *HUGE])
 def test_windows(kind, field, size):
@@ -32,21 +38,21 @@ def test_windows(kind, field, size):
         with pytest.raises(
             ConfigurationError, match=rf"{kind.__name__}\(a\): expected {field} to be an integer <= 268435456"
         ):
-            kind(name="a", **PLACE, **{field: given})
+            made(kind, **{field: given})
 
 
 @pytest.mark.parametrize(("kind", "field"), WINDOWS, ids=str)
 def test_the_largest_window_is_taken(kind, field):
     for given in value(kind, field, checks.MOST_WINDOW):
-        assert getattr(kind(name="a", **PLACE, **{field: given}), field) == given
+        assert getattr(made(kind, **{field: given}), field) == given
 
 
 @pytest.mark.parametrize("size", HUGE)
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda n: layers.ConvolutionLayer(n_filter=n, **PLACE), "n_filter"),
-        (lambda n: layers.ConvolutionLayer(n_group=n, n_filter=n, **PLACE), "n_filter"),
+        (lambda n: layers.ConvolutionLayer(n_filter=n, kernel=1, **PLACE), "n_filter"),
+        (lambda n: layers.ConvolutionLayer(n_group=n, n_filter=n, kernel=1, **PLACE), "n_filter"),
         (lambda n: layers.InnerProductLayer(output_dim=n, **PLACE), "output_dim"),
         (lambda n: layers.LRNLayer(kernel=n, **PLACE), "kernel"),
         (lambda n: layers.MemoryDataLayer(batch_size=n, data=[[1.0]], tops=["x"]), "batch_size"),

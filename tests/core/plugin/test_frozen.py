@@ -11,7 +11,7 @@ CORE = Path(__file__).parents[3] / "mocha_core"
 COLLECT = (
     "can be imported, but the metadata with the entry point are missing, as in a frozen application. Collect them "
     "(PyInstaller: --collect-all mocha_toy --copy-metadata mocha-toy), or register it first: "
-    "mocha_core.plugin.manager.plugin_manager().add_plugin(mocha_toy._plugin, 'mocha-toy')."
+    "mocha_core.api.plugin_manager().add_plugin(mocha_toy._plugin, 'mocha-toy')."
 )
 PLUGIN = """
 from mocha_core import hookimpl
