@@ -69,14 +69,14 @@ mocha.System("native")
 
 @pytest.mark.parametrize(("given", "expected"), [("3", 3), ("2,1", 2), ("", 4)])
 def test_default_threads(monkeypatch, given, expected):
-    monkeypatch.setattr(host_cpus, "processors", lambda root: 8)
-    monkeypatch.setattr(host_cpus, "cores", lambda root: 4)
+    monkeypatch.setattr(host_cpus, "processors", lambda root=None: 8)
+    monkeypatch.setattr(host_cpus, "cores", lambda root=None: 4)
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     assert NativeBackend().threads == expected
 
 
 def test_more_threads_than_the_machine_has(monkeypatch):
-    monkeypatch.setattr(host_cpus, "processors", lambda root: 2)
+    monkeypatch.setattr(host_cpus, "processors", lambda root=None: 2)
     monkeypatch.setenv("OMP_NUM_THREADS", "1000")
     with pytest.warns(RuntimeWarning, match="OMP_NUM_THREADS='1000' is more than the 2 processors"):
         assert NativeBackend().threads == 2
