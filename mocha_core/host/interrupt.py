@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mocha_core.checks import shown
 from mocha_core.errors import ConfigurationError, StateError
-from mocha_core.host.signal_watch import SignalWatch
+from mocha_core.host.signal_watch import BURST, SignalWatch
 from mocha_core.log import logger
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ class _Run:
         self.stops: list[NDArray[np.int32]] = []
         self.received = 0
         """The number of the first signal that came."""
+        self._began = 0.0
+        """The time of the first signal."""
         self.finishing = False
         self.since = 0.0
         """The start time of the current work, if it may be abandoned."""
@@ -196,9 +198,11 @@ class _Run:
                 raise stopped_by(self.received)
         elif not self.received:
             self.received = number
-            self.since = monotonic()
+            self.since = self._began = monotonic()
             self._hurry()
             logger.info("%s: finishing the iteration; again to abort at once", signal.Signals(number).name)
+        elif monotonic() - self._began <= BURST:
+            pass
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:

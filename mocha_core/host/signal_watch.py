@@ -15,7 +15,8 @@ from types import FrameType
 
 #: Seconds between two checks, after the first signal.
 PERIOD = 0.1
-#: Signals within this many seconds count as one: `timeout` and batch systems signal the process, then its group.
+#: Signals within this many seconds after the first count as one with it: `timeout`, batch systems and closed terminals
+#: signal the process, then its group.
 BURST = 0.05
 #: Seconds after the second signal, at which the process is ended in any case.
 DEADLINE = 0.8
@@ -74,7 +75,7 @@ class SignalWatch:
 
     def _watch(self) -> None:
         came: list[int] = []
-        latest, ends = 0.0, float("inf")
+        began, ends = 0.0, float("inf")
         while True:
             try:
                 numbers = self._receiver.recv(64)
@@ -87,10 +88,11 @@ class SignalWatch:
                     self._pass_on(number)
                 elif self._knocks:
                     self._knocks -= 1
-                else:
-                    if not came or monotonic() - latest > BURST:
-                        came.append(number)
-                    latest = monotonic()
+                elif not came:
+                    came.append(number)
+                    began = monotonic()
+                elif monotonic() - began > BURST:
+                    came.append(number)
             if not came:
                 continue
             if len(came) == 1 and numbers:

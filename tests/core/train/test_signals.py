@@ -446,14 +446,13 @@ def test_the_second_signal_ends_the_process_wherever_it_is(number, event, iterat
 
 
 AT_A_PROMPT = """
-import os, sys
+import sys
 from mocha_core.host import signal_watch
 sys.ps1, signal_watch.DEADLINE = ">>> ", 0.05
 try:
-    exec(sys.argv[1])
+    exec(compile(sys.argv[1], "script", "exec"))  # given a string, CPython marks a KeyboardInterrupt as uncaught
 except KeyboardInterrupt:
     print("still here", flush=True)
-    os._exit(0)  # a prompt goes on: how the interpreter ends is no part of it
 """
 
 

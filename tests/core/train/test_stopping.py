@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -24,6 +25,8 @@ import mocha_core as mocha
 from mocha_core import hookimpl
 from mocha_core.errors import StateError
 from mocha_core.graph.plan import Section
+from mocha_core.host import signal_watch
+from mocha_core.host.interrupt import Stopped
 from mocha_core.train.snapshot import capture, restore
 
 
@@ -162,6 +165,7 @@ def test_the_second_signal_aborts_at_once(net):
 
     def twice():
         signal.raise_signal(signal.SIGINT)
+        time.sleep(2 * signal_watch.BURST)
         with pytest.raises(KeyboardInterrupt) as ordinary:
             signal.raise_signal(signal.SIGINT)
         assert type(ordinary.value) is KeyboardInterrupt
@@ -175,6 +179,18 @@ def test_the_second_signal_aborts_at_once(net):
     assert second.entries == [("init", 0), ("enjoy", 0), ("destroy", 5)]
     solver.solve(net)
     assert solver.state.iteration == 20, "nothing was half done"
+
+
+@pytest.mark.parametrize("second", SIGNALS)
+@pytest.mark.parametrize("first", SIGNALS)
+def test_signals_at_one_time_count_as_one(net, first, second):
+    """A terminal that is closed signals the process and its group, `timeout` too; systemd sends two kinds."""
+    diary = Diary(at("enjoy", 5, lambda: [signal.raise_signal(number) for number in (first, second)]))
+    solver = solver_with((diary, 5))
+    with pytest.raises(Stopped) as caught:
+        solver.solve(net)
+    assert caught.value.number == first
+    assert diary.entries[-2:] == [("stopped", 5), ("destroy", 5)]
 
 
 def test_an_error_after_the_signal_is_not_hidden(net):
@@ -232,7 +248,7 @@ def test_outside_the_main_thread_no_handler_is_touched(net):
 
 
 SCRIPT = """
-import os, signal, sys
+import os, signal, sys, time
 sys.path[:0] = {path!r}
 from mocha_core.plugin.manager import plugin_manager
 from toys import plugin
@@ -242,7 +258,7 @@ from toys.stopping import Diary, at, layers, send, solver_with
 with mocha.System("plain", seed=3) as system:
     net = mocha.Net("net", system, layers())
     times = {times}
-    diary = Diary(at("enjoy", 5, lambda: [send({number})() for _ in range(times)]))
+    diary = Diary(at("enjoy", 5, lambda: [(send({number})(), time.sleep(0.1)) for _ in range(times)]))
     solver = solver_with((diary, 5))
     {solve}
 print("went on")
