@@ -39,7 +39,8 @@ def frozen(tmp_path_factory):
 
     def run(code):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *dependencies])}
-        command = [sys.executable, "-c", hide + "import mocha_core as mocha\n" + code]
+        # Without `site`, editable installations cannot be imported.
+        command = [sys.executable, "-S", "-c", hide + "import mocha_core as mocha\n" + code]
         return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=100)
 
     return run
