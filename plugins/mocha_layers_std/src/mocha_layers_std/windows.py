@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mocha_core import checks
-from mocha_core.api import Array, Namespace, ShapeError
+from mocha_core.api import Array, Namespace, ShapeError, checks
 
 
 def pooled_size(size: int, kernel: int, stride: int, front: int, end: int) -> int:
