@@ -118,7 +118,7 @@ from mocha_core.train.coffee_break import CoffeeBreak as CoffeeBreak
 from mocha_core.train.formats import Format as Format
 from mocha_core.train.snapshot import StoredArray as StoredArray
 from mocha_core.train.formats import format_of as format_of
-from mocha_core.train.snapshot import Snapshot as Snapshot
+from mocha_core.train.snapshot import SavedRun as SavedRun
 from mocha_core.train.snapshot import capture as capture
 from mocha_core.train.snapshot import restore as restore
 from mocha_core.train.parameters import Hyperparameter as Hyperparameter
