@@ -21,12 +21,6 @@ import mocha_core as mocha
 from mocha_core.errors import ConfigurationError, DataError, MochaError, NonFiniteError, ShapeError, StateError
 
 
-@pytest.fixture
-def system():
-    with mocha.System(Plain(), dtype="float64", seed=3) as system:
-        yield system
-
-
 def regression(system, rows=20, batch=6, **options):
     x = InnerProductLayer(name="x", output_dim=3, bottoms=["data"], tops=["x"])
     return mocha.Net("net", system, [nets.data(batch, rows, **options), x, SquareLossLayer(bottoms=["x", "target"])])

@@ -46,12 +46,6 @@ def layers(batch=6, n=20, **options):
 
 
 @pytest.fixture
-def system():
-    with mocha.System(Plain(), dtype="float64", seed=3) as system:
-        yield system
-
-
-@pytest.fixture
 def net(system):
     return mocha.Net("net", system, layers())
 
