@@ -49,11 +49,12 @@ data/mnist/test.txt: | $(VENV)/mocha
 data/fashion-mnist/test.txt: | $(VENV)/mocha
 	$(BIN)/mocha data fashion-mnist --from $(FASHION) --to $(@D)
 
-# Installing comes first, one environment after the other: all of them compile mocha-native in the same folder. The tests
-# are of one thread each, so as many environments run at a time as there are processors.
+# Installing comes first, because all environments compile mocha-native in the same folder. The tests are of one thread
+# each, so as many environments run at a time as there are processors.
+test: export PYENV_VERSION ?= $(PYENV_VERSIONS)
 test: $(VENV)/tox
-	PYENV_VERSION=$${PYENV_VERSION:-$(PYENV_VERSIONS)} $(BIN)/tox run --notest
-	PYENV_VERSION=$${PYENV_VERSION:-$(PYENV_VERSIONS)} $(BIN)/tox run-parallel --parallel auto --parallel-no-spinner
+	$(BIN)/tox run-parallel --notest --parallel auto --parallel-no-spinner
+	$(BIN)/tox run-parallel --parallel auto --parallel-no-spinner
 
 oracle: $(VENV)/tox
 	$(BIN)/tox run -e oracle

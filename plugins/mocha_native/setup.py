@@ -22,9 +22,18 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, ExecError, LinkError
 
-sys.path.insert(0, str(Path(__file__).parent))  # pip builds without this folder in sys.path
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # pip builds without this folder in sys.path
 
 from objects import build, objects
+
+if sys.platform != "win32":
+    import fcntl
+
+    # Installations into several environments build in this folder: they take turns, until this process ends.
+    (HERE / "build").mkdir(exist_ok=True)
+    turn = (HERE / "build" / "lock").open("w")
+    fcntl.flock(turn, fcntl.LOCK_EX)
 
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g", "-O1"]
 WAYS_OUT = "Without mocha-native, mocha-cpu computes the same on NumPy, only slower (pip install mocha-core mocha-cpu)."

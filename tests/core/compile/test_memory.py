@@ -165,7 +165,7 @@ def test_a_program_is_named_with_its_batch_and_the_way_out(use):
         with pytest.raises(BackendError, match=rf"^Net 'net', {use} batch 4096.*MiB.*'wide\.toy\.dot'") as caught:
             run()
         assert way_out in str(caught.value)
-        assert net.predict(np.zeros((5000, 1000)), "x", batch_size=8).shape == (5000, 1000)
+        assert net.predict(np.zeros((20, 1000)), "x", batch_size=8).shape == (20, 1000)
         assert "parameters" in net.summary()
 
 
