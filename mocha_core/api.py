@@ -20,15 +20,17 @@ from mocha_core.errors import SnapshotError as SnapshotError
 from mocha_core.errors import StateError as StateError
 from mocha_core.errors import TopologyError as TopologyError
 from mocha_core.errors import UnknownNameError as UnknownNameError
+from mocha_core.suggestions import channels_last as channels_last
 
 # Registration, and services of the host, for all plugins.
+from mocha_core.host import cpus as cpus
 from mocha_core.host.files import absolute as absolute
 from mocha_core.host.files import open_regular as open_regular
 from mocha_core.host.files import remove_leftovers as remove_leftovers
 from mocha_core.host.files import write_all as write_all
 from mocha_core.host.files import write_file as write_file
-from mocha_core.host.memory import free_bytes as free_bytes
 from mocha_core.log import logger as logger
+from mocha_core.log import messages as messages
 from mocha_core.log import warn as warn
 from mocha_core.plugin.construction import EnumGroup as EnumGroup
 from mocha_core.plugin.construction import Group as Group
@@ -116,12 +118,11 @@ from mocha_core.train.coffee_break import CoffeeBreak as CoffeeBreak
 from mocha_core.train.formats import Format as Format
 from mocha_core.train.snapshot import StoredArray as StoredArray
 from mocha_core.train.formats import format_of as format_of
-from mocha_core.train.snapshot import Snapshot as Snapshot
+from mocha_core.train.snapshot import SavedRun as SavedRun
 from mocha_core.train.snapshot import capture as capture
 from mocha_core.train.snapshot import restore as restore
 from mocha_core.train.parameters import Hyperparameter as Hyperparameter
 from mocha_core.train.parameters import Policy as Policy
 from mocha_core.train.parameters import SolverParameters as SolverParameters
-from mocha_core.train.parameters import evaluate as evaluate
 from mocha_core.train.solver import Solver as Solver
 from mocha_core.train.update import UpdateOp as UpdateOp

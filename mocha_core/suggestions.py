@@ -140,19 +140,21 @@ def elsewhere(kind: str, name: str, registered: Mapping[str, Collection[str]]) -
     return ""
 
 
-def channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether a shape looks like (N, height, width, channels): with 3 or 4 channels, or with 1 and square images."""
+def channels_last(shape: tuple[int, ...]) -> str:
+    """A hint for a shape that looks like (N, height, width, channels); empty for others.
+
+    Such a shape has 3 or 4 channels, or has 1 and square images. The hint continues a sentence that begins with the
+    blob.
+    """
     if len(shape) != 4:
-        return False
+        return ""
     _, height, width, channels = shape
-    return min(height, width) > 4 and (channels in (3, 4) or (channels == 1 and height == width))
-
-
-#: The hint for a blob with such a shape.
-CHANNELS_LAST = (
-    "looks like (N, height, width, channels), with the channels last; images are (N, channels, height, width). "
-    "Transpose them: images.transpose(0, 3, 1, 2)."
-)
+    if min(height, width) <= 4 or not (channels in (3, 4) or (channels == 1 and height == width)):
+        return ""
+    return (
+        "looks like (N, height, width, channels), with the channels last; images are (N, channels, height, width). "
+        "Transpose them: images.transpose(0, 3, 1, 2)."
+    )
 
 
 def _stem(name: str) -> str:

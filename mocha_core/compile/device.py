@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from mocha_core.errors import StateError
 from mocha_core.graph.array_api import Array, Namespace
+from mocha_core.host import memory as host_memory
 from mocha_core.plugin.construction import Constructed
 
 if TYPE_CHECKING:
@@ -56,8 +57,11 @@ class Device(metaclass=Constructed):
         return nullcontext()
 
     def free_bytes(self) -> int | None:
-        """The bytes that can still be allocated; larger allocations are refused. None: unknown."""
-        return None
+        """The bytes that can still be allocated; larger allocations are refused. None: unknown.
+
+        If arrays are on the host, these are the bytes that the machine, the control groups and RLIMIT_AS still allow.
+        """
+        return host_memory.free_bytes() if self.arrays_on_host else None
 
     def close(self) -> None:
         """Release the backend's resources."""

@@ -10,14 +10,14 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
-from mocha_core.checks import shown
-from mocha_core.errors import ConfigurationError, StateError
+from mocha_core.errors import StateError
+from mocha_core.host.signal_handlers import DEFAULTS, is_free, numbered
 from mocha_core.host.signal_watch import BURST, SignalWatch
 from mocha_core.log import logger
 
@@ -25,16 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: The signals that stop a run, and Python's own handlers of them.
-DEFAULTS: dict[int, Any] = {
-    number: signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-    if (number := getattr(signal, name, None)) is not None
-}
 #: Seconds after which work that need not be finished is abandoned.
 GRACE = 0.5
-#: Packages whose handlers only notify an event loop, which cannot react while `solve` blocks it.
-LOOPS = ("asyncio", "ipykernel", "trio", "uvloop")
 #: No exception is raised inside these functions, because they clean up.
 _TIDY = {__file__, contextlib.__file__}
 
@@ -79,13 +71,17 @@ class Interruptible:
 
     def __init__(self, stop: NDArray[np.int32], signals: Iterable[str] = ()) -> None:
         self._stop = stop
-        self._asked = [_number(name) for name in signals]
+        self._asked = [numbered(name) for name in signals]
         self._outermost = False
 
     def __enter__(self) -> Self:
         global _run
         if threading.current_thread() is threading.main_thread():
-            _check_unhandled(self._asked)
+            for number in self._asked:
+                handler = signal.getsignal(number)
+                if not is_free(number, handler) and not (_run and _run.handles(number)):
+                    name = signal.Signals(number).name
+                    raise StateError(f"solve: {name} has a handler already, {handler!r}. Call solver.stop() in it.")
             self._outermost = _run is None
             run = _run = _run or _Run()
             run.take(self._asked)
@@ -97,8 +93,7 @@ class Interruptible:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> bool:
         global _run
-        run = _run if threading.current_thread() is threading.main_thread() else None
-        number = 0
+        run, number = _run_here(), 0
         if run is not None:
             number = run.received
             run.stops.pop()
@@ -116,31 +111,28 @@ class Interruptible:
         return False
 
 
-class _Phase:
-    """Whether the first signal lets the work in here finish."""
-
-    def __init__(self, finishing: bool) -> None:
-        self._finishing = finishing
-
-    def __enter__(self) -> None:
-        self._run = _run if threading.current_thread() is threading.main_thread() else None
-        if self._run is not None:
-            self._before = self._run.finishing
-            self._run.enter(self._finishing)
-
-    def __exit__(self, *exception: object) -> None:
-        if self._run is not None:
-            self._run.enter(self._before)
-
-
-def finishing() -> _Phase:
+def finishing() -> AbstractContextManager[None]:
     """A context in which the first signal only sets the flag, however long the work takes."""
-    return _Phase(True)
+    return _work(finishing=True)
 
 
-def abandonable() -> _Phase:
+def abandonable() -> AbstractContextManager[None]:
     """A context, within `finishing()`, in which an exception ends work that takes too long: waiting for data."""
-    return _Phase(False)
+    return _work(finishing=False)
+
+
+@contextlib.contextmanager
+def _work(finishing: bool) -> Iterator[None]:
+    run = _run_here()
+    if run is None:
+        yield
+        return
+    before = run.finishing
+    run.enter(finishing)
+    try:
+        yield
+    finally:
+        run.enter(before)
 
 
 class _Run:
@@ -163,7 +155,7 @@ class _Run:
         """Handle the signals that the program leaves to Python, and those that it asks for."""
         for number in (*DEFAULTS, *asked):
             handler = signal.getsignal(number)
-            if handler == DEFAULTS.get(number, signal.SIG_DFL) or _is_loops(handler):
+            if is_free(number, handler):
                 self._former[number] = handler
                 signal.signal(number, self._receive)
 
@@ -178,7 +170,7 @@ class _Run:
         self.finishing = True
         self._watch.close()
         for number, handler in self._former.items():
-            if signal.getsignal(number) == self._receive:
+            if self.handles(number):
                 signal.signal(number, handler)
 
     def forget(self) -> None:
@@ -186,12 +178,16 @@ class _Run:
         self._watch.forget()
         self.close()
 
+    def handles(self, number: int) -> bool:
+        """Whether the run's handler has a signal; a coffee break may have installed another."""
+        return signal.getsignal(number) == self._receive
+
     def belongs_to_loop(self, number: int) -> bool:
         """Whether an event loop of the program handles a signal, once it runs again."""
         return getattr(self._former.get(number), "__name__", "") == "_sighandler_noop"
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._watch.knocked():
+        if self._watch.called():
             if self._abandons() and (frame is None or frame.f_code.co_filename not in _TIDY):
                 self.since = monotonic()
                 logger.info("Abandoning what takes longer than %g s", GRACE)
@@ -225,30 +221,9 @@ def stopped_by(number: int) -> Stopped:
     return Interrupted(number) if number == signal.SIGINT else Stopped(number)
 
 
-def _number(name: str) -> int:
-    try:
-        number = signal.Signals[name]
-    except KeyError:
-        known = ", ".join(s.name for s in signal.Signals)
-        raise ConfigurationError(f"solve: this system has no signal {shown(name)}. It has {known}.") from None
-    if name in ("SIGKILL", "SIGSTOP"):
-        raise ConfigurationError(f"solve: {name} cannot be handled. Give another signal.")
-    return number
-
-
-def _check_unhandled(asked: Iterable[int]) -> None:
-    for number in asked:
-        handler = signal.getsignal(number)
-        ours = _run is not None and handler == _run._receive
-        if not (ours or handler == DEFAULTS.get(number, signal.SIG_DFL) or _is_loops(handler)):
-            name = signal.Signals(number).name
-            raise StateError(f"solve: {name} has a handler already, {handler!r}. Call solver.stop() in it.")
-
-
-def _is_loops(handler: Any) -> bool:
-    function = handler.func if isinstance(handler, partial) else handler
-    module = getattr(getattr(function, "__func__", function), "__module__", None) or ""
-    return module.partition(".")[0] in LOOPS
+def _run_here() -> _Run | None:
+    """The run, if this is the main thread, which is the only one that signals reach."""
+    return _run if threading.current_thread() is threading.main_thread() else None
 
 
 def _forget() -> None:

@@ -28,15 +28,16 @@ class SignalWatch:
     Args:
         handler: the handler.
         first: called when the first of them comes.
-        late: whether to wake the main thread by calling the handler there, which `knocked()` tells.
+        late: whether the main thread, which may be waiting, has to call the handler once more; `called()` tells it.
     """
 
     def __init__(
         self, handler: Callable[[int, FrameType | None], None], first: Callable[[], None], late: Callable[[], bool]
     ) -> None:
         self._handler, self._first, self._late = handler, first, late
-        self._knocks = 0
-        self._knocking = False
+        self._sent = 0
+        """Signals of this watch that have not come yet."""
+        self._calling = False
         self._open = True
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
@@ -46,10 +47,10 @@ class SignalWatch:
         self._thread.start()
         self._former = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
 
-    def knocked(self) -> bool:
-        """Whether this watch, and not a signal, called the handler; True only once per call."""
-        knocked, self._knocking = self._knocking, False
-        return knocked
+    def called(self) -> bool:
+        """Whether this watch, and not another's signal, called the handler; True only once per call."""
+        called, self._calling = self._calling, False
+        return called
 
     def close(self) -> None:
         """End the thread, and restore the previous wakeup descriptor."""
@@ -86,8 +87,8 @@ class SignalWatch:
                     return
                 if signal.getsignal(number) != self._handler:
                     self._pass_on(number)
-                elif self._knocks:
-                    self._knocks -= 1
+                elif self._sent:
+                    self._sent -= 1
                 elif not came:
                     came.append(number)
                     began = monotonic()
@@ -104,19 +105,19 @@ class SignalWatch:
                 if monotonic() >= ends and not (came[-1] == signal.SIGINT and hasattr(sys, "ps1")):
                     os._exit(128 + came[-1])
             elif self._late():
-                self._knock(came[0])
+                self._call(came[0])
 
     def _pass_on(self, number: int) -> None:
         if self._former >= 0:
             with suppress(OSError):
                 os.write(self._former, bytes([number]))
 
-    def _knock(self, number: int) -> None:
-        """Let the main thread, which may be waiting, call the handler."""
-        if self._knocking or signal.getsignal(number) != self._handler:
+    def _call(self, number: int) -> None:
+        """Let the main thread call the handler: send it the signal."""
+        if self._calling or signal.getsignal(number) != self._handler:
             return
-        self._knocking = True
-        self._knocks += 1
+        self._calling = True
+        self._sent += 1
         if hasattr(signal, "pthread_kill"):
             signal.pthread_kill(self._main, number)
         else:

@@ -18,7 +18,7 @@ from mocha_core.log import logger
 from mocha_core.net.feed import Feed, Feeds
 from mocha_core.net.fetch import Fetch
 from mocha_core.plugin.manager import plugin_manager
-from mocha_core.suggestions import CHANNELS_LAST, channels_last
+from mocha_core.suggestions import channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,8 +115,8 @@ class Recorder:
         """A hint that data may have its channels last: the error shows only in a later layer."""
         tops = [top for layer in self.layers if isinstance(layer, DataLayer) for top in layer.tops]
         given = {top: plan.blobs[top].spec for top in tops if top in plan.blobs}
-        wrong = [f" Blob '{top}' {spec} {CHANNELS_LAST}" for top, spec in given.items() if channels_last(spec.shape)]
-        return "".join(wrong[:1])
+        hints = (f" Blob '{top}' {spec} {hint}" for top, spec in given.items() if (hint := channels_last(spec.shape)))
+        return next(hints, "")
 
     def warn(self, message: str) -> None:
         """Log a warning about the net, unless it was logged before."""

@@ -18,7 +18,7 @@ from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.conformance import Conformance
 from mocha_core.testing.sample_runs import contents, net_of, train
 from mocha_core.train.formats import Format, format_of, load_network, save_network
-from mocha_core.train.snapshot import Snapshot
+from mocha_core.train.snapshot import SavedRun
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,17 +64,17 @@ class FormatTests(Conformance):
         if kind == "network":
             format_of(path).save_network(path, PARAMETERS if arrays is None else arrays)
         else:
-            format_of(path).save_snapshot(path, example() if arrays is None else Snapshot(arrays, {}, {}))
+            format_of(path).save_snapshot(path, example() if arrays is None else SavedRun(arrays, {}, {}))
 
-    def load(self, kind: str, path: Path) -> Snapshot:
+    def load(self, kind: str, path: Path) -> SavedRun:
         """Read everything in a network or a snapshot."""
         if kind == "network":
             with format_of(path).open_network(path) as arrays:
-                return Snapshot({name: np.array(arrays[name]) for name in arrays}, {}, {})
+                return SavedRun({name: np.array(arrays[name]) for name in arrays}, {}, {})
         with format_of(path).open_snapshot(path) as opened:
             parameters = {name: np.array(array) for name, array in opened.parameters.items()}
             slots = {name: np.array(array) for name, array in opened.slots.items()}
-            return Snapshot(parameters, slots, dict(opened.facts))
+            return SavedRun(parameters, slots, dict(opened.facts))
 
     def test_registered(self) -> None:
         assert isinstance(format_of(f"file{self.ending}"), Format)
@@ -287,14 +287,14 @@ def _parameters() -> Arrays:
 PARAMETERS = _parameters()
 
 
-def example() -> Snapshot:
+def example() -> SavedRun:
     """A snapshot with all kinds of contents."""
     slots = {f"velocity/{name}": array * 2 for name, array in PARAMETERS.items()}
     facts = {
         "iteration": 500, "objective": float("nan"), "learning_rate": 0.1, "momentum": 1 / 3, "seed": 2**63,
         "dtype": "float32", "solver": "SGD", "cursors": {"train data": 32000, "ünïcode": 2**40},
     }  # fmt: skip
-    return Snapshot(dict(PARAMETERS), slots, facts)
+    return SavedRun(dict(PARAMETERS), slots, facts)
 
 
 def check_named(path: Path, error: Exception) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mocha_core.describe.parameter import State
     from mocha_core.net.net import Net
-    from mocha_core.train.snapshot import Snapshot, StoredArray
+    from mocha_core.train.snapshot import SavedRun, StoredArray
 
 #: The most names that an error lists.
 SHOWN = 20
@@ -48,12 +48,12 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def save_snapshot(self, path: Path, snapshot: Snapshot) -> None:
-        """Write everything an exact resume needs; the same snapshot gives the same bytes."""
+    def save_snapshot(self, path: Path, run: SavedRun) -> None:
+        """Write a snapshot: everything an exact resume needs. The same run gives the same bytes."""
 
     @abstractmethod
-    def open_snapshot(self, path: Path) -> AbstractContextManager[Snapshot]:
-        """The snapshot that `save_snapshot` wrote.
+    def open_snapshot(self, path: Path) -> AbstractContextManager[SavedRun]:
+        """The run that `save_snapshot` wrote.
 
         Raises:
             SnapshotError: the file is missing, incomplete or damaged.

@@ -1,4 +1,4 @@
-"""`Snapshot`: everything that an exact resume needs, as arrays and JSON values."""
+"""`SavedRun`: everything that an exact resume needs, as arrays and JSON values. It is the contents of a snapshot."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class StoredArray(Protocol):
 
 
 @dataclass
-class Snapshot:
-    """A training run at one iteration.
+class SavedRun:
+    """A training run at one iteration: the contents of a snapshot.
 
     Attributes:
         parameters: parameters and states by `layer___name`.
@@ -56,7 +56,7 @@ class Snapshot:
     facts: dict[str, Any]
 
 
-def capture(solver: Solver, net: Net) -> Snapshot:
+def capture(solver: Solver, net: Net) -> SavedRun:
     """The state of a run between two iterations.
 
     Raises:
@@ -74,20 +74,20 @@ def capture(solver: Solver, net: Net) -> Snapshot:
             raise NonFiniteError(
                 f"'{key}' of {net.runs.label} is not finite, and is not saved. Go on from the last snapshot."
             )
-    return Snapshot(
+    return SavedRun(
         parameters=parameters,
         slots=slots,
         facts={
             **_progress(solver),
             **_surroundings(solver, net),
             "solver": type(solver).__name__,
-            "cursors": {name: feed.cursor for name, feed in net.feeds.items()},
+            "cursors": {name: feed.cursor for name, feed in net.runs.feeds.items()},
         },
     )
 
 
-def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool = True) -> None:
-    """Restore a run from a snapshot; without `solver_state`, load parameters and states only.
+def restore(run: SavedRun, solver: Solver, net: Net, *, solver_state: bool = True) -> None:
+    """Restore a saved run; without `solver_state`, load parameters and states only.
 
     Everything is checked and read before anything is written. Per-row states get their first contents if `solver_state`
     is False, or if the snapshot was made with another batch size.
@@ -96,18 +96,16 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
         SnapshotError: the snapshot is from another net or another kind of solver, or its facts are invalid.
         FileError: an array cannot be read.
     """
-    facts, system = snapshot.facts, net.system
-    _check_names("parameters", snapshot.parameters, net.states)
-    rows = {key: snapshot.parameters[key].shape[:1] for key in net.states}
+    facts, system = run.facts, net.system
+    _check_names("parameters", run.parameters, net.states)
+    rows = {key: run.parameters[key].shape[:1] for key in net.states}
     anew = {
         key: state
         for key, state in net.states.items()
         if state.per_row and not (solver_state and rows[key] == state.value.shape[:1])
     }
     stored = {
-        f"parameter '{key}'": (snapshot.parameters[key], state.value)
-        for key, state in net.states.items()
-        if key not in anew
+        f"parameter '{key}'": (run.parameters[key], state.value) for key, state in net.states.items() if key not in anew
     }
     if solver_state:
         _check_facts(facts)
@@ -117,13 +115,13 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
                 "Snapshot(..., also_load_solver_state=False) to start from its parameters only."
             )
         _check_kinds(facts, dict.fromkeys(solver.state.cells, float))
-        learned = {key.partition("/")[2] for key in snapshot.slots}
+        learned = {key.partition("/")[2] for key in run.slots}
         everything = [p for group in net.parameters.values() for p in group.values()]
         solver.make_slots([p for p in everything if p.key in learned])
         memories = solver.memories(net)
-        _check_names("solver slots", snapshot.slots, memories)
-        stored |= {f"solver slot '{key}'": (snapshot.slots[key], value) for key, value in memories.items()}
-        _check_names("data layers", facts["cursors"], net.feeds)
+        _check_names("solver slots", run.slots, memories)
+        stored |= {f"solver slot '{key}'": (run.slots[key], value) for key, value in memories.items()}
+        _check_names("data layers", facts["cursors"], net.runs.feeds)
         for what, own in _surroundings(solver, net).items():
             if (found := facts.get(what, own)) != own:
                 logger.warning(
@@ -139,7 +137,7 @@ def restore(snapshot: Snapshot, solver: Solver, net: Net, *, solver_state: bool 
     net.runs.half_updated = False
     if solver_state:
         for name, cursor in facts["cursors"].items():
-            net.feeds[name].seek(cursor)
+            net.runs.feeds[name].seek(cursor)
         cells = {name: facts[name] for name in solver.state.cells}
         solver.state = replace(solver.state, iteration=facts["iteration"], objective=facts["objective"], cells=cells)
 
@@ -156,8 +154,8 @@ def _surroundings(solver: Solver, net: Net) -> dict[str, Any]:
         "backend": net.system.backend.name,
         "seed": net.system.seed,
         "dtype": net.system.dtype,
-        "rows": {name: feed.source.rows for name, feed in net.feeds.items()},
-        "batch_size": net.feeds.first.layer.batch_size,
+        "rows": {name: feed.source.rows for name, feed in net.runs.feeds.items()},
+        "batch_size": net.runs.feeds.first.layer.batch_size,
         "accumulate": solver.parameters.accumulate,
     }
 

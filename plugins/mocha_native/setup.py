@@ -22,10 +22,11 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, ExecError, LinkError
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # pip builds without this folder in sys.path
+sys.path.insert(0, str(Path(__file__).parent))  # pip builds without this folder in sys.path
 
 from objects import build, objects
+
+HERE = Path(__file__).parent
 
 if sys.platform != "win32":
     import fcntl

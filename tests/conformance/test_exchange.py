@@ -4,81 +4,33 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from toys.exchange import Exchanging
 
 import mocha_core as mocha
-from mocha_core import hookimpl, layers, solvers
-from mocha_core.compile.kernel import Kernel
+from mocha_core import layers, solvers
 from mocha_core.compile.program import updates
 from mocha_core.errors import DataError
-from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Section
 from mocha_core.testing.backends import installed, open_any
 from mocha_core.testing.inputs import distinct
 
-CALLS = []
-
-
-class Share(Op):
-    """As if another process had the same gradients, and a fault in its iteration number `fails_in`, counted from 1."""
-
-    name = "acme.share"
-    differentiable = ()
-    fault: int
-    fails_in: int
-    count: int
-
-    @property
-    def updates(self):
-        return tuple(range(self.count + 1))
-
-    def infer(self, *x):
-        return ()
-
-    def explain(self, *x):
-        return "the other process has a fault."
-
-
-class ShareKernel(Kernel):
-    splits = True
-
-    def __init__(self, backend, call):
-        self.backend, self.op = backend, call.op
-
-    def forward(self, ins, outs, add):
-        read, write = self.backend.to_numpy, self.backend.copy_from_numpy
-
-        def run():
-            *gradients, status = ins
-            CALLS.append(int(read(status)))
-            for gradient in gradients:
-                write(gradient, 2 * read(gradient))
-            if 0 < self.op.fails_in <= len(CALLS) and read(status) == 0:
-                write(status, np.asarray(self.op.fault))
-
-        return run
-
-
-class Sharing:
-    """A plugin that records a step for any solver."""
-
-    def __init__(self, fails_in):
-        self.fails_in = fails_in
-
-    @hookimpl
-    def mocha_register_kernels(self, kernels):
-        kernels.add(Share.name, "*", ShareKernel)
-
-    @hookimpl
-    def mocha_record_exchange(self, b, solver, parameters):
-        op = Share(b.fault_code(), self.fails_in, len(parameters))
-        b.exchange(op, *map(b.gradient, parameters), b.cell("status"))
-
 
 @pytest.fixture
 def sharing(register_plugin):
+    """Registers an exchange as if another process had the same gradients; returns the statuses that it gets.
+
+    The other process has a fault in its iteration number `fails_in`, counted from 1.
+    """
+
     def register(fails_in=0):
-        register_plugin(Sharing(fails_in), "acme-sharing")
-        CALLS.clear()
+        statuses = []
+
+        def share(gradients, status):
+            statuses.append(status)
+            return [2 * gradient for gradient in gradients], 0 < fails_in <= len(statuses)
+
+        register_plugin(Exchanging(lambda: share), "acme-sharing")
+        return statuses
 
     return register
 
@@ -105,7 +57,7 @@ def test_it_runs_once_per_iteration_after_the_minibatches(backend, accumulate, s
         net = net_on(system)
         sgd(5, 0.2, accumulate=accumulate).solve(net)
         expected = contents(net)
-    sharing()
+    statuses = sharing()
     with mocha.System(open_any(backend), dtype="float64", seed=3) as system:
         net, solver = net_on(system), sgd(5, 0.1, accumulate=accumulate)
         solver.solve(net)
@@ -113,7 +65,7 @@ def test_it_runs_once_per_iteration_after_the_minibatches(backend, accumulate, s
             np.testing.assert_allclose(array, expected[key], rtol=1e-12, atol=1e-15)
         program = net.runs.training_program(solver)
         assert {bound.step.section for bound in program.bound if updates(bound)} == {Section.UPDATE}
-    assert CALLS == [0] * 5
+    assert statuses == [0] * 5
 
 
 @pytest.mark.parametrize("backend", installed())
@@ -122,29 +74,29 @@ def test_it_runs_in_the_iteration_that_has_a_fault_and_sees_it(backend, accumula
     """The fault is in the fourth minibatch. No other process waits for this one for ever."""
     labels = np.arange(24) % 3
     labels[13] = 9
-    sharing()
+    statuses = sharing()
     with mocha.System(open_any(backend), seed=3) as system:
         net, solver = net_on(system, labels), sgd(6, accumulate=accumulate)
         done = 3 // accumulate
         with pytest.raises(DataError, match="label 9"):
             solver.solve(net)
         assert solver.state.iteration == done
-        assert [status == 0 for status in CALLS] == [True] * done + [False]
+        assert [status == 0 for status in statuses] == [True] * done + [False]
         assert not net.runs.half_updated
 
 
 @pytest.mark.parametrize("backend", installed())
 def test_a_fault_that_it_merges_stops_the_iteration_before_its_updates(backend, sharing):
-    sharing(fails_in=3)
+    statuses = sharing(fails_in=3)
     found = []
     for iterations in (2, 6):
-        CALLS.clear()
+        statuses.clear()
         with mocha.System(open_any(backend), dtype="float64", seed=3) as system:
             net, solver = net_on(system), sgd(iterations)
-            with nullcontext() if iterations == 2 else pytest.raises(DataError, match="the other process has a fault"):
+            with nullcontext() if iterations == 2 else pytest.raises(DataError, match="another process has a fault"):
                 solver.solve(net)
             assert solver.state.iteration == 2
-            assert len(CALLS) == min(iterations, 3)
+            assert len(statuses) == min(iterations, 3)
             assert not net.runs.half_updated
             found.append(contents(net))
     for key, array in found[0].items():

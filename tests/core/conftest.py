@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
 
+import mocha_core as mocha
 from mocha_core.plugin.manager import plugin_manager
 
 
@@ -24,3 +25,12 @@ def toys():
 def register(register_plugin):
     """The kit's fixture: `register(plugin, "name")`."""
     return register_plugin
+
+
+@pytest.fixture
+def system():
+    """A system on the backend that has nothing but the references, in float64."""
+    from toys.plain import Plain
+
+    with mocha.System(Plain(), dtype="float64", seed=3) as system:
+        yield system

@@ -15,7 +15,7 @@ from mocha_hdf5.format import HDF5Format
 
 from mocha_core.errors import FileError, SnapshotError
 from mocha_core.train.formats import format_of
-from mocha_core.train.snapshot import Snapshot
+from mocha_core.train.snapshot import SavedRun
 
 FORMAT = HDF5Format()
 ARRAYS = {
@@ -39,7 +39,7 @@ FACTS = {
 
 def snapshot():
     slots = {f"velocity/{key}": -array for key, array in ARRAYS.items()}
-    return Snapshot(dict(ARRAYS), slots, dict(FACTS))
+    return SavedRun(dict(ARRAYS), slots, dict(FACTS))
 
 
 def same(found, expected):
@@ -57,7 +57,7 @@ def load_network(path):
 def load_snapshot(path):
     with FORMAT.open_snapshot(path) as found:
         arrays = ({key: np.array(array) for key, array in group.items()} for group in (found.parameters, found.slots))
-        return Snapshot(*arrays, found.facts)
+        return SavedRun(*arrays, found.facts)
 
 
 @pytest.fixture
@@ -151,8 +151,8 @@ def test_a_snapshot_comes_back(saved):
 
 
 def test_a_snapshot_without_slots_comes_back(path):
-    FORMAT.save_snapshot(path, Snapshot({}, {}, {"iteration": 1}))
-    assert load_snapshot(path) == Snapshot({}, {}, {"iteration": 1})
+    FORMAT.save_snapshot(path, SavedRun({}, {}, {"iteration": 1}))
+    assert load_snapshot(path) == SavedRun({}, {}, {"iteration": 1})
 
 
 def test_other_tools_read_a_snapshot(saved):

@@ -1,8 +1,10 @@
 """The distributions of the tree agree with each other."""
 
+import ast
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ CORE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FOLDERS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 PLUGINS = {f.name: tomllib.loads((f / "pyproject.toml").read_text(encoding="utf-8")) for f in FOLDERS}
 VERSION = CORE["project"]["version"]
+#: What plugins may import of the core: the face for users, that for authors, and the kit.
+FACES = {"mocha_core", "mocha_core.api", "mocha_core.testing"}
 #: Too slow for a module that every `import mocha_core` may load.
 HEAVY = {"numpy", "h5py", "tqdm", "cffi", "cupy", "threadpoolctl"}
 
@@ -74,3 +78,32 @@ def test_no_plugin_is_forgotten_by_the_build(name):
         line for line in (ROOT / "Makefile").read_text(encoding="utf-8").splitlines() if line.startswith("PLUGINS")
     ]
     assert name.removeprefix("mocha_") in line.split()
+
+
+def imported(source):
+    """The dotted names that a source imports, anywhere in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_public(name):
+    """Whether plugins may import a dotted name: it is in a face of the core, or not of the core at all."""
+    module, _, attribute = name.rpartition(".")
+    inside = name.startswith("mocha_core") and name not in FACES
+    return not inside or (module in FACES and attribute in dir(import_module(module)))
+
+
+@pytest.mark.parametrize("folder", [*(f"plugins/{name}" for name in PLUGINS), "examples/plugin_template"])
+def test_plugins_import_public_names_of_the_core(folder):
+    sources = {path: path.read_bytes() for path in (ROOT / folder / "src").rglob("*.py")}
+    names = {(path.name, name) for path, source in sources.items() for name in imported(source)}
+    assert any(name.startswith("mocha_core") for _, name in names)
+    assert sorted((path, name) for path, name in names if not is_public(name)) == []
+
+
+@pytest.mark.parametrize("name", ["mocha_core.graph.op.Op", "mocha_core.checks", "mocha_core.host.cpus"])
+def test_what_is_inside_of_the_core_is_not_public(name):
+    assert not is_public(name)

@@ -1,19 +1,25 @@
-"""A regression net of a few toy layers, and a reader of logs."""
+"""A regression net of a few toy layers, runs with snapshots, and a reader of logs."""
 
 import logging
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import mocha_core as mocha
+from mocha_core.coffee import Snapshot, TrainingSummary
 from mocha_core.describe.layer import Layer, TrainableLayer
 from mocha_core.describe.parameter import Initializer
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Spec
+from mocha_core.solvers import SGD
 from mocha_core.testing.backends import ReferenceBackend
 from mocha_core.testing.surrounding_layers import InputLayer
 from mocha_core.train.solver import SolverParameters
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 class Dot(Op):
@@ -138,3 +144,24 @@ def messages(caplog):
         return lines
 
     return take
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "runs" / "snapshots"
+
+
+@pytest.fixture
+def train(toy, folder):
+    """A function that trains a new net with snapshots, and returns its weights and its solver."""
+
+    def train(max_iter, every=2, solver=None, seed=3, kind=Snapshot, **options):
+        with mocha.System(toy.NumPy(), dtype="float64", seed=seed) as system:
+            part = toy.regression(system)
+            solver = (solver or SGD)(toy.parameters(max_iter))
+            solver.add_coffee_break(TrainingSummary(), every_n_iter=1)
+            solver.add_coffee_break(kind(folder, **options), every_n_iter=every)
+            solver.solve(part.net)
+            return part.net.parameters["fc"]["weight"].numpy(), solver
+
+    return train

@@ -14,7 +14,7 @@ from mocha_core.errors import ConfigurationError, FileError, SnapshotError
 from mocha_core.host.files import write_file
 from mocha_core.testing import FormatTests
 from mocha_core.train.formats import Format
-from mocha_core.train.snapshot import Snapshot
+from mocha_core.train.snapshot import SavedRun
 
 
 class Sound(Format):
@@ -45,7 +45,7 @@ class Sound(Format):
     @contextmanager
     def open_snapshot(self, path):
         groups, facts = self.load(path, SnapshotError)
-        yield Snapshot(groups["arrays"], groups["slots"], facts)
+        yield SavedRun(groups["arrays"], groups["slots"], facts)
 
     def load(self, path, error):
         try:

@@ -8,6 +8,7 @@ import pytest
 from toys import nets
 from toys.backends import BACKENDS
 from toys.blocked import Blocked
+from toys.exchange import Exchanging
 from toys.inner_product import InnerProductLayer
 from toys.memory import MemoryLayer
 from toys.observe import assert_equal, contents, parameters, train
@@ -17,8 +18,6 @@ from toys.softmax_loss import SoftmaxLossLayer
 from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
-from mocha_core import hookimpl
-from mocha_core.compile.kernel import Kernel
 from mocha_core.errors import DataError, TopologyError
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Section
@@ -48,64 +47,20 @@ class Group:
         return all_given
 
 
-class AllReduce(Op):
-    """Averages gradients over ranks. Where another rank's status is set, this one's becomes `fault`."""
+def averages(group):
+    """What each rank's exchange does: it averages the gradients over ranks. A rank is a thread, named by its number."""
 
-    name = "toy.all-reduce"
-    differentiable = ()
-    rank: int
-    group: Group
-    fault: int
-    count: int
-
-    @property
-    def updates(self):
-        return tuple(range(self.count + 1))
-
-    def infer(self, *x):
-        return ()
-
-    def explain(self, *x):
-        return "another rank has a fault."
-
-
-class Meeting(Kernel):
-    """Python on the host: it splits compiled programs."""
-
-    splits = True
-
-    def __init__(self, backend, call):
-        self.backend, self.op = backend, call.op
-
-    def forward(self, ins, outs, add):
-        *gradients, status = ins
-
-        def run():
-            op, read, write = self.op, self.backend.to_numpy, self.backend.copy_from_numpy
-            given = op.group.gather(op.rank, [np.array(read(array)) for array in ins])
-            for i, gradient in enumerate(gradients):
-                write(gradient, sum(arrays[i] for arrays in given) / op.group.size)
-            if read(status) == 0 and any(arrays[-1] for arrays in given):
-                write(status, np.asarray(op.fault))
-
-        return run
-
-
-class DataParallel:
-    """A plugin that shares the gradients of each thread's nets with the other threads."""
-
-    def __init__(self, group):
-        self.group = group
-
-    @hookimpl
-    def mocha_register_kernels(self, kernels):
-        kernels.add("toy.all-reduce", "*", Meeting)
-
-    @hookimpl
-    def mocha_record_exchange(self, b, solver, parameters):
+    def begin():
         rank = int(threading.current_thread().name)
-        op = AllReduce(rank, self.group, b.fault_code(), len(parameters))
-        b.exchange(op, *map(b.gradient, parameters), b.cell("status"))
+
+        def share(gradients, status):
+            given = group.gather(rank, [*gradients, status])
+            means = [sum(arrays[i] for arrays in given) / group.size for i in range(len(gradients))]
+            return means, any(arrays[-1] for arrays in given)
+
+        return share
+
+    return begin
 
 
 def body():
@@ -123,7 +78,7 @@ def source(images, labels, batch):
 def ranks_train(backend, register, data, batch, **options):
     """What each of the ranks, one for each pair of arrays, ends with: its iterations, its parameters, its error."""
     group = Group(len(data))
-    register(DataParallel(group), "mocha-parallel")
+    register(Exchanging(averages(group)), "mocha-parallel")
     ends = {}
 
     def run(rank):
@@ -172,7 +127,7 @@ def test_a_fault_of_one_rank_ends_all_ranks_in_the_same_iteration(backend, accum
     assert_equal(ends[0][1], ends[1][1])
     messages = [str(error) for _, _, error, _ in ends]
     assert all(isinstance(error, DataError) for _, _, error, _ in ends), messages
-    assert "another rank has a fault" in messages[0]
+    assert "another process has a fault" in messages[0]
     assert "expected labels 0 to 2, received 7" in messages[1]
 
 

@@ -392,8 +392,12 @@ def test_elsewhere_nothing_is_known(machine, monkeypatch):
     assert host_memory.free_bytes() is None
 
 
-def test_backends_say_nothing_unless_they_know():
-    assert Plain().free_bytes() is None
+def test_backends_say_nothing_unless_they_know(monkeypatch):
+    class OnHost(Plain):
+        arrays_on_host = True
+
+    monkeypatch.setattr(host_memory, "free_bytes", lambda: 100)
+    assert (Plain().free_bytes(), OnHost().free_bytes()) == (None, 100)
 
 
 LIMITED = """

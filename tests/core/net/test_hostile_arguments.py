@@ -30,12 +30,6 @@ from mocha_core.train.update import UpdateOp
 
 
 @pytest.fixture
-def system():
-    with mocha.System(Plain(), dtype="float64", seed=3) as system:
-        yield system
-
-
-@pytest.fixture
 def net(system):
     x = InnerProductLayer(name="x", output_dim=3, bottoms=["data"], tops=["x"])
     return mocha.Net("net", system, [nets.data(), x, SquareLossLayer(bottoms=["x", "target"])])

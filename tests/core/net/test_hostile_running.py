@@ -21,12 +21,6 @@ import mocha_core as mocha
 from mocha_core.errors import ConfigurationError, DataError, MochaError, NonFiniteError, ShapeError, StateError
 
 
-@pytest.fixture
-def system():
-    with mocha.System(Plain(), dtype="float64", seed=3) as system:
-        yield system
-
-
 def regression(system, rows=20, batch=6, **options):
     x = InnerProductLayer(name="x", output_dim=3, bottoms=["data"], tops=["x"])
     return mocha.Net("net", system, [nets.data(batch, rows, **options), x, SquareLossLayer(bottoms=["x", "target"])])
@@ -77,7 +71,7 @@ def test_an_objective_that_is_not_finite_stops_training(system):
     )
     with pytest.raises(NonFiniteError, match=expected):
         SGD(parameters(max_iter=3)).solve(net)
-    assert net.feeds["data"].cursor == 6
+    assert net.runs.feeds["data"].cursor == 6
 
 
 def test_a_copy_of_a_net_is_refused(system):

@@ -33,6 +33,10 @@ def data(batch=BATCH, n=ROWS, **options):
     return MemoryLayer(name="data", batch_size=batch, arrays=rows(n), tops=("data", "label", "target"), **options)
 
 
+def dense(bottom="data", top="x", dim=3, **options):
+    return InnerProductLayer(name=top, output_dim=dim, bottoms=[bottom], tops=[top], **options)
+
+
 def body(*, statistics=True, dropout=True):
     """Shared layers, from "data" to "scores" (N, 3) and "side" (N, 3).
 

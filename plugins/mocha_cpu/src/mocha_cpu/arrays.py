@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-#: As `mocha_core.compile.kernel.Buffers`, without None: a kernel knows which buffers exist.
+#: As `mocha_core.api.Buffers`, without None: a kernel knows which buffers exist.
 Buffers = Sequence[Any]
 
 

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mocha_core.api import Backend
-from mocha_core.host import cpus as host_cpus
-from mocha_core.host import memory as host_memory
+from mocha_core.api import Backend, cpus
 from mocha_cpu.arrays import Array
 from mocha_cpu.blas import blas_threads, own_threads
 
@@ -36,8 +34,8 @@ class CPUBackend(Backend):
     arrays_on_host = True
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = None if threads is None else host_cpus.checked_threads(threads)
-        self.programs_at_once = host_cpus.processors()
+        self.threads = None if threads is None else cpus.checked_threads(threads)
+        self.programs_at_once = cpus.processors()
 
     def running(self) -> AbstractContextManager[Any]:
         """Limits the threads of BLAS, and gives it back what it had when the run ends."""
@@ -46,7 +44,7 @@ class CPUBackend(Backend):
     @cached_property
     def _most(self) -> int | None:
         """Threads of BLAS; None leaves them to BLAS."""
-        quota = host_cpus.quota()
+        quota = cpus.quota()
         if self.threads is not None or quota is None:
             return self.threads
         return min(quota, own_threads())
@@ -57,10 +55,6 @@ class CPUBackend(Backend):
         memory = np.empty(size + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
         return memory[start : start + size].view(dtype).reshape(shape)
-
-    def free_bytes(self) -> int | None:
-        """The bytes that the machine, the control groups and RLIMIT_AS still allow; None if not on Linux."""
-        return host_memory.free_bytes()
 
     def to_numpy(self, array: Array) -> Array:
         return array.copy()

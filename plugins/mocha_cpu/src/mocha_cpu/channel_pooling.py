@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from math import prod
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 
 from mocha_cpu.arrays import Array, Steps
-from mocha_cpu.pooling import MaxPooling, MeanPooling, Side
-
-if TYPE_CHECKING:
-    from mocha_core.api import Call
-
-
-def sides(call: Call) -> tuple[Side, Side]:
-    """Windows slide over the channels, and have one element along the positions."""
-    op: Any = call.op
-    x, y = call.ins[0].shape, call.outs[0].shape
-    positions = prod(x[2:])
-    return Side(x[1], y[1], op.kernel, op.stride, op.pad[0]), Side(positions, positions)
+from mocha_cpu.pooling import MaxPooling, MeanPooling
 
 
 class MaxChannelPooling(MaxPooling):
     """The index is the winner's channel."""
-
-    def sides(self, call: Call) -> tuple[Side, Side]:
-        return sides(call)
 
     def record_index(self, steps: Steps, index: Array, code: Array, scratch: Array) -> None:
         steps.do(np.add, code, self.rows.starts[:, np.newaxis].astype(index.dtype), out=index)
@@ -40,9 +23,6 @@ class MaxChannelPooling(MaxPooling):
 
 class MeanChannelPooling(MeanPooling):
     """The divisor is the kernel, wherever the window is."""
-
-    def sides(self, call: Call) -> tuple[Side, Side]:
-        return sides(call)
 
     def divisor(self) -> Array:
         return np.asarray(self.rows.kernel, self.out.dtype)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mocha_core.api import Kernel, Runnable, Spec
-from mocha_core.graph.random import MULTIPLIERS, ROUNDS, WEYL
 from mocha_cpu.arrays import Array, Buffers, Steps
 
 if TYPE_CHECKING:
     from mocha_core.api import Backend, Call
 
+# The constants of Philox4x32-10, see `mocha_core.api.uniform`.
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
 LOW = 0xFFFFFFFF
 
 
@@ -63,7 +66,7 @@ class Dropout(Kernel):
         steps.do(np.bitwise_and, bits, mask, out=bits)
 
     def record_words(self, steps: Steps, iteration: Array, first_row: Array, counters: Array, words: Array) -> None:
-        """Record Philox4x32-10 as in `mocha_core.graph.random`; the words of a counter end up side by side."""
+        """Record Philox4x32-10 as `mocha_core.api.uniform` does; the words of a counter end up side by side."""
         c0, c1, c2, c3, p0, p1 = counters
         groups = np.arange(c0.shape[1], dtype=np.uint64)
         rows = np.arange(c0.shape[0], dtype=np.uint64)[:, np.newaxis]

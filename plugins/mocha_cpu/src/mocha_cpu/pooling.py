@@ -23,13 +23,14 @@ Index = tuple[slice, slice, slice]
 
 
 class Side(NamedTuple):
-    """The windows along one axis."""
+    """The windows along one axis: the fields of `mocha_layers_std.windows.Windows`."""
 
     size: int
     out: int
-    kernel: int = 1
-    stride: int = 1
-    pad: int = 0
+    kernel: int
+    stride: int
+    pad: int
+    padded: int
 
     @property
     def starts(self) -> Array:
@@ -48,16 +49,10 @@ class Pooling(Kernel):
     """The base of both kernels. It views blobs as images with the axes (planes, rows, columns)."""
 
     def __init__(self, backend: Backend, call: Call) -> None:
-        self.rows, self.columns = self.sides(call)
+        op: Any = call.op
+        self.rows, self.columns = (Side(*windows) for windows in op.planes(call.ins[0].shape))
         y = call.outs[0].spec
         self.out = Spec((y.size // (self.rows.out * self.columns.out), self.rows.out, self.columns.out), y.dtype)
-
-    def sides(self, call: Call) -> tuple[Side, Side]:
-        """The windows down and across; the op's pairs are (width, height)."""
-        op: Any = call.op
-        x, y = call.ins[0].shape, call.outs[0].shape
-        (kw, kh), (sw, sh), (pw, ph) = op.kernel, op.stride, op.pad
-        return Side(x[2], y[2], kh, sh, ph), Side(x[3], y[3], kw, sw, pw)
 
     def bottom(self, blob: Array) -> Array:
         """An input or its gradient as images."""
@@ -166,7 +161,7 @@ class MeanPooling(Pooling):
     def divisor(self) -> Array:
         """The area of each window clipped to the padded image."""
         heights, widths = (
-            np.minimum(side.kernel, side.size + side.pad - side.starts) for side in (self.rows, self.columns)
+            np.minimum(side.kernel, side.padded - side.pad - side.starts) for side in (self.rows, self.columns)
         )
         return np.asarray(heights[:, np.newaxis] * widths, self.out.dtype)
 

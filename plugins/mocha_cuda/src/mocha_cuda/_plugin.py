@@ -47,16 +47,6 @@ KERNELS = {
     "subtract": "kernels.element_wise:element_wise",
     "tanh": "kernels.neurons:neuron",
 }
-#: The op and the half for which a fusion with ReLU is registered. The fusion asks the other op's kernel.
-WITH_RELU = [
-    ("convolution", "forward", "rectify"),
-    ("inner_product", "forward", "rectify"),
-    ("max_pooling", "backward", "mask_top"),
-    ("max_pooling", "forward", "rectify"),
-    ("mean_pooling", "backward", "mask_top"),
-    ("mean_pooling", "forward", "rectify"),
-    ("relu", "backward", "mask_bottom"),
-]
 
 
 @hookimpl
@@ -75,8 +65,5 @@ def mocha_register_kernels(kernels: Candidates) -> None:
 
 @hookimpl
 def mocha_register_fusions(fusions: Candidates) -> None:
-    for op, half, rewrite in WITH_RELU:
-        fusions.add(op, half, "cuda", f"mocha_layers_std.rectified:{rewrite}")
     fusions.add("labels", "forward", "cuda", "mocha_cuda.kernels.gather:with_labels")
-    fusions.add("softmax_loss", "backward", "cuda", "mocha_layers_std.loss_step:one_step")
     fusions.add("mocha.check_finite", "forward", "cuda", "mocha_layers_std.loss_step:checked_step")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: The dtypes that kernels compute with.
 REALS = ("float32", "float64")
-#: As `mocha_core.compile.kernel.Buffers`, without None: a kernel knows which buffers exist.
+#: As `mocha_core.api.Buffers`, without None: a kernel knows which buffers exist.
 Buffers = Sequence[Any]
 #: The number of threads of a block and of a warp; the same as in csrc/mocha.cuh.
 THREADS, WARP = 256, 32

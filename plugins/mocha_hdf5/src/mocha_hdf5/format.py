@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mocha_core.api import Format, Snapshot, SnapshotError, write_file
+from mocha_core.api import Format, SavedRun, SnapshotError, write_file
 from mocha_hdf5 import seal, writer
 from mocha_hdf5.caffe import check_not_caffe
 from mocha_hdf5.contents import Contents, Disk
@@ -40,38 +40,38 @@ class HDF5Format(Format):
         """Also opens the parameters of a snapshot."""
         with closing(Disk(path)) as contents:
             if seal.is_sealed(contents):
-                with _opened(contents) as snapshot:
-                    yield snapshot.parameters
+                with _opened(contents) as run:
+                    yield run.parameters
             else:
                 with Reader(contents) as reader:
                     check_not_caffe(path, reader)
                     yield Tables(reader)
 
-    def save_snapshot(self, path: Path, snapshot: Snapshot) -> None:
-        names = {"parameters": sorted(snapshot.parameters), "slots": sorted(snapshot.slots)}
-        texts = {FACTS: snapshot.facts, NAMES: names}
+    def save_snapshot(self, path: Path, run: SavedRun) -> None:
+        names = {"parameters": sorted(run.parameters), "slots": sorted(run.slots)}
+        texts = {FACTS: run.facts, NAMES: names}
         arrays: dict[str, StoredArray] = {
             name: np.frombuffer(json.dumps(text, sort_keys=True).encode(), np.uint8) for name, text in texts.items()
         }
-        arrays |= {f"parameters/{key}": array for key, array in snapshot.parameters.items()}
-        arrays |= {f"slots/{key}": array for key, array in snapshot.slots.items()}
+        arrays |= {f"parameters/{key}": array for key, array in run.parameters.items()}
+        arrays |= {f"slots/{key}": array for key, array in run.slots.items()}
         rest = writer.image(path, arrays, seal.SIZE)[seal.SIZE :]
         write_file(path, seal.of(rest), rest)
 
     @contextmanager
-    def open_snapshot(self, path: Path) -> Iterator[Snapshot]:
+    def open_snapshot(self, path: Path) -> Iterator[SavedRun]:
         if not path.exists():
             raise SnapshotError(f"'{path}' does not exist.")
-        with closing(Disk(path)) as contents, _opened(contents) as snapshot:
-            yield snapshot
+        with closing(Disk(path)) as contents, _opened(contents) as run:
+            yield run
 
 
 @contextmanager
-def _opened(contents: Contents) -> Iterator[Snapshot]:
+def _opened(contents: Contents) -> Iterator[SavedRun]:
     with Reader(seal.verified(contents)) as reader:
         names = _text(reader, NAMES)
         parameters, slots = (_strings(reader, names.get(group)) for group in ("parameters", "slots"))
-        yield Snapshot(Tables(reader, "parameters/", parameters), Tables(reader, "slots/", slots), _text(reader, FACTS))
+        yield SavedRun(Tables(reader, "parameters/", parameters), Tables(reader, "slots/", slots), _text(reader, FACTS))
 
 
 def _text(reader: Reader, name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from mocha_core import hookimpl
 from mocha_layers_std import INITIALIZERS, LAYERS, NEURONS, REGULARIZERS, TRANSFORMERS
 
 if TYPE_CHECKING:
-    from mocha_core.api import Registry
+    from mocha_core.api import Candidates, Registry
 
 OPS = {
     "accuracy": "accuracy:Accuracy",
@@ -43,6 +43,17 @@ FUSED_OPS = {
     "softmax_loss_step": "loss_step:SoftmaxLossStep",
     "then_relu": "rectified:ThenReLU",
 }
+#: Fusions for every backend that has a kernel for the fused op: the op and the half, and the rewrite.
+FUSIONS = [
+    ("convolution", "forward", "rectified:rectify"),
+    ("inner_product", "forward", "rectified:rectify"),
+    ("max_pooling", "backward", "rectified:mask_top"),
+    ("max_pooling", "forward", "rectified:rectify"),
+    ("mean_pooling", "backward", "rectified:mask_top"),
+    ("mean_pooling", "forward", "rectified:rectify"),
+    ("relu", "backward", "rectified:mask_bottom"),
+    ("softmax_loss", "backward", "loss_step:one_step"),
+]
 
 
 def _add(registry: Registry, names: dict[str, str]) -> None:
@@ -59,6 +70,12 @@ def mocha_register_layers(layers: Registry) -> None:
 def mocha_register_ops(ops: Registry) -> None:
     for name, target in (OPS | FUSED_OPS).items():
         ops.add(name, f"mocha_layers_std.{target}")
+
+
+@hookimpl
+def mocha_register_fusions(fusions: Candidates) -> None:
+    for op, half, rewrite in FUSIONS:
+        fusions.add(op, half, "*", f"mocha_layers_std.{rewrite}")
 
 
 @hookimpl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 from mocha_core.api import (
     Array,
@@ -19,7 +20,7 @@ from mocha_core.api import (
 )
 from mocha_layers_std import fields, received
 from mocha_layers_std.pooling import Pooling
-from mocha_layers_std.windows import padded, pooled_size, tap
+from mocha_layers_std.windows import Windows, padded, pooled_size, tap
 
 
 class _ChannelPooling(Op):
@@ -36,6 +37,16 @@ class _ChannelPooling(Op):
         if x.shape[1] != self.channels:
             raise ShapeError(f"expected {self.channels} channels, received {x}.")
         return Spec((x.shape[0], self._windows(), *x.shape[2:]), x.dtype)
+
+    def planes(self, shape: tuple[int, ...]) -> tuple[Windows, Windows]:
+        """The windows down and across the planes of an input with this shape, for kernels.
+
+        The rows of a plane are the channels, its columns are the positions. No divisor is smaller than `kernel`.
+        """
+        number, positions = self._windows(), prod(shape[2:])
+        covered = number * self.stride + self.kernel
+        down = Windows(self.channels, number, self.kernel, self.stride, self.pad[0], covered)
+        return down, Windows(positions, positions, 1, 1, 0, positions)
 
     def _windows(self) -> int:
         return pooled_size(self.channels, self.kernel, self.stride, *self.pad)

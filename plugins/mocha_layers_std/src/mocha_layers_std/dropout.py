@@ -27,7 +27,7 @@ from mocha_layers_std import fields, received
 class Dropout(Op):
     """y = x * factor where u > ratio, else 0; factor is 1 / (1 - ratio) with `auto_scale`, and 1 without.
 
-    u is `mocha_core.graph.random.uniform` over x as (rows, features), from the op's seed and stream and the cells
+    u is `mocha_core.api.uniform` over x as (rows, features), from the op's seed and stream and the cells
     iteration and first_row: backward draws the same mask again. Inputs: x (N, ...), iteration, first_row.
     """
 

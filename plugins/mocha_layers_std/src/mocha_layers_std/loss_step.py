@@ -1,8 +1,8 @@
 """Fusion of softmax loss, objective and both their gradients, without writing probabilities or the loss's gradient.
 
 It is for nets with one loss, whose gradient is known before the loss: the seed times the weight. It is the same for
-every backend. To use it, a backend registers the rewrite, and a kernel for the op that the rewrite makes. If it also
-registers `checked_step`, the kernel checks that the objective is finite, too.
+every backend. To use it, a backend registers a kernel for the op that the rewrite makes. If it also registers
+`checked_step`, the kernel checks that the objective is finite, too.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from mocha_core.api import (
     checks,
 )
 from mocha_layers_std import fields, received
-from mocha_layers_std.windows import padded, pooled_size, tap
+from mocha_layers_std.windows import Windows, padded, pooled_size, tap
 
 
 class Pooling(StrEnum, metaclass=EnumGroup):
@@ -45,6 +45,12 @@ class _Pooling(Op):
         if x.shape[2:] != (self.height, self.width):
             raise ShapeError(f"expected images of {self.height} rows and {self.width} columns, received {x}.")
         return Spec((*x.shape[:2], *self._windows()), x.dtype)
+
+    def planes(self, shape: tuple[int, ...]) -> tuple[Windows, Windows]:
+        """The windows down and across the images of an input with this shape, for kernels."""
+        (kw, kh), (sw, sh), (pw, ph), (rows, columns) = self.kernel, self.stride, self.pad, self._windows()
+        down = Windows(self.height, rows, kh, sh, ph, self.height + 2 * ph)
+        return down, Windows(self.width, columns, kw, sw, pw, self.width + 2 * pw)
 
     def _windows(self) -> tuple[int, int]:
         """The numbers of windows down and across."""
@@ -144,20 +150,18 @@ class MeanPooling(_Pooling):
         total = xp.zeros((*x.shape[:2], *self._windows()), dtype=x.dtype)
         for _, _, rows, columns in self._taps():
             total = total + wide[:, :, rows, columns]
-        return total / self._divisor(xp, x.dtype)
+        return total / self._divisor(xp, x)
 
     def backward(self, xp: Namespace, dy: Arrays, x: Arrays, y: Arrays, wanted: Sequence[bool]) -> Gradients:
-        share = dy[0] / self._divisor(xp, dy[0].dtype)
+        share = dy[0] / self._divisor(xp, dy[0])
         wide = self._wide(xp, xp.zeros((*share.shape[:2], self.height, self.width), dtype=share.dtype), 0.0)
         for _, _, rows, columns in self._taps():
             wide[:, :, rows, columns] += share
         return (self._inside(wide),)
 
-    def _divisor(self, xp: Namespace, dtype: object) -> Array:
-        (kw, kh), (sw, sh), (pw, ph), (rows, columns) = self.kernel, self.stride, self.pad, self._windows()
-        down = [min(kh, self.height + 2 * ph - row * sh) for row in range(rows)]
-        across = [min(kw, self.width + 2 * pw - column * sw) for column in range(columns)]
-        return xp.asarray([[d * a for a in across] for d in down], dtype=dtype)
+    def _divisor(self, xp: Namespace, blob: Array) -> Array:
+        down, across = ([axis.divisor(i) for i in range(axis.number)] for axis in self.planes(blob.shape))
+        return xp.asarray([[d * a for a in across] for d in down], dtype=blob.dtype)
 
 
 class PoolingLayer(ComputationLayer):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mocha_core.api import Builder, ShapeError, Spec, Value
-from mocha_core.suggestions import CHANNELS_LAST, channels_last
+from mocha_core.api import Builder, ShapeError, Spec, Value, channels_last
 
 
 def floating(*specs: Spec) -> None:
@@ -34,8 +33,8 @@ def image_blobs(b: Builder, *bottoms: Value) -> None:
     """Raise `ShapeError` unless all bottoms are images, and warn if the axes of data seem to be in another order."""
     for bottom in bottoms:
         images(bottom.spec)
-        if b.is_data(bottom) and channels_last(bottom.shape):
-            b.warn(f"its bottom {bottom.spec} {CHANNELS_LAST}")
+        if b.is_data(bottom) and (hint := channels_last(bottom.shape)):
+            b.warn(f"its bottom {bottom.spec} {hint}")
 
 
 def features(x: Spec) -> None:

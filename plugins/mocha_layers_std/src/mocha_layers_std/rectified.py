@@ -1,9 +1,8 @@
 """Fusions with ReLU. In forward another kernel rectifies its output; in backward another kernel masks a gradient that
 it writes or reads.
 
-They are the same for every backend. To use them, a backend registers the rewrites, and registers `then_relu` and
-`masked_backward` as the kernels of the ops that they make. Its kernels inherit `RectifiedKernel`, and their attributes
-say which fusions they support.
+They are the same for every backend. To use them, a backend registers `then_relu` and `masked_backward` as the kernels
+of the ops that they make. Its kernels inherit `RectifiedKernel`, and their attributes say which fusions they support.
 """
 
 from __future__ import annotations

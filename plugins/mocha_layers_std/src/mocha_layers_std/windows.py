@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
-from mocha_core import checks
-from mocha_core.api import Array, Namespace, ShapeError
+from typing import NamedTuple
+
+from mocha_core.api import Array, Namespace, ShapeError, checks
+
+
+class Windows(NamedTuple):
+    """Windows that slide along one axis of a plane.
+
+    Attributes:
+        size: the number of elements, without padding.
+        number: the number of windows.
+        kernel: the number of elements of a window.
+        stride: the elements from the start of a window to that of the next.
+        pad: the elements of padding before the first element.
+        padded: the number of elements that the divisors of means count, with padding.
+    """
+
+    size: int
+    number: int
+    kernel: int
+    stride: int
+    pad: int
+    padded: int
+
+    def divisor(self, window: int) -> int:
+        """The elements that a window covers, of those that count; `window` is its number."""
+        return min(self.kernel, self.padded - window * self.stride)
 
 
 def pooled_size(size: int, kernel: int, stride: int, front: int, end: int) -> int:

@@ -134,8 +134,8 @@ TILES_6(2)
 static const TYPED(tile) TYPED(tiles)[PANEL_VECTORS][TILE_ROWS] = {{NAMES_12(1)}, {NAMES_6(2)}};
 #endif
 
-/* What becomes of a sum. All pointers but `status` are to where C's first element has its own; NULL where there is
-   nothing to do. */
+/* How a sum is finished. All pointers but `status` point to what belongs to the first element of C; NULL leaves the step
+   out. */
 typedef struct {
     int add;           /* to what is there */
     const REAL *bias;  /* one for each row of C, added */
@@ -148,7 +148,7 @@ typedef struct {
     int32_t *status;
 } TYPED(finish);
 
-/* A tile's sums, `columns` wide, into the part of C that begins at row m and vector v. */
+/* Finishes the sums of a tile, `columns` wide, and writes them to C from row m and vector v on. */
 static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, TYPED(matrix) c, int64_t m, int64_t v,
                         const TYPED(finish) *f, int first, int last) {
     enum { WIDE = PANEL_VECTORS * LANE_BYTES / sizeof(REAL) };
@@ -198,7 +198,7 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
                     REAL *packed, const mocha_team *team) {
     _Alignas(64) REAL room[TILE_ROWS * PANEL_VECTORS * LANE_BYTES / sizeof(REAL)];
     const TYPED(matrix) sums = {room, PANEL_VECTORS * LANES, LANES};
-    /* Whether whole tiles are written where they belong, and that is all. */
+    /* Whether sums need no finishing, so that whole tiles are written to C directly. */
     const int direct = !(f->add || f->bias || f->mask || f->velocity) && f->floor == -(REAL)INFINITY;
     /* Panels of about the same width, the widest first in `widest`. */
     const int64_t vectors = (columns + LANES - 1) / LANES, panels = (vectors + PANEL_VECTORS - 1) / PANEL_VECTORS;

@@ -21,7 +21,7 @@
 
 #include "softmax_rows.h"
 
-/* Of how many positions a loss is the mean. */
+/* The number of positions over which a loss is the mean. */
 static REAL TYPED(counted)(int64_t valid, int64_t positions) { return (REAL)(valid * positions > 1 ? valid * positions : 1); }
 
 /* log(probability at the label) of each position of a row; a label that is out of range counts as improbable. */
@@ -99,9 +99,9 @@ KERNEL(softmax_loss_backward) {
     }
 }
 
-/* Forward, the objective's backward half and backward in one: the probabilities of a row are made where its gradient
-   goes, and become that at once. buffers: x, labels, valid_rows, seed (the gradient of the objective), dx, logs; sizes:
-   rows, classes, positions; numbers: weight of the loss in the objective. */
+/* Forward, backward of the objective, and backward in one. The probabilities of a row are written where its gradient
+   goes, and are changed to the gradient at once. buffers: x, labels, valid_rows, seed (the gradient of the
+   objective), dx, logs; sizes: rows, classes, positions; numbers: weight of the loss in the objective. */
 KERNEL(softmax_loss_step) {
     const REAL *x = args->buffers[0], *seed = args->buffers[3];
     const int32_t *labels = args->buffers[1];

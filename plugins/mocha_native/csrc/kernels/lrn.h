@@ -3,22 +3,23 @@
 
      dx = direct - 2 * power * scale * x * (sum of x * direct / base over the mirrored window).
 
-   Sums over a window are taken down, and then across. A window across channels is one down alone: over planes whose rows
-   are the channels, and whose columns are positions.
+   A window is summed down, and then across. A window across channels extends down only: the rows of its planes are the
+   channels, and their columns the positions.
 
      for every plane, or piece of one, PIECE vectors wide
        for every row
-         its terms into a ring of `kernel` rows, the oldest of which they replace; zeros after the last row
-         for the row whose window that completes
+         write its terms (zeros after the last row) over the oldest row of a ring of `kernel` rows
+         for the row whose window is now complete
            for every column: sum down the ring; then sum across, base, base**-power, y
 
-   In backward what that ends with are the terms of another ring, of the mirrored window, which gives dx some rows later.
-   Nothing is subtracted from a sum again: what is not finite would stay in it. Threads share the pieces. */
+   In backward the last line computes the terms of another ring, that of the mirrored window, which gives dx some rows
+   later. No term is ever subtracted from a sum, because a value that is not finite would stay in it. Threads share the
+   pieces. */
 
 #ifndef MOCHA_LRN_H
 #define MOCHA_LRN_H
 
-/* Vectors; those of a piece of all rows of a ring fit into L1. */
+/* The width of a piece in vectors. A ring of this width fits into L1. */
 #define PIECE 16
 /* Planes, their rows, vectors of a row; whether a window is as wide as high; rows of a window; whether dx is added;
    elements of each thread's room. */
@@ -31,14 +32,14 @@ enum { PLANES, ROWS, COLUMNS, WITHIN, WINDOW, ADDED, ROOM };
 
 #endif
 
-/* What all rows of a piece have in common. Rows in memory of the thread's own are `width` vectors long. */
+/* The numbers and buffers for all rows of a piece. Rows in a thread's own memory are `width` vectors long. */
 typedef struct {
-    int64_t rows, line; /* and how far they are apart */
+    int64_t rows, line; /* the number of rows, and their distance */
     int64_t width; /* vectors of a row */
     int64_t kernel;
     int within;
     REAL shift, scale, power;
-    REAL *down; /* sums down; and as many zeros before and after them as a window has elsewhere */
+    REAL *down; /* sums down, between zeros for windows that reach beyond the row */
     REAL *squares, *others, *direct; /* rings */
 } TYPED(piece);
 
@@ -51,7 +52,7 @@ ALWAYS_INLINE void TYPED(sum_down)(const TYPED(piece) *p, const int64_t kernel, 
     }
 }
 
-/* Over the window around a column, of which `front` are before it. */
+/* The sum over the window around a column, which begins `front` columns before it. */
 ALWAYS_INLINE VEC TYPED(window_sum)(const TYPED(piece) *p, const int64_t kernel, int64_t front, int64_t column) {
     if (!p->within) return TYPED(load)(p->down + column * LANES);
     const REAL *from = p->down + (column - front) * LANES;
@@ -65,14 +66,14 @@ typedef struct {
     VEC factor, inverse;
 } TYPED(powers);
 
-/* Of any base, and any power. */
+/* For any base and any power. */
 static TYPED(powers) TYPED(powers_of)(VEC base, REAL power) {
     TYPED(powers) out = {(VEC){0}, 1 / base};
     for (int i = 0; i < LANES; i++) out.factor[i] = POW(base[i], -power);
     return out;
 }
 
-/* Of a base that is no extreme, with a power of 3/4 or 1/2: of base**(-1/4) by Newton's method. The guess divides the
+/* For a base that is no extreme, and a power of 3/4 or 1/2: from base**(-1/4) by Newton's method. The guess divides the
    exponent by -4; its error of at most 3.2 % falls to the square of that in every step. Faster than roots and a
    division. */
 ALWAYS_INLINE TYPED(powers) TYPED(roots_of)(VEC base, const int quarters) {
@@ -99,7 +100,7 @@ static inline int TYPED(all)(IVEC where) {
     return all != 0;
 }
 
-/* A row's squares into their place in the ring; zeros where there is no such row. */
+/* Writes the squares of a row into the ring; zeros if there is no such row. */
 ALWAYS_INLINE void TYPED(square_row)(const TYPED(piece) *p, const REAL *x, int64_t row) {
     REAL *out = p->squares + row % p->kernel * p->width * LANES;
     for (int64_t c = 0; c < p->width; c++) {
@@ -108,8 +109,8 @@ ALWAYS_INLINE void TYPED(square_row)(const TYPED(piece) *p, const REAL *x, int64
     }
 }
 
-/* A row of y or, where there is dy, of what the mirrored windows are made of: `direct` and x * direct / base. Returns
-   whether every base was usual: else, with roots, it has to be done again without. */
+/* Computes a row of y or, if there is a dy, of the terms of the mirrored windows: `direct` and x * direct / base.
+   Returns whether every base was usual. If not, and roots were used, the row has to be computed again without. */
 ALWAYS_INLINE int
 TYPED(normalize_row)(const TYPED(piece) *p, const int64_t kernel, const int quarters, const REAL *dy, const REAL *x,
                                 REAL *y, REAL *direct, REAL *others) {

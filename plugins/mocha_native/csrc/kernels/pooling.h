@@ -17,8 +17,8 @@
 #define MOCHA_POOLING_H
 
 
-/* Windows along one axis: `size` elements after `pad` more, `count` windows. A mean is divided by what its window has of
-   `padded` elements. */
+/* `count` windows along one axis, which has `size` elements after `pad` elements of padding. The divisor of a mean
+   counts the elements of its window below `padded`. */
 typedef struct {
     int64_t size, count, kernel, stride, pad, padded;
 } mocha_axis;
@@ -35,7 +35,7 @@ static inline mocha_span mocha_clipped(mocha_axis axis, int64_t window) {
     return span;
 }
 
-/* Those windows [first, last) that have all of their elements inside. */
+/* The windows [first, last) whose elements are all inside the image. */
 static inline mocha_span mocha_whole(mocha_axis axis) {
     const int64_t first = mocha_min((axis.pad + axis.stride - 1) / axis.stride, axis.count);
     const int64_t room = axis.size + axis.pad - axis.kernel;
@@ -97,7 +97,7 @@ static inline TYPED(places)
     return p;
 }
 
-/* By how far the column's place is shifted in its word. */
+/* The number of bits by which the place of a column is shifted in its word. */
 static inline int TYPED(shift_of)(const TYPED(places) *p, int64_t column) {
     return ((int)column & ((1 << p->sharing) - 1)) * PLACE_BITS;
 }
@@ -117,7 +117,7 @@ ALWAYS_INLINE VEC TYPED(larger)(VEC a, VEC b) {
     return (VEC)((where & (IVEC)a) + (~where & (IVEC)b));
 }
 
-/* Whether there may be a NaN among n vectors. The sum is one if there is one, and rarely else. */
+/* Whether there may be a NaN among n vectors. If there is one, the sum is NaN; otherwise it rarely is. */
 static int TYPED(may_have_nan)(const REAL *x, int64_t n) {
     VEC sums[4] = {{0}};
     int64_t i = 0;
@@ -134,11 +134,11 @@ typedef struct {
     const REAL *x;
     REAL *y;
     TYPED(places) places;
-    REAL floor; /* y is at least that */
+    REAL floor; /* the least value of y */
 } TYPED(pooled);
 
-/* A row's windows [columns.first, columns.last). All have their elements' rows `us` inside, and their elements' columns
-   all of them, if `whole`; none of them is NaN, if `clean`. */
+/* Computes the windows [columns.first, columns.last) of a row. Of their elements, those in rows `us` of the windows are
+   inside the image; if `whole`, those in all columns are. If `clean`, no element is NaN. */
 ALWAYS_INLINE void
 TYPED(pool_windows)(const int mode, const TYPED(pooled) *p, mocha_axis across, int64_t row, mocha_span columns,
                                 mocha_span us, const int whole, const int clean) {
@@ -187,8 +187,8 @@ static void TYPED(mean_windows)(const TYPED(pooled) *p, int64_t row, int64_t fir
     TYPED(pool_windows)(MEAN, p, p->across, row, columns, mocha_clipped(p->down, row), 0, 0);
 }
 
-/* A row of windows whose size is a literal argument. Of overlapping ones' maxima, whether there is a NaN is asked once for
-   each of x's rows: `seen.last` of them were, and those before `seen.first` may have one. */
+/* Computes a row of windows, whose size is a literal argument. For maxima of windows that overlap, each row of x is
+   searched for NaN once: rows before `seen.last` have been searched, and rows before `seen.first` may have a NaN. */
 ALWAYS_INLINE void
 TYPED(pool_row)(const int mode, const TYPED(pooled) *p, int64_t row, const int kernel, const int stride,
                             mocha_span *seen) {
@@ -246,13 +246,13 @@ typedef struct {
     mocha_axis down, across;
     const REAL *dy;
     TYPED(places) places;
-    const REAL *top, *bottom; /* dy, and dx, counts only where that is above the floor; NULL: everywhere */
+    const REAL *top, *bottom; /* dy counts only where top is above the floor, dx where bottom is; NULL: all */
     REAL *dx;
     int add;
     REAL floor;
 } TYPED(unpooled);
 
-/* What a window gives to its elements, or to one of them. */
+/* The gradient that a window has for its elements. */
 ALWAYS_INLINE VEC TYPED(given)(const TYPED(unpooled) *p, int64_t at) {
     const VEC dy = TYPED(load)(p->dy + at * LANES);
     return p->top ? TYPED(choose)(TYPED(load)(p->top + at * LANES) > p->floor, dy, (VEC){0}) : dy;
@@ -287,8 +287,8 @@ TYPED(unpool_any)(const int mode, const TYPED(unpooled) *p, mocha_axis down, moc
     }
 }
 
-/* A row of elements by groups of `stride`, those that have a window as its first ones. In a whole group all of them are
-   inside, as are all windows that have any of them. */
+/* Computes a row of elements in groups: the `stride` elements with which a window begins. In a whole group, all elements
+   are inside the image, and so are all windows that have any of them. */
 ALWAYS_INLINE void
 TYPED(unpool_row)(const int mode, const TYPED(unpooled) *p, int64_t row, const int kernel, const int stride) {
     enum { MOST = 4 };
@@ -366,5 +366,5 @@ ALWAYS_INLINE void TYPED(pooling_backward)(const int mode, const mocha_args *arg
    masks let pass. */
 KERNEL(max_pooling_backward) { TYPED(pooling_backward)(MAX, args, team); }
 
-/* As of a maximum, without places. */
+/* The same arguments, without places. */
 KERNEL(mean_pooling_backward) { TYPED(pooling_backward)(MEAN, args, team); }

@@ -58,18 +58,6 @@ SMALL = {
     "mean_channel_pooling": "kernels.channels_last_channel_pooling:channel_pooling",
     "mean_pooling": "kernels.channels_last_pooling:pooling",
 }
-#: The op and the half for which a fusion with ReLU is registered. The fusion asks the other op's kernel.
-WITH_RELU = [
-    ("convolution", "forward", "rectify"),
-    ("inner_product", "forward", "rectify"),
-    ("max_pooling", "backward", "mask_top"),
-    ("max_pooling", "forward", "rectify"),
-    ("mean_pooling", "backward", "mask_top"),
-    ("mean_pooling", "forward", "rectify"),
-    ("relu", "backward", "mask_bottom"),
-]
-#: The op and the half for which each other fusion is registered, and the fusion.
-FUSIONS = [("sgd", "forward", "fold:fold_update")]
 
 
 @hookimpl
@@ -98,8 +86,4 @@ def mocha_register_kernels(kernels: Candidates) -> None:
 
 @hookimpl
 def mocha_register_fusions(fusions: Candidates) -> None:
-    for op, half, rewrite in WITH_RELU:
-        fusions.add(op, half, "native", f"mocha_layers_std.rectified:{rewrite}")
-    fusions.add("softmax_loss", "backward", "native", "mocha_layers_std.loss_step:one_step")
-    for op, half, target in FUSIONS:
-        fusions.add(op, half, "native", f"mocha_native.{target}")
+    fusions.add("sgd", "forward", "native", "mocha_native.fold:fold_update")

@@ -21,8 +21,8 @@ from mocha_core.api import (
     Step,
     Storage,
     Value,
+    cpus,
 )
-from mocha_core.host import cpus as host_cpus
 from mocha_native import isa
 from mocha_native.channels_last import ChannelsLast
 from mocha_native.layout import Lanes
@@ -52,8 +52,8 @@ class NativeBackend(CPUBackend):
 
     def __init__(self, threads: int | None = None, fuse: bool = True, winograd: bool = True) -> None:
         super().__init__()
-        self.threads: int = host_cpus.default_threads() if threads is None else host_cpus.checked_threads(threads)
-        self.programs_at_once = max(1, host_cpus.processors() // self.threads)
+        self.threads: int = cpus.default_threads() if threads is None else cpus.checked_threads(threads)
+        self.programs_at_once = max(1, cpus.processors() // self.threads)
         self.fuses = fuse
         self.winograd = winograd
         self.isa = isa.chosen()

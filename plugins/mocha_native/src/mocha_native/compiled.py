@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
 
 Array = NDArray[Any]
-#: As `mocha_core.compile.kernel.Buffers`, without None: a kernel knows which buffers exist.
+#: As `mocha_core.api.Buffers`, without None: a kernel knows which buffers exist.
 Buffers = Sequence[Any]
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from mocha_core.api import CoffeeBreak, logger
-from mocha_core.log import messages, to_stdout
+from mocha_core.api import CoffeeBreak, logger, messages
 
 if TYPE_CHECKING:
     from mocha_core.api import Net, Solver
@@ -55,7 +56,7 @@ class _Bar:
         self._stack.enter_context(suppress(OSError, ValueError))
         self._stack.callback(self._bar.close)
         self._stack.callback(setattr, messages, "write", messages.write)
-        messages.write = _above_bars
+        messages.write = partial(_above_bars, messages.write)
         shown = [log for log in (logger, logging.getLogger()) if any(map(_on_terminal, log.handlers))]
         if shown:
             self._stack.enter_context(logging_redirect_tqdm(shown))
@@ -77,9 +78,9 @@ def _is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-def _above_bars(line: str) -> None:
+def _above_bars(write: Callable[[str], None], line: str) -> None:
     with tqdm.external_write_mode():
-        to_stdout(line)
+        write(line)
 
 
 def _on_terminal(handler: logging.Handler) -> bool:

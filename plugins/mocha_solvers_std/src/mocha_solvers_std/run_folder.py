@@ -11,7 +11,7 @@ from mocha_solvers_std.folder_lock import FolderLock
 from mocha_solvers_std.manifest import NAME, SNAPSHOT, Entry, Manifest, measure
 
 if TYPE_CHECKING:
-    from mocha_core.api import Net, Snapshot, Solver
+    from mocha_core.api import Net, SavedRun, Solver
 
 HISTORY = "history.jsonl"
 
@@ -107,18 +107,18 @@ class RunFolder:
         self._remove()
         self.manifest.write(self.path)
 
-    def save(self, snapshot: Snapshot) -> Path:
+    def save(self, run: SavedRun) -> Path:
         """Write a snapshot.
 
         Raises:
             FileError: the file cannot be written, or the folder does not belong to this process.
         """
         self.lock.check()
-        path = self.path / f"snapshot-{snapshot.facts['iteration']:06d}.hdf5"
+        path = self.path / f"snapshot-{run.facts['iteration']:06d}.hdf5"
         logger.info("Saving snapshot to %s...", path.name)
         if path.exists():
             logger.warning("Overwriting %s...", path)
-        format_of(path).save_snapshot(path, snapshot)
+        format_of(path).save_snapshot(path, run)
         return path
 
     def enter(self, entry: Entry) -> None:

@@ -96,10 +96,10 @@ class Snapshot(CoffeeBreak):
         if self._folder is None or iteration in (0, self._latest):
             return
         try:
-            snapshot = capture(solver, net)
-            path = self._folder.save(snapshot)
+            run = capture(solver, net)
+            path = self._folder.save(run)
             self._latest = iteration
-            self._folder.enter(Entry.of(path, snapshot.facts))
+            self._folder.enter(Entry.of(path, run.facts))
         except FileError as error:
             if self.on_error == "stop":
                 raise
@@ -152,13 +152,13 @@ class Snapshot(CoffeeBreak):
                 continue
             misfit = None
             try:
-                with format_of(path).open_snapshot(path) as snapshot:
+                with format_of(path).open_snapshot(path) as run:
                     logger.info("Auto-loading from the latest snapshot %s...", path)
                     try:
-                        restore(snapshot, solver, net, solver_state=self.also_load_solver_state)
+                        restore(run, solver, net, solver_state=self.also_load_solver_state)
                     except SnapshotError as error:
                         misfit = error
-                    facts = snapshot.facts
+                    facts = run.facts
             except FileError as error:
                 logger.warning("Skipping %s: %s", path.name, error)
                 broken.append(str(error))

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import ClassVar
 
-from mocha_core.api import ConfigurationError, Policy, checks, evaluate
+from mocha_core.api import ConfigurationError, Policy, checks
 
 
 class Staged(Policy):
@@ -50,7 +50,8 @@ class Staged(Policy):
         return bisect_right(self._boundaries, iteration) + 1
 
     def __call__(self, iteration: int) -> float:
-        return evaluate(self._policies[self.stage(iteration) - 1], iteration)
+        policy = self._policies[self.stage(iteration) - 1]
+        return policy(iteration) if isinstance(policy, Policy) else policy
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and isinstance(other, Staged) and other.stages == self.stages

@@ -5,15 +5,15 @@
 
 #include "mocha.cuh"
 
-/* Whether this block is the last of `blocks` that come here, when thread 0 of each of the others has written its part.
-   All threads come, once a launch. The ticket is 0 before, and again after the last: launches that share one must not
-   overlap, as those of one bound kernel, in one stream, never do. */
+/* Whether this block is the last of `blocks` that call it; thread 0 of each other block has written its part by then.
+   All threads call it, once in a launch. The ticket is 0 before the first block comes and after the last has gone, so
+   launches that share a ticket must not overlap. Those of one bound kernel, in one stream, never do. */
 static __device__ inline bool comes_last(unsigned *ticket, unsigned blocks) {
     __shared__ bool last;
     if (threadIdx.x == 0) {
-        __threadfence(); /* a release: who sees this ticket taken sees the part, which this thread has written */
+        __threadfence(); /* a release: a block that sees this ticket also sees the part that this thread wrote */
         last = atomicInc(ticket, blocks - 1) == blocks - 1; /* the last one makes it 0 */
-        __threadfence(); /* an acquire: what others wrote before theirs; the barrier passes it on to this block */
+        __threadfence(); /* an acquire: this thread sees all parts; after the barrier, its whole block does */
     }
     __syncthreads();
     return last;
@@ -27,7 +27,7 @@ static __device__ inline bool sum_of_blocks(T &value, T *parts, unsigned *ticket
     if (blocks == 1) return true;
     if (threadIdx.x == 0) parts[block] = value;
     if (!comes_last(ticket, blocks)) return false;
-    /* Volatile: read here and not sooner, and from where all multiprocessors write to, not from this one's cache. */
+    /* Volatile: the parts are read here and not sooner, and not from the cache of this multiprocessor. */
     const volatile T *written = parts;
     value = 0;
     for (int i = threadIdx.x; i < blocks; i += THREADS) value += written[i];

@@ -12,8 +12,8 @@
          first_##item < (items); first_##item += (long long)gridDim.x * (THREADS / (lanes)), \
                    item += (long long)gridDim.x * (THREADS / (lanes)))
 
-/* A blob is (rows, classes, positions), an item a row at a position: where its classes begin. They are `positions`
-   apart. Items that are too large count as the last one. */
+/* Where the classes of an item begin in a blob (rows, classes, positions). An item is a row at a position; its classes
+   are `positions` apart. An `item` that is too large counts as the last one. */
 static __device__ inline int item_begin(long long item, int items, int classes, int positions) {
     const int there = (int)min(item, items - 1LL);
     return there / positions * classes * positions + there % positions;

@@ -37,7 +37,7 @@ template <class T> static __device__ inline T block_sum(T value) {
     return total;
 }
 
-/* The row of a table whose blocks this one is among, or NULL if the table's begin later. */
+/* The row of a table to which this block belongs, or NULL if the blocks of the table begin later. */
 template <class T> static __device__ inline const T *of_block(const unsigned long long *table, int rows) {
     const T *row = reinterpret_cast<const T *>(table);
     if (rows == 0 || row->first_block > blockIdx.x) return NULL;

@@ -7,7 +7,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from mocha_core.api import Call, Graph, Half, Op, Rewritten, Runnable, Spec, Step, forward_step
-from mocha_core.graph import structural
 from mocha_cuda.compiled import Buffers, CUDAKernel, Launch, served, striding
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class GatherLabels(Op):
 def with_labels(graph: Graph, root: Step) -> Rewritten | None:
     """Joins the step that converts labels to class indices and the step that gathers them."""
     gather = graph.maker(root.ins[0])
-    if gather is None or gather.key != (structural.Gather.name, Half.FORWARD):
+    if gather is None or gather.key != ("mocha.gather", Half.FORWARD):
         return None
     op, (labels, status) = GatherLabels(gather.call, root.call), root.call.outs
     call = Call(op, (*gather.call.ins, root.call.ins[1]), (gather.call.outs[0], labels, status), root.call.layer)

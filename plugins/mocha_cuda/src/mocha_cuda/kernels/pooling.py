@@ -11,6 +11,8 @@ from mocha_cuda.compiled import Buffers, CUDAKernel, served
 from mocha_cuda.divide import by
 
 if TYPE_CHECKING:
+    from mocha_layers_std.windows import Windows
+
     from mocha_core.api import Call
     from mocha_cuda.backend import CUDABackend
 
@@ -30,10 +32,10 @@ class Axis(NamedTuple):
     last: float
 
     @classmethod
-    def padded(cls, size: int, number: int, kernel: int, stride: int, pad: int) -> Axis:
-        """The axis with windows clipped to the axis padded on both sides. Only the last window may be clipped."""
-        extent = min(kernel, size + 2 * pad - (number - 1) * stride)
-        return cls(size, number, kernel, stride, pad, 1 / kernel, 1 / extent)
+    def of(cls, windows: Windows) -> Axis:
+        """Only the last window may have another divisor than the kernel."""
+        size, number, kernel, stride, pad, _ = windows
+        return cls(size, number, kernel, stride, pad, 1 / kernel, 1 / windows.divisor(number - 1))
 
 
 class Pooling(CUDAKernel):
@@ -48,7 +50,7 @@ class Pooling(CUDAKernel):
 
     def __init__(self, backend: CUDABackend, call: Call) -> None:
         super().__init__(backend, call)
-        self.down, self.across = self.axes(call.ins[0].shape, call.outs[0].shape)
+        self.down, self.across = map(Axis.of, self.op.planes(call.ins[0].shape))
         self.planes = prod(call.ins[0].shape) // (self.down.size * self.across.size)
         windows = {(axis.kernel, axis.stride) for axis in (self.down, self.across)}
         #: The elements of a cell in each direction, and the suffix of the kernels for them.
@@ -57,11 +59,6 @@ class Pooling(CUDAKernel):
         if len(windows) == 1 and windows <= set(COMMON) and all(a.size > a.pad for a in (self.down, self.across)):
             kernel, self.cell = windows.pop()
             self.suffix = f"_{kernel}_{self.cell}"
-
-    def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis]:
-        """The windows down and across; the op has sizes as (width, height)."""
-        (kw, kh), (sw, sh), (pw, ph) = self.op.kernel, self.op.stride, self.op.pad
-        return Axis.padded(x[2], y[2], kh, sh, ph), Axis.padded(x[3], y[3], kw, sw, pw)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.rectified(ins, outs, add, -inf)
@@ -116,24 +113,16 @@ class MeanPooling(Pooling):
     has_winners = False
 
 
-class OverChannels(Pooling):
-    """Pooling of images whose rows are the channels and whose columns are the positions."""
+class MaxChannelPooling(MaxPooling):
+    """Winners are channels."""
 
     over_channels = True
 
-    def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis]:
-        kernel, stride, (front, _) = self.op.kernel, self.op.stride, self.op.pad
-        # The divisor of a mean is the kernel, wherever the window is.
-        down = Axis(x[1], y[1], kernel, stride, front, 1 / kernel, 1 / kernel)
-        return down, Axis.padded(prod(x[2:]), prod(x[2:]), 1, 1, 0)
 
-
-class MaxChannelPooling(OverChannels, MaxPooling):
-    """Winners are channels."""
-
-
-class MeanChannelPooling(OverChannels, MeanPooling):
+class MeanChannelPooling(MeanPooling):
     """The divisor is the same everywhere."""
+
+    over_channels = True
 
 
 max_pooling = served(MaxPooling)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from math import inf, prod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -14,19 +14,10 @@ from mocha_native.compiled import Array, Buffers, NativeKernel, floating
 from mocha_native.layout import Lanes
 
 if TYPE_CHECKING:
+    from mocha_layers_std.windows import Windows
+
     from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
-
-
-class Axis(NamedTuple):
-    """Windows along one axis, as C declares them: `padded` elements count for the divisor of a mean."""
-
-    size: int
-    number: int
-    kernel: int
-    stride: int
-    pad: int
-    padded: int
 
 
 class Places(Layout):
@@ -38,7 +29,7 @@ class Places(Layout):
     winner is a row.
     """
 
-    def __init__(self, down: Axis, across: Axis, channels: bool, width: int, sharing: int, dtype: str) -> None:
+    def __init__(self, down: Windows, across: Windows, channels: bool, width: int, sharing: int, dtype: str) -> None:
         self.across, self.channels, self.lanes, self.dtype = across, channels, Lanes(width), dtype
         self.windows = down.number, across.number
         self.words = -(-across.number >> sharing)
@@ -81,27 +72,24 @@ class Pooling(NativeKernel):
     """Windows that slide over planes. A maximum keeps the winners' places."""
 
     rectifies = masks_bottom = masks_top = True
-    #: The function in C, and whether it has winners.
+    #: The function in C, whether it has winners, and whether the rows of planes are channels.
     function: ClassVar[str]
     has_places: ClassVar[bool]
+    over_channels: ClassVar[bool] = False
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         super().__init__(backend, call)
         x, lanes, constants = call.ins[0], backend.lanes[self.dtype], backend.isa.constants
-        down, across, channels = self.axes(x.shape, call.outs[0].shape)
+        down, across = self.op.planes(x.shape)
         planes = prod(lanes.physical(x.spec).shape[:-1]) // (down.size * across.size)
         sharing = constants["places_sharing"] if down.kernel * across.kernel <= constants["byte_places"] else 0
         outs: tuple[Layout, ...] = (lanes,)
         if self.has_places:
-            outs = lanes, places(down, across, channels, lanes.width, sharing, f"int{8 * ITEMSIZE[self.dtype]}")
+            dtype = f"int{8 * ITEMSIZE[self.dtype]}"
+            outs = lanes, places(down, across, self.over_channels, lanes.width, sharing, dtype)
         self.layouts = Layouts(ins=(lanes,), outs=outs)
+        # The fields of `Windows` are those of mocha_axis.
         self.sizes = [planes, *down, *across, sharing]
-
-    def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis, bool]:
-        """The windows down and across (the op has (width, height)), and whether the rows of planes are channels."""
-        (kw, kh), (sw, sh), (pw, ph) = self.op.kernel, self.op.stride, self.op.pad
-        down, across = Axis(x[2], y[2], kh, sh, ph, x[2] + 2 * ph), Axis(x[3], y[3], kw, sw, pw, x[3] + 2 * pw)
-        return down, across, False
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.rectified(ins, outs, add, -inf)
@@ -147,23 +135,16 @@ class MeanPooling(Pooling):
     has_places = False
 
 
-class OverChannels(Pooling):
-    """Pooling of images whose rows are the channels and whose columns are the positions."""
-
-    def axes(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[Axis, Axis, bool]:
-        kernel, stride, (front, _) = self.op.kernel, self.op.stride, self.op.pad
-        positions = prod(x[2:])
-        # The divisor of a mean is the kernel, wherever the window is.
-        down = Axis(x[1], y[1], kernel, stride, front, y[1] * stride + kernel)
-        return down, Axis(positions, positions, 1, 1, 0, positions), True
-
-
-class MaxChannelPooling(OverChannels, MaxPooling):
+class MaxChannelPooling(MaxPooling):
     """Winners are channels."""
 
+    over_channels = True
 
-class MeanChannelPooling(OverChannels, MeanPooling):
+
+class MeanChannelPooling(MeanPooling):
     """The divisor is the same everywhere."""
+
+    over_channels = True
 
 
 max_pooling = floating(MaxPooling)

@@ -9,7 +9,7 @@ struct place {
     int at;
 };
 
-/* NaN is larger than any number; of equals the first is taken. */
+/* NaN is larger than any number. The first of equal numbers is taken. */
 static __device__ inline struct place larger(struct place a, struct place b) {
     const bool a_is_nan = a.x != a.x, b_is_nan = b.x != b.x;
     const bool equal = a.x == b.x || (a_is_nan && b_is_nan);
@@ -17,7 +17,7 @@ static __device__ inline struct place larger(struct place a, struct place b) {
     return b_wins ? b : a;
 }
 
-/* Of a prediction (rows, classes, positions). A group of `lanes` threads has an item, a row at a position. */
+/* The prediction is (rows, classes, positions). A group of `lanes` threads takes an item: a row at a position. */
 KERNEL(accuracy_forward)
 (const REAL *prediction, const int *labels, const int *valid_rows, int *status, double *total, int *counts,
  unsigned *ticket, int rows, int classes, int positions, int fault, int lanes) {

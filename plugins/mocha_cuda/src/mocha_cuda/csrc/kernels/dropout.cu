@@ -1,4 +1,4 @@
-/* Dropout with the random numbers of mocha_core.graph.random: Philox4x32-10, one counter for four neighbouring features. */
+/* Dropout with the random numbers of mocha_core.api.uniform: Philox4x32-10, one counter for four neighbouring features. */
 
 #include "mocha.cuh"
 

@@ -27,13 +27,14 @@ KERNEL(bias_gradient)(const REAL *dy, REAL *db, int rows, int outputs, int add) 
     }
 }
 
-/* Outputs of a narrow product, all of which an element of dx reads at once; those that a block makes dw of. */
+/* The most outputs of a narrow product, all of which an element of dx reads at once; and the outputs for which a block
+   computes dw. */
 #define NARROW 16
 #define CHUNK 4
 
-/* A warp's width of features from `column` on, times CHUNK outputs from `output` on: dw (outputs, features) = dy' x, by
-   all threads of a block. A bias is the weight of one more feature, which is 1 in every row. Each warp sums every
-   eighth row. */
+/* All threads of a block compute a part of dw (outputs, features) = dy' x: as many features from `column` on as a warp
+   has threads, and CHUNK outputs from `output` on. A bias is the weight of one more feature, which is 1 in every row.
+   Each warp sums every eighth row. */
 static __device__ inline void weight_gradients(const REAL *dy, const REAL *x, REAL *dw, REAL *db, int rows,
                                                int features, int outputs, int column, int output, bool add_dw,
                                                bool add_db) {
@@ -66,8 +67,8 @@ static __device__ inline void weight_gradients(const REAL *dy, const REAL *x, RE
     }
 }
 
-/* Element i of dx (rows, features) = dy w, where `mask` is above the floor, or there is none; else 0. The loads depend
-   on nothing, so that all of them are under way at once. */
+/* Element i of dx (rows, features) = dy w; 0 where there is a `mask` that is not above the floor. No load depends on
+   another, so that all of them are under way at once. */
 static __device__ inline void data_gradient(const REAL *dy, const REAL *w, const REAL *mask, REAL *dx, int i,
                                             int features, int outputs, REAL floor, bool add) {
     const int row = i / features, column = i - row * features;

@@ -15,7 +15,8 @@ static __device__ inline REAL clamped(REAL probability) {
 /* A label that is the index of a class. */
 static __device__ inline bool is_class(int label, int classes) { return label >= 0 && label < classes; }
 
-/* The sum of all threads' parts, divided by `divisor`, times `weight`: the loss. True in the thread that gives it. */
+/* The loss: the sum of the parts of all threads, divided by `divisor`, times `weight`. Returns true in the thread that
+   has it. */
 static __device__ inline bool finish(REAL part, REAL *sums, unsigned *ticket, REAL *loss, int divisor,
                                      REAL weight = 1) {
     if (!sum_of_blocks(part, sums, ticket, blockIdx.x, gridDim.x) || threadIdx.x) return false;
@@ -23,7 +24,7 @@ static __device__ inline bool finish(REAL part, REAL *sums, unsigned *ticket, RE
     return true;
 }
 
-/* -log(p) at the label, p being the softmax of x, which is written where `probability` is there. */
+/* -log(p) at the label, where p is the softmax of x. If `probability` is not NULL, p is written there. */
 KERNEL(softmax_loss_forward)
 (const REAL *x, const int *labels, const int *valid_rows, int *status, REAL *loss, REAL *probability, REAL *sums,
  unsigned *ticket, int rows, int classes, int positions, int fault, int lanes) {
@@ -58,8 +59,8 @@ KERNEL(softmax_loss_backward)
     }
 }
 
-/* Both halves and those of the objective: `weight` times the loss, and the gradient of x. seed is the gradient of the
-   objective. `bad_objective` is the fault if the objective is not finite; 0 if it is not checked. */
+/* Forward and backward of the loss and of the objective: `weight` times the loss, and the gradient of x. seed is the
+   gradient of the objective. `bad_objective` is the fault if the objective is not finite; 0 if it is not checked. */
 KERNEL(softmax_loss_step)
 (const REAL *x, const int *labels, const int *valid_rows, int *status, const REAL *seed, REAL *objective, REAL *dx,
  REAL *sums, unsigned *ticket, int rows, int classes, int positions, int fault, int bad_objective, int lanes,
@@ -87,7 +88,7 @@ KERNEL(softmax_loss_step)
     if (given && bad_objective && !isfinite(*objective)) report(status, bad_objective);
 }
 
-/* -log(p) at the label, p being given. */
+/* -log(p) at the label, where p is the input. */
 KERNEL(multinomial_logistic_loss_forward)
 (const REAL *probability, const int *labels, const int *valid_rows, int *status, REAL *loss, REAL *sums,
  unsigned *ticket, int rows, int classes, int positions, int fault) {

@@ -3,30 +3,30 @@
 
      dx = direct - 2 * power * scale * x * (sum of x * direct / base over the mirrored window).
 
-   A window across channels is one down alone: over planes whose rows are the channels, and whose columns are positions.
+   A window across channels extends down only: the rows of its planes are the channels, and their columns the positions.
 
-   A block has a tile of up to TILE elements: a few whole planes where they are small, else a piece of one, cut with as
-   many elements around its results as their windows reach (backward, as the windows of those reach). What windows are
-   made of lies in shared memory; a sum is taken down, and then across, anew for each element: nothing is subtracted
-   again, as what is not finite would stay. x and `direct` stay in registers.
+   A block computes a tile of up to TILE elements: several whole planes if they are small, else a piece of one. A piece
+   includes the neighbours that the windows of its results reach and, backward, those that the neighbours' windows reach.
+   The terms of the sums lie in shared memory. Each element sums its own window, first down and then across. A running
+   sum, from which terms are subtracted, would keep a value that is not finite. x and `direct` stay in registers.
 
-   Why so: backward needs base at all neighbours. Sums around each of them, read from caches, would be kernel**4 reads
-   an element; base kept by forward, another pass through memory each way. A plane of 16 x 16 or 32 x 32 is never cut,
-   so everything is read and written once, in order; up to four elements a thread and four or more blocks on a
-   multiprocessor keep enough reads under way while some wait at barriers. */
+   The reason for tiles: backward needs base at all neighbours. Sums around each of them would take kernel**4 reads for
+   an element; keeping base from forward would take another pass through memory in each half. A plane of 16 x 16 or
+   32 x 32 is never cut, so that everything is read and written once, in order. With at most four elements for a thread,
+   four or more blocks fit on a multiprocessor, and some read while others wait at barriers. */
 
 #include "divide.cuh"
 #include "mocha.cuh"
 
-/* Of a tile; and of a thread. */
+/* The number of elements of a tile, and of a thread. */
 #define TILE 1024
 #define SHARE (TILE / THREADS)
 
-/* Where tiles lie. */
+/* The sizes of planes and tiles, and how tiles cover planes. */
 struct tiles {
     int n, height, width;                    /* planes */
     int planes, rows, columns;               /* of a tile */
-    int before, left;                        /* rows and columns of it before its results */
+    int before, left;                        /* rows and columns of a tile before its results */
     int row_step, column_step;               /* rows and columns of results */
     int down, across;                        /* tiles of a plane */
     unsigned long long by_plane, by_columns; /* to divide by rows * columns, and by columns */
@@ -42,7 +42,7 @@ struct element {
     int at;          /* in the tile; beyond its end in the last threads */
     int row, column; /* in the tile's plane */
     int index;       /* in the blob, or -1 outside of it */
-    bool is_result;  /* or only a neighbour of those */
+    bool is_result;  /* else it is a neighbour of results */
 };
 
 /* The tile's first plane, and its first row and column, which may be before the plane's. */
@@ -89,7 +89,7 @@ static __device__ inline REAL window_sum(const REAL *element, int place, int siz
     return sum;
 }
 
-/* Sums of `terms` over the windows around a thread's elements; `room` is for sums down. */
+/* Sums of `terms` over the windows around a thread's elements. Sums down are kept in `room`. */
 template <bool WITHIN, int WINDOW>
 static __device__ inline void window_sums(const tiles &t, const element (&e)[SHARE], const REAL *terms, REAL *room,
                                           int kernel, int front, REAL (&sums)[SHARE]) {
@@ -108,14 +108,14 @@ static __device__ inline void window_sums(const tiles &t, const element (&e)[SHA
     }
 }
 
-/* base**-power. The usual powers by roots, none of which overflows where the result does not. */
+/* base**-power. The usual powers are products of roots, which overflow only where the result does. */
 static __device__ inline REAL factor_of(REAL base, REAL power) {
     if (power != (REAL)0.75 && power != (REAL)0.5) return pow(base, -power);
     const REAL root = rsqrt(base);
     return power == (REAL)0.5 ? root : root * sqrt(root);
 }
 
-/* With dy, `out` is dx; without, y. */
+/* `out` is dx if there is a dy, else y. */
 template <bool BACKWARD, bool WITHIN, int WINDOW>
 static __device__ inline void normalize(const REAL *dy, const REAL *x, REAL *out, const tiles &t, int any_kernel,
                                         REAL shift, REAL scale, REAL power, bool add) {

@@ -1,17 +1,17 @@
-/* Max and mean pooling, over images and over channels: those are images whose rows are the channels, and whose columns
-   are the positions, under windows one column wide.
+/* Max and mean pooling over images, and over channels: then the channels are the rows of an image, the positions are
+   its columns, and windows are one column wide.
 
-   Forward, a thread makes one window's result. Backward, it makes the gradients of a cell of the image, and gathers
-   them from the windows that meet the cell: no atomics. Where the window is one of the common ones (WINDOW x WINDOW
-   every STRIDE, as literals; 0 is any) a cell has STRIDE x STRIDE elements, all of which the same few windows meet:
-   3 x 3 every 2 reads four windows for four elements, where single elements would read nine. Otherwise a cell is an
-   element. */
+   Forward, a thread computes the result of one window. Backward, a thread computes the gradients of one cell of the
+   image. It gathers them from the windows that meet the cell, without atomics. For the common windows (WINDOW x WINDOW
+   every STRIDE, which are literals; 0 stands for any other) a cell has STRIDE x STRIDE elements, all of which the same
+   few windows meet: 3 x 3 every 2 reads four windows for four elements, where single elements would read nine. For
+   other windows a cell is one element. */
 
 #include "divide.cuh"
 #include "mocha.cuh"
 
-/* Windows along an axis of `size` elements. What a mean is divided by is the product of both axes' extents: `part` is
-   one over a window's, and `last` over that of the last window, the only one that may be clipped. */
+/* Windows along an axis of `size` elements. A mean is divided by the product of its window's extents along both axes.
+   `part` is 1 / extent; `last` is that of the last window, the only one that may be clipped. */
 struct axis {
     int size, number, kernel, stride, pad;
     REAL part, last;
@@ -27,7 +27,7 @@ template <int WINDOW, int STRIDE> static __device__ inline axis literal(axis a) 
     return a;
 }
 
-/* What is at (row, column) of (plane, row, column) in a grid of threads. */
+/* The plane, row and column of thread i, in planes of `rows` x `columns` threads. */
 struct place {
     int plane, row, column;
 
@@ -50,7 +50,7 @@ static __device__ inline void pool(const REAL *x, REAL *y, int *winners, int n, 
         const place at((int)i, down.number, across.number, by_rows, by_columns);
         const REAL *image = x + at.plane * down.size * across.size;
         const int top = down.start(at.row), left = across.start(at.column);
-        /* Loops over literals are unrolled, and then it is tested what is inside; others end at the border. */
+        /* Loops with literal bounds are unrolled and test each element; others end at the border. */
         const int u0 = WINDOW ? 0 : max(0, -top), u1 = WINDOW ? WINDOW : min(down.kernel, down.size - top);
         const int v0 = WINDOW ? 0 : max(0, -left), v1 = WINDOW ? WINDOW : min(across.kernel, across.size - left);
         REAL result = nothing;
@@ -83,7 +83,7 @@ struct alignas(2 * sizeof(REAL)) pair {
     REAL first, second;
 };
 
-/* dy counts where `top`, if there is one, is above `floor`; dx where `bottom` is. */
+/* If there is a `top`, dy counts only where it is above `floor`; and dx likewise where `bottom` is. */
 template <bool MAX, int WINDOW, int STRIDE>
 static __device__ inline void unpool(const REAL *dy, const int *winners, const REAL *top, const REAL *bottom, REAL *dx,
                                      int n, axis any_down, axis any_across, bool channels, int rows, int columns,
@@ -121,7 +121,7 @@ static __device__ inline void unpool(const REAL *dy, const int *winners, const R
 #pragma unroll
                     for (int q = 0; q < CELL; q++) {
                         const int index = channels ? row + p : (row + p) * across.size + column + q;
-                        /* How far from the window's start, in literals. */
+                        /* The distances from the window's start, in literals. */
                         const int u = (MEETING - 1 - a) * STRIDE + p, v = (MEETING - 1 - b) * STRIDE + q;
                         const bool meets = !WINDOW || (u < WINDOW && v < WINDOW);
                         if (meets && (!MAX || winner == index)) sums[p][q] += gradient;

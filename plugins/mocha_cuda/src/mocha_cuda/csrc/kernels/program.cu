@@ -2,8 +2,8 @@
 
 #include "rows.cuh"
 
-/* A cell, its values for each minibatch side by side, and the ints (4 bytes) of one. A cell without such values has
-   itself for them, and 0 ints. */
+/* A cell, its values for all minibatches side by side, and the number of ints (4 bytes) of one value. For a cell
+   without such values, they are the cell itself, and the number is 0. */
 struct column {
     int *cell;
     const int *values;
@@ -21,10 +21,10 @@ struct part {
    that the host finds the values of that minibatch. Without a status cell there are no faults. */
 static __device__ inline bool failed(const int *status) { return status && *status; }
 
-/* Before a minibatch, each in blocks of its own: cells get their values; and rows are gathered, which does not wait for
-   the cell with their numbers. columns: (n, 3), parts: (m, 10), as 64-bit numbers, whose blocks follow each other;
-   progress: minibatches that came to their ends, iterations done. The status may change meanwhile, so that is not
-   asked. */
+/* Runs before a minibatch. Some blocks set cells to their values; the others gather rows, and read the numbers of the
+   rows from their column, so that they need not wait for the cell. columns: (n, 3), parts: (m, 10), of 64-bit numbers,
+   whose blocks follow each other; progress: minibatches that came to their ends, iterations done. It does not read the
+   status, which may change meanwhile. */
 KERNEL(begin_minibatch)
 (const unsigned long long *columns, int n, const unsigned long long *parts, int m, int *status, const int *progress) {
     const struct column *column = reinterpret_cast<const struct column *>(columns);

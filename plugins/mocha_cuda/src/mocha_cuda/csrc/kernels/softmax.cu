@@ -1,4 +1,5 @@
-/* Softmax over axis 1 of (rows, classes, positions). A group of `lanes` threads has an item, a row at a position. */
+/* Softmax over axis 1 of (rows, classes, positions). A group of `lanes` threads takes an item: a row at a
+   position. */
 
 #include "softmax.cuh"
 

@@ -15,7 +15,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from mocha_core.api import FileError, Format, Snapshot, SnapshotError, write_file
+from mocha_core.api import FileError, Format, SavedRun, SnapshotError, write_file
 
 Arrays = dict[str, NDArray[Any]]
 FACTS = "facts"
@@ -31,20 +31,20 @@ class NPZFormat(Format):
     def open_network(self, path: Path) -> Iterator[Arrays]:
         yield read(path)
 
-    def save_snapshot(self, path: Path, snapshot: Snapshot) -> None:
-        facts = json.dumps(snapshot.facts, sort_keys=True).encode()
-        parameters = {f"parameters/{key}": np.asarray(array) for key, array in snapshot.parameters.items()}
-        slots = {f"slots/{key}": np.asarray(array) for key, array in snapshot.slots.items()}
+    def save_snapshot(self, path: Path, run: SavedRun) -> None:
+        facts = json.dumps(run.facts, sort_keys=True).encode()
+        parameters = {f"parameters/{key}": np.asarray(array) for key, array in run.parameters.items()}
+        slots = {f"slots/{key}": np.asarray(array) for key, array in run.slots.items()}
         write(path, {FACTS: np.frombuffer(facts, np.uint8), **parameters, **slots})
 
     @contextmanager
-    def open_snapshot(self, path: Path) -> Iterator[Snapshot]:
+    def open_snapshot(self, path: Path) -> Iterator[SavedRun]:
         try:
             arrays = read(path)
             facts = json.loads(arrays.pop(FACTS).tobytes())
         except (FileError, KeyError, ValueError) as error:
             raise SnapshotError(f"'{path}' is no whole snapshot: {error}. Delete it.") from error
-        yield Snapshot(group(arrays, "parameters/"), group(arrays, "slots/"), facts)
+        yield SavedRun(group(arrays, "parameters/"), group(arrays, "slots/"), facts)
 
 
 def group(arrays: Arrays, prefix: str) -> Arrays:
