@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -98,3 +99,13 @@ def _handlers_from(log: logging.Logger | None) -> Iterator[logging.Handler]:
 
 def _shows(handler: logging.Handler) -> bool:
     return not isinstance(handler, logging.NullHandler)
+
+
+def _renew_lock() -> None:
+    """In a forked child: another thread may have held the lock."""
+    global _changing
+    _changing = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -18,6 +18,7 @@ from mocha_core.graph.cells import Cell
 from mocha_core.graph.commit import commit_updates
 from mocha_core.graph.plan import Phase, Plan
 from mocha_core.graph.value import Spec, Value
+from mocha_core.host import forks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,6 +137,10 @@ class Predictions:
         self._largest_ones = max(self.KEPT, 3 * runs.system.storage.gate.at_once)
         self._kept, self._bound = 0, KEPT_BYTES
         self._changing: dict[str, bool] = {}
+        self._renew_lock()
+        forks.in_child(self._renew_lock)
+
+    def _renew_lock(self) -> None:
         self._lock = threading.Lock()
 
     def predict(self, data: Any, output: str, limit: int | None) -> NDArray[Any]:

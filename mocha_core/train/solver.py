@@ -19,6 +19,7 @@ from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError, 
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.structural import CheckFinite
 from mocha_core.graph.value import Role, Value
+from mocha_core.host import forks
 from mocha_core.host.interrupt import Interruptible, Stopped, finishing
 from mocha_core.log import logger, messages
 from mocha_core.net.net import Net
@@ -103,6 +104,10 @@ class Solver(Settled, metaclass=Constructed):
         self._slots: dict[tuple[str, Parameter], Value] = {}
         self._stop = np.zeros(1, np.int32)
         self._user = RLock()
+        forks.in_child(self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        self._user = forks.renewed(self._user)
 
     @property
     def parameters(self) -> SolverParameters:
