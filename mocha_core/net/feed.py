@@ -21,7 +21,7 @@ from mocha_core.describe.source import Source
 from mocha_core.describe.transformer import seeds
 from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeError, blaming
 from mocha_core.graph.value import Spec, nbytes
-from mocha_core.host.interrupt import abandonable
+from mocha_core.host.interrupt import abandonable, patience
 from mocha_core.log import logger
 from mocha_core.net.order import Order, failed
 from mocha_core.net.prefetch import Prefetcher
@@ -236,16 +236,16 @@ class Feed:
 
     def close(self) -> None:
         """Stop the prefetching thread and close the source, unless the thread is held up in it."""
-        if self._stop(Prefetcher.PATIENCE):
+        if self._stop(patience(Prefetcher.PATIENCE)):
             self.source.close()
 
-    def _stop(self, patience: float | None = None) -> bool:
-        if self._ahead is None or self._ahead.stop(patience):
+    def _stop(self, within: float | None = None) -> bool:
+        if self._ahead is None or self._ahead.stop(within):
             self._ahead = None
             return True
         self._ahead.abandon()
         logger.warning(
-            f"Layer '{self.layer.name}': its source has not come back for {patience:g} seconds. Its thread and its "
+            f"Layer '{self.layer.name}': its source has not come back for {within:g} seconds. Its thread and its "
             "files are left behind until it does."
         )
         return False
