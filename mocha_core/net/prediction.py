@@ -65,8 +65,8 @@ class Rows:
         if not self.named and len(inputs) == 1:
             self.arrays = {next(iter(inputs)): next(iter(self.arrays.values()))}
         if self.arrays.keys() != inputs.keys():
-            given = ", ".join(self.arrays) if self.named else "one array"
-            raise ShapeError(f"{self.owner}: expected a dict of arrays for {', '.join(inputs)}, received {given}.")
+            given = checks.listed(map(str, self.arrays)) if self.named else "one array"
+            raise ShapeError(f"{self.owner}: expected a dict of arrays for {checks.listed(inputs)}, received {given}.")
         for name, array in self.arrays.items():
             row = inputs[name].shape[1:]
             if array.ndim == 0 or array.shape[1:] != row or len(array) != self.count:

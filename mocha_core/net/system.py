@@ -94,7 +94,7 @@ class System(Settled, metaclass=Constructed):
         self.closes_backend = not isinstance(backend, Backend)
         """Whether this system opened the backend, so that `close` closes it."""
         self.backend: Backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
-        if prefer:
+        if prefer is not None:
             self.backend = self.backend.preferring(_preferences(prefer))
         self.storage = Storage(self.backend)
         self._building, self._compiling = RLock(), RLock()

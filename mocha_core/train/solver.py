@@ -32,6 +32,7 @@ from mocha_core.train.parameters import Policy as Policy
 from mocha_core.train.parameters import SolverParameters as SolverParameters
 from mocha_core.train.parameters import evaluate as evaluate
 from mocha_core.train.parameters import policies
+from mocha_core.train.snapshot import LARGEST
 from mocha_core.train.update import UpdateOp as UpdateOp
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class SolverState:
         return self.cells.get("learning_rate", nan)
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name != "iteration" and (name in vars(self) or name not in self.__dataclass_fields__):
+        if name == "iteration":
+            value = checks.integer("solver.state", name, value, at_least=0, at_most=LARGEST)
+        elif name in vars(self) or name not in self.__dataclass_fields__:
             raise StateError(
                 f"solver.state.{name} cannot be set: it reports a past value. A Policy sets the learning "
                 "rate and the momentum; in a coffee break, `solver.parameters = dataclasses.replace("
@@ -81,7 +84,6 @@ class Solver(Settled, metaclass=Constructed):
     """Runs a net's training program and takes coffee breaks in between. Subclasses name their `update_op`.
 
     Attributes:
-        state: its progress; a second `solve` continues from there.
         listeners: functions called with a dict for each event that a coffee break publishes.
     """
 
@@ -128,6 +130,20 @@ class Solver(Settled, metaclass=Constructed):
         #: What decides the value of each of its cells.
         self.policies = policies(name, self.hyperparameters, parameters)
         self._parameters = parameters
+
+    @property
+    def state(self) -> SolverState:
+        """Its progress; a second `solve` continues from there.
+
+        Raises:
+            ConfigurationError: something else than a SolverState is assigned.
+        """
+        return self._state
+
+    @state.setter
+    def state(self, state: SolverState) -> None:
+        example = "dataclasses.replace(solver.state, iteration=0)"
+        self._state: SolverState = checks.instance(type(self).__name__, "state", state, SolverState, example)
 
     def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
         """Record the update of one parameter, whose slots are `self.slot(parameter, name)`."""
@@ -249,6 +265,11 @@ class Solver(Settled, metaclass=Constructed):
         """
         checks.instance(type(self).__name__, "net", net, Net, "mocha.Net('train', system, layers)")
         chosen = [signals] if isinstance(signals, str) else signals
+        if not isinstance(chosen, Sequence) or not all(isinstance(name, str) for name in chosen):
+            raise ConfigurationError(
+                f"{type(self).__name__}: expected signals to be names such as 'SIGUSR1', received "
+                f"{checks.shown(signals)}."
+            )
         if not self._user.acquire(blocking=False):
             raise StateError(
                 f"This {type(self).__name__} trains in another thread. Give each thread a solver of its own: "

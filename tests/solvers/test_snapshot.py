@@ -599,3 +599,10 @@ class TestDiskFull:
     def test_a_choice_is_needed(self, on_error):
         with pytest.raises(ConfigurationError, match=r"expected on_error to be 'warn' or 'stop', received"):
             Snapshot("snapshots", on_error=on_error)
+
+
+@pytest.mark.parametrize("name", ["auto_load", "also_load_solver_state"])
+@pytest.mark.parametrize("value", [None, "no", 0, 1])
+def test_what_is_neither_true_nor_false(folder, name, value):
+    with pytest.raises(ConfigurationError, match=f"Snapshot: expected {name} to be True or False, received {value!r}"):
+        Snapshot(folder, **{name: value})
