@@ -112,13 +112,6 @@ def instance(owner: object, field: str, value: Any, kind: type, example: str) ->
     return value
 
 
-def truth(owner: object, field: str, value: Any) -> bool:
-    """`value`, which must be True or False."""
-    if value is not True and value is not False:
-        raise ConfigurationError(f"{owner}: expected {field} to be True or False, received {shown(value)}.")
-    return bool(value)
-
-
 def names(owner: object, field: str, value: Any) -> tuple[str, ...]:
     """`value`, a sequence of blob names, as a tuple."""
     items = tuple(value) if isinstance(value, Sequence) else () if value is None else (value,)

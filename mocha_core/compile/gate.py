@@ -63,7 +63,7 @@ class Gate:
         self._sharing = _Sharing(self)
         self._alone: int | None = None
         self._stop: NDArray[np.int8] | None = None
-        forks.in_child(self._lose_threads)
+        forks.renew_in_child(self)
 
     def shared(self) -> AbstractContextManager[None]:
         """Compute with parameters and states; no thread changes them inside the `with`."""
@@ -207,7 +207,7 @@ class Gate:
             del self._waiting[ticket]
             self._changed.notify_all()
 
-    def _lose_threads(self) -> None:
+    def renew_locks(self) -> None:
         """In a forked child, forget all threads but the one that forked."""
         me = threading.get_ident()
         self._lock = threading.Lock()

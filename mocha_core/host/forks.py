@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any
-
-_methods: set[weakref.WeakMethod[Callable[[], Any]]] = set()
+from typing import Protocol
 
 
-def in_child(method: Callable[[], None]) -> None:
-    """Call a method of an object in each forked child, as long as the object lives."""
-    _methods.add(weakref.WeakMethod(method, _methods.discard))
+class Locking(Protocol):
+    """An object with locks."""
+
+    def renew_locks(self) -> None:
+        """In a forked child: replace the locks that other threads may have held."""
+
+
+_living: weakref.WeakSet[Locking] = weakref.WeakSet()
+
+
+def renew_in_child(owner: Locking) -> None:
+    """Call `renew_locks` of an object in each forked child, as long as the object lives."""
+    _living.add(owner)
 
 
 def renewed(lock: threading.RLock) -> threading.RLock:
@@ -25,9 +32,8 @@ def renewed(lock: threading.RLock) -> threading.RLock:
 
 
 def _renew() -> None:
-    for reference in list(_methods):
-        if (method := reference()) is not None:
-            method()
+    for owner in list(_living):
+        owner.renew_locks()
 
 
 if hasattr(os, "register_at_fork"):

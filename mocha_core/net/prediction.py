@@ -137,10 +137,10 @@ class Predictions:
         self._largest_ones = max(self.KEPT, 3 * runs.system.storage.gate.at_once)
         self._kept, self._bound = 0, KEPT_BYTES
         self._changing: dict[str, bool] = {}
-        self._renew_lock()
-        forks.in_child(self._renew_lock)
+        self.renew_locks()
+        forks.renew_in_child(self)
 
-    def _renew_lock(self) -> None:
+    def renew_locks(self) -> None:
         self._lock = threading.Lock()
 
     def predict(self, data: Any, output: str, limit: int | None) -> NDArray[Any]:

@@ -76,9 +76,9 @@ class Runs:
         self._programs: OrderedDict[ProgramKey, Program] = OrderedDict()
         self._last: Program | None = None
         self._user = threading.RLock()
-        forks.in_child(self._renew_lock)
+        forks.renew_in_child(self)
 
-    def _renew_lock(self) -> None:
+    def renew_locks(self) -> None:
         self._user = forks.renewed(self._user)
 
     # Checks before a run.

@@ -104,9 +104,9 @@ class System(Settled, metaclass=Constructed):
         self.nets: WeakSet[Resident] = WeakSet()
         """The nets that were built here and are still in use."""
         self.closed = False
-        forks.in_child(self._renew_locks)
+        forks.renew_in_child(self)
 
-    def _renew_locks(self) -> None:
+    def renew_locks(self) -> None:
         self._building, self._compiling = forks.renewed(self._building), forks.renewed(self._compiling)
 
     def states_of(self, layer: Layer) -> dict[str, State]:

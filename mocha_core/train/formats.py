@@ -107,7 +107,7 @@ def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> No
     """
     file_format, path = format_of(path), expanded(path)
     checks.instance("load_network", "net", net, Net, "mocha.Net('train', system, layers)")
-    checks.truth("load_network", "strict", strict)
+    checks.instance("load_network", "strict", strict, bool, "True")
     with file_format.open_network(path) as arrays:
         found = {key: _find(path, arrays, state) for key, state in net.states.items() if not state.per_row}
         if found and all(stored is None for stored in found.values()):

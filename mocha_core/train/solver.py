@@ -106,9 +106,10 @@ class Solver(Settled, metaclass=Constructed):
         self._slots: dict[tuple[str, Parameter], Value] = {}
         self._stop = np.zeros(1, np.int32)
         self._user = RLock()
-        forks.in_child(self._renew_lock)
+        self._solving = 0
+        forks.renew_in_child(self)
 
-    def _renew_lock(self) -> None:
+    def renew_locks(self) -> None:
         self._user = forks.renewed(self._user)
 
     @property
@@ -223,7 +224,13 @@ class Solver(Settled, metaclass=Constructed):
 
         Raises:
             ConfigurationError: neither or both intervals are given, or `coffee` is not a coffee break.
+            StateError: `solve` is running: the break would not be initialized.
         """
+        if self._solving:
+            raise StateError(
+                f"{type(self).__name__}: {checks.shown(coffee)} was added while solve is running, which initializes "
+                "all breaks before its first iteration. Add it before, or stop() and solve again."
+            )
         checks.instance(type(self).__name__, "coffee", coffee, CoffeeBreak, "coffee.TrainingSummary()")
         if any(scheduled.coffee is coffee for scheduled in self.breaks):
             raise ConfigurationError(
@@ -275,10 +282,12 @@ class Solver(Settled, metaclass=Constructed):
                 f"This {type(self).__name__} trains in another thread. Give each thread a solver of its own: "
                 f"{type(self).__name__}(solver.parameters)."
             )
+        self._solving += 1
         try:
             with net.runs.using(), messages, Interruptible(self._stop, chosen):
                 self._solve(net)
         finally:
+            self._solving -= 1
             self._user.release()
 
     def __repr__(self) -> str:

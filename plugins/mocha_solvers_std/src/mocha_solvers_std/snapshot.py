@@ -66,8 +66,10 @@ class Snapshot(CoffeeBreak):
                 f"Snapshot: expected on_error to be 'warn' or 'stop', received {checks.shown(on_error)}."
             )
         self.directory = absolute(directory)
-        self.auto_load = checks.truth("Snapshot", "auto_load", auto_load)
-        self.also_load_solver_state = checks.truth("Snapshot", "also_load_solver_state", also_load_solver_state)
+        self.auto_load: bool = checks.instance("Snapshot", "auto_load", auto_load, bool, "True")
+        self.also_load_solver_state: bool = checks.instance(
+            *("Snapshot", "also_load_solver_state", also_load_solver_state, bool, "True")
+        )
         self.keep = None if keep is None else checks.integer("Snapshot", "keep", keep)
         self.on_error = on_error
         self._run: str | None = None
