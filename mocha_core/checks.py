@@ -87,7 +87,7 @@ def number(owner: object, field: str, value: Any, low: float = float("-inf"), hi
     """`value` as a finite float in [low, high]."""
     try:
         result = float("nan" if isinstance(value, str | bytes | bool) else value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, Warning):  # NumPy warns of a masked element
         result = float("nan")
     if not isfinite(result) or not low <= result <= high:
         bounds = "" if low == -high == float("-inf") else f" in [{low:g}, {high:g}]"
@@ -125,12 +125,13 @@ def names(owner: object, field: str, value: Any) -> tuple[str, ...]:
 def known(owner: object, kind: str, name: str, names: Iterable[str]) -> None:
     """Raise `UnknownNameError` unless `name` is among the names that the owner has."""
     names = list(names)
-    if name not in names:
+    if not isinstance(name, str) or name not in names:
         from mocha_core.suggestions import close
 
         meant = close(name, names) if isinstance(name, str) else None
         hint = f"Did you mean '{meant}'? " if meant else ""
-        raise UnknownNameError(f"{owner} has no {kind} '{clipped(name)}'. {hint}It has: {listed(names)}.")
+        given = f"'{clipped(name)}'" if isinstance(name, str) else shown(name)
+        raise UnknownNameError(f"{owner} has no {kind} {given}. {hint}It has: {listed(names)}.")
 
 
 def numbers(owner: object, value: Any) -> Any:

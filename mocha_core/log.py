@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ class Messages(logging.Handler):
         super().__init__()
         self.setFormatter(logging.Formatter("%(asctime)s:%(levelname)s:%(name)s:%(message)s", "%d-%b %H:%M:%S"))
         self.write: Callable[[str], None] = to_stdout
+        self._fails = False
+        """Whether the last message could not be shown."""
         self._users = 0
         self._chosen = False
         """Whether the program has set the level of the logger."""
@@ -54,8 +57,11 @@ class Messages(logging.Handler):
         try:
             if not self._shown(record):
                 self.write(self.format(record))
+                self._fails = False
         except Exception:
-            self.handleError(record)
+            if not self._fails:  # once until it works again, because a run has many messages
+                self.handleError(record)
+            self._fails = True
 
     def _shown(self, record: logging.LogRecord) -> bool:
         """Pass a message to the handlers of the parent loggers, and return whether the program shows it."""
@@ -70,10 +76,12 @@ class Messages(logging.Handler):
 
 
 def to_stdout(line: str) -> None:
-    """Print a line if there is a standard output; services on Windows, for example, have none."""
-    if sys.stdout is not None:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+    """Print a line if there is an open standard output; services on Windows, for example, have none."""
+    out = sys.stdout
+    if out is not None and not getattr(out, "closed", False):
+        out.write(f"{line}\n")
+        if hasattr(out, "flush"):  # what programs put in its place may have no more than `write`
+            out.flush()
 
 
 _changing = Lock()
@@ -98,3 +106,13 @@ def _handlers_from(log: logging.Logger | None) -> Iterator[logging.Handler]:
 
 def _shows(handler: logging.Handler) -> bool:
     return not isinstance(handler, logging.NullHandler)
+
+
+def _renew_lock() -> None:
+    """In a forked child: another thread may have held the lock."""
+    global _changing
+    _changing = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mocha_core.errors import StateError
+from mocha_core.host import forks
 from mocha_core.host.interrupt import abandonable, keep_whole
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ keep_whole(__file__)
 #: The byte of a `stop` element in which waiting threads ask for their turn. `Solver.stop` sets another byte to 1, in
 #: either byte order, so that neither request overwrites the other.
 TURN = 1
+#: Takes the place of the thread that is alone in a forked child, where that thread does not exist.
+LOST = -1
 
 
 class _Sharing(AbstractContextManager[None]):
@@ -60,6 +63,7 @@ class Gate:
         self._sharing = _Sharing(self)
         self._alone: int | None = None
         self._stop: NDArray[np.int8] | None = None
+        forks.renew_in_child(self)
 
     def shared(self) -> AbstractContextManager[None]:
         """Compute with parameters and states; no thread changes them inside the `with`."""
@@ -73,7 +77,7 @@ class Gate:
             stop: its element becomes nonzero when another thread waits, and is reset at the end.
 
         Raises:
-            StateError: this thread is inside `shared`, and would wait for itself.
+            StateError: this thread is inside `shared`, and would wait for itself; or `half_changed`.
         """
         me = threading.get_ident()
         reads = me in self._inside and (self._alone != me or me in self._lent)
@@ -138,8 +142,17 @@ class Gate:
         with self._lock:
             self.version += 1
 
+    @property
+    def half_changed(self) -> bool:
+        """Whether this is a forked child, and another thread was changing something when it was forked."""
+        return self._alone == LOST
+
     def share(self) -> None:
-        """Enter `shared`."""
+        """Enter `shared`.
+
+        Raises:
+            StateError: `half_changed`.
+        """
         me = threading.get_ident()
         with self._lock:
             if me in self._inside:
@@ -170,6 +183,12 @@ class Gate:
         """Wait for this thread's turn: the oldest waiting thread enters, with others that may share with it."""
         if not self._waiting and may_enter():
             return
+        if self.half_changed:
+            raise StateError(
+                "This process was forked while another thread trained or changed parameters of this System, which may "
+                "be half changed here. Fork between runs; or start processes with multiprocessing's 'spawn' method; "
+                "or make a System in the child, and load a saved net there."
+            )
         ticket = next(self._tickets)
         self._waiting[ticket] = alone
         self._ask_for_turn()
@@ -187,6 +206,21 @@ class Gate:
         finally:
             del self._waiting[ticket]
             self._changed.notify_all()
+
+    def renew_locks(self) -> None:
+        """In a forked child, forget all threads but the one that forked."""
+        me = threading.get_ident()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting.clear()
+        if self._alone not in (None, me):
+            # A thread that waits for data has lent its turn between two minibatches, where all is whole.
+            self._alone = None if self._alone in self._lent else LOST
+            self._stop = None
+            self.version += 1
+        for threads in (self._inside, self._lent):
+            for other in threads.keys() - {me}:
+                del threads[other]
 
     def _may_share(self) -> bool:
         return len(self._inside) < self.at_once and (self._alone is None or self._alone in self._lent)

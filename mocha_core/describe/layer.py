@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mocha_core.describe.builder import Builder
     from mocha_core.describe.source import Source
 
+#: The most characters of a layer's name, so that messages stay short.
+LONGEST_NAME = 200
+
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
 class _Description(metaclass=Constructed):
@@ -52,6 +55,11 @@ class Layer(_Description):
         if not self.name.isprintable() or "/" in self.name:
             raise ConfigurationError(
                 f"{kind}: expected a printable name without '/', received {checks.shown(self.name)}."
+            )
+        if len(self.name) > LONGEST_NAME:
+            raise ConfigurationError(
+                f"{kind}: expected a name of at most {LONGEST_NAME} characters, received {checks.shown(self.name)}, "
+                f"{len(self.name):,} characters."
             )
         self.check()
 

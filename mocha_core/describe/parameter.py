@@ -76,7 +76,7 @@ class State(Settled):
     _way_out = (
         "Its contents are written by set(array); a parameter's multiplier, regularizer and constraint are assigned."
     )
-    _reports = frozenset({"layer", "name", "number", "system", "value"})
+    _reports = frozenset({"layer", "name", "number", "per_row", "system", "value"})
 
     layer: str
     name: str
@@ -173,3 +173,12 @@ class Parameter(State):
     constraint: Constraint | None = None
     multiplier: float = 1.0
     """A factor for the solver's learning rate."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "multiplier":
+            value = checks.number(f"Parameter '{self.key}'", name, value, low=0.0)
+        elif name == "regularizer" and value is not None:
+            checks.instance(f"Parameter '{self.key}'", name, value, Regularizer, "regularizers.L2Regu()")
+        elif name == "constraint" and value is not None:
+            checks.instance(f"Parameter '{self.key}'", name, value, Constraint, "one of constraints, or None")
+        super().__setattr__(name, value)

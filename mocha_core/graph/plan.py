@@ -3,9 +3,9 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NoReturn
 
-from mocha_core.errors import ShapeError, TopologyError
+from mocha_core.errors import ShapeError, StateError, TopologyError
 from mocha_core.graph.op import Op
 from mocha_core.graph.value import Role, Spec, Value, checked_specs
 
@@ -166,6 +166,12 @@ class Plan:
     def smaller(self) -> str:
         """The way out, for errors, if the plan needs too much memory."""
         return f"Use a smaller {'predict(..., batch_size=...)' if self.inputs else 'batch_size'}, or smaller layers."
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            f"The {self.title} cannot be copied or pickled: its steps name values of its System. Another net of the "
+            "same layers has another plan; str(plan) says what will run."
+        )
 
     def __str__(self) -> str:
         rows = [(s.section, s.call.layer, s.call.op.name, s.half, *map(_listed, (s.ins, s.outs))) for s in self.steps]

@@ -8,13 +8,13 @@ rounded up, only wait for each other.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError
+from mocha_core.log import warn
 
 #: Where the files of the system are.
 ROOT = Path("/")
@@ -80,9 +80,7 @@ def checked_threads(threads: object, root: Path = ROOT) -> int:
     return number
 
 
-@cache
-def _warn(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
+_warn = cache(warn)
 
 
 def _affinity() -> set[int]:

@@ -8,10 +8,13 @@ from io import BufferedReader
 from os import PathLike
 from pathlib import Path
 
+from mocha_core.checks import shown
 from mocha_core.errors import FileError
 
 #: The ending of files while they are being written.
 TEMPORARY = ".mocha-tmp"
+#: The most characters of a path that an operating system takes.
+LONGEST = 4096
 
 _WAYS_OUT = {
     errno.ENOSPC: "Free some space",
@@ -28,8 +31,12 @@ def expanded(path: str | PathLike[str]) -> Path:
     """A path in which `~` is the home folder.
 
     Raises:
-        FileError: there is none.
+        FileError: there is none, or the path cannot be one.
     """
+    if len(os.fspath(path)) > LONGEST or "\0" in os.fspath(path):
+        raise FileError(
+            f"Expected a path of at most {LONGEST:,} characters, without null characters; received {shown(path)}."
+        )
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -130,7 +137,8 @@ def open_regular(path: Path) -> BufferedReader:
     except FileError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        raise FileError(f"'{path}' cannot be opened: {error}. Give a file that can be read.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"'{path}' cannot be opened: {reason}. Give a file that can be read.") from error
 
 
 def remove_leftovers(folder: Path, names: str) -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Seconds after which work that need not be finished is abandoned.
 GRACE = 0.5
+#: A process that ends because of a signal ends within so many seconds after the last one, and waits for no more than
+#: `HURRIED` for a thread that may be held up.
+ENDING, HURRIED = 10.0, 0.2
 #: No exception is raised inside these functions, because they clean up.
 _TIDY = {__file__, contextlib.__file__}
 
@@ -187,6 +190,8 @@ class _Run:
         return getattr(self._former.get(number), "__name__", "") == "_sighandler_noop"
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        global _heard
+        _heard = monotonic()
         if self._watch.called():
             if self._abandons() and (frame is None or frame.f_code.co_filename not in _TIDY):
                 self.since = monotonic()
@@ -214,6 +219,13 @@ class _Run:
 
 
 _run: _Run | None = None
+_heard = -ENDING
+"""The time of the last signal."""
+
+
+def patience(usual: float) -> float:
+    """Seconds to wait for a thread that may be held up: `usual`, or little if a signal has just stopped a run."""
+    return min(usual, HURRIED) if monotonic() - _heard < ENDING else usual
 
 
 def stopped_by(number: int) -> Stopped:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from mocha_core import checks
 from mocha_core.errors import ShapeError, StateError, UnknownNameError
+from mocha_core.plugin.construction import Settled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-class Blob:
+class Blob(Settled):
     """A window on one top of a net: what the program that ran last left in it."""
+
+    _way_out = "Its contents are written by set(array)."
+    _reports = frozenset({"name"})
 
     def __init__(self, runs: Runs, name: str) -> None:
         self._runs = runs
         self.name = name
+        self._settled = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,6 +103,12 @@ class NamedItems(dict[str, Item]):
         super().__init__(items)
         self._owner = owner, kind
 
+    def __getitem__(self, name: str) -> Item:
+        try:
+            return super().__getitem__(name)
+        except TypeError:  # what cannot be hashed, such as a list
+            return self.__missing__(name)
+
     def __missing__(self, name: str) -> Item:
         checks.known(*self._owner, name, self)
         raise KeyError(name)
@@ -162,8 +173,8 @@ class States(NamedItems[Item]):
         missing, extra = [n for n in self if n not in given], [n for n in given if n not in self]
         if missing or extra:
             raise UnknownNameError(
-                f"{owner}: expected arrays for each {kind}, {', '.join(self)}. Of those received, "
-                f"{', '.join(missing) or 'none'} are missing, and {', '.join(map(str, extra)) or 'none'} are too many."
+                f"{owner}: expected arrays for each {kind}, {checks.listed(self)}. Of those received, "
+                f"{checks.listed(missing)} are missing, and {checks.listed(map(str, extra))} are too many."
             )
         found: list[tuple[State, Any]] = []
         items: dict[str, Any] = dict(self)

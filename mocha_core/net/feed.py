@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -19,9 +19,9 @@ from mocha_core import checks
 from mocha_core.compile.budget import allocating
 from mocha_core.describe.source import Source
 from mocha_core.describe.transformer import seeds
-from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeError, blaming
+from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeError, StateError, blaming
 from mocha_core.graph.value import Spec, nbytes
-from mocha_core.host.interrupt import abandonable
+from mocha_core.host.interrupt import abandonable, patience
 from mocha_core.log import logger
 from mocha_core.net.order import Order, failed
 from mocha_core.net.prefetch import Prefetcher
@@ -34,6 +34,22 @@ if TYPE_CHECKING:
 
 class Feeds(dict[str, "Feed"]):
     """The feeds of a net by the name of their data layer. The first one counts the net's epochs."""
+
+    def __getitem__(self, name: str) -> Feed:
+        try:
+            return super().__getitem__(name)
+        except TypeError:  # what cannot be hashed, such as a list
+            return self.__missing__(name)
+
+    def __missing__(self, name: str) -> Feed:
+        checks.known("The net", "data layer", name, self)
+        raise KeyError(name)
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            "The feeds of a net cannot be copied or pickled: they read its sources. Keep where they are, "
+            "{name: feed.cursor for name, feed in net.feeds.items()}, and go on there with feed.seek(cursor)."
+        )
 
     @property
     def first(self) -> Feed:
@@ -231,21 +247,31 @@ class Feed:
             self._stop()
 
     def seek(self, cursor: int) -> None:
-        """Continue after `cursor` rows."""
-        self.cursor = cursor
+        """Continue after `cursor` rows.
+
+        Raises:
+            ConfigurationError: it is not an integer of at least 0.
+        """
+        self.cursor = checks.integer(f"Layer '{self.layer.name}'", "cursor", cursor, at_least=0)
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            f"The feed of layer '{self.layer.name}' cannot be copied or pickled: it reads a source. Keep where it is, "
+            "feed.cursor, and go on there with feed.seek(cursor)."
+        )
 
     def close(self) -> None:
         """Stop the prefetching thread and close the source, unless the thread is held up in it."""
-        if self._stop(Prefetcher.PATIENCE):
+        if self._stop(patience(Prefetcher.PATIENCE)):
             self.source.close()
 
-    def _stop(self, patience: float | None = None) -> bool:
-        if self._ahead is None or self._ahead.stop(patience):
+    def _stop(self, within: float | None = None) -> bool:
+        if self._ahead is None or self._ahead.stop(within):
             self._ahead = None
             return True
         self._ahead.abandon()
         logger.warning(
-            f"Layer '{self.layer.name}': its source has not come back for {patience:g} seconds. Its thread and its "
+            f"Layer '{self.layer.name}': its source has not come back for {within:g} seconds. Its thread and its "
             "files are left behind until it does."
         )
         return False

@@ -10,7 +10,7 @@ from mocha_core.compile.profiling import Profile
 from mocha_core.compile.program import Program
 from mocha_core.describe.layer import DataLayer, Layer
 from mocha_core.describe.parameter import Parameter, State
-from mocha_core.errors import StateError
+from mocha_core.errors import ConfigurationError, StateError
 from mocha_core.graph.plan import Phase, Plan, Statistic
 from mocha_core.net import listing
 from mocha_core.net.blob import Blob, NamedItems, States
@@ -20,13 +20,12 @@ from mocha_core.net.recorder import Recorder
 from mocha_core.net.runs import Runs
 from mocha_core.net.system import System
 from mocha_core.net.topology import sort
+from mocha_core.net.trainer import Trainer
 from mocha_core.plugin.construction import Constructed, Settled
 from mocha_core.plugin.manager import plugin_manager
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from mocha_core.net.trainer import Trainer
 
 
 class Net(Settled, metaclass=Constructed):
@@ -54,9 +53,10 @@ class Net(Settled, metaclass=Constructed):
         "What a net is made of is given when it is built: mocha.Net(name, system, layers, keep=[...]). net.freeze and "
         "net.unfreeze say what learns."
     )
-    _reports = frozenset({"layers", "system"})
+    _reports = frozenset({"name", "layers", "system", "feeds", "runs"})
 
     def __init__(self, name: str, system: System, layers: Iterable[Layer], *, keep: Sequence[str] = ()) -> None:
+        checks.instance("Net", "name", name, str, "'train'")
         label = f"Net '{name}'"
         checks.instance(label, "system", system, System, "mocha.System('cpu')").check_open()
         self.name = name
@@ -241,6 +241,11 @@ class Net(Settled, metaclass=Constructed):
         runs = self.runs
         checks.integer(runs.label, "n", n)
         with runs.using():
+            if solver is not None and not isinstance(solver, Trainer):
+                raise ConfigurationError(
+                    f"{runs.label}: expected solver to be a solver such as solvers.SGD(parameters), received "
+                    f"{checks.shown(solver)}."
+                )
             if solver is None:
                 return profile(runs, runs.program(runs.stepwise()), n, None, ())
             program = runs.training_program(solver)

@@ -18,6 +18,7 @@ from mocha_core.graph.cells import Cell
 from mocha_core.graph.commit import commit_updates
 from mocha_core.graph.plan import Phase, Plan
 from mocha_core.graph.value import Spec, Value
+from mocha_core.host import forks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,8 +65,8 @@ class Rows:
         if not self.named and len(inputs) == 1:
             self.arrays = {next(iter(inputs)): next(iter(self.arrays.values()))}
         if self.arrays.keys() != inputs.keys():
-            given = ", ".join(self.arrays) if self.named else "one array"
-            raise ShapeError(f"{self.owner}: expected a dict of arrays for {', '.join(inputs)}, received {given}.")
+            given = checks.listed(map(str, self.arrays)) if self.named else "one array"
+            raise ShapeError(f"{self.owner}: expected a dict of arrays for {checks.listed(inputs)}, received {given}.")
         for name, array in self.arrays.items():
             row = inputs[name].shape[1:]
             if array.ndim == 0 or array.shape[1:] != row or len(array) != self.count:
@@ -136,6 +137,10 @@ class Predictions:
         self._largest_ones = max(self.KEPT, 3 * runs.system.storage.gate.at_once)
         self._kept, self._bound = 0, KEPT_BYTES
         self._changing: dict[str, bool] = {}
+        self.renew_locks()
+        forks.renew_in_child(self)
+
+    def renew_locks(self) -> None:
         self._lock = threading.Lock()
 
     def predict(self, data: Any, output: str, limit: int | None) -> NDArray[Any]:

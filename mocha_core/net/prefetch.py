@@ -8,9 +8,10 @@ import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from mocha_core.host.interrupt import abandonable
+from mocha_core.host.interrupt import abandonable, patience
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Prefetcher:
     """A thread that loads `count` minibatches that come next, or any number; two wait while one is in use."""
 
     DEPTH = 2
-    #: Seconds that the end of a net, or of the interpreter, waits for a source which is fetching.
+    #: Seconds that the end of a net, or of the interpreter, waits for sources which are fetching.
     PATIENCE = 5.0
 
     def __init__(self, feed: Loader, process: int, start: int, batch: int, wrap: bool, count: int | None) -> None:
@@ -117,5 +118,6 @@ _running: weakref.WeakSet[Prefetcher] = weakref.WeakSet()
 @atexit.register
 def _stop_all() -> None:
     """Before the interpreter takes away what the threads use."""
+    ends = monotonic() + patience(Prefetcher.PATIENCE)
     for ahead in list(_running):
-        ahead.stop(Prefetcher.PATIENCE)
+        ahead.stop(max(ends - monotonic(), 0))

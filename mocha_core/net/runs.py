@@ -20,6 +20,7 @@ from mocha_core.graph.cells import Cell
 from mocha_core.graph.commit import commit_updates
 from mocha_core.graph.plan import Phase, Plan, Section
 from mocha_core.graph.value import Spec
+from mocha_core.host import forks
 from mocha_core.net.feed import Feeds
 from mocha_core.net.prediction import Predictions
 from mocha_core.net.recorder import Recorder
@@ -75,6 +76,10 @@ class Runs:
         self._programs: OrderedDict[ProgramKey, Program] = OrderedDict()
         self._last: Program | None = None
         self._user = threading.RLock()
+        forks.renew_in_child(self)
+
+    def renew_locks(self) -> None:
+        self._user = forks.renewed(self._user)
 
     # Checks before a run.
 

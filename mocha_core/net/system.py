@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from inspect import signature
 from threading import RLock
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
@@ -20,6 +20,7 @@ from mocha_core.compile.storage import Storage
 from mocha_core.describe.parameter import State
 from mocha_core.errors import ArgumentError, BackendError, ConfigurationError, StateError
 from mocha_core.graph.value import Value
+from mocha_core.host import forks
 from mocha_core.plugin.construction import Constructed, Settled
 from mocha_core.plugin.frozen import without_metadata
 from mocha_core.plugin.manager import registries
@@ -93,7 +94,7 @@ class System(Settled, metaclass=Constructed):
         self.closes_backend = not isinstance(backend, Backend)
         """Whether this system opened the backend, so that `close` closes it."""
         self.backend: Backend = backend if isinstance(backend, Backend) else open_backend(backend, options)
-        if prefer:
+        if prefer is not None:
             self.backend = self.backend.preferring(_preferences(prefer))
         self.storage = Storage(self.backend)
         self._building, self._compiling = RLock(), RLock()
@@ -103,6 +104,10 @@ class System(Settled, metaclass=Constructed):
         self.nets: WeakSet[Resident] = WeakSet()
         """The nets that were built here and are still in use."""
         self.closed = False
+        forks.renew_in_child(self)
+
+    def renew_locks(self) -> None:
+        self._building, self._compiling = forks.renewed(self._building), forks.renewed(self._compiling)
 
     def states_of(self, layer: Layer) -> dict[str, State]:
         """Parameters and states of a layer by name: its own, which live as long as the layer object, or those of its
@@ -169,7 +174,8 @@ class System(Settled, metaclass=Constructed):
             with ExitStack() as unused:
                 for net in list(self.nets):
                     unused.enter_context(net.runs.using())
-                with self.storage.gate.exclusive():
+                gate = self.storage.gate
+                with nullcontext() if gate.half_changed else gate.exclusive():
                     self.closed = True
                 for net in list(self.nets):
                     net.destroy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mocha_core.describe.builder import UpdateBuilder
 from mocha_core.describe.parameter import Parameter
@@ -33,6 +33,7 @@ class Progress(Protocol):
     iteration: int
 
 
+@runtime_checkable
 class Trainer(Protocol):
     """Records the steps after the backward steps of a training program, and gives the values of its cells."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mocha_core import checks
 from mocha_core.errors import ConfigurationError, FileError, ShapeError, UnknownNameError
 from mocha_core.host.files import expanded
+from mocha_core.net.net import Net
 from mocha_core.plugin.frozen import without_metadata
 from mocha_core.plugin.manager import registries
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mocha_core.describe.parameter import State
-    from mocha_core.net.net import Net
     from mocha_core.train.snapshot import SavedRun, StoredArray
 
 #: The most names that an error lists.
@@ -83,9 +83,10 @@ def save_network(path: str | PathLike[str], net: Net) -> None:
     Raises:
         FileError: the file cannot be written.
     """
-    file_format = format_of(path)
+    file_format, path = format_of(path), expanded(path)
+    checks.instance("save_network", "net", net, Net, "mocha.Net('train', system, layers)")
     arrays = {key: array for key, array in net.states.copy().items() if not net.states[key].per_row}
-    file_format.save_network(expanded(path), arrays)
+    file_format.save_network(path, arrays)
 
 
 def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> None:
@@ -104,7 +105,10 @@ def load_network(path: str | PathLike[str], net: Net, strict: bool = True) -> No
         FileError: the file is missing, broken, or lacks a parameter.
         ShapeError: a parameter has another shape.
     """
-    with format_of(path).open_network(path := expanded(path)) as arrays:
+    file_format, path = format_of(path), expanded(path)
+    checks.instance("load_network", "net", net, Net, "mocha.Net('train', system, layers)")
+    checks.instance("load_network", "strict", strict, bool, "True")
+    with file_format.open_network(path) as arrays:
         found = {key: _find(path, arrays, state) for key, state in net.states.items() if not state.per_row}
         if found and all(stored is None for stored in found.values()):
             raise FileError(

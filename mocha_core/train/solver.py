@@ -19,6 +19,7 @@ from mocha_core.errors import BackendError, ConfigurationError, NonFiniteError, 
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.structural import CheckFinite
 from mocha_core.graph.value import Role, Value
+from mocha_core.host import forks
 from mocha_core.host.interrupt import Interruptible, Stopped, finishing
 from mocha_core.log import logger, messages
 from mocha_core.net.net import Net
@@ -31,6 +32,7 @@ from mocha_core.train.parameters import Policy as Policy
 from mocha_core.train.parameters import SolverParameters as SolverParameters
 from mocha_core.train.parameters import evaluate as evaluate
 from mocha_core.train.parameters import policies
+from mocha_core.train.snapshot import LARGEST
 from mocha_core.train.update import UpdateOp as UpdateOp
 
 if TYPE_CHECKING:
@@ -64,7 +66,9 @@ class SolverState:
         return self.cells.get("learning_rate", nan)
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name != "iteration" and (name in vars(self) or name not in self.__dataclass_fields__):
+        if name == "iteration":
+            value = checks.integer("solver.state", name, value, at_least=0, at_most=LARGEST)
+        elif name in vars(self) or name not in self.__dataclass_fields__:
             raise StateError(
                 f"solver.state.{name} cannot be set: it reports a past value. A Policy sets the learning "
                 "rate and the momentum; in a coffee break, `solver.parameters = dataclasses.replace("
@@ -80,7 +84,6 @@ class Solver(Settled, metaclass=Constructed):
     """Runs a net's training program and takes coffee breaks in between. Subclasses name their `update_op`.
 
     Attributes:
-        state: its progress; a second `solve` continues from there.
         listeners: functions called with a dict for each event that a coffee break publishes.
     """
 
@@ -103,6 +106,11 @@ class Solver(Settled, metaclass=Constructed):
         self._slots: dict[tuple[str, Parameter], Value] = {}
         self._stop = np.zeros(1, np.int32)
         self._user = RLock()
+        self._solving = 0
+        forks.renew_in_child(self)
+
+    def renew_locks(self) -> None:
+        self._user = forks.renewed(self._user)
 
     @property
     def parameters(self) -> SolverParameters:
@@ -123,6 +131,20 @@ class Solver(Settled, metaclass=Constructed):
         #: What decides the value of each of its cells.
         self.policies = policies(name, self.hyperparameters, parameters)
         self._parameters = parameters
+
+    @property
+    def state(self) -> SolverState:
+        """Its progress; a second `solve` continues from there.
+
+        Raises:
+            ConfigurationError: something else than a SolverState is assigned.
+        """
+        return self._state
+
+    @state.setter
+    def state(self, state: SolverState) -> None:
+        example = "dataclasses.replace(solver.state, iteration=0)"
+        self._state: SolverState = checks.instance(type(self).__name__, "state", state, SolverState, example)
 
     def update(self, b: UpdateBuilder, parameter: Parameter, gradient: Value) -> None:
         """Record the update of one parameter, whose slots are `self.slot(parameter, name)`."""
@@ -202,7 +224,13 @@ class Solver(Settled, metaclass=Constructed):
 
         Raises:
             ConfigurationError: neither or both intervals are given, or `coffee` is not a coffee break.
+            StateError: `solve` is running: the break would not be initialized.
         """
+        if self._solving:
+            raise StateError(
+                f"{type(self).__name__}: {checks.shown(coffee)} was added while solve is running, which initializes "
+                "all breaks before its first iteration. Add it before, or stop() and solve again."
+            )
         checks.instance(type(self).__name__, "coffee", coffee, CoffeeBreak, "coffee.TrainingSummary()")
         if any(scheduled.coffee is coffee for scheduled in self.breaks):
             raise ConfigurationError(
@@ -244,15 +272,22 @@ class Solver(Settled, metaclass=Constructed):
         """
         checks.instance(type(self).__name__, "net", net, Net, "mocha.Net('train', system, layers)")
         chosen = [signals] if isinstance(signals, str) else signals
+        if not isinstance(chosen, Sequence) or not all(isinstance(name, str) for name in chosen):
+            raise ConfigurationError(
+                f"{type(self).__name__}: expected signals to be names such as 'SIGUSR1', received "
+                f"{checks.shown(signals)}."
+            )
         if not self._user.acquire(blocking=False):
             raise StateError(
                 f"This {type(self).__name__} trains in another thread. Give each thread a solver of its own: "
                 f"{type(self).__name__}(solver.parameters)."
             )
+        self._solving += 1
         try:
             with net.runs.using(), messages, Interruptible(self._stop, chosen):
                 self._solve(net)
         finally:
+            self._solving -= 1
             self._user.release()
 
     def __repr__(self) -> str:

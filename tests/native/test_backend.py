@@ -88,3 +88,10 @@ def test_more_threads_than_the_machine_has(monkeypatch):
 def test_every_standard_op_has_a_kernel_in_c():
     served = {entry.name.removesuffix("/native") for entry in registries().kernels if entry.name.endswith("/native")}
     assert {entry.name for entry in registries().ops if entry.plugin == "mocha-layers-std"} <= served
+
+
+@pytest.mark.parametrize("value", [None, 0, "no"])
+@pytest.mark.parametrize("name", ["winograd", "fuse"])
+def test_an_option_that_is_neither_true_nor_false(name, value):
+    with pytest.raises(ConfigurationError, match=f"System: expected {name} to be a bool such as False, received"):
+        NativeBackend(**{name: value})

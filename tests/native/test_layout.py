@@ -1,8 +1,12 @@
 """Blobs in lanes: what C packs and unpacks is what NumPy does, whatever is left over at the ends."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from mocha_native.backend import NativeBackend
+from mocha_native.channels_last import packed_filters
 from mocha_native.layout import Lanes, convert
 
 from mocha_core.compile.layout import PLAIN, Convert
@@ -45,3 +49,14 @@ def test_padding_is_the_last_row_and_in_gradients_zero():
     np.testing.assert_array_equal(packed[1, :, 1:], [[8] * 3, [9] * 3])
     lanes.pack(backend, plain, packed, gradient=True, add=False)
     np.testing.assert_array_equal(packed[1, :, 1:], 0)
+
+
+def test_a_layout_lives_as_long_as_it_is_used():
+    """Programs compare layouts by identity, and a process may build nets of any number of shapes."""
+    one, other = packed_filters(16, 32, 1, False), packed_filters(16, 32, 1, False)
+    assert one is other
+    assert one is not packed_filters(16, 32, 2, False)
+    gone = weakref.ref(one)
+    del one, other
+    gc.collect()
+    assert gone() is None

@@ -186,3 +186,10 @@ def test_a_run_that_is_told_to_stop_is_saved_once(folder, toy, system, messages)
     assert messages().count("Saving snapshot to snapshot-000001.hdf5...") == 1
     snapshot.stopped(solver, part.net)  # after the run it does nothing
     assert sorted(os.listdir(folder)) == everything(1, 3)
+
+
+@pytest.mark.parametrize("name", ["auto_load", "also_load_solver_state"])
+@pytest.mark.parametrize("value", [None, "no", 0, 1])
+def test_what_is_neither_true_nor_false(folder, name, value):
+    with pytest.raises(ConfigurationError, match=f"Snapshot: expected {name} to be .* received {value!r}"):
+        Snapshot(folder, **{name: value})

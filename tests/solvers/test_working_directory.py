@@ -1,6 +1,7 @@
 """A folder is that folder: wherever the program goes meanwhile, and where its name begins with ~."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -103,3 +104,72 @@ def test_a_home_or_a_working_directory_that_is_not_there(places):
     with pytest.raises(FileError, match=r"'run': the working directory is gone. Give an absolute path"):
         Snapshot("run")
     assert absolute(places / "there") == places / "there"
+
+
+class Changes(Goes):
+    """Does something to the folders at iteration 2."""
+
+    def enjoy(self, solver, net):
+        if solver.state.iteration == 2:
+            self.to()
+
+
+@pytest.fixture
+def changing(system, toy, monkeypatch):
+    """Trains, while the folders are changed."""
+    monkeypatch.setitem(train.__globals__, "Goes", Changes)
+    return lambda snapshot, change: train(system, toy, snapshot, change)
+
+
+def test_a_symbolic_link_that_leads_elsewhere_later(changing, places):
+    """As `latest`, which a second run points to its own folder."""
+    for name in ("one", "two"):
+        (places / name).mkdir()
+    link = places / "latest"
+    link.symlink_to(places / "one")
+
+    def change():
+        link.unlink()
+        link.symlink_to(places / "two")
+
+    changing(Snapshot(link), change)
+    assert files(places / "one") == RUN
+    assert files(places / "two") == []
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_folder_that_is_moved_or_replaced_is_said_and_not_written_to(changing, places, again, caplog):
+    def change():
+        (places / "run").rename(places / "moved")
+        if again:
+            (places / "run").mkdir()
+
+    changing(Snapshot(places / "run"), change)
+    assert files(places / "moved") == [*RUN[:3], "snapshot-000001.hdf5"]
+    assert files(places / "run") == []
+    message = rf"Iteration 4 could not be saved: Folder '{places / 'run'}' was moved, removed or replaced .*Move it"
+    assert any(re.search(message, record.getMessage()) for record in caplog.records)
+
+
+@pytest.mark.parametrize("path", ["a\0b.hdf5", "x" * 5000 + ".hdf5", "y" * 300 + ".hdf5"])
+def test_names_that_no_folder_takes(system, toy, places, path):
+    net = toy.regression(system).net
+    uses = (
+        lambda: mocha.save_network(path, net), lambda: mocha.load_network(path, net),
+        lambda: train(system, toy, Snapshot(path), places),
+    )  # fmt: skip
+    for use in uses:
+        with pytest.raises(FileError) as caught:
+            use()
+        assert len(str(caught.value)) < 300 + 300
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no working directory")
+def test_a_working_directory_that_is_gone(system, toy, places):
+    net = toy.regression(system).net
+    mocha.save_network("net.hdf5", net)
+    shutil.move(places / "here" / "net.hdf5", places)
+    (places / "here").rmdir()
+    with pytest.raises(FileError, match="working directory is gone"):
+        mocha.load_network("net.hdf5", net)
+    mocha.load_network(places / "net.hdf5", net)

@@ -117,6 +117,15 @@ def test_what_is_no_number_of_threads_is_ignored_with_one_warning(machine, monke
     assert repr(given) in str(caught[0].message)
 
 
+@pytest.mark.parametrize(("given", "threads"), [("abc", 4), ("1000", 8)])
+def test_the_work_goes_on_where_warnings_are_errors(machine, monkeypatch, caplog, given, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert host_cpus.default_threads(machine({})) == threads
+    assert f"OMP_NUM_THREADS='{given}'" in caplog.text
+
+
 def test_omp_num_threads_is_bounded_by_the_quota(machine, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     root = machine(VERSION_2 | {"sys/fs/cgroup/pods/mine/cpu.max": "2000 1000\n"})

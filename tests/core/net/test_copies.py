@@ -57,6 +57,9 @@ THINGS = {
     "blobs": (lambda net: net.blobs, r"numpy\(\)"),
     "Program": (lambda net: net.program(), "its net compiles another"),
     "Backend": (lambda net: net.system.backend, r"mocha\.System\('plain'\)"),
+    "Plan": (lambda net: net.plan, "Another net of the same layers"),
+    "Feeds": (lambda net: net.feeds, "feed.seek"),
+    "Feed": (lambda net: net.feeds.first, "feed.seek"),
     "Solver": (lambda net: trained(net), r"SGD\(solver\.parameters\)"),
 }
 

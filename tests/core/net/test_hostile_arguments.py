@@ -159,6 +159,39 @@ def test_blobs_after_the_end(net, system, end, message):
         net.blobs["x"].numpy()
 
 
+WRONG = [None, 5, b"x", [], ["x"], {}, {5: 3}, np.zeros(3), np.zeros((2, 2)), 1j, int, "y" * 2000]
+USES = {
+    "predict": lambda net, what: net.predict(nets.rows()[0], what),
+    "rows": lambda net, what: net.predict(what, "x"),
+    "rows by name": lambda net, what: net.predict({str(what): nets.rows()[0], 5: nets.rows()[0]}, "x"),
+    "batch_size": lambda net, what: net.predict(nets.rows()[0], "x", batch_size=[what]),
+    "freeze": lambda net, what: net.freeze(what),
+    "program": lambda net, what: net.program([what]),
+    "gradient": lambda net, what: net.gradient(what, "weight"),
+    "profile": lambda net, what: net.profile(1, [what]),
+    "blobs": lambda net, what: net.blobs[what],
+    "parameters": lambda net, what: net.parameters["x"][what],
+    "feeds": lambda net, what: net.feeds[what],
+    "states": lambda net, what: net.states.load(dict.fromkeys(map(str, range(1000)), what)),
+    "name": lambda net, what: mocha.Net([what], net.system, net.layers),
+    "prefer": lambda net, what: mocha.System(Plain(), prefer=[what]),
+    "signals": lambda net, what: SGD(parameters()).solve(net, signals=[[what]]),
+    "save": lambda net, what: mocha.save_network("x.toy", what),
+    "load": lambda net, what: mocha.load_network("x.toy", what),
+    "strict": lambda net, what: mocha.load_network("x.toy", net, strict=what),
+    "layer": lambda net, what: InnerProductLayer(name=what, output_dim=3, bottoms=["data"], tops=["x"]),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_wrong_argument_of_a_method_is_named(net, use):
+    net.forward()
+    for what in WRONG:
+        with pytest.raises(MochaError) as caught:
+            USES[use](net, what)
+        assert len(str(caught.value)) < 600
+
+
 @pytest.mark.parametrize("path", [None, 5])
 def test_paths_that_are_none(net, path):
     for action in (mocha.save_network, mocha.load_network):

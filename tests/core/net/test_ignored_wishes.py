@@ -14,7 +14,7 @@ from toys.sgd import SGD
 from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
-from mocha_core.errors import FrozenError, MochaError, StateError, UnknownNameError
+from mocha_core.errors import ConfigurationError, FrozenError, MochaError, StateError, UnknownNameError
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def made():
         solver = SGD(parameters(max_iter=2))
         solver.solve(net)
         weight = net.parameters["x"]["weight"]
-        yield {"system": system, "net": net, "solver": solver, "weight": weight, "layer": dense}
+        blob = net.blobs["x"]
+        yield {"system": system, "net": net, "solver": solver, "weight": weight, "layer": dense, "blob": blob}
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,7 @@ def made():
         ("net", "batch_size", "mocha.Net"),
         ("system", "threads", "mocha.System"),
         ("weight", "learning_rate", "multiplier"),
+        ("blob", "data", r"set\(array\)"),
     ],
 )
 def test_an_attribute_that_does_not_exist_cannot_be_assigned(made, owner, name, way_out):
@@ -51,6 +53,9 @@ def test_an_attribute_that_does_not_exist_cannot_be_assigned(made, owner, name, 
         ("net", "layers", r"mocha\.Net"),
         ("net", "frozen", r"net\.freeze"),
         ("net", "epoch", r"mocha\.Net"),
+        ("net", "name", r"mocha\.Net"),
+        ("net", "feeds", r"mocha\.Net"),
+        ("blob", "shape", r"set\(array\)"),
         ("system", "dtype", r"mocha\.System"),
         ("system", "seed", r"mocha\.System"),
         ("weight", "value", r"set\(array\)"),
@@ -61,6 +66,22 @@ def test_an_attribute_that_only_reports_cannot_be_assigned(made, owner, name, wa
     with pytest.raises(StateError, match=f"'{name}' cannot be set.*{way_out}"):
         setattr(made[owner], name, 1)
     assert getattr(made[owner], name) == before
+
+
+@pytest.mark.parametrize("value", [-1, "x", float("nan"), np.zeros(3), SGD, True])
+def test_what_is_assigned_is_checked(made, value):
+    """At once, and not where it is used."""
+    weight, solver, feed = made["weight"], made["solver"], made["net"].feeds.first
+    for owner, name in ((weight, "multiplier"), (solver.state, "iteration"), (solver, "state"), (solver, "parameters")):
+        before = getattr(owner, name)
+        with pytest.raises(ConfigurationError, match=f"expected .*{name if name != 'parameters' else ''}.*received"):
+            setattr(owner, name, value)
+        assert getattr(owner, name) is before
+    for name, example in (("regularizer", "L2Regu"), ("constraint", "None")):
+        with pytest.raises(ConfigurationError, match=f"'x___weight': expected {name} to be a .*{example}"):
+            setattr(weight, name, value)
+    with pytest.raises(ConfigurationError, match="cursor to be an integer >= 0"):
+        feed.seek(value)
 
 
 def test_what_may_be_assigned_is(made):

@@ -400,6 +400,24 @@ def test_the_interpreter_exits_behind_its_threads(end, held, patience, fetched):
     assert ("fetched" in done.stdout.split()) == ("fetching" in done.stdout.split() and fetched)
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_signal_ends_the_process_though_a_fetch_hangs(signals):
+    """It does not wait as long as it would at an end in peace."""
+    here = Path(__file__).parent
+    end = "SGD(parameters(max_iter=100)).solve(net)"
+    code = LEAVING.format(toys=str(here.parent), here=str(here), held=1000, patience=1000, end=end)
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "fetching\n"
+        time.sleep(0.2)
+        for _ in range(signals):
+            run.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        try:
+            assert run.wait(30) in (130, -signal.SIGINT)
+        finally:
+            run.kill()
+
+
 @pytest.mark.parametrize(("field", "value"), [("rows", None), ("rows", 8.0), ("specs", "x"), ("specs", [(2,)])])
 def test_a_source_that_does_not_say_what_it_holds(field, value):
     class Wrong(Source):

@@ -1,6 +1,8 @@
 """Several threads in one net, one system, one solver: right answers, or an error that says what to do."""
 
+import os
 import queue
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -322,3 +324,64 @@ def test_two_threads_may_train_shared_parameters_in_turns(system, pool):
     before = trained[0].forward_epoch()
     list(pool.map(lambda net: train(net, 50), trained))
     assert trained[0].forward_epoch() < before / 2
+
+
+def in_a_child(work):
+    """What a forked process says about some work: "" if it is done, or its StateError."""
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        signal.alarm(PATIENCE)
+        said = "it raised something else"
+        try:
+            work()
+            said = ""
+        except StateError as error:
+            said = str(error)
+        finally:
+            os.write(writer, said.encode())
+            os._exit(0)
+    os.close(writer)
+    status = os.waitpid(child, 0)[1]
+    with open(reader) as file:
+        return file.read() if status == 0 else f"it was killed: {status}"
+
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+multi_threaded = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+
+@forks
+@multi_threaded
+def test_a_process_forked_while_another_thread_computes_goes_on(system, pool):
+    """The locks of threads that the child does not have do not hold it up."""
+    door = Door()
+    net = visited(system, door)
+    expected = net.predict(IMAGES, "y")
+    for run in (lambda: net.predict(IMAGES, "y"), net.forward):
+        door.close()
+        running = pool.submit(run)
+        assert door.reached.wait(PATIENCE)
+
+        def work():
+            door.open = threading.Event()  # the parent's thread may hold the lock of this one
+            door.open.set()
+            np.testing.assert_array_equal(net.predict(IMAGES, "y"), expected)
+            other = mocha.Net("other", system, [nets.data(), dense(), loss()])
+            train(other, 1)
+            net.forward()
+            system.close()
+
+        said = in_a_child(work)
+        door.open.set()
+        running.result(PATIENCE)
+        assert said == ""
+
+
+@forks
+@multi_threaded
+def test_a_process_forked_while_another_thread_trains_says_what_to_do(busy):
+    net = busy[0]
+    uses = (lambda: net.predict(IMAGES, "y"), lambda: net.parameters["x"]["weight"].numpy(), lambda: train(busy[2], 1))
+    for use in uses:
+        assert "was forked while another thread trained" in in_a_child(use)
+    assert in_a_child(net.system.close) == ""

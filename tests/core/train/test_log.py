@@ -14,6 +14,7 @@ from toys.sgd import SGD
 from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
+from mocha_core.log import messages
 from mocha_core.train.coffee_break import CoffeeBreak
 
 LOGGER = logging.getLogger("mocha")
@@ -159,3 +160,38 @@ def test_a_level_that_a_break_sets_stays(shown, monkeypatch):
     monkeypatch.setattr(Says, "enjoy", lambda self, solver, net: LOGGER.setLevel(logging.ERROR))
     shown()
     assert LOGGER.level == logging.ERROR
+
+
+class Broken(io.StringIO):
+    """A full disk, or a pipe whose reader has gone."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+class Plainest:
+    """All that `print` needs."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize(("stream", "complaints"), [(Broken(), 1), (closed(), 0), (Plainest(), 0), (None, 0)])
+def test_an_output_that_cannot_be_written_to_is_told_once(monkeypatch, capsys, stream, complaints):
+    with messages, monkeypatch.context() as patch:
+        patch.setattr(logging.getLogger(), "handlers", [])
+        patch.setattr(sys, "stdout", stream)
+        for _ in range(3):
+            LOGGER.info("one of Mocha's")
+    assert capsys.readouterr().err.count("--- Logging error ---") == complaints
+    if isinstance(stream, Plainest):
+        assert stream.text.count(LINE) == 3

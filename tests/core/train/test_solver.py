@@ -313,6 +313,21 @@ def test_the_way_out_to_another_learning_rate_leads_out(net):
     assert rates[1:] == [0.1 / 2, 0.1 / 3, 0.1 / 4]
 
 
+def test_a_break_that_is_added_during_a_run_is_refused(net):
+    """It would not be initialized: a snapshot would save nothing."""
+
+    class Adds(CoffeeBreak):
+        def enjoy(self, solver, net):
+            if solver.state.iteration == 1:
+                solver.add_coffee_break(Diary(), every_n_iter=1)
+
+    solver = SGD(parameters(max_iter=2))
+    solver.add_coffee_break(Adds(), every_n_iter=1)
+    with pytest.raises(StateError, match=r"Diary.* was added while solve is running.*Add it before"):
+        solver.solve(net)
+    solver.add_coffee_break(Diary(), every_n_iter=1)
+
+
 def test_the_iteration_can_be_assigned(net):
     solver = SGD(parameters(max_iter=10))
     solver.state.iteration = 7

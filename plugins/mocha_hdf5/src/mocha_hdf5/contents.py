@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mocha_core.api import FileError, open_regular
+from mocha_core.api import FileError, absolute, open_regular
 from mocha_hdf5 import trees
 
 
@@ -53,7 +53,7 @@ class Disk:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._place = Path(os.path.abspath(os.path.expanduser(path)))
+        self._place = absolute(path)
         self._lock = threading.Lock()
         self._suspended = False
         self.base = 0

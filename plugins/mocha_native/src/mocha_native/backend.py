@@ -21,6 +21,7 @@ from mocha_core.api import (
     Step,
     Storage,
     Value,
+    checks,
     cpus,
 )
 from mocha_native import isa
@@ -54,8 +55,8 @@ class NativeBackend(CPUBackend):
         super().__init__()
         self.threads: int = cpus.default_threads() if threads is None else cpus.checked_threads(threads)
         self.programs_at_once = max(1, cpus.processors() // self.threads)
-        self.fuses = fuse
-        self.winograd = winograd
+        self.fuses: bool = checks.instance("System", "fuse", fuse, bool, "False")
+        self.winograd: bool = checks.instance("System", "winograd", winograd, bool, "False")
         self.isa = isa.chosen()
         widths = {dtype: self.isa.lane_bytes // ITEMSIZE[dtype] for dtype in ("float32", "float64")}
         #: The layouts of blobs by dtype: one for each, as layouts are compared by identity.

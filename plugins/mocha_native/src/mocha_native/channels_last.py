@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from mocha_core.api import Device, Runnable, Spec
 from mocha_native.compiled import Array, NativeKernel
-from mocha_native.layout import CompiledLayout, Conversion
+from mocha_native.layout import CompiledLayout, Conversion, shared
 
 if TYPE_CHECKING:
     from mocha_core.api import Call
@@ -104,7 +103,7 @@ class PackedFilters(CompiledLayout):
 
 
 #: Returns the same layout for the same attributes, so that kernels that share filters share their packed form.
-packed_filters = cache(PackedFilters)
+packed_filters = shared(PackedFilters)
 
 
 class SmallKernel(NativeKernel):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -15,6 +16,21 @@ from mocha_native.compiled import Array, Buffers, NativeKernel
 if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
+
+L = TypeVar("L", bound=Layout)
+
+
+def shared(kind: Callable[..., L]) -> Callable[..., L]:
+    """Makes layouts that are the same object for the same arguments, as long as a program uses it.
+
+    Layouts are compared by identity: kernels that share a parameter share its packed form.
+    """
+    living: WeakValueDictionary[tuple[object, ...], L] = WeakValueDictionary()
+
+    def layout(*arguments: object) -> L:
+        return living.setdefault(arguments, kind(*arguments))
+
+    return layout
 
 
 class CompiledLayout(Layout):

@@ -46,6 +46,7 @@ class FolderLock:
         self.folder = folder
         self._descriptor: int | None = None
         try:
+            self._identity = os.stat(folder)
             descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 self._acquire(descriptor)
@@ -65,15 +66,25 @@ class FolderLock:
         _held.add(self)
 
     def check(self) -> None:
-        """Whether this process is the owner.
+        """Whether this process is the owner, and the folder still has its name.
 
         Raises:
-            FileError: it is not the owner, because it was forked from the owner or has released the lock.
+            FileError: it is not the owner, because it was forked from the owner or has released the lock; or the folder
+                was moved, removed or replaced.
         """
         if self._descriptor is None:
             raise FileError(
                 f"Folder '{self.folder}' does not belong to process {os.getpid()}, which was forked from the one that "
                 "trains with it. Train in one process, or give each a folder."
+            )
+        try:
+            same = os.path.samestat(os.stat(self.folder), self._identity)
+        except OSError:
+            same = False
+        if not same:
+            raise FileError(
+                f"Folder '{self.folder}' was moved, removed or replaced while a run uses it. Move it back, and the run "
+                "goes on saving there."
             )
 
     def release(self) -> None:

@@ -36,6 +36,8 @@ class RunFolder:
         self.manifest: Manifest
         """The manifest of this run, after `begin` or `go_on`."""
         self._make()
+        # A symbolic link that leads elsewhere later would lead past the lock.
+        self.path = path = path.resolve()
         self.lock = FolderLock(path)
         try:
             for names in ("snapshot-*.hdf5", NAME, HISTORY):
@@ -145,7 +147,9 @@ class RunFolder:
                 logger.info("Snapshot directory %s does not exist, creating...", self.path)
                 self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileError(f"Snapshot directory '{self.path}' cannot be used: {error}. Name another one.") from error
+            raise FileError(
+                f"Snapshot directory '{self.path}' cannot be used: {error.strerror or error}. Name another one."
+            ) from error
 
     def _read_manifest(self) -> Manifest | None:
         try:

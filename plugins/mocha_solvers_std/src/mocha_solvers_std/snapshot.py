@@ -66,8 +66,10 @@ class Snapshot(CoffeeBreak):
                 f"Snapshot: expected on_error to be 'warn' or 'stop', received {checks.shown(on_error)}."
             )
         self.directory = absolute(directory)
-        self.auto_load = auto_load
-        self.also_load_solver_state = also_load_solver_state
+        self.auto_load: bool = checks.instance("Snapshot", "auto_load", auto_load, bool, "True")
+        self.also_load_solver_state: bool = checks.instance(
+            *("Snapshot", "also_load_solver_state", also_load_solver_state, bool, "True")
+        )
         self.keep = None if keep is None else checks.integer("Snapshot", "keep", keep)
         self.on_error = on_error
         self._run: str | None = None
@@ -82,7 +84,7 @@ class Snapshot(CoffeeBreak):
         self._folder = folder = RunFolder(self.directory, self.keep)
         continued = solver.state.iteration > 0 and folder.found is not None and folder.found.run == self._run
         loaded = self._load_newest(folder, solver, net) if self.auto_load and solver.state.iteration == 0 else None
-        self._history = History(self.directory / HISTORY, solver.state.iteration)
+        self._history = History(folder.path / HISTORY, solver.state.iteration)
         self._history_fails = False
         if continued or loaded:
             folder.go_on(solver, net, loaded)

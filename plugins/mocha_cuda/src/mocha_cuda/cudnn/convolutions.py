@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ BYTES = {"float32": 4, "float64": 8, "bfloat16": 2}
 WORKSPACE_ALIGNMENT = 256
 #: Unused handles, by the number of their device.
 SPARE: dict[int, list[Handle]] = {}
+#: Plans kept for later kernels with the same problem; a kernel holds its own.
+KEPT_PLANS = 512
 
 
 class Convolutions:
@@ -49,7 +51,7 @@ class Convolutions:
         self.target = Target(self.library, self.handle)
         machine = {"cudnn": self.library.version, "device": device.name, "driver": device.driver}
         self.kept = PlanCache(cache_folder(), machine)
-        self.plan = cache(self._plan)
+        self.plan = lru_cache(KEPT_PLANS)(self._plan)
 
     def _plan(self, problem: Problem, wants: Wants) -> Convolution:
         """A plan for a convolution: the fastest one found, or with `deterministic` always the same one.

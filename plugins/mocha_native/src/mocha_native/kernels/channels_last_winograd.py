@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,7 @@ from mocha_native.channels_last import ChannelsLast
 from mocha_native.compiled import Array, Buffers
 from mocha_native.kernels.channels_last_convolution import SmallConvolution
 from mocha_native.kernels.winograd import TILE, round_up, weights
-from mocha_native.layout import CompiledLayout, Conversion
+from mocha_native.layout import CompiledLayout, Conversion, shared
 
 if TYPE_CHECKING:
     from mocha_core.api import Call
@@ -53,7 +52,7 @@ class SmallFilters(CompiledLayout):
 
 
 #: Returns the same layout for the same attributes, so that kernels that share filters share their packed form.
-small_filters = cache(SmallFilters)
+small_filters = shared(SmallFilters)
 
 
 class SmallWinograd(SmallConvolution):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from math import inf, prod
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from mocha_core.api import ITEMSIZE, PLAIN, Device, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
-from mocha_native.layout import CompiledLayout, Conversion, Lanes
+from mocha_native.layout import CompiledLayout, Conversion, Lanes, shared
 
 if TYPE_CHECKING:
     from mocha_core.api import Call
@@ -63,7 +62,7 @@ class PackedFilters(CompiledLayout):
 
 
 #: One layout for each way of packing, because layouts are compared by identity.
-packed_filters = cache(PackedFilters)
+packed_filters = shared(PackedFilters)
 
 
 class Convolution(NativeKernel):

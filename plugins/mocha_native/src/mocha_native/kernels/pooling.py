@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from math import inf, prod
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from mocha_core.api import ITEMSIZE, Device, Layout, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, NativeKernel, floating
-from mocha_native.layout import Lanes
+from mocha_native.layout import Lanes, shared
 
 if TYPE_CHECKING:
     from mocha_layers_std.windows import Windows
@@ -65,7 +64,7 @@ class Places(Layout):
 
 
 #: Returns the same layout for the same pooling, because layouts are compared by identity.
-places = cache(Places)
+places = shared(Places)
 
 
 class Pooling(NativeKernel):
