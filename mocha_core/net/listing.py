@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mocha_core.describe.parameter import Parameter
 from mocha_core.graph.value import nbytes
 
 if TYPE_CHECKING:
-    from mocha_core.graph.plan import Statistic
     from mocha_core.net.runs import Runs
 
 WIDTH = 60
@@ -24,25 +22,6 @@ class Text(str):
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self)}</pre>"
-
-
-class Statistics(dict[str, float]):
-    """Means of statistics by name. As text, a line for each, as Mocha prints it.
-
-    Args:
-        totals: each statistic, and its sum with the number of rows.
-    """
-
-    def __init__(self, totals: Iterable[tuple[Statistic, Any]]) -> None:
-        super().__init__()
-        self._lines = []
-        for statistic, (total, count) in totals:
-            mean = self[f"{statistic.layer}-{statistic.key}"] = float(total / count) if count else float("nan")
-            shown = f"{mean:.4%}" if statistic.percent else f"{mean:.4f}"
-            self._lines.append(f"{statistic.label} (avg over {count:.0f}) = {shown}")
-
-    def __str__(self) -> str:
-        return "\n".join(self._lines)
 
 
 def architecture(runs: Runs) -> Text:

@@ -11,7 +11,7 @@ from mocha_core.compile.program import Program
 from mocha_core.describe.layer import DataLayer, Layer
 from mocha_core.describe.parameter import Parameter, State
 from mocha_core.errors import StateError
-from mocha_core.graph.plan import Phase, Plan
+from mocha_core.graph.plan import Phase, Plan, Statistic
 from mocha_core.net import listing
 from mocha_core.net.blob import Blob, NamedItems, States
 from mocha_core.net.feed import Feed, Feeds
@@ -43,6 +43,7 @@ class Net(Settled, metaclass=Constructed):
         keep: blobs that can be read after any run but `predict`. They cost memory and prevent fusions.
 
     Attributes:
+        feeds: the position of the runs in each data layer's source.
         runs: the interface that solvers, snapshots and tests use to run the net.
 
     Raises:
@@ -61,24 +62,25 @@ class Net(Settled, metaclass=Constructed):
         self.name = name
         self.system = system
         self.layers = tuple(sort(name, layers))
+        self.feeds = Feeds()
         with system.building():
             self._build(label, checks.names(label, "keep", keep))
         system.nets.add(self)
         plugin_manager().hook.mocha_net_built(net=self)
 
     def _build(self, label: str, keep: tuple[str, ...]) -> None:
-        storage, seed, feeds = self.system.storage, self.system.seed, Feeds()
-        recorder = Recorder(self.name, self.system, self.layers, feeds)
+        storage, seed = self.system.storage, self.system.seed
+        recorder = Recorder(self.name, self.system, self.layers, self.feeds)
         try:
             for layer in self.layers:
                 if isinstance(layer, DataLayer):
                     source = layer.open(seed)
-                    feeds[layer.name] = Feed(layer, source, self.system.dtype, seed, storage.gate.lending)
-            feeds.join()
+                    self.feeds[layer.name] = Feed(layer, source, self.system.dtype, seed, storage.gate.lending)
+            self.feeds.join()
             with self.system.compiling():
-                self.runs = Runs(self.name, self.system, recorder, feeds, keep)
+                self.runs = Runs(self.name, self.system, recorder, self.feeds, keep)
                 if self.plan.objective is not None:
-                    feeds.check_batch()
+                    self.feeds.check_batch()
                 for kept in keep:
                     checks.known(label, "blob", kept, self.plan.blobs)
                 storage.allocate((state.value for state in recorder.new), label)
@@ -86,7 +88,7 @@ class Net(Settled, metaclass=Constructed):
                 state.initialize()
         except BaseException:
             recorder.forget_new()
-            feeds.close()
+            self.feeds.close()
             raise
         recorder.new.clear()
 
@@ -126,7 +128,12 @@ class Net(Settled, metaclass=Constructed):
     @property
     def epoch(self) -> int:
         """How often the first data layer's source has been consumed."""
-        return self.runs.feeds.first.epoch
+        return self.feeds.first.epoch
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """Names of the layers whose parameters do not learn."""
+        return self.runs.frozen
 
     def freeze(self, *layers: str) -> None:
         """Stop learning the parameters of these layers; gradients still flow through them."""
@@ -138,7 +145,7 @@ class Net(Settled, metaclass=Constructed):
         """Learn the parameters of these layers again; of all layers when none is named."""
         self._check_layers(layers)
         with self.runs.using():
-            self.runs.frozen = self.runs.frozen - set(layers) if layers else frozenset()
+            self.runs.frozen = self.frozen - set(layers) if layers else frozenset()
 
     def _check_layers(self, names: Iterable[str]) -> None:
         for name in names:
@@ -241,18 +248,28 @@ class Net(Settled, metaclass=Constructed):
 
     # Statistics.
 
-    def statistics(self) -> listing.Statistics:
-        """Means since the last reset by name, such as "test-accuracy-accuracy": 0.9605 (a fraction).
-
-        `print(net.statistics())` shows them as Mocha does: `Accuracy (avg over 10000) = 96.0500%`.
-        """
-        with self.runs.using():
-            return listing.Statistics((s, self.system.read(s.total)) for s in self.plan.statistics)
+    def statistics(self) -> dict[str, float]:
+        """Means since the last reset by name, such as "test-accuracy-accuracy": 0.9605 (a fraction)."""
+        return {f"{s.layer}-{s.key}": mean for s, mean, _ in self._means()}
 
     def reset_statistics(self) -> None:
         """Start all means again from zero rows."""
         with self.runs.using():
             self.runs.reset_statistics()
+
+    def show_statistics(self) -> list[str]:
+        """The means, one per line, as Mocha prints them: `Accuracy (avg over 10000) = 96.0500%`."""
+        lines = []
+        for statistic, mean, count in self._means():
+            shown = f"{mean:.4%}" if statistic.percent else f"{mean:.4f}"
+            lines.append(f"{statistic.label} (avg over {count:.0f}) = {shown}")
+        return lines
+
+    def _means(self) -> Iterable[tuple[Statistic, float, float]]:
+        with self.runs.using():
+            for statistic in self.plan.statistics:
+                total, count = self.system.read(statistic.total)
+                yield statistic, float(total / count) if count else float("nan"), float(count)
 
     def destroy(self) -> None:
         """Release programs, blobs and open data files. Parameters stay with their layers."""

@@ -98,13 +98,13 @@ class Trial:
 
     def _run(self, phase: Phase, valid_rows: int | None) -> Outcome:
         net = self.net
-        net.runs.feeds.first.seek(0)  # for the same random numbers in every run
+        net.feeds.first.seek(0)  # for the same random numbers in every run
         with self.states_restored():
             net.forward(phase)
         program = net.program()
         net.reset_statistics()
         program.start_anew()
-        for feed in net.runs.feeds.values():
+        for feed in net.feeds.values():
             feed.begin(wrap=True)
         rows = program.plan.batch if valid_rows is None else valid_rows
         program.run(Section.FORWARD, {Cell.VALID_ROWS: np.asarray([rows])})
@@ -146,7 +146,7 @@ class Trial:
 
         def objective(array: NDArray[Any]) -> float:
             parameter.set(array)
-            self.net.runs.feeds.first.seek(0)
+            self.net.feeds.first.seek(0)
             with self.states_restored():
                 return self.net.forward()
 

@@ -77,7 +77,7 @@ def lasting(net: Net, solver: Solver) -> Seen:
     """All that outlives a minibatch: `contents`, the sums of the statistics, the cursors, and the solver's state."""
     seen = contents(net, solver) | state(solver.state)
     seen |= {f"({s.layer}-{s.key})": net.system.read(s.total) for s in net.plan.statistics}
-    return seen | {f"({name})": np.asarray(feed.cursor) for name, feed in net.runs.feeds.items()}
+    return seen | {f"({name})": np.asarray(feed.cursor) for name, feed in net.feeds.items()}
 
 
 def assert_same_bytes(expected: Seen, found: Seen) -> None:
@@ -99,7 +99,7 @@ def gradients(net: Net) -> Seen:
 def run_rows(net: Net, valid_rows: int) -> NDArray[Any]:
     """Run a minibatch, of which only the first rows count, forward and backward; returns the objective."""
     net.forward()
-    for feed in net.runs.feeds.values():
+    for feed in net.feeds.values():
         feed.seek(0)
         feed.begin(wrap=True)
     cells = {Cell.VALID_ROWS: valid_rows, Cell.ITERATION: 0, Cell.FIRST_ROW: 0}

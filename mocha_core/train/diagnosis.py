@@ -81,14 +81,14 @@ def origin_in_minibatch(net: Net, program: Program, iteration: int, updated: Seq
     fresh = {shadow for call in copies for state, shadow in zip(call.ins, call.outs) if state not in held}
     with net.system.storage.gate.exclusive(), restored(net, plan):
         for j in range(k):
-            net.runs.feeds.begin(wrap=True)
+            net.feeds.begin(wrap=True)
             again.run(Section.FORWARD, {name: column[j:] for name, column in schedule.items()})
             again.run(Section.BACKWARD)
             bad = {v.root for v in values(plan.steps) if first_non_finite(again.read(v.root)) is not None}
             for target in [target for target in targets if target in bad]:
                 step = first_bad(plan.steps, bad, target, fresh)
                 return describe_state(net, held) if step is None else describe(net, again, bad, step)
-            net.runs.feeds.advance(1)
+            net.feeds.advance(1)
     return ""
 
 
@@ -135,7 +135,7 @@ def restored(net: Net, plan: Plan) -> Iterator[None]:
     lasting = [v.root for v in values(plan.steps) if v.root.role in (Role.STATE, Role.CELL)]
     contents = {value: net.system.read(value) for value in lasting}
     try:
-        with net.runs.feeds.restored():
+        with net.feeds.restored():
             yield
     finally:
         for value, array in contents.items():
@@ -168,9 +168,9 @@ def describe(net: Net, program: Program, bad: set[Value], step: Step) -> str:
     i, value = next((i, v) for i, v in enumerate(step.outs) if v is not None and v.root in bad)
     names = {v.root: f"blob '{name}'" for name, v in reversed(program.plan.blobs.items())}
     names |= {s.value: f"{type(s).__name__.lower()} '{s.name}'" for s in net.states.values()}
-    if layer in net.runs.feeds and step.half is Half.FORWARD:
+    if layer in net.feeds and step.half is Half.FORWARD:
         what = names.get(value, f"'{value.name}'")
-        return f"Layer '{layer}': {what}, {first_non_finite_row(net.runs.feeds[layer], program.read(value))}"
+        return f"Layer '{layer}': {what}, {first_non_finite_row(net.feeds[layer], program.read(value))}"
     of, gradient, half = value.root, "", "forward"
     if step.section is Section.BACKWARD:
         gradient, half = "the gradient of ", "backward"

@@ -81,7 +81,7 @@ def capture(solver: Solver, net: Net) -> SavedRun:
             **_progress(solver),
             **_surroundings(solver, net),
             "solver": type(solver).__name__,
-            "cursors": {name: feed.cursor for name, feed in net.runs.feeds.items()},
+            "cursors": {name: feed.cursor for name, feed in net.feeds.items()},
         },
     )
 
@@ -121,7 +121,7 @@ def restore(run: SavedRun, solver: Solver, net: Net, *, solver_state: bool = Tru
         memories = solver.memories(net)
         _check_names("solver slots", run.slots, memories)
         stored |= {f"solver slot '{key}'": (run.slots[key], value) for key, value in memories.items()}
-        _check_names("data layers", facts["cursors"], net.runs.feeds)
+        _check_names("data layers", facts["cursors"], net.feeds)
         for what, own in _surroundings(solver, net).items():
             if (found := facts.get(what, own)) != own:
                 logger.warning(
@@ -137,7 +137,7 @@ def restore(run: SavedRun, solver: Solver, net: Net, *, solver_state: bool = Tru
     net.runs.half_updated = False
     if solver_state:
         for name, cursor in facts["cursors"].items():
-            net.runs.feeds[name].seek(cursor)
+            net.feeds[name].seek(cursor)
         cells = {name: facts[name] for name in solver.state.cells}
         solver.state = replace(solver.state, iteration=facts["iteration"], objective=facts["objective"], cells=cells)
 
@@ -154,8 +154,8 @@ def _surroundings(solver: Solver, net: Net) -> dict[str, Any]:
         "backend": net.system.backend.name,
         "seed": net.system.seed,
         "dtype": net.system.dtype,
-        "rows": {name: feed.source.rows for name, feed in net.runs.feeds.items()},
-        "batch_size": net.runs.feeds.first.layer.batch_size,
+        "rows": {name: feed.source.rows for name, feed in net.feeds.items()},
+        "batch_size": net.feeds.first.layer.batch_size,
         "accumulate": solver.parameters.accumulate,
     }
 

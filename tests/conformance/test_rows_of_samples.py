@@ -118,7 +118,7 @@ def test_a_view_with_several_rows_for_each_sample(system, random):
     assert net.forward_epoch() == pytest.approx(mean_loss(x, y), rel=1e-5)
     right = x.reshape(-1, CLASSES).argmax(1) == y.ravel()
     assert net.statistics()["hits-accuracy"] == pytest.approx(right.mean())
-    assert f"avg over {SAMPLES * STEPS}" in str(net.statistics())
+    assert f"avg over {SAMPLES * STEPS}" in net.show_statistics()[0]
 
 
 def test_probabilities_and_distances_of_several_rows(system, random):
@@ -163,7 +163,7 @@ def test_all_joined_rows_count(system, random):
     net = mocha.Net("net", system, joined(x, y))
     expected = mean_loss(np.concatenate([x, -x]), np.concatenate([y, y]))
     assert net.forward_epoch() == pytest.approx(expected, rel=1e-5)
-    assert "avg over 8" in str(net.statistics())
+    assert "avg over 8" in net.show_statistics()[0]
 
 
 def test_joined_rows_of_a_partial_minibatch_are_an_error(system, random):

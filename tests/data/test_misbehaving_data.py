@@ -154,7 +154,7 @@ def test_a_solver_stops_at_the_error_and_keeps_count(write, system):
         with pytest.raises(FileError, match=r"part1\.hdf5"):
             solver.solve(net)
         assert ROWS // BATCH - 1 <= solver.state.iteration < 2 * ROWS // BATCH
-    assert net.runs.feeds.first.cursor == (solver.state.iteration + 1) * BATCH
+    assert net.feeds.first.cursor == (solver.state.iteration + 1) * BATCH
 
 
 LINES = {
@@ -169,7 +169,7 @@ LINES = {
 @pytest.mark.parametrize("lines", LINES)
 def test_lists_with_empty_lines(write, system, lines):
     net = build(system, write(LINES[lines]))
-    assert net.runs.feeds.first.source.rows == 2 * ROWS
+    assert net.feeds.first.source.rows == 2 * ROWS
     check(net, 0)
     net.destroy()
 

@@ -38,10 +38,10 @@ def test_means_over_several_minibatches(net_of):
     net.forward()
     net.forward()
     assert net.statistics() == {"test-accuracy": correct / count}
-    assert str(net.statistics()) == f"Accuracy (avg over 20) = {100 * correct / count:.4f}%"
+    assert net.show_statistics() == [f"Accuracy (avg over 20) = {100 * correct / count:.4f}%"]
     net.reset_statistics()
     net.forward_epoch()
-    assert str(net.statistics()) == f"Accuracy (avg over 10) = {100 * correct / count:.4f}%"
+    assert net.show_statistics() == [f"Accuracy (avg over 10) = {100 * correct / count:.4f}%"]
 
 
 def test_label_out_of_range(net_of):

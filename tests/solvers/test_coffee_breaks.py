@@ -162,11 +162,11 @@ def test_validation_leaves_the_test_net_where_it_was(system, toy):
     part = toy.regression(system, rows=10, batch=4)
     test_net = toy.accuracy_net(system, part)
     test_net.forward()
-    second = test_net.runs.feeds["test-data"].cursor
+    second = test_net.feeds["test-data"].cursor
     solver = SGD(toy.parameters(2))
     solver.add_coffee_break(ValidationPerformance(test_net), every_n_iter=1)
     solver.solve(part.net)
-    assert test_net.runs.feeds["test-data"].cursor == second == 4
+    assert test_net.feeds["test-data"].cursor == second == 4
     test_net.forward()
 
 

@@ -91,5 +91,5 @@ def test_a_fault_stops_every_backend_at_the_same_iteration(name, accumulate):
         with pytest.raises(DataError, match=r"Layer 'loss' in net 'net': expected labels 0 to 2, received"):
             solver.solve(net)
         assert solver.state.iteration == done
-        assert net.runs.feeds["data"].cursor == 24
+        assert net.feeds["data"].cursor == 24
         assert_equal(contents(net) | {"objective": np.asarray(solver.state.objective)}, expected)

@@ -77,7 +77,7 @@ def test_minibatches_are_gathered_from_resident_data():
             SGD(parameters(max_iter=9)).solve(net)
             ops = {use.op for use in net.runs.last_program().kernels()}
             assert ("mocha.gather" in ops, "mocha.fetch" in ops) == (resident, not resident)
-            seen = net.forward(), net.blobs["data"].numpy(), net.runs.feeds["data"].cursor
+            seen = net.forward(), net.blobs["data"].numpy(), net.feeds["data"].cursor
         if resident:
             expected = seen
     assert seen[0] == expected[0]
@@ -142,7 +142,7 @@ def test_a_fault_stops_updates_and_the_count(resident):
             with pytest.raises(DataError, match=r"Layer 'loss' in net 'faulty': expected labels 0 to 2"):
                 solver.solve(faulty)
             assert (solver.state.iteration, solver.state.objective) == (2, state)
-            assert faulty.runs.feeds["data"].cursor == 12
+            assert faulty.feeds["data"].cursor == 12
             for name, array in after_two.items():
                 np.testing.assert_array_equal(faulty.parameters["scores"][name].numpy(), array)
 

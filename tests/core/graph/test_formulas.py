@@ -25,7 +25,7 @@ def net():
 def test_gradients_are_those_of_central_differences(net, key):
     layer, name = key.split(".")
     parameter = net.parameters[layer][name]
-    net.runs.feeds.first.seek(0)
+    net.feeds.first.seek(0)
     net.forward()
     net.backward()
     analytic = net.gradient(layer, name)
@@ -36,7 +36,7 @@ def test_gradients_are_those_of_central_differences(net, key):
             moved = start.copy()
             moved[index] += step
             parameter.set(moved)
-            net.runs.feeds.first.seek(0)  # for the same dropout
+            net.feeds.first.seek(0)  # for the same dropout
             values.append(net.forward())
         numeric[index] = (values[0] - values[1]) / 2e-6
     parameter.set(start)

@@ -173,7 +173,7 @@ def test_a_net_has_few_names():
         loss = SquareLossLayer(name="loss", bottoms=["target", "target"])
         net = mocha.Net("net", system, [nets.data(), loss])
         assert {name for name in dir(net) if not name.startswith("_")} == {
-            "name", "system", "layers", "plan", "blobs", "parameters", "states", "gradient", "epoch",
-            "freeze", "unfreeze", "forward", "backward", "forward_epoch", "predict", "profile",
-            "statistics", "reset_statistics", "summary", "program", "destroy", "runs",
+            "name", "system", "layers", "plan", "blobs", "parameters", "states", "gradient", "feeds", "epoch",
+            "freeze", "unfreeze", "frozen", "forward", "backward", "forward_epoch", "predict", "profile",
+            "statistics", "reset_statistics", "show_statistics", "summary", "program", "destroy", "runs",
         }  # fmt: skip

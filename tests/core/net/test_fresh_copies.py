@@ -92,7 +92,7 @@ def test_a_data_set_that_could_not_be_read_is_read_again():
         for _ in range(2):
             with pytest.raises(mocha.MochaError, match="row 7 cannot be read"):
                 net.forward()
-        net.runs.feeds["data"].source.broken_row = -1
+        net.feeds["data"].source.broken_row = -1
         net.forward()
         np.testing.assert_allclose(net.blobs["data"].numpy(), nets.rows()[0][: nets.BATCH], rtol=1e-6)
 

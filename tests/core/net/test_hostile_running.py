@@ -71,7 +71,7 @@ def test_an_objective_that_is_not_finite_stops_training(system):
     )
     with pytest.raises(NonFiniteError, match=expected):
         SGD(parameters(max_iter=3)).solve(net)
-    assert net.runs.feeds["data"].cursor == 6
+    assert net.feeds["data"].cursor == 6
 
 
 def test_a_copy_of_a_net_is_refused(system):

@@ -97,7 +97,7 @@ def test_parameters_read_write_and_check(net):
 def test_an_epoch_covers_each_row_once(net):
     """20 rows in batches of 6: the last batch has two, and the cursor stays."""
     net.forward()
-    cursor = net.runs.feeds["data"].cursor
+    cursor = net.feeds["data"].cursor
     loss = net.forward_epoch()
     scores, side = net.predict(IMAGES, "scores"), net.predict(IMAGES, "side")
     logs = scores - np.log(np.exp(scores).sum(1, keepdims=True))
@@ -105,8 +105,8 @@ def test_an_epoch_covers_each_row_once(net):
     assert loss == pytest.approx(expected, rel=1e-10)
     right = (scores.argmax(1) == LABELS).mean()
     assert net.statistics() == {"accuracy-accuracy": pytest.approx(right)}
-    assert str(net.statistics()) == f"Accuracy (avg over 20) = {right:.4%}"
-    assert net.runs.feeds["data"].cursor == cursor
+    assert net.show_statistics() == [f"Accuracy (avg over 20) = {right:.4%}"]
+    assert net.feeds["data"].cursor == cursor
     net.forward_epoch()
     assert net.statistics() == {"accuracy-accuracy": pytest.approx(right)}, "an epoch starts anew"
 
@@ -117,10 +117,10 @@ def test_statistics_add_up_until_they_are_reset(system):
     assert np.isnan(net.statistics()["acc-accuracy"])
     for _ in range(2):
         net.forward()
-    assert "(avg over 12)" in str(net.statistics())
+    assert "(avg over 12)" in net.show_statistics()[0]
     net.reset_statistics()
     net.forward()
-    assert "(avg over 6)" in str(net.statistics())
+    assert "(avg over 6)" in net.show_statistics()[0]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_destroyed_net_says_so_and_its_parameters_live_on(system):
     weight = net.parameters["x"]["weight"].numpy()
     net.destroy()
     assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]
-    assert net.runs.feeds["data"].source.closed
+    assert net.feeds["data"].source.closed
     for run in (net.forward, net.forward_epoch, lambda: net.predict(IMAGES, "x")):
         with pytest.raises(StateError, match=r"Net 'net' was destroyed\. Build a new Net"):
             run()
@@ -207,7 +207,7 @@ def test_each_forward_draws_another_mask_which_the_cursor_decides(system):
     net = mocha.Net("net", system, [nets.data(6, 6), drop])
     masks = []
     for cursor in (0, 6, 0):
-        net.runs.feeds.first.seek(cursor)
+        net.feeds.first.seek(cursor)
         net.forward()
         masks.append(net.blobs["dropped"].numpy() != 0)
     assert np.array_equal(masks[0], masks[2])

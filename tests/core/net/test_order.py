@@ -108,7 +108,7 @@ def test_an_order_that_is_overwritten_later_was_copied():
         net.forward()
         net.forward()
         assert net.blobs["x"].numpy()[:, 0].tolist() == [16, 17, 18, 19, 19, *range(11)]
-        net.runs.feeds.first.seek(0)
+        net.feeds.first.seek(0)
         net.forward()
         assert net.blobs["x"].numpy()[:, 0].tolist() == list(range(16))
 
@@ -124,10 +124,10 @@ def test_a_fetch_may_change_the_row_numbers_that_it_is_given():
     arrays = [np.arange(20.0)]
     with mocha.System("cpu", seed=1) as system:
         net = mocha.Net("net", system, [Sorting(batch_size=20, arrays=arrays, tops=["x"], shuffle=True)])
-        order = net.runs.feeds.first.rows_from(0, 20).tolist()
+        order = net.feeds.first.rows_from(0, 20).tolist()
         net.forward()
         assert net.blobs["x"].numpy().tolist() == list(range(20)) != order
-        assert net.runs.feeds.first.rows_from(0, 20).tolist() == order
+        assert net.feeds.first.rows_from(0, 20).tolist() == order
 
 
 def test_a_batch_larger_than_the_data():

@@ -36,7 +36,7 @@ def test_predict_takes_any_number_of_rows(net):
     assert batches == {1, 2, 4, 6, 16, 32}, "powers of two, and the data layer's"
     assert net.predict(IMAGES[:0], "scores").shape == (0, 3)
     assert net.predict({"data": IMAGES[:1]}, "pool1").shape == (1, 3, 3, 3)
-    assert net.runs.feeds["data"].cursor == 0
+    assert net.feeds["data"].cursor == 0
 
 
 @pytest.mark.parametrize("name", ["data", "pool1", "scores"])

@@ -21,7 +21,7 @@ def net(request):
 def everything(net, solver):
     memories = {key: net.system.read(value) for key, value in solver.memories(net).items()}
     statistics = {name: np.nan_to_num(value) for name, value in net.statistics().items()}
-    return net.states.copy() | memories | statistics | {"cursor": net.runs.feeds.first.cursor, "epoch": net.epoch}
+    return net.states.copy() | memories | statistics | {"cursor": net.feeds.first.cursor, "epoch": net.epoch}
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -44,7 +44,7 @@ def test_training_goes_on_after_a_profile_as_without(net):
     first = net.states.copy()
     for profiles in (False, True):
         net.states.load(first)
-        net.runs.feeds.first.seek(0)
+        net.feeds.first.seek(0)
         solver = SGD(parameters(max_iter=2))
         if profiles:
             net.profile(2, solver)
@@ -71,15 +71,15 @@ def test_a_profile_runs_over_minibatches_that_come_next():
         solver = SGD(parameters(max_iter=1))
         counted = []
         cells = net.runs.training_program(solver).cells
-        fetch = net.runs.feeds.first.source.fetch
+        fetch = net.feeds.first.source.fetch
         valid = cells["valid_rows"]
 
         def counting(rows, epoch, out):
             counted.append((list(rows), int(valid)))
             fetch(rows, epoch, out)
 
-        net.runs.feeds.first.source.fetch = counting
-        net.runs.feeds.first.seek(6)
+        net.feeds.first.source.fetch = counting
+        net.feeds.first.seek(6)
         net.profile(2, solver)
         assert counted == [([*range(6, 12)], 6), ([*range(12, 18)], 6), ([18, 19], 6), ([0, 1, 2, 3], 6)]
         with pytest.raises(mocha.MochaError, match="expected n to be an integer >= 1, received 0"):

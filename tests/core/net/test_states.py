@@ -52,7 +52,7 @@ def seen(net, solver):
     found |= {key: net.system.read(value) for key, value in solver.memories(net).items()}
     found |= {s.key: net.system.read(s.total) for s in net.plan.statistics}
     state = {"iteration": solver.state.iteration, "objective": solver.state.objective, **solver.state.cells}
-    state |= {name: feed.cursor for name, feed in net.runs.feeds.items()}
+    state |= {name: feed.cursor for name, feed in net.feeds.items()}
     return found | {name: np.asarray(value) for name, value in state.items()}
 
 
@@ -99,7 +99,7 @@ def test_a_refused_minibatch_changes_nothing(backend, fault, accumulate):
         again = mocha.Net("again", system, [replace(layers[0], broken_row=-1, arrays=(x, labels)), *layers[1:]])
         for key, state in net.states.items():
             again.states[key].set(state.numpy())
-        again.runs.feeds["data"].seek(4 * BATCH)
+        again.feeds["data"].seek(4 * BATCH)
         solver.parameters = replace(solver.parameters, max_iter=good + 1)
         solver.solve(again)
         found = {key: state.numpy() for key, state in again.states.items()}
@@ -129,7 +129,7 @@ def test_a_refused_minibatch_of_a_validation_is_not_counted(backend):
         with pytest.raises(DataError, match="expected labels 0 to 1, received 2"):
             net.forward_epoch()
         (found,) = (system.read(statistic.total) for statistic in net.plan.statistics)
-        assert net.runs.feeds["data"].cursor == 0
+        assert net.feeds["data"].cursor == 0
         shared = net.layers[1:]
         data = MemoryLayer(name="data", batch_size=BATCH, arrays=(x[:16], labels[:16]), tops=("x", "label"))
         other = mocha.Net("other", system, [data, *shared])

@@ -143,6 +143,7 @@ USES = {
     "freeze": lambda net: net.freeze("x"),
     "unfreeze": lambda net: net.unfreeze(),
     "statistics": lambda net: net.statistics(),
+    "show_statistics": lambda net: net.show_statistics(),
     "reset_statistics": lambda net: net.reset_statistics(),
     "program": lambda net: net.program(),
     "profile": lambda net: net.profile(1),
@@ -210,7 +211,7 @@ def test_predictions_while_the_layers_are_trained_are_those_of_one_iteration(any
     solver.solve(net)
     expected = net.parameters["x"]["weight"].numpy()
     net.states.load(first)
-    net.runs.feeds.first.seek(0)
+    net.feeds.first.seek(0)
     training = pool.submit(train, net, 60)
     seen = [served.predict(IMAGES, "x")]
     end = time.monotonic() + PATIENCE

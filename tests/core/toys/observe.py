@@ -58,7 +58,7 @@ def everything(backend, dtype):
                 seen[f"{turn} {name}"] = net.blobs[name].numpy()
             for layer, group in net.parameters.items():
                 seen |= {f"{turn} d {layer}.{name}": net.gradient(layer, name) for name in group}
-        seen["cursor"] = np.asarray(net.runs.feeds["data"].cursor)
+        seen["cursor"] = np.asarray(net.feeds["data"].cursor)
         return seen
 
 

@@ -60,7 +60,7 @@ def stopped(layers, expected, *, backend="plain", iteration=AT, frozen=(), break
         with pytest.raises(NonFiniteError, match=expected) as caught:
             solver.solve(net)
         assert solver.state.iteration == iteration
-        assert net.runs.feeds.first.cursor == iteration * nets.BATCH * solver.parameters.accumulate
+        assert net.feeds.first.cursor == iteration * nets.BATCH * solver.parameters.accumulate
         assert np.isfinite(solver.state.objective)
         for key, array in contents(net).items():
             assert np.isfinite(array).all(), key
@@ -256,7 +256,7 @@ def test_a_row_of_the_data(backend, shuffle, accumulate):
     )
     with mocha.System(BACKENDS[backend](), dtype="float64", seed=3) as system:
         net = mocha.Net("net", system, [data, dense("data", "x"), loss("x")])
-        order = np.concatenate([net.runs.feeds["data"].rows_from(s, 20) for s in (0, 20)])
+        order = np.concatenate([net.feeds["data"].rows_from(s, 20) for s in (0, 20)])
         solver = SGD(parameters(max_iter=20, accumulate=accumulate))
         with pytest.raises(
             NonFiniteError, match=r"Layer 'data': blob 'target', row 13 of its source, holds inf. Check"
@@ -367,7 +367,7 @@ def test_what_is_left_is_what_the_iteration_found(backend):
             np.testing.assert_array_equal(net.states[key].numpy(), array)
         for statistic, total in zip(net.plan.statistics, totals, strict=True):
             np.testing.assert_array_equal(system.read(statistic.total), total)
-        assert net.runs.feeds["data"].cursor == AT * nets.BATCH
+        assert net.feeds["data"].cursor == AT * nets.BATCH
         assert len(compiled) == 1, "the minibatch was run again"
         compiled.clear()
         assert set(net.runs.programs()) == programs

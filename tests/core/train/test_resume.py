@@ -134,7 +134,7 @@ def test_facts_that_make_no_sense_change_nothing(name, value, missing):
         before = {key: state.numpy() for key, state in net.states.items()}
         with pytest.raises(SnapshotError, match=r"The snapshot's '(\w+)' is .*, expected|another net: its data layers"):
             restore(snapshot, solver, net)
-        assert (solver.state.iteration, net.runs.feeds["data"].cursor) == (0, 0)
+        assert (solver.state.iteration, net.feeds["data"].cursor) == (0, 0)
         for key, array in before.items():
             np.testing.assert_array_equal(net.states[key].numpy(), array)
         restore(snapshot, solver, net, solver_state=False)
@@ -203,13 +203,13 @@ def test_parameters_only_and_another_seed(caplog):
     with mocha.System(Plain(), seed=1) as system:
         net, solver = mocha.Net("net", system, layers()), SGD(parameters())
         restore(snapshot, solver, net, solver_state=False)
-        assert (solver.state.iteration, net.runs.feeds["data"].cursor, solver.memories(net)) == (0, 0, {})
+        assert (solver.state.iteration, net.feeds["data"].cursor, solver.memories(net)) == (0, 0, {})
         for key, array in snapshot.parameters.items():
             np.testing.assert_array_equal(net.states[key].numpy(), array)
         assert not caplog.records
         restore(snapshot, solver, net)
         assert "made with seed 9, this system has seed 1" in caplog.text
-        assert (solver.state.iteration, net.runs.feeds["data"].cursor) == (3, 18)
+        assert (solver.state.iteration, net.feeds["data"].cursor) == (3, 18)
 
 
 @pytest.mark.parametrize("second", ["x", "y"])

@@ -165,7 +165,7 @@ def test_another_net_is_abandoned_and_can_be_used_again(name, run):
             solver.solve(trained)
         assert published == []
         assert solver.state.iteration == 5
-        assert test.runs.feeds["data"].cursor == 0
+        assert test.feeds["data"].cursor == 0
         use()
         solver.solve(trained)
 

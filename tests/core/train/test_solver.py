@@ -84,7 +84,7 @@ def test_every_epoch_with_accumulated_minibatches(net):
     diary = Diary()
     solve(net, [(diary, {"every_n_epoch": 1})], max_iter=6, accumulate=2)
     assert diary.iterations == [0, 2, 4, 5, 6]
-    assert net.runs.feeds["data"].cursor == 6 * 2 * 6
+    assert net.feeds["data"].cursor == 6 * 2 * 6
 
 
 def test_several_breaks_in_the_order_added(net):
@@ -187,7 +187,7 @@ def test_a_failing_source_leaves_the_state_of_the_iterations_done(name, prefetch
             with pytest.raises(FileError, match="row 13"):
                 solver.solve(net)
             assert solver.state.iteration == 2
-            assert net.runs.feeds["data"].cursor == 12
+            assert net.feeds["data"].cursor == 12
             assert_equal(contents(net) | {"objective": np.asarray(solver.state.objective)}, expected)
 
 
@@ -219,7 +219,7 @@ def test_ctrl_c_leaves_a_state_to_go_on_from(system):
         if kind is Impatient:
             with pytest.raises(KeyboardInterrupt):
                 solver.solve(net)
-            assert (solver.state.iteration, net.runs.feeds["data"].cursor) == (2, 12)
+            assert (solver.state.iteration, net.feeds["data"].cursor) == (2, 12)
         solver.solve(net)
         weights.append(net.parameters["x"]["weight"].numpy())
     np.testing.assert_array_equal(*weights)
@@ -240,10 +240,10 @@ def test_new_parameters_take_effect_at_the_next_solve(system):
 
 def next_gradient(net):
     """The gradient of the minibatch that comes next, without taking it."""
-    cursor = net.runs.feeds["data"].cursor
+    cursor = net.feeds["data"].cursor
     net.forward()
     net.backward()
-    net.runs.feeds["data"].seek(cursor)
+    net.feeds["data"].seek(cursor)
     return net.gradient("x", "weight")
 
 

@@ -45,7 +45,7 @@ def test_stop_finishes_the_iteration_and_a_second_solve_continues(name, half, ac
             solver.solve(net)
             if stopped:
                 assert diary.entries == [("init", 0), ("enjoy", 0), ("stopped", 6), ("destroy", 6)]
-                assert net.runs.feeds["data"].cursor == 6 * nets.BATCH * accumulate
+                assert net.feeds["data"].cursor == 6 * nets.BATCH * accumulate
                 assert count.seen == 6 * accumulate, "no minibatch more was run"
                 solver.solve(net)
             assert solver.state.iteration == 20

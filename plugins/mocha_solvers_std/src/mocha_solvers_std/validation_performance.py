@@ -50,8 +50,7 @@ class ValidationPerformance(CoffeeBreak):
 
     def enjoy(self, solver: Solver, net: Net) -> None:
         self.test_net.forward_epoch()
-        statistics = self.test_net.statistics()
-        shown = [f"  {line}" for line in str(statistics).splitlines()]
+        shown = [f"  {line}" for line in self.test_net.show_statistics()]
         for line in ("", "## Performance on Validation Set", RULE, *shown, RULE, ""):
             logger.info(line)
-        solver.publish("validation", statistics=dict(statistics))
+        solver.publish("validation", statistics=self.test_net.statistics())
