@@ -142,7 +142,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def remove_leftovers(folder: Path, names: str) -> None:
-    """Delete incomplete files, whose process was killed while it wrote them.
+    """Delete the incomplete files that `write_file` leaves if its process is killed.
 
     Args:
         folder: the folder of the files.
