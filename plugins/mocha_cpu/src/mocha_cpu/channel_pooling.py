@@ -11,7 +11,7 @@ from mocha_cpu.arrays import Array, Steps
 from mocha_cpu.pooling import MaxPooling, MeanPooling, Side
 
 if TYPE_CHECKING:
-    from mocha_core.api import Call
+    from mocha_core.api import Backend, Call
 
 
 def sides(call: Call) -> tuple[Side, Side]:
@@ -19,7 +19,7 @@ def sides(call: Call) -> tuple[Side, Side]:
     op: Any = call.op
     x, y = call.ins[0].shape, call.outs[0].shape
     positions = prod(x[2:])
-    return Side(x[1], y[1], op.kernel, op.stride, op.pad[0]), Side(positions, positions)
+    return Side(x[1], y[1], op.reach, op.stride, op.pad[0]), Side(positions, positions)
 
 
 class MaxChannelPooling(MaxPooling):
@@ -44,5 +44,9 @@ class MeanChannelPooling(MeanPooling):
     def sides(self, call: Call) -> tuple[Side, Side]:
         return sides(call)
 
+    def __init__(self, backend: Backend, call: Call) -> None:
+        super().__init__(backend, call)
+        self.kernel: int = call.op.kernel  # type: ignore[attr-defined]
+
     def divisor(self) -> Array:
-        return np.asarray(self.rows.kernel, self.out.dtype)
+        return np.asarray(self.kernel, self.out.dtype)
