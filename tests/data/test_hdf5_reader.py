@@ -60,6 +60,8 @@ LAYOUTS = [
     {"chunks": (5, 3, 1), "shuffle": True},
     {"chunks": (60, 7, 3), "maxshape": (None, 7, 3), "compression": "gzip"},
     {"chunks": (6, 7, 3), "maxshape": (None, None, 3)},
+    {"chunks": (3, 2, 2), "maxshape": (60, None, 3)},
+    {"chunks": (3, 2, 2), "maxshape": (60, 9, None), "compression": "gzip"},
 ]
 
 

@@ -44,7 +44,12 @@ class ChunkIndex:
         self._lookups = 0
         self._map: NDArray[Any] | None = None
         # After a user block, versions of the library count places from different origins.
-        self._mappable = contents.base == 0 and prod(grid) <= MOST_MAPPED and hasattr(dataset, "chunk_iter")
+        self._mappable = (
+            contents.base == 0
+            and prod(grid) <= MOST_MAPPED
+            and hasattr(dataset, "chunk_iter")
+            and not _listed_wrongly(dataset)
+        )
 
     def read(self, rows: range) -> Iterator[Stored | None]:
         """The stored bytes of the chunks in these rows of chunks, in order; None for each that was never written."""
@@ -139,3 +144,14 @@ class ChunkIndex:
             for size, mask in run:
                 yield Stored(data[at : at + size], mask)
                 at += size
+
+
+def _listed_wrongly(dataset: Any) -> bool:
+    """Whether the library would list the chunks under wrong positions, and without an error.
+
+    If exactly one axis can grow, the index of new files is an extensible array, whose elements go along that axis
+    first. Looking up a chunk allows for that; listing all of them (`H5Dchunk_iter` of HDF5 1.14) does not.
+    """
+    most = dataset.get_space().get_simple_extent_dims(True)
+    growing = [axis for axis, size in enumerate(most) if size == h5py.h5s.UNLIMITED]
+    return len(growing) == 1 and growing != [0]
