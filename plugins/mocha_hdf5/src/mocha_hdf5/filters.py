@@ -172,7 +172,7 @@ class Decoder:
         if code == LZF:
             return self._unpacked([raw], expected)[0]
         assert self._typed is not None
-        _check_typed(code, raw, self._size, self._itemsize)
+        _check_typed(code, raw, self._size, self._itemsize, self._typed.precision)
         try:
             return self._typed.undo(raw)
         except scratch.Refused as error:
@@ -192,10 +192,11 @@ def _inflate(raw: memoryview, size: int) -> memoryview:
     return memoryview(data)
 
 
-def _check_typed(code: int, raw: memoryview, size: int, itemsize: int) -> None:
+def _check_typed(code: int, raw: memoryview, size: int, itemsize: int, precision: int) -> None:
     """Whether the chunk is as long as its filter will read: the library trusts the numbers in the chunk."""
-    if code == NBIT:  # nbit does nothing for types that NumPy has
-        fits = len(raw) == size
+    if code == NBIT:  # nbit does nothing for types without spare bits
+        spare = precision < 8 * itemsize
+        fits = len(raw) > size // itemsize * precision // 8 if spare else len(raw) == size
     elif code == SZIP:
         fits = len(raw) > 4 and struct.unpack_from("<I", raw)[0] == size
     else:
