@@ -77,7 +77,7 @@ class Feeds(dict[str, "Feed"]):
                 raise ShapeError(
                     f"Layer '{feed.layer.name}': expected at least as many rows as its batch_size, "
                     f"{feed.layer.batch_size}, received {feed.source.rows}: a minibatch would hold rows twice. Use "
-                    f"batch_size={feed.source.rows} or less; net.forward_epoch() of a net without losses takes any."
+                    f"batch_size={feed.source.rows} or less; net.forward_epoch() takes any."
                 )
 
     def begin(self, wrap: bool, minibatches: int = 1) -> None:

@@ -79,8 +79,6 @@ class Net(Settled, metaclass=Constructed):
             self.feeds.join()
             with self.system.compiling():
                 self.runs = Runs(self.name, self.system, recorder, self.feeds, keep)
-                if self.plan.objective is not None:
-                    self.feeds.check_batch()
                 for kept in keep:
                     checks.known(label, "blob", kept, self.plan.blobs)
                 storage.allocate((state.value for state in recorder.new), label)

@@ -198,9 +198,10 @@ class Runs:
 
     def forward(self, phase: Phase) -> float:
         """Run the next minibatch forward."""
+        self.check_usable()
+        self.feeds.begin(wrap=True)
         program = self.program(self.stepwise(phase))
         self.begin(program)
-        self.feeds.begin(wrap=True)
         schedule = self.schedule(program, 1, self.feeds.first.cursor // program.plan.batch)
         with self.computing(program):
             program.start_anew()

@@ -302,6 +302,7 @@ class Solver(Settled, metaclass=Constructed):
 
     def _solve(self, net: Net) -> None:
         hook = plugin_manager().hook
+        net.feeds.check_batch()
         with ExitStack() as stack:
             for scheduled in self.breaks:
                 stack.push(partial(self._destroy, scheduled.coffee, net))

@@ -44,6 +44,8 @@ def loop_mean(x, dy, kernel, stride, front):
         ((2, 6, 2), 3, 2, (0, 0), 3),
         ((2, 5, 2), 4, 1, (1, 2), 5),
         ((2, 7, 2), 1, 3, (0, 0), 3),
+        # One window, which ends far beyond the channels.
+        ((2, 3, 2), 2**28, 1, (1, 2**28 - 4), 1),
     ],
 )
 def test_loops(shape, kernel, stride, pad, windows, ties):

@@ -47,6 +47,20 @@ def test_layer_and_its_defaults(tops_of):
     np.testing.assert_allclose(tops["within"], loop(x, 3, 5e-5, 2, 0.5, across=False), rtol=1e-12)
 
 
+@pytest.mark.parametrize("kernel", [6, 7, 8, 60, 61, 2**28])
+def test_windows_larger_than_what_they_slide_over(tops_of, kernel):
+    """They hold all elements, and take no longer than those that just do."""
+    x = np.random.default_rng(2).normal(size=(2, 4, 3, 4))
+    bottoms = {"kernel": kernel, "scale": 1.5, "bottoms": ["x"]}
+    tops = tops_of(
+        {"x": x}, LRNLayer(**bottoms, tops=["across"]), LRNLayer(**bottoms, mode=LRNMode.WithinChannel, tops=["within"])
+    )
+    for mode in LRNMode:
+        across = mode is LRNMode.AcrossChannel
+        expected = loop(x, kernel, 1.5, 1, 0.75, across)
+        np.testing.assert_allclose(tops["across" if across else "within"], expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

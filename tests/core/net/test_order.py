@@ -12,6 +12,7 @@ from toys.square_loss import SquareLossLayer
 
 import mocha_core as mocha
 from mocha_core.errors import ConfigurationError, DataError, ShapeError
+from mocha_core.graph.plan import Phase
 
 
 def table(top, rows=20, batch=6, order=None, **options):
@@ -131,16 +132,21 @@ def test_a_fetch_may_change_the_row_numbers_that_it_is_given():
 
 
 def test_a_batch_larger_than_the_data():
-    """It is refused where a row would come twice, and not where rows are filled up."""
+    """It is refused where a row would come twice, and not where rows are filled up: there each row counts once."""
     message = (
         r"Layer 'data': expected at least as many rows as its batch_size, 6, received 4: .* Use batch_size=4 or less"
     )
     body = InnerProductLayer(name="x", output_dim=3, bottoms=["data"], tops=["x"])
     with mocha.System("cpu", dtype="float64") as system:
-        with pytest.raises(ShapeError, match=message):
-            mocha.Net("net", system, [nets.data(n=4), body, SquareLossLayer(name="loss", bottoms=["x", "target"])])
+        few = mocha.Net("net", system, [nets.data(n=4), body, SquareLossLayer(name="loss", bottoms=["x", "target"])])
+        images, _, targets = nets.rows(4)
+        loss = np.sum((few.predict(images, "x") - targets) ** 2) / 2 / 4
+        assert few.forward_epoch() == pytest.approx(loss, rel=1e-9)
+        for run in (few.forward, lambda: few.forward(Phase.TEST), lambda: SGD(parameters(max_iter=3)).solve(few)):
+            with pytest.raises(ShapeError, match=message):
+                run()
+        assert few.forward_epoch() == pytest.approx(loss, rel=1e-9)
         net = mocha.Net("net", system, [nets.data(n=4), body], keep=["data"])
-        images = nets.rows(4)[0]
         assert net.predict(images[:2], "x").shape == (2, 3)
         net.forward_epoch()
         np.testing.assert_array_equal(net.blobs["data"].numpy()[:4], images)

@@ -33,6 +33,11 @@ class Side(NamedTuple):
     padded: int
 
     @property
+    def reach(self) -> int:
+        """The number of a window's elements that may be pixels: those after them are padding in every window."""
+        return min(self.kernel, self.pad + self.size)
+
+    @property
     def starts(self) -> Array:
         """The first index of each window; below 0 in the padding."""
         return np.arange(self.out) * self.stride - self.pad
@@ -64,8 +69,8 @@ class Pooling(Kernel):
 
     def picks(self) -> Iterator[tuple[Index, Index]]:
         """For each offset, in the order that decides ties: the pixels, and their outputs."""
-        for i in range(self.rows.kernel):
-            for j in range(self.columns.kernel):
+        for i in range(self.rows.reach):
+            for j in range(self.columns.reach):
                 (rows, out_rows), (columns, out_columns) = self.rows.pick(i), self.columns.pick(j)
                 yield (slice(None), rows, columns), (slice(None), out_rows, out_columns)
 
@@ -76,7 +81,7 @@ class MaxPooling(Pooling):
     def __init__(self, backend: Backend, call: Call) -> None:
         super().__init__(backend, call)
         self.overlaps = any(side.kernel > side.stride for side in (self.rows, self.columns))
-        code = "int8" if self.rows.kernel * self.columns.kernel < 128 else "int32"
+        code = "int8" if self.rows.reach * self.columns.reach < 128 else "int32"
         codes = (Spec(self.out.shape, dtype) for dtype in (code, code, "bool"))
         self.forward_workspace = (self.out, *codes)
         self.backward_workspace = (Spec(self.out.shape, "int64"),)
@@ -111,7 +116,7 @@ class MaxPooling(Pooling):
         """
         # The first pixel of a window also wins if all of them are minus infinity or NaN.
         row, column = (np.maximum(0, -side.starts) for side in (self.rows, self.columns))
-        steps.do(np.copyto, code, (row[:, np.newaxis] * self.columns.kernel + column).astype(code.dtype))
+        steps.do(np.copyto, code, (row[:, np.newaxis] * self.columns.reach + column).astype(code.dtype))
         for number, (pixels, out) in enumerate(self.picks()):
             target = pixel if number else y
             if target[out].shape != target.shape:
@@ -126,7 +131,7 @@ class MaxPooling(Pooling):
 
     def record_index(self, steps: Steps, index: Array, code: Array, scratch: Array) -> None:
         """Record index = row * W + column of the winner."""
-        width, size = self.columns.kernel, self.columns.size
+        width, size = self.columns.reach, self.columns.size
         start = self.rows.starts[:, np.newaxis] * size + self.columns.starts
         steps.do(np.floor_divide, code, code.dtype.type(width), out=scratch)
         steps.do(np.multiply, scratch, np.int32(size - width), out=index)

@@ -44,7 +44,12 @@ class ChunkIndex:
         self._lookups = 0
         self._map: NDArray[Any] | None = None
         # After a user block, versions of the library count places from different origins.
-        self._mappable = contents.base == 0 and prod(grid) <= MOST_MAPPED and hasattr(dataset, "chunk_iter")
+        self._mappable = (
+            contents.base == 0
+            and prod(grid) <= MOST_MAPPED
+            and hasattr(dataset, "chunk_iter")
+            and not _listed_wrongly(dataset)
+        )
 
     def read(self, rows: range) -> Iterator[Stored | None]:
         """The stored bytes of the chunks in these rows of chunks, in order; None for each that was never written."""
@@ -53,15 +58,24 @@ class ChunkIndex:
         return self._one_by_one(rows)
 
     def read_together(self, rows: range, size: int) -> memoryview | None:
-        """All chunks in these rows of chunks, each of `size` bytes; None if they do not lie side by side."""
+        """All chunks in these rows of chunks, one after the other.
+
+        Returns:
+            None if one does not have `size` bytes or skipped a filter, or if their places are not known.
+        """
         if (places := self._places(rows)) is None or not len(places):
             return None
-        offset, found, _ = places[0].item()
-        if found != size:
+        if (places["size"] != size).any() or places["mask"].any():
             return None
-        if len(places) > 1 and ((places["size"] != size).any() or (np.diff(places["offset"]) != size).any()):
-            return None
-        return self._contents.read(offset, size * len(places))
+        offsets = places["offset"]
+        # Old indexes put a node between some chunks, so that few of the runs side by side are long.
+        cuts = (np.flatnonzero(np.diff(offsets) != size) + 1).tolist()
+        if not cuts:
+            return self._contents.read(int(offsets[0]), size * len(places))
+        found = np.empty(size * len(places), np.uint8).data
+        for first, end in zip([0, *cuts], [*cuts, len(places)], strict=True):
+            self._contents.read_into(found[first * size : end * size], int(offsets[first]))
+        return found
 
     def _places(self, rows: range) -> NDArray[Any] | None:
         """The places of these rows of chunks; None if they have to be looked up."""
@@ -139,3 +153,14 @@ class ChunkIndex:
             for size, mask in run:
                 yield Stored(data[at : at + size], mask)
                 at += size
+
+
+def _listed_wrongly(dataset: Any) -> bool:
+    """Whether the library would list the chunks under wrong positions, and without an error.
+
+    If exactly one axis can grow, the index of new files is an extensible array, whose elements go along that axis
+    first. Looking up a chunk allows for that; listing all of them (`H5Dchunk_iter` of HDF5 1.14) does not.
+    """
+    most = dataset.get_space().get_simple_extent_dims(True)
+    growing = [axis for axis, size in enumerate(most) if size == h5py.h5s.UNLIMITED]
+    return len(growing) == 1 and growing != [0]

@@ -22,6 +22,8 @@ from mocha_hdf5.scratch import TypedFilter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Chunks of up to this many bytes are decoded together, where their filters allow it.
+SMALL_CHUNK = 2**15
 #: A chunk may take this many bytes in memory, or `MODERATE_RATIO` times its bytes in the file.
 LARGE_CHUNK = 16 * 2**20
 #: A chunk may also take up to this many bytes if the whole dataset takes as many.
@@ -108,10 +110,10 @@ class Chunked(Layout):
 
     def _unpack(self, rows: range) -> NDArray[Any]:
         """These rows of chunks."""
-        if self._bounded and (found := self._by_library(rows)) is not None:
+        together = self._together(rows)
+        if together is None and self._bounded and (found := self._by_library(rows)) is not None:
             return found
         inside = (slice(self._shape[0] - rows.start * self._chunk[0]), *map(slice, self._shape[1:]))
-        together = None if self._codes else self._index.read_together(rows, self._nbytes)
         if together is not None and prod(self._grid[1:]) == 1:
             return np.frombuffer(together, self._dtype).reshape(-1, *self._chunk[1:])[inside]
         out, view = self._padded(len(rows))
@@ -129,6 +131,23 @@ class Chunked(Layout):
                 return chunk[inside]
             view[place] = chunk
         return out[inside]
+
+    def _together(self, rows: range) -> memoryview | None:
+        """The contents of all chunks in these rows of chunks, one after the other, if that is faster than one by one.
+
+        None if it is not, if the chunks are of different sizes in the file, or if one is damaged.
+        """
+        if self._decoder is None:
+            return self._index.read_together(rows, self._nbytes)
+        count = len(rows) * prod(self._grid[1:])
+        if self._nbytes > SMALL_CHUNK or not 1 < count <= LARGE_CHUNK // self._nbytes:
+            return None
+        if (size := self._decoder.stored) is not None:
+            found = self._index.read_together(rows, size)
+            return None if found is None else self._decoder.decode_all(found)
+        chunks = list(self._index.read(rows))
+        stored = [chunk for chunk in chunks if chunk is not None]
+        return self._decoder.unpack_all(stored) if len(stored) == count else None
 
     def _padded(self, n: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Room for n rows of chunks, and a view of it whose first axes are the chunks' numbers."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mocha_hdf5 import scratch
 from mocha_hdf5.scratch import TypedFilter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 DEFLATE, SHUFFLE, FLETCHER32, SZIP, NBIT, SCALEOFFSET, LZF = 1, 2, 3, 4, 5, 6, 32000
 KNOWN = {
@@ -73,6 +76,75 @@ class Decoder:
             raise DamagedChunk(f"{len(raw)} bytes")
         return raw
 
+    @property
+    def stored(self) -> int | None:
+        """The size of each chunk in the file, in bytes; None if it depends on the contents."""
+        if not set(self._filters) <= {SHUFFLE, FLETCHER32}:
+            return None
+        return self._size + CHECKSUM * self._filters.count(FLETCHER32)
+
+    def decode_all(self, raw: memoryview) -> memoryview | None:
+        """The contents of chunks of `stored` bytes each, one after the other; None if one of them is damaged."""
+        return self._finish(np.frombuffer(raw, np.uint8).reshape(-1, self.stored or 1), self._filters)
+
+    def unpack_all(self, chunks: Sequence[Stored]) -> memoryview | None:
+        """The contents of chunks, one after the other; None if one is damaged, or did not pass all filters."""
+        if self._typed is not None or any(chunk.mask for chunk in chunks):
+            return None
+        raws = [chunk.raw for chunk in chunks]
+        try:
+            for place, (n, expected) in enumerate(self._plan, start=1):
+                if self._filters[n] == LZF:
+                    raws = self._unpacked(raws, expected)
+                elif self._filters[n] == FLETCHER32:
+                    if min(map(len, raws)) <= CHECKSUM:
+                        return None
+                    checksums = b"".join(bytes(raw[-CHECKSUM:]) for raw in raws)
+                    raws = [raw[:-CHECKSUM] for raw in raws]
+                    sizes = [len(raw) for raw in raws]
+                    padded = b"".join(bytes(raw).ljust(max(sizes), b"\0") for raw in raws)
+                    together = np.frombuffer(padded, np.uint8).reshape(len(raws), -1)
+                    if not _match(_even(together), np.array(sizes), checksums):
+                        return None
+                else:
+                    raws = [self._undo(n, raw, expected) for raw in raws]
+                if self._filters[n] in COMPRESSORS and all(len(raw) == expected for raw in raws):
+                    together = np.frombuffer(b"".join(raws), np.uint8).reshape(len(raws), expected)
+                    return self._finish(together, self._filters[: len(self._filters) - place])
+        except DamagedChunk:
+            pass
+        return None
+
+    def _finish(self, chunks: NDArray[np.uint8], codes: Sequence[int]) -> memoryview | None:
+        """Undo shuffle and fletcher32 in all rows of bytes at once."""
+        for code in reversed(codes):
+            if code == SHUFFLE:
+                chunks = _unshuffled_all(chunks, self._itemsize)
+            else:
+                if chunks.shape[1] <= CHECKSUM:
+                    return None
+                chunks, checksums = chunks[:, :-CHECKSUM], chunks[:, -CHECKSUM:].tobytes()
+                if not _match(_even(chunks), np.full(len(chunks), chunks.shape[1]), checksums):
+                    return None
+        return np.ascontiguousarray(chunks).reshape(-1).data if chunks.shape[1] == self._size else None
+
+    def _unpacked(self, raws: Sequence[memoryview], size: int) -> list[memoryview]:
+        """What each of the chunks was packed from by lzf, of `size` bytes."""
+        self._lzf = self._lzf or scratch.LZF()
+        # HDF5 stores no lzf output that is larger than its input. This bounds memory: lzf expands at most 88 times.
+        if any(len(raw) > size + size // 16 + 64 for raw in raws):
+            raise DamagedChunk(f"{max(map(len, raws))} bytes of lzf for {size} bytes")
+        found: list[memoryview] = []
+        for start in range(0, len(raws), scratch.LZF.AT_ONCE):
+            try:
+                data = self._lzf.unpack(raws[start : start + scratch.LZF.AT_ONCE], size)
+            except scratch.Refused as error:
+                raise DamagedChunk(f"no lzf data ({error})") from error
+            if data is None:
+                raise DamagedChunk(f"more or less than {size} bytes")
+            found += [row.data for row in data]
+        return found
+
     def release(self) -> None:
         """Release memory until the next chunk."""
         self._lzf = None
@@ -98,10 +170,9 @@ class Decoder:
         if code == SHUFFLE:
             return _unshuffled(raw, self._itemsize)
         if code == LZF:
-            self._lzf = self._lzf or scratch.LZF()
-            return _unpacked(self._lzf, raw, expected)
+            return self._unpacked([raw], expected)[0]
         assert self._typed is not None
-        _check_typed(code, raw, self._size, self._itemsize)
+        _check_typed(code, raw, self._size, self._itemsize, self._typed.precision)
         try:
             return self._typed.undo(raw)
         except scratch.Refused as error:
@@ -121,23 +192,11 @@ def _inflate(raw: memoryview, size: int) -> memoryview:
     return memoryview(data)
 
 
-def _unpacked(lzf: scratch.LZF, raw: memoryview, size: int) -> memoryview:
-    # HDF5 stores no lzf output that is larger than its input. This bounds memory: lzf expands at most 88 times.
-    if len(raw) > size + size // 16 + 64:
-        raise DamagedChunk(f"{len(raw)} bytes of lzf for {size} bytes")
-    try:
-        data = lzf.unpack(raw, size)
-    except scratch.Refused as error:
-        raise DamagedChunk(f"no lzf data ({error})") from error
-    if data is None:
-        raise DamagedChunk(f"more or less than {size} bytes")
-    return data
-
-
-def _check_typed(code: int, raw: memoryview, size: int, itemsize: int) -> None:
+def _check_typed(code: int, raw: memoryview, size: int, itemsize: int, precision: int) -> None:
     """Whether the chunk is as long as its filter will read: the library trusts the numbers in the chunk."""
-    if code == NBIT:  # nbit does nothing for types that NumPy has
-        fits = len(raw) == size
+    if code == NBIT:  # nbit does nothing for types without spare bits
+        spare = precision < 8 * itemsize
+        fits = len(raw) > size // itemsize * precision // 8 if spare else len(raw) == size
     elif code == SZIP:
         fits = len(raw) > 4 and struct.unpack_from("<I", raw)[0] == size
     else:
@@ -171,6 +230,39 @@ def fletcher32(data: memoryview) -> tuple[int, int]:
         second += len(piece) * first + int(piece @ np.arange(len(piece), 0, -1))
         first += int(piece.sum())
     return second % 0xFFFF, first % 0xFFFF
+
+
+def _even(chunks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Rows of bytes, with a zero behind each if their number is odd."""
+    n, size = chunks.shape
+    return np.ascontiguousarray(chunks) if size % 2 == 0 else np.concatenate([chunks, np.zeros((n, 1), np.uint8)], 1)
+
+
+def _match(chunks: NDArray[np.uint8], sizes: NDArray[np.int64], checksums: bytes) -> bool:
+    """Whether all rows of bytes have these checksums, written in the order of bytes that is used today.
+
+    Args:
+        chunks: rows of even length, each of as many bytes as `sizes` says, and then zeros.
+        sizes: up to 2**16.
+        checksums: `CHECKSUM` bytes for each row.
+    """
+    words = chunks.view(">u2").astype(np.float64)  # exact, as no sum reaches 2**53; products of matrices are fast
+    count = words.shape[1]
+    first, behind = (words @ np.stack([np.ones(count), np.arange(count)], axis=1)).T
+    found = first, (sizes + 1) // 2 * first - behind
+    expected = np.frombuffer(checksums, "<u4")
+    halves = expected & 0xFFFF, expected >> 16
+    return all((f.astype(np.int64) % 0xFFFF == e % 0xFFFF).all() for f, e in zip(found, halves, strict=True))
+
+
+def _unshuffled_all(chunks: NDArray[np.uint8], itemsize: int) -> NDArray[np.uint8]:
+    """Each row of bytes, unshuffled."""
+    n, size = chunks.shape
+    whole = size // itemsize * itemsize
+    out = np.empty(chunks.shape, np.uint8)
+    out[:, :whole].reshape(n, -1, itemsize)[...] = chunks[:, :whole].reshape(n, itemsize, -1).transpose(0, 2, 1)
+    out[:, whole:] = chunks[:, whole:]
+    return out
 
 
 def _unshuffled(raw: memoryview, itemsize: int) -> memoryview:

@@ -15,6 +15,8 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 #: The file is made anew after this many chunks, because freed pieces add up.
@@ -29,7 +31,7 @@ class Refused(Exception):
 
 
 class _Chunk:
-    """A dataset of one chunk in a file in memory."""
+    """A dataset in a file in memory, of one chunk, or of several along its first axis."""
 
     def __init__(self, stored: Any, shape: tuple[int, ...], properties: Any) -> None:
         self._stored, self._shape, self._properties = stored, shape, properties
@@ -50,12 +52,23 @@ class _Chunk:
 
     def undo(self, raw: memoryview) -> NDArray[np.uint8]:
         """The bytes from which the filter made the chunk."""
-        out = np.empty(self._shape, np.dtype((np.void, self._stored.get_size())))
+        return self._undo([raw], self._shape)
+
+    def undo_all(self, raws: Sequence[bytes]) -> NDArray[np.uint8]:
+        """The bytes of several chunks, each of which has one element along the first axis."""
+        return self._undo(raws, (len(raws), *self._shape[1:])).reshape(len(raws), -1)
+
+    def _undo(self, raws: Sequence[memoryview | bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        out = np.empty(shape, np.dtype((np.void, self._stored.get_size())))
+        first = (0,) * len(shape)
         try:
             dataset = self.open()
-            self._written += 1
-            dataset.write_direct_chunk((0,) * len(self._shape), raw)
-            dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, out, self._stored)
+            self._written += len(raws)
+            for number, raw in enumerate(raws):
+                dataset.write_direct_chunk((number, *first[1:]), raw)
+            space = dataset.get_space()
+            space.select_hyperslab(first, shape)
+            dataset.read(h5py.h5s.create_simple(shape), space, out, self._stored)
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             self.close()
             raise Refused(str(error)) from error
@@ -91,6 +104,7 @@ class TypedFilter:
         if fill is not None:
             properties.set_fill_value(fill)
         self._chunk = _Chunk(stored, chunk, properties)
+        self.precision: int = stored.get_precision()
         try:
             _add(properties, code, values)
             ours = tuple(self._chunk.open().get_create_plist().get_filter(0)[2])
@@ -126,26 +140,31 @@ class LZF:
 
     #: One literal run: a count, and that many bytes.
     MARK = 16
+    #: The number of chunks that are unpacked together.
+    AT_ONCE = 64
 
     def __init__(self) -> None:
-        self._chunk: _Chunk | None = None
+        self._chunks: _Chunk | None = None
         self._size = -1
 
-    def unpack(self, raw: memoryview, size: int) -> memoryview | None:
-        """The `size` bytes that were packed; None if there are more or fewer.
+    def unpack(self, raws: Sequence[memoryview], size: int) -> NDArray[np.uint8] | None:
+        """The `size` bytes that each of up to `AT_ONCE` chunks was packed from; None if one has more or fewer.
 
         A mark is packed behind the data. It shows where the data end, because no earlier chunk had the same mark.
 
         Raises:
             Refused: the data are not lzf.
         """
-        if self._chunk is None or size != self._size:
-            if self._chunk is not None:
-                self._chunk.close()
+        if self._chunks is None or size != self._size:
+            if self._chunks is not None:
+                self._chunks.close()
             properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            properties.set_chunk((size + self.MARK,))
+            properties.set_chunk((1, size + self.MARK))
             properties.set_filter(h5py.h5z.FILTER_LZF, h5py.h5z.FLAG_OPTIONAL)
-            self._chunk, self._size = _Chunk(h5py.h5t.STD_U8LE, (size + self.MARK,), properties), size
-        mark = os.urandom(self.MARK)
-        data = self._chunk.undo(memoryview(b"".join((raw, bytes([self.MARK - 1]), mark))))
-        return data[:size].data if data[size:].tobytes() == mark else None
+            shape = (self.AT_ONCE, size + self.MARK)
+            self._chunks, self._size = _Chunk(h5py.h5t.STD_U8LE, shape, properties), size
+        marks, run = os.urandom(self.MARK * len(raws)), bytes([self.MARK - 1])
+        data = self._chunks.undo_all(
+            [b"".join((raw, run, marks[n * self.MARK : (n + 1) * self.MARK])) for n, raw in enumerate(raws)]
+        )
+        return data[:, :size] if data[:, size:].tobytes() == marks else None

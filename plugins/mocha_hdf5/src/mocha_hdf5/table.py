@@ -14,6 +14,7 @@ from mocha_hdf5.chunks import LARGE_CHUNK, MODERATE_RATIO, Chunked
 from mocha_hdf5.contents import Contents, Stream
 from mocha_hdf5.failures import failures
 from mocha_hdf5.layouts import Compact, Contiguous, Layout, Unwritten
+from mocha_hdf5.packed import Packed, packed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,10 @@ class Table:
         if properties.get_external_count():
             raise self._refused("its contents are in other files (external storage), expected them in this one")
         stored = dataset.get_type()
-        self.dtype = self._number_type(stored)
+        self._packed: Packed | None = None
+        self.dtype = self._stored = self._number_type(stored)
+        if self._packed is not None:
+            self.dtype, self._stored = self._packed.dtype, self._packed.stored
         space = dataset.get_space()
         if space.get_simple_extent_type() == h5py.h5s.NULL:
             raise self._refused("expected numbers, found a dataset without any (a null dataspace)")
@@ -61,22 +65,24 @@ class Table:
             raise self._refused(f"its layout is of an unknown kind ({layout})")
         written = layout == h5py.h5d.CHUNKED or dataset.get_storage_size()
         if 0 in shape or not written:
-            return Unwritten(shape, self.dtype, self._fill_value(dataset, stored), self._refused)
+            return Unwritten(shape, self._stored, self._fill_value(dataset, stored), self._refused)
         if layout == h5py.h5d.COMPACT:
-            return Compact(dataset, stored, shape, self.dtype, self._refused)
+            return Compact(dataset, stored, shape, self._stored, self._refused)
         if layout == h5py.h5d.CONTIGUOUS:
-            return Contiguous(self._contents, dataset, shape, self.dtype, self._refused)
+            return Contiguous(self._contents, dataset, shape, self._stored, self._refused)
         fill = self._fill_value(dataset, stored)
-        return Chunked(self._contents, self._stream, dataset, shape, self.dtype, fill, bands, self.where, self._refused)
+        return Chunked(
+            self._contents, self._stream, dataset, shape, self._stored, fill, bands, self.where, self._refused
+        )
 
     def _fill_value(self, dataset: Any, stored: Any) -> NDArray[Any] | None:
-        """The fill value, as an array without axes; None if there is none."""
+        """The fill value as it would be in the file, as an array without axes; None if there is none."""
         properties = dataset.get_create_plist()
         if properties.fill_value_defined() == h5py.h5d.FILL_VALUE_UNDEFINED:
             return None
         fill = np.zeros((), stored.dtype)
         properties.get_fill_value(fill)
-        return fill.view(self.dtype)
+        return fill.view(self._stored) if self._packed is None else np.asarray(self._packed.pack(fill))
 
     def _number_type(self, stored: Any) -> np.dtype[Any]:
         """The dtype in memory. Enumerations (such as h5py's bool) and bit fields become the integers they hold."""
@@ -94,7 +100,12 @@ class Table:
         except (TypeError, ValueError):
             exact = False
         if not exact:
-            raise self._refused(f"expected numbers as NumPy has them, found {stored.get_size()} bytes of another form")
+            self._packed = packed(stored)
+            if self._packed is None:
+                raise self._refused(
+                    f"expected numbers as NumPy has them, found {stored.get_size()} bytes of another form"
+                )
+            return self._packed.dtype
         return dtype
 
     def _refused(self, found: str) -> FileError:
@@ -121,7 +132,8 @@ class Table:
         self._contents.check_open()
         self._stream.rank = len(self.shape)
         with failures(f"{self.where} cannot be read"):
-            return self._layout.read(start, stop)
+            found = self._layout.read(start, stop)
+        return found if self._packed is None else self._packed.unpack(found)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.read(), dtype, copy=copy)

@@ -53,12 +53,17 @@ class _ChannelPooling(Op):
 
     def _taps(self) -> Iterator[tuple[int, slice]]:
         """Each offset in the window, and the channels of the wide blob at this offset of the windows."""
-        for offset in range(self.kernel):
+        for offset in range(self._reach):
             yield offset, tap(offset, self._windows(), self.stride)
 
+    @property
+    def _reach(self) -> int:
+        """The number of a window's elements that may be channels: those after them are padding in every window."""
+        return min(self.kernel, self.pad[0] + self.channels)
+
     def _wide(self, xp: Namespace, x: Array, fill: float) -> Array:
-        """The wide blob: x with padding, and with the channels that the last window reaches beyond the end."""
-        length = max(self.channels + sum(self.pad), (self._windows() - 1) * self.stride + self.kernel)
+        """The wide blob: x with the padding that windows reach, in front and beyond the end."""
+        length = max(self.pad[0] + self.channels, (self._windows() - 1) * self.stride + self._reach)
         return padded(xp, x, 1, self.pad[0], length, fill)
 
     def _inside(self, wide: Array) -> Array:

@@ -119,4 +119,7 @@ class LRNLayer(ComputationLayer):
     def build(self, b: Builder, *bottoms: Value) -> tuple[Value, ...]:
         received.image_blobs(b, *bottoms)
         kind = LRNAcrossChannel if self.mode is LRNMode.AcrossChannel else LRNWithinChannel
-        return b.call(kind(self.kernel, self.scale, self.shift, self.power), *bottoms)
+        # A window of 2 * size - 1 has all elements at each position; a larger one would only take longer.
+        kernel = min(self.kernel, 2 * max(bottoms[0].shape[axis] for axis in kind.axes) - 1)
+        scale = self.scale * (kernel / self.kernel) ** len(kind.axes)
+        return b.call(kind(kernel, scale, self.shift, self.power), *bottoms)
