@@ -23,7 +23,7 @@ from mocha_core.graph.value import Value
 from mocha_core.host import forks
 from mocha_core.plugin.construction import Constructed, Settled
 from mocha_core.plugin.frozen import without_metadata
-from mocha_core.plugin.manager import registries
+from mocha_core.plugin.manager import plugin_manager, registries
 from mocha_core.plugin.registry import Registry, import_string
 
 if TYPE_CHECKING:
@@ -239,11 +239,19 @@ def unknown_backend(name: str) -> str:
     meant = suggestions.BACKENDS.get(name.lower(), name.lower())
     if meant == name and name not in suggestions.PACKAGES:
         return known.unknown(name)
-    hint = f"Use '{meant}'"
-    if meant not in known.names():
-        package = suggestions.PACKAGES.get(meant, f"mocha-{meant}")
-        hint = f"'{meant}' is in a package that is not installed: pip install {package}"
-    return f"No {known.kind} '{checks.clipped(name)}'. {hint}. Registered: {checks.listed(known.names())}."
+    hint = f"Use '{meant}'." if meant in known.names() else _missing(meant)
+    return f"No {known.kind} '{checks.clipped(name)}'. {hint} Registered: {checks.listed(known.names())}."
+
+
+def _missing(backend: str) -> str:
+    """Why a backend of this project is not registered, and what to do."""
+    package = suggestions.PACKAGES.get(backend, f"mocha-{backend}")
+    distribution = package.partition("[")[0]
+    for record in plugin_manager().records:
+        if record.distribution == distribution and record.status != "ok":
+            return f"'{backend}' belongs to {record}, which is {record.status}. `mocha plugins` shows why."
+    missing = without_metadata(distribution)
+    return missing or f"'{backend}' is in a package that is not installed: pip install {package}."
 
 
 def _wrong(options: Mapping[str, Any], error: TypeError) -> str:

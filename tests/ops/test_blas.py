@@ -1,5 +1,7 @@
 """How many threads BLAS uses is one number of the process, which several threads limit and give back."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from mocha_cpu.blas import blas_threads
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -20,13 +22,17 @@ def test_the_smallest_limit_holds_until_the_last_is_left():
         assert now() == {3}
 
 
-def test_limits_that_overlap_as_those_of_two_threads_are_undone():
-    with threadpool_limits(limits=3, user_api="blas"):
-        one, other = blas_threads(1), blas_threads(2)
-        one.__enter__()
-        other.__enter__()
+def test_limits_of_two_threads_hold_in_both_and_are_undone():
+    with threadpool_limits(limits=3, user_api="blas"), ThreadPoolExecutor(1) as other:
+
+        def elsewhere(call):
+            other.submit(call).result()
+            return now()
+
+        assert elsewhere(blas_threads(2).__enter__) == {2}
+        blas_threads(1).__enter__()
         assert now() == {1}
-        one.__exit__()
-        assert now() == {2}
-        other.__exit__()
-        assert now() == {3}
+        assert elsewhere(blas_threads(2).__exit__) == {1}
+        assert elsewhere(blas_threads(1).__enter__) == {1}
+        blas_threads(1).__exit__()
+        assert elsewhere(blas_threads(1).__exit__) == {3}

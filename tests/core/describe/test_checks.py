@@ -10,7 +10,7 @@ import mocha_core as mocha
 from mocha_core import checks
 from mocha_core.describe.layer import Neuron
 from mocha_core.errors import ConfigurationError
-from mocha_core.plugin.manager import registries
+from mocha_core.plugin.manager import PluginRecord, plugin_manager, registries
 
 
 def failing(check, message):
@@ -165,3 +165,7 @@ def test_backends_that_are_not_installed(monkeypatch):
     for name in ("gpu", "cuda"):
         with pytest.raises(mocha.MochaError, match=rf"No backend '{name}'\. .*pip install mocha-cuda\[cuda12\]"):
             mocha.System(name)
+    broken = PluginRecord("cuda", "mocha-cuda", "1.0", "failed", ImportError("no"))
+    monkeypatch.setattr(plugin_manager(), "records", [broken])
+    with pytest.raises(mocha.MochaError, match=r"'cuda' belongs to mocha-cuda 1\.0 .*, which is failed"):
+        mocha.System("gpu")

@@ -9,9 +9,9 @@ import pytest
 
 CORE = Path(__file__).parents[3] / "mocha_core"
 COLLECT = (
-    "can be imported, but the metadata with the entry point are missing, as in a frozen application. Collect them "
-    "(PyInstaller: --collect-all mocha_toy --copy-metadata mocha-toy), or register it first: "
-    "mocha_core.api.plugin_manager().add_plugin(mocha_toy._plugin, 'mocha-toy')."
+    "{0} can be imported, but the metadata with the entry point are missing, as in a frozen application. Collect them "
+    "(PyInstaller: --collect-all {1} --copy-metadata {0}), or register it first: "
+    "mocha_core.api.plugin_manager().add_plugin({1}._plugin, '{0}')."
 )
 PLUGIN = """
 from mocha_core import hookimpl
@@ -29,6 +29,8 @@ def frozen(tmp_path_factory):
     (folder / "mocha_toy").mkdir()
     (folder / "mocha_toy" / "__init__.py").touch()
     (folder / "mocha_toy" / "_plugin.py").write_text(PLUGIN)
+    (folder / "ours" / "mocha_cpu").mkdir(parents=True)
+    (folder / "ours" / "mocha_cpu" / "_plugin.py").touch()
     dependencies = {str(Path(sys.modules[name].__file__).parents[1]) for name in ("numpy", "pluggy", "packaging")}
     hide = (
         "import importlib.metadata, mocha_core.plugin.frozen as f, mocha_core.plugin.manager as p\n"
@@ -47,17 +49,18 @@ def frozen(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "says", "distribution"),
     [
-        ("mocha.System('toy')", "No backend 'toy'. No installed plugin registers any. mocha-toy "),
-        ("mocha.System()", "No backend is available. mocha-toy "),
-        ("mocha.layers.ToyLayer", "No layer 'ToyLayer'. No installed plugin registers any. mocha-toy "),
-        ("mocha.load_network('toy.x', None)", "the ending '.x' is unknown. Known: mocha-toy "),
+        ("mocha.System('toy')", "No backend 'toy'. No installed plugin registers any. ", "mocha-toy"),
+        ("mocha.System()", "No backend is available. ", "mocha-toy"),
+        ("mocha.layers.ToyLayer", "No layer 'ToyLayer'. No installed plugin registers any. ", "mocha-toy"),
+        ("__import__('sys').path.append('ours'); mocha.System('cpu')", "No backend 'cpu'. ", "mocha-cpu"),
+        ("mocha.load_network('toy.x', None)", "the ending '.x' is unknown. Known: ", "mocha-toy"),
     ],
 )
-def test_errors_name_the_way_out(frozen, code, says):
+def test_errors_name_the_way_out(frozen, code, says, distribution):
     done = frozen(code)
-    assert says + COLLECT in done.stderr
+    assert says + COLLECT.format(distribution, distribution.replace("-", "_")) in done.stderr
 
 
 def test_the_way_out_leads_out(frozen):

@@ -18,8 +18,8 @@ class _Limits:
         self._lock = threading.Lock()
         self._entered: list[int] = []
         self._holds: int | None = None
-        self._blas: Any = None
-        self._limit: Any = None
+        self._blas: list[Any] = []
+        self._before: list[int] = []
         os.register_at_fork(after_in_child=self._renew_lock)
 
     def _renew_lock(self) -> None:
@@ -39,14 +39,21 @@ class _Limits:
         smallest = min(self._entered) if self._entered else None
         if smallest == self._holds:
             return
-        if self._limit is not None:
-            self._limit.restore_original_limits()
-            self._limit = None
+        # Finding BLAS among the loaded libraries takes milliseconds, so do it once and not in every run.
+        self._blas = self._blas or ThreadpoolController().select(user_api="blas").lib_controllers
+        if self._holds is None:
+            self._before = [library.get_num_threads() for library in self._blas]
         self._holds = smallest
-        if smallest is not None:
-            # Finding BLAS among the loaded libraries takes milliseconds, so do it once and not in every run.
-            self._blas = self._blas or ThreadpoolController().select(user_api="blas")
-            self._limit = self._blas.limit(limits=smallest)
+        for library, before in zip(self._blas, self._before, strict=True):
+            _set(library, before if smallest is None else smallest)
+
+
+def _set(library: Any, threads: int) -> None:
+    """Set the number from any thread; threadpoolctl ignores all threads but the first that asks OpenBLAS for one."""
+    release = getattr(library, "clear_controlling_thread", lambda force: None)
+    release(force=True)
+    library.set_num_threads(threads)
+    release(force=True)
 
 
 _LIMITS = _Limits()
