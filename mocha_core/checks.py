@@ -135,9 +135,11 @@ def known(owner: object, kind: str, name: str, names: Iterable[str]) -> None:
 
 
 def numbers(owner: object, value: Any) -> Any:
-    """`value` as a NumPy array of real numbers; raises `ShapeError` if it is none."""
+    """`value` as a NumPy array of real numbers; raises `ShapeError` if it is none, or has masked elements."""
     import numpy as np
 
+    if type(value) is not np.ndarray and np.ma.is_masked(value):
+        raise ShapeError(f"{owner}: expected an array without masked elements. Replace them: array.filled(0).")
     try:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths

@@ -192,6 +192,21 @@ def test_a_wrong_argument_of_a_method_is_named(net, use):
         assert len(str(caught.value)) < 600
 
 
+def test_masked_elements_are_no_numbers(net):
+    """A net cannot leave them out."""
+    masked = np.ma.masked_less(nets.rows()[0], 0.0)
+    bias = net.parameters["x"]["bias"]
+    net.forward()
+    for use in (
+        lambda: net.predict(masked, "x"),
+        lambda: bias.set(np.ma.masked_equal(bias.numpy(), bias.numpy()[0])),
+        lambda: net.blobs["x"].set(np.ma.masked_equal(np.zeros((6, 3)), 0.0)),
+    ):
+        with pytest.raises(ShapeError, match=r"without masked elements.*filled\(0\)"):
+            use()
+    np.testing.assert_array_equal(net.predict(np.ma.asarray(nets.rows()[0]), "x"), net.predict(nets.rows()[0], "x"))
+
+
 @pytest.mark.parametrize("path", [None, 5])
 def test_paths_that_are_none(net, path):
     for action in (mocha.save_network, mocha.load_network):
