@@ -74,6 +74,20 @@ def test_lists_of_names_are_short(system):
         mocha.Net("net", system, [nets.data(), *wide]).freeze("zz")
 
 
+def test_lists_of_long_names_are_short(system):
+    names = [f"{'x' * 150}{i}" for i in range(40)]
+    wide = [InnerProductLayer(name=name, output_dim=1, bottoms=["data"], tops=[name]) for name in names]
+    net = mocha.Net("net", system, [nets.data(), *wide])
+    for use in (
+        lambda: net.freeze("zz"), lambda: net.predict(np.zeros(3), "zz"), lambda: net.states.load({}),
+        lambda: net.predict(dict.fromkeys(names, np.zeros((2, 3))), names[0]),
+        lambda: mocha.Net("net", system, [*net.layers, InnerProductLayer(output_dim=1, bottoms=["?"], tops=["y"])]),
+    ):  # fmt: skip
+        with pytest.raises(MochaError, match=r"x\.\.\..*in all\)") as caught:
+            use()
+        assert len(str(caught.value)) < 600
+
+
 @pytest.mark.parametrize("bottoms", [5, {"data", "label"}])
 def test_bottoms_that_are_no_sequence(bottoms):
     with pytest.raises(ConfigurationError, match="expected bottoms to be a list of blob names"):
