@@ -11,8 +11,8 @@ from mocha_core.errors import ConfigurationError, ShapeError, UnknownNameError
 #: The largest count that kernels in C take, as they keep indices in 32 bits; and the largest window, stride or padding:
 #: sums of several still fit into these.
 MOST, MOST_WINDOW = 2**31 - 1, 2**28
-#: How many names a message lists.
-MOST_NAMES = 20
+#: How many names a list in a message has, and how many characters.
+MOST_NAMES, MOST_CHARACTERS = 20, 400
 
 
 class _Shown(Repr):
@@ -45,11 +45,14 @@ def clipped(name: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 20]}..."
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], characters: int = MOST_CHARACTERS) -> str:
     """Names for a message; if there are many, the first ones and their number."""
     names = [clipped(name) for name in names]
-    more = f", ... ({len(names)} in all)" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more if names else "none"
+    shown = names[:MOST_NAMES]
+    while len(shown) > 1 and len(", ".join(shown)) > characters:
+        shown.pop()
+    more = f", ... ({len(names)} in all)" if len(shown) < len(names) else ""
+    return ", ".join(shown) + more if names else "none"
 
 
 def integer(owner: object, field: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
@@ -106,8 +109,9 @@ def positive(owner: object, field: str, value: Any) -> float:
 def instance(owner: object, field: str, value: Any, kind: type, example: str) -> Any:
     """`value`, which must be an instance of `kind`."""
     if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise ConfigurationError(
-            f"{owner}: expected {field} to be a {kind.__name__} such as {example}, received {shown(value)}."
+            f"{owner}: expected {field} to be {article} {kind.__name__} such as {example}, received {shown(value)}."
         )
     return value
 
@@ -135,9 +139,11 @@ def known(owner: object, kind: str, name: str, names: Iterable[str]) -> None:
 
 
 def numbers(owner: object, value: Any) -> Any:
-    """`value` as a NumPy array of real numbers; raises `ShapeError` if it is none."""
+    """`value` as a NumPy array of real numbers; raises `ShapeError` if it is none, or has masked elements."""
     import numpy as np
 
+    if type(value) is not np.ndarray and np.ma.is_masked(value):
+        raise ShapeError(f"{owner}: expected an array without masked elements. Replace them: array.filled(0).")
     try:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths

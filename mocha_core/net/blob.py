@@ -173,8 +173,9 @@ class States(NamedItems[Item]):
         missing, extra = [n for n in self if n not in given], [n for n in given if n not in self]
         if missing or extra:
             raise UnknownNameError(
-                f"{owner}: expected arrays for each {kind}, {checks.listed(self)}. Of those received, "
-                f"{checks.listed(missing)} are missing, and {checks.listed(map(str, extra))} are too many."
+                f"{owner}: expected arrays for each {kind}, {checks.listed(self, 100)}. Of those received, "
+                f"{checks.listed(missing, 100)} are missing, and {checks.listed(map(str, extra), 100)} "
+                "are too many."
             )
         found: list[tuple[State, Any]] = []
         items: dict[str, Any] = dict(self)

@@ -142,6 +142,8 @@ class Feed:
         self.order = Order({layer.name: source})
         self.lending = lending
         """A run enters it while it waits for rows, so that other threads can compute; a source may wait for them."""
+        self.using: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Every use of the net that the feed belongs to enters it; it raises where another thread uses the net."""
         self.cursor = 0
         chosen = [transformer for _, transformer in layer.transformers]
         listed = zip(layer.transformers, seeds(seed, chosen), strict=True)
@@ -251,8 +253,10 @@ class Feed:
 
         Raises:
             ConfigurationError: it is not an integer of at least 0.
+            StateError: another thread uses the net.
         """
-        self.cursor = checks.integer(f"Layer '{self.layer.name}'", "cursor", cursor, at_least=0)
+        with self.using():
+            self.cursor = checks.integer(f"Layer '{self.layer.name}'", "cursor", cursor, at_least=0)
 
     def __reduce__(self) -> NoReturn:
         raise StateError(

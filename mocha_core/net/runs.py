@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -76,6 +76,9 @@ class Runs:
         self._programs: OrderedDict[ProgramKey, Program] = OrderedDict()
         self._last: Program | None = None
         self._user = threading.RLock()
+        here = weakref.ref(self)  # a feed keeps no net alive
+        for feed in feeds.values():
+            feed.using = lambda: nullcontext() if (runs := here()) is None else runs.using()
         forks.renew_in_child(self)
 
     def renew_locks(self) -> None:

@@ -224,7 +224,7 @@ def test_gradients_of_several_bottoms_add_up(net_of):
         ({"pad": (-1, 0)}, "expected pad to be an integer >= 0, received -1"),
         ({"n_filter": 2.5}, "expected n_filter to be an integer >= 1, received 2.5"),
         ({"n_filter": 6, "n_group": 4}, "n_filter to be a multiple of n_group, received n_filter 6 and n_group 4"),
-        ({"filter_init": 0.1}, "expected filter_init to be a Initializer such as .*, received 0.1"),
+        ({"filter_init": 0.1}, "expected filter_init to be an Initializer such as .*, received 0.1"),
         ({"bias_regu": 0.1}, "expected bias_regu to be a Regularizer such as .* or None, received 0.1"),
         ({"bias_lr": -2}, r"expected bias_lr to be a finite number in \[0, inf\], received -2"),
         ({"neuron": ReLU}, "expected neuron to be a Neuron such as .*, received <class"),

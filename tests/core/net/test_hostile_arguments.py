@@ -74,6 +74,20 @@ def test_lists_of_names_are_short(system):
         mocha.Net("net", system, [nets.data(), *wide]).freeze("zz")
 
 
+def test_lists_of_long_names_are_short(system):
+    names = [f"{'x' * 150}{i}" for i in range(40)]
+    wide = [InnerProductLayer(name=name, output_dim=1, bottoms=["data"], tops=[name]) for name in names]
+    net = mocha.Net("net", system, [nets.data(), *wide])
+    for use in (
+        lambda: net.freeze("zz"), lambda: net.predict(np.zeros(3), "zz"), lambda: net.states.load({}),
+        lambda: net.predict(dict.fromkeys(names, np.zeros((2, 3))), names[0]),
+        lambda: mocha.Net("net", system, [*net.layers, InnerProductLayer(output_dim=1, bottoms=["?"], tops=["y"])]),
+    ):  # fmt: skip
+        with pytest.raises(MochaError, match=r"x\.\.\..*in all\)") as caught:
+            use()
+        assert len(str(caught.value)) < 600
+
+
 @pytest.mark.parametrize("bottoms", [5, {"data", "label"}])
 def test_bottoms_that_are_no_sequence(bottoms):
     with pytest.raises(ConfigurationError, match="expected bottoms to be a list of blob names"):
@@ -190,6 +204,21 @@ def test_a_wrong_argument_of_a_method_is_named(net, use):
         with pytest.raises(MochaError) as caught:
             USES[use](net, what)
         assert len(str(caught.value)) < 600
+
+
+def test_masked_elements_are_no_numbers(net):
+    """A net cannot leave them out."""
+    masked = np.ma.masked_less(nets.rows()[0], 0.0)
+    bias = net.parameters["x"]["bias"]
+    net.forward()
+    for use in (
+        lambda: net.predict(masked, "x"),
+        lambda: bias.set(np.ma.masked_equal(bias.numpy(), bias.numpy()[0])),
+        lambda: net.blobs["x"].set(np.ma.masked_equal(np.zeros((6, 3)), 0.0)),
+    ):
+        with pytest.raises(ShapeError, match=r"without masked elements.*filled\(0\)"):
+            use()
+    np.testing.assert_array_equal(net.predict(np.ma.asarray(nets.rows()[0]), "x"), net.predict(nets.rows()[0], "x"))
 
 
 @pytest.mark.parametrize("path", [None, 5])

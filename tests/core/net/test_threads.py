@@ -148,6 +148,7 @@ USES = {
     "show_statistics": lambda net: net.show_statistics(),
     "reset_statistics": lambda net: net.reset_statistics(),
     "program": lambda net: net.program(),
+    "seek": lambda net: net.feeds.first.seek(0),
     "profile": lambda net: net.profile(1),
     "solve": lambda net: SGD(parameters(max_iter=1)).solve(net),
     "destroy": lambda net: net.destroy(),
