@@ -32,13 +32,15 @@ from mocha_core.train.parameters import Policy as Policy
 from mocha_core.train.parameters import SolverParameters as SolverParameters
 from mocha_core.train.parameters import evaluate as evaluate
 from mocha_core.train.parameters import policies
-from mocha_core.train.snapshot import LARGEST
 from mocha_core.train.update import UpdateOp as UpdateOp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mocha_core.describe.builder import UpdateBuilder
+
+#: A bound for counts of a run, which no run reaches: sums of such counts fit into 64 bits.
+LARGEST_COUNT = 2**53
 
 
 @dataclass
@@ -67,7 +69,7 @@ class SolverState:
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "iteration":
-            value = checks.integer("solver.state", name, value, at_least=0, at_most=LARGEST)
+            value = checks.integer("solver.state", name, value, at_least=0, at_most=LARGEST_COUNT)
         elif name in vars(self) or name not in self.__dataclass_fields__:
             raise StateError(
                 f"solver.state.{name} cannot be set: it reports a past value. A Policy sets the learning "

@@ -368,7 +368,8 @@ def test_a_forked_process_starts_a_thread_of_its_own(state):
 
 
 LEAVING = """
-    import sys, time
+    import signal, sys, time
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores in the background
     sys.path.insert(0, {toys!r})
     sys.path.insert(0, {here!r})
     from test_misbehaving_sources import *
