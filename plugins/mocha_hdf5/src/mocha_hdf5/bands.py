@@ -26,6 +26,9 @@ class Bands:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._kept
+
     def get(self, key: Hashable, nbytes: int, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The array with that key. If it is not kept, `make` makes it, with the given number of bytes."""
         if (kept := self._kept.get(key)) is not None:

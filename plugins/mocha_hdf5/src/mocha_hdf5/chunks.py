@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Chunks of up to this many bytes are decoded together, where their filters allow it.
 SMALL_CHUNK = 2**15
+#: Where the library may undo the filters, it is faster for chunks of more than this many bytes.
+SMALLEST_BY_LIBRARY = 2**14
 #: A chunk may take this many bytes in memory, or `MODERATE_RATIO` times its bytes in the file.
 LARGE_CHUNK = 16 * 2**20
 #: A chunk may also take up to this many bytes if the whole dataset takes as many.
@@ -101,8 +103,19 @@ class Chunked(Layout):
         # Many rows of small chunks come at once: what is read again next time is the last row of them.
         if self.band_bytes > bands.CHUNK_CACHE or len(rows) > (8 if self._codes else 2):
             return self._unpack(rows)[start - rows.start * height : stop - rows.start * height]
+        self._unpack_missing(rows)
         pieces = [self._band(n)[max(0, start - n * height) : stop - n * height] for n in rows]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _unpack_missing(self, rows: range) -> None:
+        """Keep these rows of chunks, if there are several that are not kept and can be decoded together."""
+        missing = [n for n in rows if (self._key, n) not in self._kept]
+        if len(missing) < 2 or self._nbytes > SMALL_CHUNK or len(rows) * self.band_bytes > bands.CHUNK_CACHE:
+            return
+        found, height = self._unpack(range(missing[0], missing[-1] + 1)), self._chunk[0]
+        for n in missing:
+            band = found[(n - missing[0]) * height :][:height]
+            self._kept.get((self._key, n), self.band_bytes, band.copy)
 
     def _band(self, number: int) -> NDArray[Any]:
         """The rows of the chunks that share rows, kept for the next minibatch."""
@@ -140,7 +153,8 @@ class Chunked(Layout):
         if self._decoder is None:
             return self._index.read_together(rows, self._nbytes)
         count = len(rows) * prod(self._grid[1:])
-        if self._nbytes > SMALL_CHUNK or not 1 < count <= LARGE_CHUNK // self._nbytes:
+        largest = SMALLEST_BY_LIBRARY if self._bounded else SMALL_CHUNK
+        if self._nbytes > largest or not 1 < count <= LARGE_CHUNK // self._nbytes:
             return None
         if (size := self._decoder.stored) is not None:
             found = self._index.read_together(rows, size)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from itertools import count
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import h5py  # type: ignore[import-untyped]
@@ -35,7 +34,6 @@ class _Chunk:
 
     def __init__(self, stored: Any, shape: tuple[int, ...], properties: Any) -> None:
         self._stored, self._shape, self._properties = stored, shape, properties
-        self._nbytes = prod(shape) * stored.get_size()
         self._file: Any = None
         self._written = 0
 
@@ -72,7 +70,7 @@ class _Chunk:
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             self.close()
             raise Refused(str(error)) from error
-        if self._nbytes > KEPT_BYTES:
+        if out.nbytes > KEPT_BYTES:
             self.close()
         return out.reshape(-1).view(np.uint8)
 
