@@ -88,9 +88,10 @@ class Solver(Settled, metaclass=Constructed):
     """
 
     _way_out = (
-        "It is told by `solver.parameters = dataclasses.replace(solver.parameters, lr_policy=...)`. A solver of your "
-        "own sets all its attributes in __init__."
+        "It is told by `solver.parameters = dataclasses.replace(solver.parameters, lr_policy=...)`, add_coffee_break() "
+        "and listeners.append(). A solver of your own sets all its attributes in __init__."
     )
+    _reports = frozenset({"breaks", "listeners"})
     #: What updates one parameter.
     update_op: ClassVar[type[UpdateOp]]
     #: The numbers, besides the learning rate, that the rule reads, by the names of their cells.
