@@ -60,6 +60,8 @@ class Gate:
         """How often each thread that computes has entered, by thread."""
         self._lent: dict[int, int] = {}
         """The same for threads that entered and now wait for data, without computing."""
+        self._returning: set[int] = set()
+        """Those of them that have their data, and wait for the threads that they let in."""
         self._sharing = _Sharing(self)
         self._alone: int | None = None
         self._stop: NDArray[np.int8] | None = None
@@ -131,11 +133,12 @@ class Gate:
 
     def _take_back(self, me: int) -> None:
         with self._lock:
-            depth = self._lent.pop(me)
+            self._returning.add(me)
             try:
                 self._changed.wait_for(self._may_go_on)
             finally:  # after an interrupt, too, because this thread will still call `leave`
-                self._inside[me] = depth
+                self._returning.remove(me)
+                self._inside[me] = self._lent.pop(me)
 
     def grow(self) -> None:
         """Let `version` grow, so that packed copies are made again."""
@@ -198,7 +201,7 @@ class Gate:
             if alone:
                 return not older and may_enter()
             # A thread that lent its turn may wait for data that this thread makes.
-            return (bool(self._lent) or not any(older)) and may_enter()
+            return (not self._lent.keys() <= self._returning or not any(older)) and may_enter()
 
         try:
             with abandonable():
@@ -223,7 +226,8 @@ class Gate:
                 del threads[other]
 
     def _may_share(self) -> bool:
-        return len(self._inside) < self.at_once and (self._alone is None or self._alone in self._lent)
+        lends = self._alone in self._lent and self._alone not in self._returning
+        return len(self._inside) < self.at_once and (self._alone is None or lends)
 
     def _may_be_alone(self) -> bool:
         return not self._inside and not self._lent and self._alone is None

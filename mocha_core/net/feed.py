@@ -329,7 +329,7 @@ class Feed:
                 expected = (len(rows), *transformer.infer(Spec(array.shape[1:], self.dtype)).shape)
                 with blaming(what, "Fix it, or look at the rows that it was given."):
                     array = transformer.transform(array, seed, epoch, np.array(rows))
-                    array = np.require(array, self.dtype, "W")
+                    array = np.require(checks.numbers(what, array), self.dtype, "W")
                 if array.shape != expected:
                     raise DataError(
                         f"{what} returned an array of shape {array.shape}, but inferred {expected}. Fix it."

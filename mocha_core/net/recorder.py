@@ -135,7 +135,10 @@ class Recorder:
             return
         if solver is not None and solver.parameters.check_finite:
             plan.cells[Cell.STATUS] = self.cell(Cell.STATUS)
-            plan.call(CheckFinite(plan.fault_code()), plan.objective, plan.cells[Cell.STATUS], layer="(net)")
+            written = dict.fromkeys(value.root for step in plan.steps for value in step.writes)
+            states = [v for v in written if v.role is Role.STATE and v.dtype in ("float32", "float64")]
+            for value in (plan.objective, *states):
+                plan.call(CheckFinite(plan.fault_code()), value, plan.cells[Cell.STATUS], layer="(net)")
         seed = self.cell(Cell.OBJECTIVE_GRADIENT, (), plan.objective.dtype)
         plan.cells[Cell.OBJECTIVE_GRADIENT] = seed
         plan.differentiate(plan.objective, seed, wanted)

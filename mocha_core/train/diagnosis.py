@@ -38,7 +38,11 @@ def non_finite(solver: Trainer, net: Net, program: Program, call: Call) -> NonFi
     updated = [call.ins[0]] if isinstance(call.op, UpdateOp) else []
     seen = f"the update of parameter '{updated[0].name}'" if updated else "the objective"
     finite = f"Its gradient is finite, so the step was too large. {_WAY_OUT}" if updated else ""
-    if not updated and call.ins[0] is not program.plan.objective:
+    states = {shadow: state for state, shadow in shadowed(program.plan.steps)}
+    if call.ins[0] in states:
+        updated = [states[call.ins[0]]]
+        seen, finite = f"the new contents of state '{updated[0].name}'", ""
+    elif not updated and call.ins[0] is not program.plan.objective:
         updated = [p.value for g in net.parameters.values() for p in g.values() if p.value in program.plan.gradients]
         seen = "the norm of the gradients"
         finite = f"Each gradient is finite, but the sum of their squares is too large. {_WAY_OUT}"
@@ -68,17 +72,20 @@ def set_from_outside(solver: Trainer, net: Net) -> str:
 
 
 def origin_in_minibatch(net: Net, program: Program, iteration: int, updated: Sequence[Value]) -> str:
-    """Name what made the objective, or a gradient of the parameters `updated`, not finite; "" if all is finite now."""
+    """Name what made the objective not finite, or else the gradients of the parameters or the states `updated`.
+
+    Empty if all is finite now.
+    """
     with net.system.compiling():
         plan = plan_of_single_writers(net)
         again = net.system.backend.compile(plan, net.system.storage)
     assert plan.objective is not None
-    targets = [plan.gradients[value].root for value in updated] or [plan.objective]
+    made = {value: gradient.root for value, gradient in plan.gradients.items()} | dict(shadowed(plan.steps))
+    targets = [made[value] for value in updated] or [plan.objective]
     k = program.plan.minibatches
     schedule = net.runs.schedule(program, k, iteration)
     held = {s.value for s in net.states.values() if first_non_finite(net.system.read(s.value)) is not None}
-    copies = [step.call for step in plan.steps if isinstance(step.call.op, Copy)]
-    fresh = {shadow for call in copies for state, shadow in zip(call.ins, call.outs) if state not in held}
+    fresh = {shadow for state, shadow in shadowed(plan.steps) if state not in held}
     with net.system.storage.gate.exclusive(), restored(net, plan):
         for j in range(k):
             net.feeds.begin(wrap=True)
@@ -90,6 +97,12 @@ def origin_in_minibatch(net: Net, program: Program, iteration: int, updated: Seq
                 return describe_state(net, held) if step is None else describe(net, again, bad, step)
             net.feeds.advance(1)
     return ""
+
+
+def shadowed(steps: Sequence[Step]) -> list[tuple[Value, Value]]:
+    """Each state or statistic that steps update, and its shadow."""
+    calls = [step.call for step in steps if isinstance(step.call.op, Copy)]
+    return [pair for call in calls for pair in zip(call.ins, call.outs)]
 
 
 def plan_of_single_writers(net: Net) -> Plan:
@@ -165,9 +178,12 @@ def describe_state(net: Net, held: set[Value]) -> str:
 def describe(net: Net, program: Program, bad: set[Value], step: Step) -> str:
     """A sentence that names the step that made bad values from good ones."""
     layer = step.call.layer
-    i, value = next((i, v) for i, v in enumerate(step.outs) if v is not None and v.root in bad)
     names = {v.root: f"blob '{name}'" for name, v in reversed(program.plan.blobs.items())}
     names |= {s.value: f"{type(s).__name__.lower()} '{s.name}'" for s in net.states.values()}
+    names |= {shadow: names[state] for state, shadow in shadowed(program.plan.steps) if state in names}
+    made = [*enumerate(step.outs), *((0, v) for v in step.writes)]
+    spoilt = [(i, v) for i, v in made if v is not None and v.root in bad]
+    i, value = next((pair for pair in spoilt if pair[1].root in names), spoilt[0])
     if layer in net.feeds and step.half is Half.FORWARD:
         what = names.get(value, f"'{value.name}'")
         return f"Layer '{layer}': {what}, {first_non_finite_row(net.feeds[layer], program.read(value))}"
@@ -177,7 +193,7 @@ def describe(net: Net, program: Program, bad: set[Value], step: Step) -> str:
         sources = {made.root: source for source, made in program.plan.gradients.items()}
         of = sources[of] if isinstance(step.call.op, Total) else step.call.ins[i].root
     what = names.get(of, f"'{of.name}'")
-    inputs = (program.read(v) for v in step.reads if v.root.role is not Role.CELL)
+    inputs = (program.read(v) for v in step.reads if v.root.role is not Role.CELL and v.root not in bad)
     largest = max((float(np.abs(array).max(initial=0)) for array in inputs), default=0.0)
     return (
         f"Layer '{layer}' made {gradient}{what} not finite in {half}, from finite inputs (the largest is "

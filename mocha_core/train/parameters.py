@@ -34,8 +34,8 @@ class SolverParameters(metaclass=Constructed):
         lr_policy: a `Policy`, or a number for a constant learning rate.
         regu_coef: a factor for each parameter's regularizer.
         accumulate: minibatches whose gradients are averaged for one update.
-        check_finite: stop at the first objective, parameter or slot that is not finite, with an error that names its
-            origin.
+        check_finite: stop at the first objective, state, parameter or slot that is not finite, with an error that names
+            its origin.
         clip_norm: the most that the norm of the gradients may be, the root of the sum of the squares of all elements
             of all learned parameters' gradients; where it exceeds that, all are scaled by clip_norm / norm.
         clip_value: each element of a gradient is limited to [-clip_value, clip_value].

@@ -186,6 +186,21 @@ def test_damaged_chunks(codes, raw):
         decode(raw, codes, 100)
 
 
+@pytest.mark.parametrize("options", [
+    {"fs_strategy": "page", "fs_page_size": 4096},
+    {"fs_strategy": "page", "fs_page_size": 512, "fs_persist": True, "libver": "v110"},
+    {"fs_strategy": "fsm", "fs_persist": True},
+    {"fs_strategy": "none", "userblock_size": 512},
+], ids=str)  # fmt: skip
+def test_files_that_say_how_their_space_is_managed(path, options):
+    with h5py.File(path, "w", **options) as file:
+        file["gone"] = np.zeros((50, 20))
+        file.create_dataset("x", data=SMOOTH, chunks=(1, 7, 3), compression="gzip")
+        del file["gone"]
+    with Reader(Disk(path)) as reader:
+        np.testing.assert_array_equal(reader.table("x"), SMOOTH)
+
+
 def bfloat16():
     stored = h5py.h5t.IEEE_F32LE.copy()
     stored.set_fields(15, 7, 8, 0, 7)

@@ -1,7 +1,7 @@
 """The order in which threads come in: many readers, or one that changes something."""
 
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -127,3 +127,31 @@ def test_who_waits_for_data_lets_readers_in_but_no_change():
         assert not writer.entered.is_set()
         training.close()
         assert writer.comes_in()
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_who_waited_for_data_goes_on_after_the_readers_it_let_in_and_before_a_change(changes):
+    gate = Gate(1)
+    lending, back = threading.Event(), threading.Event()
+
+    @contextmanager
+    def lends():
+        with gate.shared():
+            with gate.lending():
+                lending.set()
+                assert back.wait(PATIENCE)
+            yield
+
+    first = Visitor(lends)
+    assert lending.wait(PATIENCE)
+    second = Visitor(gate.shared)
+    assert second.comes_in()
+    with waiting(gate, gate.exclusive) if changes else nullcontext() as writer:
+        back.set()
+        first.entered.wait(0.02)
+        assert not first.entered.is_set()
+        second.leave()
+        assert first.comes_in()
+        assert writer is None or not writer.entered.is_set()
+        first.leave()
+        assert writer is None or writer.comes_in()

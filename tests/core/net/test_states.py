@@ -154,6 +154,41 @@ def test_no_gradient_is_left_of_a_refused_minibatch():
             net.gradient("y", "weight")
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("number", [1e30, np.nan])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_minibatch_that_spoils_a_state_alone_is_refused(backend, number, accumulate):
+    """The variance of a row of 1e30 is infinite in float32, and the row divided by its root is 0, which is finite."""
+    x, labels = arrays()
+    good = 4 // accumulate
+    contents = []
+    for spoilt in (False, True):
+        given = x.copy()
+        given[BAD] = number if spoilt else given[BAD]
+        data = MemoryLayer(name="data", batch_size=BATCH, arrays=(given, labels, x), tops=("x", "label", "clean"))
+        layers = [
+            data,
+            StandardizeLayer(name="norm", bottoms=["x"], tops=["n"]),
+            InnerProductLayer(name="y", output_dim=UNITS, bottoms=["n" if number == 1e30 else "clean"], tops=["y"]),
+            SoftmaxLossLayer(name="loss", bottoms=["y", "label"]),
+        ]
+        with mocha.System(BACKENDS[backend](), dtype="float32", seed=2) as system:
+            net = mocha.Net("net", system, layers)
+            solver = SGD(parameters(max_iter=good, accumulate=accumulate))
+            if spoilt:
+                solver.parameters = replace(solver.parameters, max_iter=good + 1)
+                cause = (
+                    "Layer 'norm' made state 'variance'" if number == 1e30 else "blob 'x', row 17 of its source, holds"
+                )
+                message = rf"the new contents of state 'norm.\w+' is not finite in iteration {good}\. .*{cause}"
+                with np.errstate(over="ignore"), pytest.raises(NonFiniteError, match=message):
+                    solver.solve(net)
+            else:
+                solver.solve(net)
+            contents.append(seen(net, solver))
+    assert_same(*contents)
+
+
 def test_states_keep_numbers_that_are_not_finite_where_nothing_is_checked():
     x, labels = arrays()
     x[BAD] = np.nan

@@ -151,6 +151,11 @@ class Wrong(First):
         return rows
 
 
+class Nothing(Times):
+    def transform(self, rows, seed, epoch, numbers):
+        rows *= self.factor
+
+
 class Refuses(Times):
     def infer(self, row):
         raise ShapeError("no such rows")
@@ -166,6 +171,12 @@ class Scatters(Times):
     [
         (Fails(1), PluginError, r"Layer 'data', top 'x', epoch 0: transform\(\) of .*Fails.* failed: TypeError"),
         (Wrong(3), DataError, r"transform\(\) of .*Wrong.* returned an array of shape \(4, 4\), but inferred \(4, 3\)"),
+        (
+            Times(1j),
+            ShapeError,
+            r"transform\(\) of .*Times.*: expected an array of numbers, received ndarray of complex",
+        ),
+        (Nothing(1), ShapeError, r"transform\(\) of .*Nothing.*: expected an array of numbers, received NoneType"),
         (Refuses(1), ShapeError, "no such rows"),
         (Scatters(1), PluginError, r"Layer 'data', infer\(\) of the transformer .*Scatters.* failed"),
     ],

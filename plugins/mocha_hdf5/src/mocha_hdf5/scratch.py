@@ -104,7 +104,8 @@ class TypedFilter:
         if fill is not None:
             properties.set_fill_value(fill)
         self._chunk = _Chunk(stored, chunk, properties)
-        self.precision: int = stored.get_precision()
+        number = stored.get_super() if stored.get_class() == h5py.h5t.ENUM else stored
+        self.precision: int = number.get_precision()
         try:
             _add(properties, code, values)
             ours = tuple(self._chunk.open().get_create_plist().get_filter(0)[2])

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 NODE = struct.Struct("<4sBBHQQ")
 GROUP, CHUNKS = 0, 1
+#: An address that leads nowhere.
+NOWHERE = 2**64 - 1
+#: The kinds of messages that an extension of the superblock may have: an empty one, the place of more messages, and how
+#: free space is managed.
+NOTHING, CONTINUED, SPACE = 0x00, 0x10, 0x17
+LARGEST_EXTENSION = 2**12
 #: The maximum number of children of a node; files with larger nodes are refused.
 MOST_CHILDREN = 128
 #: The maximum number of nodes of a group's tree that a listing visits, if all are full.
@@ -38,11 +44,46 @@ def check_superblock(contents: Contents) -> None:
         if version == 1:
             usual = usual and struct.unpack_from("<H", block, 24)[0] <= MOST_CHILDREN // 2
     else:
-        usual = block[20:28] == b"\xff" * 8  # an extension may set other sizes
+        (extension,) = struct.unpack_from("<Q", block, 20)
+        usual = extension == NOWHERE or _is_harmless(contents, contents.base + extension)
     if addresses != 8 or not usual:
         raise FileError(
             f"'{contents.path}' has an index of unusual form, which is not read. Write it again, as h5py does."
         )
+
+
+def _is_harmless(contents: Contents, at: int) -> bool:
+    """Whether an extension of the superblock says only how space is managed, and sets no sizes of nodes.
+
+    It is an object header of version 1 or 2, see the file format specification.
+    """
+    if at + 64 > contents.size:
+        return False
+    head = bytes(contents.read(at, 64))
+    if head[0] == 1:
+        begin, size, form, each = at + 16, int.from_bytes(head[8:12], "little"), "<HH", 8
+    elif head[:5] == b"OHDR\2":
+        flags = head[5]
+        start, width = 6 + 16 * (flags >> 5 & 1) + 4 * (flags >> 4 & 1), 1 << (flags & 3)
+        size = int.from_bytes(head[start : start + width], "little")
+        begin, form, each = at + start + width, "<BH", 6 if flags & 4 else 4
+    else:
+        return False
+    blocks = [(begin, size)]
+    for begin, size in blocks:
+        if size > LARGEST_EXTENSION or begin + size > contents.size or len(blocks) > 4:
+            return False
+        messages, place = bytes(contents.read(begin, size)), 0
+        while place + each <= size:
+            kind, length = struct.unpack_from(form, messages, place)
+            place += each + length
+            if kind == CONTINUED and length >= 16 and place <= size:
+                offset, more = struct.unpack_from("<QQ", messages, place - length)
+                frame = 4 if head[0] != 1 else 0  # a signature before the messages, and a checksum after them
+                blocks.append((contents.base + offset + frame, max(0, more - 2 * frame)))
+            elif kind not in (NOTHING, SPACE):
+                return False
+    return True
 
 
 class Guard:
