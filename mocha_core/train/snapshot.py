@@ -13,15 +13,13 @@ from mocha_core import checks
 from mocha_core.errors import NonFiniteError, SnapshotError
 from mocha_core.graph.value import Role
 from mocha_core.log import logger
+from mocha_core.train.parameters import LARGEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mocha_core.net.net import Net
     from mocha_core.train.solver import Solver
-
-#: A bound for counts in a snapshot: no run reaches it, and sums of such counts fit into 64 bits.
-LARGEST = 2**53
 
 
 class StoredArray(Protocol):

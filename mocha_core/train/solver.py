@@ -27,12 +27,11 @@ from mocha_core.plugin.construction import Constructed, Settled
 from mocha_core.plugin.manager import plugin_manager, registries
 from mocha_core.train.coffee_break import CoffeeBreak, ScheduledBreak
 from mocha_core.train.diagnosis import non_finite
+from mocha_core.train.parameters import LARGEST, policies
 from mocha_core.train.parameters import Hyperparameter as Hyperparameter
 from mocha_core.train.parameters import Policy as Policy
 from mocha_core.train.parameters import SolverParameters as SolverParameters
 from mocha_core.train.parameters import evaluate as evaluate
-from mocha_core.train.parameters import policies
-from mocha_core.train.snapshot import LARGEST
 from mocha_core.train.update import UpdateOp as UpdateOp
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ CORE = Path(__file__).parents[2] / "mocha_core"
 #: Lines of code that each package of the core may have. A limit for each shows where the core grows.
 LIMITS = {
     ".": 600,
-    "host": 500,
+    "host": 550,
     "plugin": 600,
     "graph": 500,
     "compile": 1250,
     "describe": 400,
-    "net": 1800,
+    "net": 1900,
     "train": 850,
 }
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
