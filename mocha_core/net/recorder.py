@@ -194,6 +194,14 @@ class Recorder:
         dtype = dtype or self.system.dtype
         state = group.get(name)
         if state is None:
+            other = next((s for s in group.values() if s.layer != layer.name), None)
+            if other is not None:
+                key = getattr(layer, "param_key", "")
+                raise ConfigurationError(
+                    f"it shares the parameters of layer '{other.layer}' by param_key '{key}', which are "
+                    f"{', '.join(group)}, but needs {name}. Layers that share parameters must be of one kind; or give "
+                    "this one another param_key."
+                )
             value = Value(f"{layer.name}.{name}", shape, dtype, kind.ROLE)
             number = self.system.number(layer)
             state = kind(layer.name, name, value, initializer, self.system, number, **more)

@@ -12,6 +12,9 @@ from mocha_core import checks, suggestions
 from mocha_core.errors import ArgumentError, ConfigurationError, blaming
 from mocha_core.plugin.construction import Constructed
 
+#: A bound for counts of iterations and rows: no run reaches it, and sums of such counts fit into 64 bits.
+LARGEST = 2**53
+
 
 class Policy(metaclass=Constructed):
     """How a number, such as the learning rate, depends on the iteration.

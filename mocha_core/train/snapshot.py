@@ -13,12 +13,13 @@ from mocha_core import checks
 from mocha_core.errors import NonFiniteError, SnapshotError
 from mocha_core.graph.value import Role
 from mocha_core.log import logger
-from mocha_core.train.solver import LARGEST_COUNT, Solver
+from mocha_core.train.parameters import LARGEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mocha_core.net.net import Net
+    from mocha_core.train.solver import Solver
 
 
 class StoredArray(Protocol):
@@ -162,8 +163,8 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
     run = {"iteration": int, "objective": float, "cursors": dict}
     _check_kinds(facts, {**run, "seed": int, "dtype": str, "solver": str})
     for name, count in [("iteration", facts["iteration"]), *facts["cursors"].items()]:
-        if type(count) is not int or not 0 <= count <= LARGEST_COUNT:
-            raise _nonsense(name, count, f"an integer from 0 to {LARGEST_COUNT}")
+        if type(count) is not int or not 0 <= count <= LARGEST:
+            raise _nonsense(name, count, f"an integer from 0 to {LARGEST}")
 
 
 def _check_kinds(facts: Mapping[str, Any], kinds: Mapping[str, type]) -> None:

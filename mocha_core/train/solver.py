@@ -27,20 +27,17 @@ from mocha_core.plugin.construction import Constructed, Settled
 from mocha_core.plugin.manager import plugin_manager, registries
 from mocha_core.train.coffee_break import CoffeeBreak, ScheduledBreak
 from mocha_core.train.diagnosis import non_finite
+from mocha_core.train.parameters import LARGEST, policies
 from mocha_core.train.parameters import Hyperparameter as Hyperparameter
 from mocha_core.train.parameters import Policy as Policy
 from mocha_core.train.parameters import SolverParameters as SolverParameters
 from mocha_core.train.parameters import evaluate as evaluate
-from mocha_core.train.parameters import policies
 from mocha_core.train.update import UpdateOp as UpdateOp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mocha_core.describe.builder import UpdateBuilder
-
-#: A bound for counts of a run, which no run reaches: sums of such counts fit into 64 bits.
-LARGEST_COUNT = 2**53
 
 
 @dataclass
@@ -69,7 +66,7 @@ class SolverState:
 
     def __setattr__(self, name: str, value: object) -> None:
         if name == "iteration":
-            value = checks.integer("solver.state", name, value, at_least=0, at_most=LARGEST_COUNT)
+            value = checks.integer("solver.state", name, value, at_least=0, at_most=LARGEST)
         elif name in vars(self) or name not in self.__dataclass_fields__:
             raise StateError(
                 f"solver.state.{name} cannot be set: it reports a past value. A Policy sets the learning "
@@ -90,9 +87,10 @@ class Solver(Settled, metaclass=Constructed):
     """
 
     _way_out = (
-        "It is told by `solver.parameters = dataclasses.replace(solver.parameters, lr_policy=...)`. A solver of your "
-        "own sets all its attributes in __init__."
+        "It is told by `solver.parameters = dataclasses.replace(solver.parameters, lr_policy=...)`, add_coffee_break() "
+        "and listeners.append(). A solver of your own sets all its attributes in __init__."
     )
+    _reports = frozenset({"breaks", "listeners"})
     #: What updates one parameter.
     update_op: ClassVar[type[UpdateOp]]
     #: The numbers, besides the learning rate, that the rule reads, by the names of their cells.

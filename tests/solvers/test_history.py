@@ -5,7 +5,9 @@ import json
 import math
 import os
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from mocha_solvers_std.history import History
 
@@ -49,6 +51,19 @@ def test_numbers_that_json_lacks_are_null(path):
     event = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert event["objective"] is None
     assert event["statistics"] == {"a": None, "b": 1}
+
+
+def test_what_json_lacks_does_not_end_a_run(path):
+    """Programs publish what they have."""
+    history, nan = History(path, 0), math.nan
+    facts = {"norm": np.float32(2), "sizes": np.arange(3), "losses": [1.0, nan], "at": Path("x"), "by": {3: (nan,)}}
+    history.write({"event": "mine", "iteration": 4, **facts})
+    history.close()
+    (line,) = map(json.loads, path.read_text().splitlines())
+    assert {name: line[name] for name in facts} == {
+        "norm": 2.0, "sizes": [0, 1, 2], "losses": [1.0, None], "at": "x", "by": {"3": [None]}
+    }  # fmt: skip
+    assert iterations(path) == [4]
 
 
 @pytest.mark.parametrize(("iteration", "kept"), [(0, []), (1, []), (4, [2, 4]), (5, [2, 4]), (9, [2, 4, 6])])

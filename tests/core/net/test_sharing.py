@@ -55,6 +55,25 @@ def test_tied_parameters_get_the_sum_of_gradients(backend):
     np.testing.assert_array_equal(seen["a"], seen["b"])
 
 
+class Biased(InnerProductLayer):
+    """Has one parameter more."""
+
+    def build(self, b, x):
+        b.param("offset", (3,), Constant(0.0))
+        return super().build(b, x)
+
+
+def test_layers_of_two_kinds_do_not_share_some_parameters(backend):
+    """What only one of them has would not be shared, without a word."""
+    odd = Biased(name="b", output_dim=3, bottoms=["data"], tops=["b"], param_key="w")
+    with mocha.System(backend, dtype="float64") as system:
+        layers = [nets.data(), dense("data", "a", param_key="w"), odd]
+        expected = r"Biased\(b\).* of layer 'a' by param_key 'w', which are weight, bias, but needs offset\."
+        with pytest.raises(ConfigurationError, match=expected):
+            mocha.Net("net", system, layers)
+        mocha.Net("net", system, layers[:2])
+
+
 def test_tied_parameters_are_updated_once(backend):
     """Without gradient, momentum and regularizer act on the parameter exactly once per iteration."""
     layers = [nets.data(), dense("data", "a", param_key="w"), dense("data", "b", param_key="w")]

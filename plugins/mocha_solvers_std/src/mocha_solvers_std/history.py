@@ -12,6 +12,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mocha_core.api import FileError, logger, write_all, write_file
 
 #: The number of bytes of lines that are checked together, because most lines of a long history stay.
@@ -148,7 +150,13 @@ def _iteration(line: bytes) -> int | None:
 
 
 def _finite(value: Any) -> Any:
-    """The value with None for every number that JSON does not have."""
+    """The value as JSON: None for every number that it does not have, lists for arrays, text for all else."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if not isinstance(value, str | int | float | None):
+        return str(value)
     return None if isinstance(value, float) and not isfinite(value) else value
