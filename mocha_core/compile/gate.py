@@ -182,7 +182,7 @@ class Gate:
             if alone:
                 return not older and may_enter()
             # A thread that lent its turn may wait for data that this thread makes.
-            return (not self._lent.keys() <= self._returning or not any(older)) and may_enter()
+            return (not self._lent.keys() <= self._returning or not older) and may_enter()
 
         try:
             with abandonable():

@@ -69,6 +69,16 @@ def test_a_change_waits_and_is_waited_for(one):
         assert second.comes_in()
 
 
+def test_a_reader_that_waits_is_not_overtaken_by_one_that_computes_again_and_again():
+    gate, first = Gate(1), ExitStack()
+    first.enter_context(gate.shared())
+    with waiting(gate, gate.shared) as other:
+        other.leaving.set()
+        first.close()
+        with gate.shared():
+            assert other.entered.is_set()
+
+
 def test_a_change_is_not_overtaken_by_readers_that_come_later():
     gate = Gate(4)
     reader = Visitor(gate.shared)
