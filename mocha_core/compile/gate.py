@@ -20,6 +20,8 @@ keep_whole(__file__)
 #: The byte of a `stop` element in which waiting threads ask for their turn. `Solver.stop` sets another byte to 1, in
 #: either byte order, so that neither request overwrites the other.
 TURN = 1
+#: How many threads may overtake one that waits to compute: each exchange of threads costs a wake-up.
+OVERTAKINGS = 16
 
 
 class _Sharing(AbstractContextManager[None]):
@@ -38,7 +40,8 @@ class _Sharing(AbstractContextManager[None]):
 class Gate:
     """Several threads may compute with parameters and states at once, or one thread may change them.
 
-    Threads enter in the order of their requests, and may enter again inside.
+    Threads enter in the order of their requests, and may enter again inside; threads that only
+    compute may overtake each other, but none waits for more than `OVERTAKINGS` of them.
 
     Attributes:
         at_once: how many threads may compute at once.
@@ -53,6 +56,7 @@ class Gate:
         self._tickets = count()
         self._waiting: dict[int, bool] = {}
         """Waiting threads by ticket, the oldest first: whether the thread wants to be alone."""
+        self._overtakings = 0
         self._inside: dict[int, int] = {}
         """How often each thread that computes has entered, by thread."""
         self._lent: dict[int, int] = {}
@@ -182,12 +186,14 @@ class Gate:
             if alone:
                 return not older and may_enter()
             # A thread that lent its turn may wait for data that this thread makes.
-            return (not self._lent.keys() <= self._returning or not older) and may_enter()
+            passes = not older or (self._overtakings < OVERTAKINGS and not any(older))
+            return (not self._lent.keys() <= self._returning or passes) and may_enter()
 
         try:
             with abandonable():
                 self._changed.wait_for(may)
         finally:
+            self._overtakings = 0 if ticket == min(self._waiting) else self._overtakings + 1
             del self._waiting[ticket]
             self._changed.notify_all()
 
