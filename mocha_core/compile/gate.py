@@ -23,6 +23,8 @@ keep_whole(__file__)
 TURN = 1
 #: Takes the place of the thread that is alone in a forked child, where that thread does not exist.
 LOST = -1
+#: How many threads may overtake one that waits to compute: each exchange of threads costs a wake-up.
+OVERTAKINGS = 16
 
 
 class _Sharing(AbstractContextManager[None]):
@@ -41,7 +43,8 @@ class _Sharing(AbstractContextManager[None]):
 class Gate:
     """Several threads may compute with parameters and states at once, or one thread may change them.
 
-    Threads enter in the order of their requests, and may enter again inside.
+    Threads enter in the order of their requests, and may enter again inside; threads that only
+    compute may overtake each other, but none waits for more than `OVERTAKINGS` of them.
 
     Attributes:
         at_once: how many threads may compute at once.
@@ -56,6 +59,7 @@ class Gate:
         self._tickets = count()
         self._waiting: dict[int, bool] = {}
         """Waiting threads by ticket, the oldest first: whether the thread wants to be alone."""
+        self._overtakings = 0
         self._inside: dict[int, int] = {}
         """How often each thread that computes has entered, by thread."""
         self._lent: dict[int, int] = {}
@@ -201,12 +205,14 @@ class Gate:
             if alone:
                 return not older and may_enter()
             # A thread that lent its turn may wait for data that this thread makes.
-            return (not self._lent.keys() <= self._returning or not any(older)) and may_enter()
+            passes = not older or (self._overtakings < OVERTAKINGS and not any(older))
+            return (not self._lent.keys() <= self._returning or passes) and may_enter()
 
         try:
             with abandonable():
                 self._changed.wait_for(may)
         finally:
+            self._overtakings = 0 if ticket == min(self._waiting) else self._overtakings + 1
             del self._waiting[ticket]
             self._changed.notify_all()
 

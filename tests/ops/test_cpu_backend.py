@@ -86,6 +86,16 @@ def test_threads_are_limited_while_a_program_runs_and_no_longer(monkeypatch, thr
         assert blas_threads() == {3}
 
 
+@pytest.mark.parametrize(
+    ("threads", "blas", "programs"), [(None, 4, 1), (None, 2, 2), (None, 9, 1), (1, 4, 4), (3, 4, 1)]
+)
+def test_programs_at_once_share_the_processors(monkeypatch, threads, blas, programs):
+    monkeypatch.setattr(host_cpus, "processors", lambda root=None: 4)
+    monkeypatch.setattr(host_cpus, "quota", lambda root=None: None)
+    with threadpool_limits(blas, "blas"), mocha.System("cpu", threads=threads) as system:
+        assert system.backend.programs_at_once == programs
+
+
 class Halves(Constraint):
     """Nothing beyond a half."""
 

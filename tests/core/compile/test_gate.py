@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 import numpy as np
 import pytest
 
-from mocha_core.compile.gate import Gate
+from mocha_core.compile.gate import OVERTAKINGS, Gate
 from mocha_core.errors import StateError
 
 #: Seconds after which a thread that should come in is given up.
@@ -67,6 +67,18 @@ def test_a_change_waits_and_is_waited_for(one):
     with waiting(gate, getattr(gate, other)) as second:
         first.leave()
         assert second.comes_in()
+
+
+def test_a_reader_that_waits_is_not_overtaken_by_one_that_computes_again_and_again():
+    gate, first = Gate(1), ExitStack()
+    first.enter_context(gate.shared())
+    with waiting(gate, gate.shared) as other:
+        other.leaving.set()
+        first.close()
+        for _ in range(OVERTAKINGS + 1):
+            with gate.shared():
+                pass
+        assert other.entered.is_set()
 
 
 def test_a_change_is_not_overtaken_by_readers_that_come_later():

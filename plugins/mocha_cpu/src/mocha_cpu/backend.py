@@ -35,7 +35,8 @@ class CPUBackend(Backend):
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = None if threads is None else cpus.checked_threads(threads)
-        self.programs_at_once = cpus.processors()
+        # The threads of BLAS poll for work: programs that each have all of them take the processors from each other.
+        self.programs_at_once = max(1, cpus.processors() // (self._most or own_threads()))
 
     def running(self) -> AbstractContextManager[Any]:
         """Limits the threads of BLAS, and gives it back what it had when the run ends."""

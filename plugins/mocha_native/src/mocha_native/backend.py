@@ -52,7 +52,7 @@ class NativeBackend(CPUBackend):
     resident_bytes = 64 << 20
 
     def __init__(self, threads: int | None = None, fuse: bool = True, winograd: bool = True) -> None:
-        super().__init__()
+        super().__init__(threads=1)
         self.threads: int = cpus.default_threads() if threads is None else cpus.checked_threads(threads)
         self.programs_at_once = max(1, cpus.processors() // self.threads)
         self.fuses: bool = checks.instance("System", "fuse", fuse, bool, "False")
