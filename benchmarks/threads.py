@@ -17,7 +17,7 @@ import numpy as np
 import mocha_core as mocha
 from mocha_core import layers, neurons
 
-THREADS, REQUESTS, ROUNDS, LARGEST = 4, 4000, 40, 64
+THREADS, REQUESTS, ROUNDS, LARGEST = 4, 4000, 10, 64
 
 
 def lenet():

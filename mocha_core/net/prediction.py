@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from mocha_core.net.recorder import Recorder
     from mocha_core.net.system import System
 
+#: Up to so many bytes are copied in less time than it takes to hand over the interpreter's lock.
+SMALL = 2**18
+
 
 class Running(Protocol):
     """The `Runs` of a net, as far as its predictions need them."""
@@ -78,9 +81,18 @@ class Rows:
 
     def batch(self, start: int, size: int) -> dict[str, NDArray[Any]]:
         """A minibatch by blob name; a view if it is complete, otherwise a copy in which the last row is repeated."""
-        whole = start + size <= self.count
-        chosen = slice(start, start + size) if whole else np.minimum(np.arange(start, start + size), self.count - 1)
-        return {name: array[chosen] for name, array in self.arrays.items()}
+        return {name: padded(array[start : start + size], size) for name, array in self.arrays.items()}
+
+
+def padded(rows: NDArray[Any], size: int) -> NDArray[Any]:
+    """The rows, and the last one repeated until they are `size` rows."""
+    more = size - len(rows)
+    if not more:
+        return rows
+    if rows.nbytes > SMALL:
+        return np.concatenate([rows, np.broadcast_to(rows[-1], (more, *rows.shape[1:]))])
+    # NumPy would release the interpreter's lock, and many threads that predict would wait for each other.
+    return np.frombuffer(rows.tobytes() + rows[-1].tobytes() * more, rows.dtype).reshape(size, *rows.shape[1:])
 
 
 class Size(NamedTuple):

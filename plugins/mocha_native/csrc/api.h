@@ -69,6 +69,7 @@ typedef struct {
     int64_t iterations;
     int32_t threads;
     double seconds; /* after this time it returns to Python between two iterations */
+    double taken;   /* the seconds of the last call */
     int64_t part;
     int64_t step;
     int64_t minibatch;

@@ -36,7 +36,13 @@ typedef struct {
 /* A team of GNU OpenMP does not survive a fork: a parallel region in the child would wait for ever. */
 static volatile int32_t in_forked_child;
 
-static void forked(void) { in_forked_child = 1; }
+/* How many threads of the program run something now. */
+static _Atomic int32_t running;
+
+static void forked(void) {
+    in_forked_child = 1;
+    atomic_store(&running, 0);
+}
 
 __attribute__((constructor)) static void watch_forks(void) { (void)pthread_atfork(NULL, NULL, forked); }
 
@@ -181,10 +187,13 @@ static void walk(const mocha_run *run, const mocha_team *team, shared_state *sha
 enum mocha_reason mocha_advance(mocha_run *run) {
     shared_state shared;
     memset(&shared, 0, sizeof shared);
-    shared.deadline = now() + run->seconds;
+    const double start = now();
+    shared.deadline = start + run->seconds;
+    /* Runs at the same time share the processors: teams that each had all of them would wait for each other. */
+    const int32_t threads = run->threads / (atomic_fetch_add_explicit(&running, 1, memory_order_relaxed) + 1);
 #ifdef _OPENMP
-    if (run->threads > 1 && !in_forked_child) {
-#pragma omp parallel num_threads(run->threads)
+    if (threads > 1 && !in_forked_child) {
+#pragma omp parallel num_threads(threads)
         {
             mocha_team team = {omp_get_thread_num(), omp_get_num_threads(), &shared.meeting};
             walk(run, &team, &shared);
@@ -195,7 +204,9 @@ enum mocha_reason mocha_advance(mocha_run *run) {
         mocha_team team = {0, 1, NULL};
         walk(run, &team, &shared);
     }
+    atomic_fetch_sub_explicit(&running, 1, memory_order_relaxed);
     run->part = shared.at.part, run->step = shared.at.step;
     run->minibatch = shared.at.minibatch, run->done = shared.at.done;
+    run->taken = now() - start;
     return (enum mocha_reason)shared.reason;
 }

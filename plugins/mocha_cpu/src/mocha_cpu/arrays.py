@@ -14,6 +14,23 @@ Array = NDArray[Any]
 #: As `mocha_core.api.Buffers`, without None: a kernel knows which buffers exist.
 Buffers = Sequence[Any]
 
+#: Up to so many bytes are copied in less time than it takes to hand over the interpreter's lock, which NumPy releases
+#: where it copies more than `FEW` elements.
+SMALL, FEW = 2**18, 500
+
+
+def copy(target: Array, source: Array) -> None:
+    """Copy an array into one of the same shape, and keep the interpreter's lock if that takes a few microseconds."""
+    same = target.dtype == source.dtype and target.shape == source.shape
+    if same and target.size > FEW and target.nbytes <= SMALL and _is_dense(target) and _is_dense(source):
+        target.reshape(-1).view(np.uint8).data[:] = source.reshape(-1).view(np.uint8).data
+    else:
+        np.copyto(target, source, casting="unsafe")
+
+
+def _is_dense(array: Array) -> bool:
+    return array.flags.c_contiguous
+
 
 class Steps:
     """NumPy calls with all their operands, recorded while binding and run one after the other."""

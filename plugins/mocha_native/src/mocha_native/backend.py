@@ -54,7 +54,8 @@ class NativeBackend(CPUBackend):
     def __init__(self, threads: int | None = None, fuse: bool = True, winograd: bool = True) -> None:
         super().__init__(threads=1)
         self.threads: int = cpus.default_threads() if threads is None else cpus.checked_threads(threads)
-        self.programs_at_once = max(1, cpus.processors() // self.threads)
+        # Programs that run at the same time share the threads.
+        self.programs_at_once = max(4, cpus.processors())
         self.fuses: bool = checks.instance("System", "fuse", fuse, bool, "False")
         self.winograd: bool = checks.instance("System", "winograd", winograd, bool, "False")
         self.isa = isa.chosen()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 
 #: Python handles signals only when C returns. A call into C ends after this many seconds, at the end of an iteration.
 SECONDS = 0.02
+#: A run of fewer seconds keeps the interpreter's lock: while threads wait for the lock, handing it over takes longer.
+SHORT = 1e-4
+
+_advance = lib.mocha_advance
+_advance_with_lock = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(
+    int(ffi.cast("intptr_t", ffi.addressof(lib, "mocha_advance")))
+)
 
 
 class Tape:
@@ -69,6 +77,8 @@ class Tape:
         #: From this step on, an exception may leave some parameters updated and others not.
         self.first_update = next((i for i in range(bounds[1], bounds[2]) if updates(self.owners[i])), bounds[3])
         self.updates = self.first_update < len(self.runs)
+        self._seconds = SHORT
+        """The duration of the last call, for one iteration."""
 
     def run(self, seconds: NDArray[np.float64] | None = None) -> Any:
         """A new run, so that several threads may run at once. It adds the time of each step to `seconds`."""
@@ -80,7 +90,11 @@ class Tape:
     def advance(self, run: Any) -> None:
         """Run the steps, in C and in Python, until the end, a fault, or a stop."""
         while True:
-            reason = lib.mocha_advance(run)
+            if self._seconds * run.iterations < SHORT:
+                reason = _advance_with_lock(int(ffi.cast("intptr_t", run)))
+            else:
+                reason = _advance(run)
+            self._seconds = run.taken / max(run.done, 1)
             if reason == lib.MOCHA_PYTHON:
                 end = run.bounds[run.part + 1]
                 while run.step < end and self.in_python[run.step]:
