@@ -43,6 +43,27 @@ class JoinLayer(Layer):
         return b.call(Join(), x, y)
 
 
+class FirstHalf(Op):
+    """The first half of the rows."""
+
+    name = "test.first_half"
+    backward_reads = ()
+
+    def infer(self, x):
+        return (Spec((x.shape[0] // 2, *x.shape[1:]), x.dtype),)
+
+    def forward(self, xp, x):
+        return xp.asarray(x[: x.shape[0] // 2, ...], copy=True)
+
+    def backward(self, xp, dy, x, y, wanted):
+        return (xp.concat([dy[0], xp.zeros_like(dy[0])], axis=0),)
+
+
+class FirstHalfLayer(Layer):
+    def build(self, b, x):
+        return b.call(FirstHalf(), x)
+
+
 class TimeFirst(Op):
     """(N, N, ...) with its first two axes exchanged."""
 
@@ -173,6 +194,25 @@ def test_joined_rows_of_a_partial_minibatch_are_an_error(system, random):
     with pytest.raises(ShapeError, match=r"Net 'net', test batch 2: layer 'loss' counts rows .* only 1 .*batch_size"):
         net.forward_epoch()
     assert net.predict(x, "a").shape == x.shape
+
+
+@pytest.mark.parametrize("samples", [8, 6])
+def test_a_slice_of_the_rows(system, random, samples):
+    """The first half of each minibatch of four counts; which rows of a partial one would, is not known."""
+    x, y = random.normal(size=(samples, CLASSES)), random.integers(0, CLASSES, samples).astype(float)
+    net = mocha.Net("net", system, [
+        data(4, x=x, y=y),
+        FirstHalfLayer(name="scores", bottoms=["x"], tops=["x rows"]),
+        FirstHalfLayer(name="labels", bottoms=["y"], tops=["y rows"]),
+        *heads(layers.SoftmaxLossLayer),
+    ])  # fmt: skip
+    counted = [0, 1, 4, 5]
+    if samples % 4 == 0:
+        assert net.forward_epoch() == pytest.approx(mean_loss(x[counted], y[counted]), rel=1e-5)
+        assert "avg over 4" in net.show_statistics()[0]
+    else:
+        with pytest.raises(ShapeError, match=r"layer '(loss|hits)' counts rows"):
+            net.forward_epoch()
 
 
 @pytest.mark.parametrize("samples", [6, 7])
