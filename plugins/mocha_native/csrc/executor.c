@@ -189,9 +189,9 @@ enum mocha_reason mocha_advance(mocha_run *run) {
     memset(&shared, 0, sizeof shared);
     const double start = now();
     shared.deadline = start + run->seconds;
+#ifdef _OPENMP
     /* Runs at the same time share the processors: teams that each had all of them would wait for each other. */
     const int32_t threads = run->threads / (atomic_fetch_add_explicit(&running, 1, memory_order_relaxed) + 1);
-#ifdef _OPENMP
     if (threads > 1 && !in_forked_child) {
 #pragma omp parallel num_threads(threads)
         {
@@ -204,7 +204,9 @@ enum mocha_reason mocha_advance(mocha_run *run) {
         mocha_team team = {0, 1, NULL};
         walk(run, &team, &shared);
     }
+#ifdef _OPENMP
     atomic_fetch_sub_explicit(&running, 1, memory_order_relaxed);
+#endif
     run->part = shared.at.part, run->step = shared.at.step;
     run->minibatch = shared.at.minibatch, run->done = shared.at.done;
     run->taken = now() - start;
