@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
@@ -223,7 +223,9 @@ class Program:
     def changing(self, *sections: Section) -> AbstractContextManager[None]:
         """Every run of these sections enters this: it packs, and lets `storage.version` grow if they change states."""
         self.pack()
-        return self.storage.changing(not self.changes.isdisjoint(sections))
+        if not self.changes or self.changes.isdisjoint(sections):
+            return nullcontext()
+        return self.storage.changing()
 
     def status(self) -> int:
         """The code of the first fault reported since `clear_status`; 0 for none."""

@@ -69,15 +69,12 @@ class Storage:
             )
 
     @contextmanager
-    def changing(self, changes: bool = True) -> Iterator[None]:
-        """Change parameters or states inside this context; with `changes=False` it does nothing.
+    def changing(self) -> Iterator[None]:
+        """Change parameters or states inside this context.
 
         The version grows before and after the change, even if an exception ends it: a program that runs outside of the
         gate may pack a half changed parameter meanwhile, and has to pack it again.
         """
-        if not changes:
-            yield
-            return
         self.gate.grow()
         try:
             yield

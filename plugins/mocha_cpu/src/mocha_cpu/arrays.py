@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
@@ -14,22 +15,22 @@ Array = NDArray[Any]
 #: As `mocha_core.api.Buffers`, without None: a kernel knows which buffers exist.
 Buffers = Sequence[Any]
 
-#: Up to so many bytes are copied in less time than it takes to hand over the interpreter's lock, which NumPy releases
-#: where it copies more than `FEW` elements.
-SMALL, FEW = 2**18, 500
+#: NumPy releases the interpreter's lock to copy more than `FEW` elements. Handing it over takes longer than copying
+#: `SMALL` ones.
+SMALL, FEW = 2**16, 500
 
 
 def copy(target: Array, source: Array) -> None:
-    """Copy an array into one of the same shape, and keep the interpreter's lock if that takes a few microseconds."""
-    same = target.dtype == source.dtype and target.shape == source.shape
-    if same and target.size > FEW and target.nbytes <= SMALL and _is_dense(target) and _is_dense(source):
+    """Copy an array into one of the same shape; beside other threads, small ones with the interpreter's lock."""
+    if threading.active_count() > 1 and FEW < target.size <= SMALL and _alike(target, source):
         target.reshape(-1).view(np.uint8).data[:] = source.reshape(-1).view(np.uint8).data
     else:
         np.copyto(target, source, casting="unsafe")
 
 
-def _is_dense(array: Array) -> bool:
-    return array.flags.c_contiguous
+def _alike(one: Array, other: Array) -> bool:
+    dense = one.flags.c_contiguous and other.flags.c_contiguous
+    return dense and one.dtype == other.dtype and one.shape == other.shape
 
 
 class Steps:

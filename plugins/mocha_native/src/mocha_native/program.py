@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
@@ -32,13 +33,15 @@ if TYPE_CHECKING:
 
 #: Python handles signals only when C returns. A call into C ends after this many seconds, at the end of an iteration.
 SECONDS = 0.02
-#: A run of fewer seconds keeps the interpreter's lock: while threads wait for the lock, handing it over takes longer.
+#: A run of fewer seconds beside other threads keeps the interpreter's lock, because handing it over takes longer.
 SHORT = 1e-4
 
 _advance = lib.mocha_advance
 _advance_with_lock = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(
     int(ffi.cast("intptr_t", ffi.addressof(lib, "mocha_advance")))
 )
+
+SECTIONS = tuple(Section)
 
 
 class Tape:
@@ -90,7 +93,7 @@ class Tape:
     def advance(self, run: Any) -> None:
         """Run the steps, in C and in Python, until the end, a fault, or a stop."""
         while True:
-            if self._seconds * run.iterations < SHORT:
+            if self._seconds * run.iterations < SHORT and threading.active_count() > 1:
                 reason = _advance_with_lock(int(ffi.cast("intptr_t", run)))
             else:
                 reason = _advance(run)
@@ -171,7 +174,7 @@ class NativeProgram(Program):
         if stop is not None:
             run.stop = address(stop, "int32_t[]")
         try:
-            with self._running, self.changing(*Section):
+            with self._running, self.changing(*SECTIONS):
                 if n > 0:
                     tape.advance(run)
         except BaseException:
