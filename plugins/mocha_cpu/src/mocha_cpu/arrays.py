@@ -22,7 +22,7 @@ SMALL, FEW = 2**16, 500
 
 def copy(target: Array, source: Array) -> None:
     """Copy an array into one of the same shape; beside other threads, small ones with the interpreter's lock."""
-    if threading.active_count() > 1 and FEW < target.size <= SMALL and _alike(target, source):
+    if FEW < target.size <= SMALL and threading.active_count() > 1 and _alike(target, source):
         target.reshape(-1).view(np.uint8).data[:] = source.reshape(-1).view(np.uint8).data
     else:
         np.copyto(target, source, casting="unsafe")

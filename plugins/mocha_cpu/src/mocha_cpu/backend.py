@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mocha_core.api import Backend, cpus
-from mocha_cpu.arrays import Array, copy
+from mocha_cpu.arrays import FEW, Array, copy
 from mocha_cpu.blas import blas_threads, own_threads
 
 #: The alignment of arrays in bytes: a cache line, and the widest vector register.
@@ -58,6 +58,8 @@ class CPUBackend(Backend):
         return memory[start : start + size].view(dtype).reshape(shape)
 
     def to_numpy(self, array: Array) -> Array:
+        if array.size <= FEW:
+            return array.copy()
         found = np.empty(array.shape, array.dtype)
         copy(found, array)
         return found

@@ -166,10 +166,12 @@ class NativeProgram(Program):
         self.done, self.half_updated = 0, False
         columns = [(self.cells[name], values) for name, values in checked_columns(self, schedule, n * k).items()]
         run = tape.run(seconds)
-        run.iterations, run.n_columns = n, len(columns)
-        run.columns = c_columns = ffi.new("mocha_column[]", len(columns))
-        for column, (cell, values) in zip(c_columns, columns, strict=True):
-            column.cell, column.values, column.bytes = address(cell), address(values), cell.nbytes
+        run.iterations = n
+        if columns:
+            run.n_columns = len(columns)
+            run.columns = c_columns = ffi.new("mocha_column[]", len(columns))
+            for column, (cell, values) in zip(c_columns, columns, strict=True):
+                column.cell, column.values, column.bytes = address(cell), address(values), cell.nbytes
         run.objectives = address(objectives, "double[]")
         if stop is not None:
             run.stop = address(stop, "int32_t[]")
