@@ -13,23 +13,12 @@ import threading
 import time
 
 import numpy as np
+from check_finite import lenet
 
 import mocha_core as mocha
 from mocha_core import layers, neurons
 
 THREADS, REQUESTS, ROUNDS, LARGEST = 4, 4000, 10, 64
-
-
-def lenet():
-    pool = {"kernel": (2, 2), "stride": (2, 2)}
-    return (1, 28, 28), [
-        layers.ConvolutionLayer(name="conv1", n_filter=20, kernel=(5, 5), bottoms=["data"], tops=["conv1"]),
-        layers.PoolingLayer(name="pool1", bottoms=["conv1"], tops=["pool1"], **pool),
-        layers.ConvolutionLayer(name="conv2", n_filter=50, kernel=(5, 5), bottoms=["pool1"], tops=["conv2"]),
-        layers.PoolingLayer(name="pool2", bottoms=["conv2"], tops=["pool2"], **pool),
-        layers.InnerProductLayer(name="ip1", output_dim=500, neuron=neurons.ReLU(), bottoms=["pool2"], tops=["ip1"]),
-        layers.InnerProductLayer(name="ip2", output_dim=10, bottoms=["ip1"], tops=["scores"]),
-    ]
 
 
 def mlp(hidden=500):
