@@ -319,9 +319,9 @@ def test_paths_are_those_of_the_working_directory_in_which_the_layer_was_made(wr
 
 
 def rewritten(path):
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(content)
+    copy = path.with_suffix(".new")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)  # at no moment is there no file, as the layer may fetch the next rows at this moment
 
 
 def touched(path):
