@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import count
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mocha_core.compile.occupancy import LOST, Occupancy
+from mocha_core.compile.waiter import Waiter
 from mocha_core.errors import StateError
 from mocha_core.host import forks
 from mocha_core.host.interrupt import abandonable, keep_whole
@@ -21,10 +23,12 @@ keep_whole(__file__)
 #: The byte of a `stop` element in which waiting threads ask for their turn. `Solver.stop` sets another byte to 1, in
 #: either byte order, so that neither request overwrites the other.
 TURN = 1
-#: Takes the place of the thread that is alone in a forked child, where that thread does not exist.
-LOST = -1
-#: How many threads may overtake one that waits to compute: each exchange of threads costs a wake-up.
-OVERTAKINGS = 16
+#: For so many seconds other threads may overtake the oldest one that waits to compute: an exchange costs a wake-up, and
+#: the threads of BLAS, which poll for work, then stand in the way of the new one.
+OVERTAKING = 0.02
+#: A thread that comes back within `SOON` seconds probably does so again: it wakes nobody, and the oldest waiting thread
+#: looks after `NAP` seconds at the latest. Waking a thread costs as much as a small prediction.
+SOON, NAP = 1e-4, 1e-3
 
 
 class _Sharing(AbstractContextManager[None]):
@@ -44,30 +48,27 @@ class Gate:
     """Several threads may compute with parameters and states at once, or one thread may change them.
 
     Threads enter in the order of their requests, and may enter again inside; threads that only
-    compute may overtake each other, but none waits for more than `OVERTAKINGS` of them.
+    compute may overtake each other, but the oldest of those that wait for no longer than `OVERTAKING`.
 
     Attributes:
-        at_once: how many threads may compute at once.
         version: grows after a thread may have changed something, before other threads can see the change.
     """
 
     def __init__(self, at_once: int) -> None:
-        self.at_once = at_once
         self.version = 0
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._tickets = count()
-        self._waiting: dict[int, bool] = {}
-        """Waiting threads by ticket, the oldest first: whether the thread wants to be alone."""
-        self._overtakings = 0
-        self._inside: dict[int, int] = {}
-        """How often each thread that computes has entered, by thread."""
-        self._lent: dict[int, int] = {}
-        """The same for threads that entered and now wait for data, without computing."""
-        self._returning: set[int] = set()
-        """Those of them that have their data, and wait for the threads that they let in."""
+        self._inside = Occupancy(at_once)
+        self._waiting: list[Waiter] = []
+        """Threads that wait to enter, the oldest first."""
+        self._returning: dict[int, Waiter] = {}
+        """Threads that lent their turn and wait to compute again."""
+        self._oldest_since = 0.0
+        """The time since which the first of `_waiting` has been the first."""
+        self._last, self._left = 0, 0.0
+        """The thread that left last, and when."""
+        self._soon = False
+        """Whether the thread that entered last had left shortly before."""
         self._sharing = _Sharing(self)
-        self._alone: int | None = None
         self._stop: NDArray[np.int8] | None = None
         forks.renew_in_child(self)
 
@@ -85,24 +86,25 @@ class Gate:
         Raises:
             StateError: this thread is inside `shared`, and would wait for itself; or `half_changed`.
         """
-        me = threading.get_ident()
-        reads = me in self._inside and (self._alone != me or me in self._lent)
-        if reads or (me in self._lent and self._alone != me):
+        me, inside = threading.get_ident(), self._inside
+        reads = me in inside.computing and (inside.alone != me or me in inside.lent)
+        if reads or (me in inside.lent and inside.alone != me):
             raise StateError(
                 "What runs inside a forward pass or a prediction, such as an op or a data source written in Python, "
                 "changes a parameter or a state. Change them between runs."
             )
-        if me in self._lent and me not in self._inside:
+        if me in inside.lent and me not in inside.computing:
             with self._returned(me), self.exclusive(stop):
                 yield
             return
         with self._lock:
-            if self._alone != me:
-                self._wait(True, self._may_be_alone)
-                self._alone = me
+            if inside.alone != me:
+                if self._waiting or not inside.may_be_alone():
+                    self._wait(True)
+                inside.alone = me
                 self._stop = None if stop is None else stop.view(np.int8)
                 self._ask_for_turn()
-            self._inside[me] = self._inside.get(me, 0) + 1
+            inside.computing[me] = inside.computing.get(me, 0) + 1
         try:
             yield
         finally:
@@ -112,7 +114,7 @@ class Gate:
     def lending(self) -> Iterator[None]:
         """Let other threads compute, but not change anything, while this thread waits for data that they may make."""
         me = threading.get_ident()
-        if me not in self._inside:
+        if me not in self._inside.computing:
             yield
             return
         self._lend(me)
@@ -120,6 +122,64 @@ class Gate:
             yield
         finally:
             self._take_back(me)
+
+    def grow(self) -> None:
+        """Let `version` grow, so that packed copies are made again."""
+        with self._lock:
+            self.version += 1
+
+    @property
+    def half_changed(self) -> bool:
+        """Whether this is a forked child, and another thread was changing something when it was forked."""
+        return self._inside.alone == LOST
+
+    def share(self) -> None:
+        """Enter `shared`.
+
+        Raises:
+            StateError: `half_changed`.
+        """
+        me, inside = threading.get_ident(), self._inside
+        with self._lock:
+            if me in inside.computing:
+                inside.computing[me] += 1
+                return
+            self._soon = self._last == me and perf_counter() - self._left < SOON
+            if not self._waiting and inside.may_share():
+                inside.computing[me] = 1
+                return
+            if not self._may_enter_after(self._waiting, alone=False):
+                self._wait(False)
+            inside.computing[me] = 1
+            self._call()
+
+    def leave(self) -> None:
+        """Leave the context that this thread entered last."""
+        me, inside = threading.get_ident(), self._inside
+        with self._lock:
+            inside.computing[me] -= 1
+            if inside.computing[me]:
+                return
+            del inside.computing[me]
+            if inside.alone == me and me not in inside.lent:
+                inside.alone = None
+                self.version += 1
+                if self._stop is not None:
+                    self._stop[TURN] = 0
+                    self._stop = None
+            self._last, self._left = me, perf_counter()
+            if not (self._soon and self._overtakes and self._oldest_naps):
+                self._call()
+
+    def renew_locks(self) -> None:
+        """In a forked child, forget all threads but the one that forked."""
+        self._lock = threading.Lock()
+        self._waiting.clear()
+        self._returning.clear()
+        if self._inside.alone not in (None, threading.get_ident()):
+            self._stop = None
+            self.version += 1
+        self._inside.keep_this_thread()
 
     @contextmanager
     def _returned(self, me: int) -> Iterator[None]:
@@ -131,118 +191,89 @@ class Gate:
 
     def _lend(self, me: int) -> None:
         with self._lock:
-            self.version += self._alone == me
-            self._lent[me] = self._inside.pop(me)
-            self._changed.notify_all()
+            self.version += self._inside.alone == me
+            self._inside.lent[me] = self._inside.computing.pop(me)
+            self._call()
 
     def _take_back(self, me: int) -> None:
+        inside = self._inside
         with self._lock:
-            self._returning.add(me)
+            inside.returning.add(me)
+            waiter = self._returning[me] = Waiter(alone=inside.alone == me)
             try:
-                self._changed.wait_for(self._may_go_on)
+                self._sleep_until(waiter, lambda: inside.may_return(me))
             finally:  # after an interrupt, too, because this thread will still call `leave`
-                self._returning.remove(me)
-                self._inside[me] = self._lent.pop(me)
+                self._returning.pop(me, None)
+                inside.returning.discard(me)
+                inside.computing[me] = inside.lent.pop(me)
 
-    def grow(self) -> None:
-        """Let `version` grow, so that packed copies are made again."""
-        with self._lock:
-            self.version += 1
-
-    @property
-    def half_changed(self) -> bool:
-        """Whether this is a forked child, and another thread was changing something when it was forked."""
-        return self._alone == LOST
-
-    def share(self) -> None:
-        """Enter `shared`.
-
-        Raises:
-            StateError: `half_changed`.
-        """
-        me = threading.get_ident()
-        with self._lock:
-            if me in self._inside:
-                self._inside[me] += 1
-                return
-            if self._waiting or not self._may_share():
-                self._wait(False, self._may_share)
-            self._inside[me] = 1
-
-    def leave(self) -> None:
-        """Leave the context that this thread entered last."""
-        me = threading.get_ident()
-        with self._lock:
-            self._inside[me] -= 1
-            if self._inside[me]:
-                return
-            del self._inside[me]
-            if self._alone == me and me not in self._lent:
-                self._alone = None
-                self.version += 1
-                if self._stop is not None:
-                    self._stop[TURN] = 0
-                    self._stop = None
-            if self._waiting or self._lent or self._alone is not None:
-                self._changed.notify_all()
-
-    def _wait(self, alone: bool, may_enter: Callable[[], bool]) -> None:
+    def _wait(self, alone: bool) -> None:
         """Wait for this thread's turn: the oldest waiting thread enters, with others that may share with it."""
-        if not self._waiting and may_enter():
-            return
         if self.half_changed:
             raise StateError(
                 "This process was forked while another thread trained or changed parameters of this System, which may "
                 "be half changed here. Fork between runs; or start processes with multiprocessing's 'spawn' method; "
                 "or make a System in the child, and load a saved net there."
             )
-        ticket = next(self._tickets)
-        self._waiting[ticket] = alone
+        waiter = Waiter(alone)
+        if not self._waiting:
+            self._oldest_since = perf_counter()
+        self._waiting.append(waiter)
         self._ask_for_turn()
 
-        def may() -> bool:
-            older = [wants_alone for other, wants_alone in self._waiting.items() if other < ticket]
-            if alone:
-                return not older and may_enter()
-            # A thread that lent its turn may wait for data that this thread makes.
-            passes = not older or (self._overtakings < OVERTAKINGS and not any(older))
-            return (not self._lent.keys() <= self._returning or passes) and may_enter()
+        def may_enter() -> bool:
+            return self._may_enter_after(self._waiting[: self._waiting.index(waiter)], alone)
 
+        entered = False
         try:
             with abandonable():
-                self._changed.wait_for(may)
+                self._sleep_until(waiter, may_enter)
+            entered = True
         finally:
-            self._overtakings = 0 if ticket == min(self._waiting) else self._overtakings + 1
-            del self._waiting[ticket]
-            self._changed.notify_all()
+            if waiter is self._waiting[0]:
+                self._oldest_since = perf_counter()
+            self._waiting.remove(waiter)
+            if not entered:
+                self._call()
 
-    def renew_locks(self) -> None:
-        """In a forked child, forget all threads but the one that forked."""
-        me = threading.get_ident()
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._waiting.clear()
-        if self._alone not in (None, me):
-            # A thread that waits for data has lent its turn between two minibatches, where all is whole.
-            self._alone = None if self._alone in self._lent else LOST
-            self._stop = None
-            self.version += 1
-        for threads in (self._inside, self._lent):
-            for other in threads.keys() - {me}:
-                del threads[other]
+    def _sleep_until(self, waiter: Waiter, condition: Callable[[], bool]) -> None:
+        while not condition():
+            waiter.looked()
+            self._lock.release()
+            try:
+                waiter.sleep(NAP if not waiter.alone and waiter in self._waiting[:1] else None)
+            finally:
+                self._lock.acquire()
 
-    def _may_share(self) -> bool:
-        lends = self._alone in self._lent and self._alone not in self._returning
-        return len(self._inside) < self.at_once and (self._alone is None or lends)
+    def _may_enter_after(self, older: list[Waiter], alone: bool) -> bool:
+        """Whether a thread may enter now, although others have waited for longer."""
+        if alone:
+            return not older and self._inside.may_be_alone()
+        overtakes = not any(waiter.alone for waiter in older) and self._overtakes
+        return (not older or overtakes or self._inside.awaits_data) and self._inside.may_share()
 
-    def _may_be_alone(self) -> bool:
-        return not self._inside and not self._lent and self._alone is None
+    @property
+    def _overtakes(self) -> bool:
+        return perf_counter() - self._oldest_since < OVERTAKING
 
-    def _may_go_on(self) -> bool:
-        """Whether a thread that lent its turn may compute again."""
-        if self._alone == threading.get_ident():
-            return not self._inside
-        return len(self._inside) < self.at_once
+    @property
+    def _oldest_naps(self) -> bool:
+        """Whether threads wait for no more than room, and the oldest of them looks soon."""
+        return bool(self._waiting) and self._waiting[0].naps and not self._inside.lent
+
+    def _call(self) -> None:
+        """Wake the threads that may enter now, and no more of them than there is room for."""
+        inside, room = self._inside, self._inside.free
+        for thread, waiter in self._returning.items():
+            if inside.may_return(thread):
+                waiter.call()
+                room -= 1
+        for i, waiter in enumerate(self._waiting):
+            if room <= 0:
+                return
+            if self._may_enter_after(self._waiting[:i], waiter.alone):
+                waiter.call()
+                room -= 1
 
     def _ask_for_turn(self) -> None:
         if self._stop is not None and self._waiting:

@@ -146,7 +146,7 @@ class Predictions:
     def __init__(self, runs: Running) -> None:
         self._runs = runs
         self._idle: OrderedDict[Size, list[Predictor]] = OrderedDict()
-        self._largest_ones = max(self.KEPT, 3 * runs.system.storage.gate.at_once)
+        self._largest_ones = max(self.KEPT, 3 * runs.system.backend.programs_at_once)
         self._kept, self._bound = 0, KEPT_BYTES
         self._changing: dict[str, bool] = {}
         self.renew_locks()

@@ -121,8 +121,9 @@ def test_predictions_run_at_once(system, pool):
 @pytest.fixture(params=["plain", "blocked", "deferred"])
 def any_system(request):
     """On backends some of which run one program at once."""
-    with mocha.System(BACKENDS[request.param](), dtype="float64", seed=3) as system:
-        system.storage.gate.at_once = 1 if request.param == "deferred" else 4
+    backend = BACKENDS[request.param]()
+    backend.programs_at_once = 1 if request.param == "deferred" else 4
+    with mocha.System(backend, dtype="float64", seed=3) as system:
         yield system
 
 
@@ -270,8 +271,9 @@ class AskingLayer(MemoryLayer):
 @pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize("prefetch", [False, True])
 def test_a_source_may_wait_for_a_prediction_of_what_is_trained(prefetch, at_once, pool):
-    with mocha.System(Parallel(), dtype="float64", seed=3) as system:
-        system.storage.gate.at_once = at_once
+    backend = Parallel()
+    backend.programs_at_once = at_once
+    with mocha.System(backend, dtype="float64", seed=3) as system:
         shared, questions, answers = dense(), queue.Queue(), queue.Queue()
         options = {"questions": questions, "answers": answers, "prefetch": prefetch}
         data = AskingLayer(name="asking", batch_size=6, tops=("data", "target"), **options)
