@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mocha_core import checks
 from mocha_core.errors import ShapeError, StateError, UnknownNameError
+from mocha_core.net.named import Item, Named
 from mocha_core.plugin.construction import Settled
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from mocha_core.compile.program import Program
     from mocha_core.describe.parameter import State
     from mocha_core.net.runs import Runs
-
-
-Item = TypeVar("Item")
 
 
 class Blob(Settled):
@@ -96,22 +94,12 @@ class Blob(Settled):
         return f"<Blob {self.name}: {self.dtype}{list(self.shape)}>"
 
 
-class NamedItems(dict[str, Item]):
-    """A dict whose items are attributes, too. The error for an unknown name, `net.blobs["typo"]`, lists the names."""
+class NamedItems(Named[Item]):
+    """A dict whose items are attributes, too."""
 
     def __init__(self, owner: str, kind: str, items: Mapping[str, Item]) -> None:
         super().__init__(items)
         self._owner = owner, kind
-
-    def __getitem__(self, name: str) -> Item:
-        try:
-            return super().__getitem__(name)
-        except TypeError:  # what cannot be hashed, such as a list
-            return self.__missing__(name)
-
-    def __missing__(self, name: str) -> Item:
-        checks.known(*self._owner, name, self)
-        raise KeyError(name)
 
     def __getattr__(self, name: str) -> Item:
         if name.startswith("__"):

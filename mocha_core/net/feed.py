@@ -23,6 +23,7 @@ from mocha_core.errors import ConfigurationError, DataError, MochaError, ShapeEr
 from mocha_core.graph.value import Spec, nbytes
 from mocha_core.host.interrupt import abandonable, patience
 from mocha_core.log import logger
+from mocha_core.net.named import Named
 from mocha_core.net.order import Order, failed
 from mocha_core.net.prefetch import Prefetcher
 
@@ -32,18 +33,10 @@ if TYPE_CHECKING:
     from mocha_core.describe.layer import DataLayer
 
 
-class Feeds(dict[str, "Feed"]):
+class Feeds(Named["Feed"]):
     """The feeds of a net by the name of their data layer. The first one counts the net's epochs."""
 
-    def __getitem__(self, name: str) -> Feed:
-        try:
-            return super().__getitem__(name)
-        except TypeError:  # what cannot be hashed, such as a list
-            return self.__missing__(name)
-
-    def __missing__(self, name: str) -> Feed:
-        checks.known("The net", "data layer", name, self)
-        raise KeyError(name)
+    _owner = "The net", "data layer"
 
     def __reduce__(self) -> NoReturn:
         raise StateError(

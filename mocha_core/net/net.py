@@ -177,6 +177,10 @@ class Net(Settled, metaclass=Constructed):
     def _repr_html_(self) -> str:
         return listing.architecture(self.runs)._repr_html_()
 
+    def __dir__(self) -> list[str]:
+        """Without what only solvers and data layers use: completion in a notebook shows the names for people."""
+        return [name for name in super().__dir__() if name not in ("feeds", "runs")]
+
     # Running.
 
     def forward(self, phase: Phase = Phase.TRAIN) -> float:

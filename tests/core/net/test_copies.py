@@ -171,12 +171,12 @@ def test_notebooks_show_nets_and_summaries(net):
 
 
 def test_a_net_has_few_names():
-    """Machinery is in `net.runs`."""
+    """Machinery is in `net.runs`, which completion does not show."""
     with mocha.System(Plain()) as system:
         loss = SquareLossLayer(name="loss", bottoms=["target", "target"])
         net = mocha.Net("net", system, [nets.data(), loss])
         assert {name for name in dir(net) if not name.startswith("_")} == {
-            "name", "system", "layers", "plan", "blobs", "parameters", "states", "gradient", "feeds", "epoch",
+            "name", "system", "layers", "plan", "blobs", "parameters", "states", "gradient", "epoch",
             "freeze", "unfreeze", "frozen", "forward", "backward", "forward_epoch", "predict", "profile",
-            "statistics", "reset_statistics", "show_statistics", "summary", "program", "destroy", "runs",
+            "statistics", "reset_statistics", "show_statistics", "summary", "program", "destroy",
         }  # fmt: skip
