@@ -179,7 +179,9 @@ def test_threads_that_do_all_of_it_at_random_never_wait_for_ever(at_once):
 
     def work(seed):
         draw = random.Random(seed)
-        for _ in range(60):
+        for _ in range(100):
+            if draw.random() < 0.2:
+                sleep(draw.random() * 2e-3)
             kind = draw.choice(["shared", "shared", "exclusive"])
             with getattr(gate, kind)():
                 with lock:
@@ -195,7 +197,7 @@ def test_threads_that_do_all_of_it_at_random_never_wait_for_ever(at_once):
                     with gate.lending():
                         sleep(draw.random() * 1e-3)
 
-    threads = [threading.Thread(target=work, args=(seed,), daemon=True) for seed in range(6)]
+    threads = [threading.Thread(target=work, args=(seed,), daemon=True) for seed in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
