@@ -1,4 +1,4 @@
-"""States are updates: kept with the others' where a minibatch is not refused; of a dtype of their own, or by row."""
+"""States are updates: kept with the others where a minibatch is not refused."""
 
 from dataclasses import replace
 
@@ -15,12 +15,11 @@ from toys.plain import Plain
 from toys.sgd import SGD
 from toys.softmax_loss import SoftmaxLossLayer
 from toys.spoils import SpoilsLayer
-from toys.square_loss import SquareLossLayer
 from toys.standardize import StandardizeLayer
 
 import mocha_core as mocha
-from mocha_core.describe.layer import ComputationLayer, Layer
-from mocha_core.errors import ConfigurationError, DataError, FileError, NonFiniteError, ShapeError, StateError
+from mocha_core.describe.layer import ComputationLayer
+from mocha_core.errors import DataError, FileError, NonFiniteError, StateError
 from mocha_core.graph.op import Op
 from mocha_core.graph.plan import Phase
 from mocha_core.train.snapshot import capture, restore
@@ -295,179 +294,6 @@ def test_a_prediction_runs_what_updates_a_state_that_it_reads():
     with mocha.System(Plain(), dtype="float64") as system:
         net = mocha.Net("net", system, [data, CentredLayer(name="centred", bottoms=["x"], tops=["y"])])
         np.testing.assert_array_equal(net.predict(x, "y"), x - 1.5)
-
-
-# A dtype of its own.
-
-
-def test_a_counter_of_whole_numbers_is_exact_in_a_net_of_float32():
-    data = MemoryLayer(name="data", batch_size=2, arrays=(np.ones((6, 1)),), tops=("x",))
-    begin = 2**53
-    with mocha.System(Plain()) as system:
-        counter = CountLayer(name="counter", begin=begin, bottoms=["x"], tops=["y"])
-        layers = [data, counter, InnerProductLayer(name="w", output_dim=1, bottoms=["x"], tops=["z"])]
-        net = mocha.Net("net", system, [*layers, SquareLossLayer(name="loss", bottoms=["z", "x"])])
-        solver = SGD(parameters(max_iter=3))
-        solver.solve(net)
-        state = net.states["counter___count"]
-        assert (state.numpy().dtype, int(state.numpy())) == (np.int64, begin + 3)
-        snapshot = capture(solver, net)
-        assert snapshot.parameters["counter___count"].dtype == np.int64
-        state.set(7)
-        assert (state.numpy().dtype, int(state.numpy())) == (np.int64, 7)
-        restore(snapshot, SGD(parameters(max_iter=3)), net)
-        assert int(state.numpy()) == begin + 3
-        snapshot.parameters["counter___count"] = np.asarray(0.5)
-        with pytest.raises(ShapeError, match=r"'counter___count'.*expected numbers that int64 holds, received 0\.5"):
-            restore(snapshot, SGD(parameters(max_iter=3)), net)
-        assert int(state.numpy()) == begin + 3
-
-
-@pytest.mark.parametrize("number", [0.5, np.nan, np.inf, 2.0**63, -(2.0**64)])
-def test_what_whole_numbers_do_not_hold_is_refused(number):
-    data = MemoryLayer(name="data", batch_size=2, arrays=(np.ones((6, 1)),), tops=("x",))
-    with mocha.System(Plain()) as system:
-        net = mocha.Net("net", system, [data, CountLayer(name="counter", bottoms=["x"], tops=["y"])])
-        with pytest.raises(ShapeError, match=r"'counter___count': expected numbers that int64 holds, received"):
-            net.states["counter___count"].set(number)
-        assert net.states["counter___count"].numpy() == 0
-        with pytest.raises(ShapeError, match=r"expected numbers that int64 holds, received 0\.5"):
-            mocha.Net("n", system, [data, CountLayer(name="counter", begin=0.5, bottoms=["x"], tops=["y"])])
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bool", "complex64", 7])
-def test_a_dtype_that_no_state_has_is_refused(dtype):
-    data = MemoryLayer(name="data", batch_size=2, arrays=(np.ones((6, 1)),), tops=("x",))
-    with mocha.System(Plain()) as system, pytest.raises(ConfigurationError, match="state 'count': expected a dtype of"):
-        mocha.Net("net", system, [data, CountLayer(name="counter", dtype=dtype, bottoms=["x"], tops=["y"])])
-
-
-def test_states_of_different_dtypes_are_not_shared():
-    class Keyed(Layer):
-        param_key: str = "same"
-        dtype: str = "int64"
-
-        def build(self, b, x):
-            b.state("count", (), Constant(0), dtype=self.dtype)
-            return ()
-
-    data = MemoryLayer(name="data", batch_size=2, arrays=(np.ones((6, 1)),), tops=("x",))
-    layers = [Keyed(name=dtype, dtype=dtype, bottoms=["x"]) for dtype in ("int64", "int32")]
-    with mocha.System(Plain()) as system, pytest.raises(ShapeError, match="of dtype int64, but needs int32"):
-        mocha.Net("net", system, [data, *layers])
-
-
-# By row.
-
-
-def recurrent(batch=BATCH, rows=ROWS, name="net", system=None, **options):
-    x, _ = arrays(rows)
-    data = MemoryLayer(name="data", batch_size=batch, arrays=(x, x[:, :UNITS]), tops=("x", "target"))
-    memory = RecurrentLayer(name="memory", units=UNITS, bottoms=["x"], tops=["y"], **options)
-    return mocha.Net(name, system, [data, memory, SquareLossLayer(name="loss", bottoms=["y", "target"])])
-
-
-def by_hand(x, w, h):
-    """The rows of minibatches, one after the other, from the carried h on."""
-    for minibatch in x:
-        h = np.tanh(minibatch @ w + h)
-        yield h
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_rows_are_carried_from_minibatch_to_minibatch(backend):
-    """Against a loop: forward, and truncated back-propagation of the squares of y - target."""
-    x, _ = arrays()
-    minibatches = x.reshape(-1, BATCH, FEATURES)
-    with mocha.System(BACKENDS[backend](), dtype="float64", seed=3) as system:
-        net = recurrent(system=system)
-        w = net.parameters["memory"]["weight"].numpy()
-        before = np.full((BATCH, UNITS), 0.25)
-        for minibatch, y in zip(minibatches, by_hand(minibatches, w, before), strict=True):
-            net.forward()
-            np.testing.assert_allclose(net.blobs["y"].numpy(), y, rtol=1e-12)
-            np.testing.assert_allclose(net.states["memory___carried"].numpy(), y, rtol=1e-12)
-            net.backward()
-            d = net.blobs["y"].numpy() - minibatch[:, :UNITS]
-            expected = minibatch.T @ (d * (1 - y * y))
-            gradient = net.gradient("memory", "weight")
-            ratio = gradient / expected
-            np.testing.assert_allclose(ratio, np.full(ratio.shape, ratio[0, 0]), rtol=1e-9)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_accumulated_minibatches_carry_in_order(backend):
-    """Without a learning rate: three iterations of two minibatches see what six minibatches see."""
-    x, _ = arrays()
-    with mocha.System(BACKENDS[backend](), dtype="float64", seed=3) as system:
-        net = recurrent(system=system)
-        w = net.parameters["memory"]["weight"].numpy()
-        *_, expected = by_hand(x.reshape(-1, BATCH, FEATURES), w, 0.25)
-        solver = SGD(parameters(max_iter=3, accumulate=2, lr_policy=0.0))
-        solver.solve(net)
-        np.testing.assert_allclose(net.states["memory___carried"].numpy(), expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_run_in_the_test_phase_starts_its_rows_anew(backend):
-    """Each minibatch of `predict`, of any size; `forward_epoch` carries them on. Training finds its rows as before."""
-    x, _ = arrays()
-    with mocha.System(BACKENDS[backend](), dtype="float64", seed=3) as system:
-        net = recurrent(system=system)
-        net.forward()
-        carried, w = net.states["memory___carried"].numpy(), net.parameters["memory"]["weight"].numpy()
-        first = np.tanh(x @ w + 0.25)
-        for rows, size in ((BATCH, None), (1, None), (7, 3), (ROWS, ROWS), (2, 1)):
-            for _ in range(2):
-                found = net.predict(x[:rows], "y", batch_size=size)
-                np.testing.assert_allclose(found, first[:rows], rtol=1e-12)
-        for _ in range(2):
-            ys = np.stack(list(by_hand(x.reshape(-1, BATCH, FEATURES), w, 0.25)))
-            loss = net.forward_epoch()
-            residual = ys - x.reshape(-1, BATCH, FEATURES)[:, :, :UNITS]
-            assert loss == pytest.approx(float((residual**2).sum()) / ROWS / 2, rel=1e-9)
-        net.forward(Phase.TEST)
-        np.testing.assert_allclose(net.blobs["y"].numpy(), first[BATCH : 2 * BATCH], rtol=1e-12)
-        np.testing.assert_array_equal(net.states["memory___carried"].numpy(), carried)
-
-
-def test_nets_of_one_layer_have_rows_of_their_own():
-    """A test net may have another batch size, and another training net other data."""
-    x, _ = arrays()
-    memory = RecurrentLayer(name="memory", units=UNITS, bottoms=["x"], tops=["y"])
-    with mocha.System(Plain(), dtype="float64", seed=3) as system:
-        nets = []
-        for batch in (4, 6, 4):
-            data = MemoryLayer(name="data", batch_size=batch, arrays=(x, x[:, :UNITS]), tops=("x", "target"))
-            nets.append(mocha.Net(f"of {len(nets)}", system, [data, memory]))
-        assert [net.states["memory___carried"].value.shape for net in nets] == [(4, 2), (6, 2), (4, 2)]
-        assert len({id(net.states["memory___weight"]) for net in nets}) == 1
-        nets[0].forward()
-        np.testing.assert_array_equal(nets[2].states["memory___carried"].numpy(), np.full((4, 2), 0.25))
-
-
-def test_two_layers_of_one_key_have_rows_of_their_own():
-    x, _ = arrays()
-    data = MemoryLayer(name="data", batch_size=BATCH, arrays=(x,), tops=("x",))
-    layers = [RecurrentLayer(name=n, param_key="k", units=3, bottoms=["x"], tops=[f"y {n}"]) for n in "ab"]
-    with mocha.System(Plain()) as system:
-        net = mocha.Net("net", system, [data, *layers])
-        assert set(net.states) == {"a___weight", "a___carried", "b___carried"}
-
-
-def test_rows_are_saved_in_snapshots():
-    """With another batch size they begin anew, as they do where only parameters are loaded."""
-    with mocha.System(Plain(), dtype="float64", seed=3) as system:
-        net = recurrent(system=system)
-        solver = SGD(parameters(max_iter=3))
-        solver.solve(net)
-        snapshot, rows = capture(solver, net), net.states["memory___carried"].numpy()
-        for batch, whole, expected in ((BATCH, True, rows), (BATCH, False, 0.25), (3, True, 0.25)):
-            other = recurrent(batch, system=system)
-            carried = other.states["memory___carried"]
-            carried.set(np.full(carried.value.shape, 9.0))
-            restore(snapshot, SGD(parameters(max_iter=3)), other, solver_state=whole)
-            np.testing.assert_array_equal(carried.numpy(), np.broadcast_to(expected, carried.value.shape))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
