@@ -26,9 +26,9 @@ TURN = 1
 #: For so many seconds other threads may overtake the oldest one that waits to compute: an exchange costs a wake-up, and
 #: the threads of BLAS, which poll for work, then stand in the way of the new one.
 OVERTAKING = 0.02
-#: A thread that comes back within `SOON` seconds probably does so again: it wakes nobody, and the oldest waiting thread
-#: looks after `NAP` seconds at the latest. Waking a thread costs as much as a small prediction.
-SOON, NAP = 1e-4, 1e-3
+#: A thread that comes back within `SOON` seconds probably does so again: it wakes no other, since that costs as much as
+#: a few small predictions. The oldest waiting thread looks by itself every `NAP` seconds.
+SOON, NAP = 1e-4, 4e-3
 
 
 class _Sharing(AbstractContextManager[None]):
@@ -241,9 +241,15 @@ class Gate:
             waiter.looked()
             self._lock.release()
             try:
-                waiter.sleep(NAP if not waiter.alone and waiter in self._waiting[:1] else None)
+                waiter.sleep(self._nap(waiter))
             finally:
                 self._lock.acquire()
+
+    def _nap(self, waiter: Waiter) -> float | None:
+        """After how many seconds a thread that waits looks by itself; None where another thread always calls it."""
+        if waiter.alone or waiter not in self._waiting[:1]:
+            return None
+        return NAP
 
     def _may_enter_after(self, older: list[Waiter], alone: bool) -> bool:
         """Whether a thread may enter now, although others have waited for longer."""
