@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
         except PackageNotFoundError:  # a frozen application without the core's metadata
             return "unknown"
     if name not in __all__:
-        raise AttributeError(f"module 'mocha_core' has no attribute '{name}'")
+        raise AttributeError(f"module 'mocha_core' has no attribute '{name}'{_elsewhere(name)}")
     if name not in _HOMES:
         return importlib.import_module(f"mocha_core.{name}")
     value = globals()[name] = getattr(importlib.import_module(f"mocha_core.{_HOMES[name]}"), name)
@@ -60,3 +60,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _elsewhere(name: str) -> str:
+    """Where a class is that was looked for here. Other names are looked up by tools, for which no plugin is loaded."""
+    if not name[:1].isupper():
+        return ""
+    from mocha_core.plugin.manager import registries
+    from mocha_core.suggestions import elsewhere
+
+    hint = elsewhere("layers", name, {kind: registry.names() for kind, registry in registries().all().items()})
+    return f". {hint}" if hint else ""

@@ -131,5 +131,14 @@ def test_every_namespace_is_over_a_registry():
     ):
         assert getattr(mocha_core, name) is sys.modules[f"mocha_core.{name}"]
         assert dir(getattr(mocha_core, name)) == getattr(plugins.registries(), name).names()
-    with pytest.raises(AttributeError, match="module 'mocha_core' has no attribute 'spoons'"):
+    with pytest.raises(AttributeError, match=r"module 'mocha_core' has no attribute 'spoons'$"):
         _ = mocha_core.spoons
+    with pytest.raises(AttributeError, match=r"has no attribute 'Adem'$"):
+        _ = mocha_core.Adem
+
+
+def test_a_class_of_a_namespace_is_not_looked_for_in_the_package():
+    import mocha_core
+
+    with pytest.raises(AttributeError, match=r"has no attribute 'SGD'. Did you mean solvers\.SGD\?"):
+        _ = mocha_core.SGD
