@@ -76,7 +76,6 @@ from mocha_core.describe.transformer import Transformer as Transformer
 from mocha_core.describe.transformer import draw as draw
 
 # Kernels and fusions: faster implementations of ops.
-from mocha_core.compile.fusion import Graph as Graph
 from mocha_core.compile.fusion import Rewritten as Rewritten
 from mocha_core.compile.kernel import BoundStep as BoundStep
 from mocha_core.compile.kernel import Buffers as Buffers
@@ -109,6 +108,7 @@ from mocha_core.compile.program import Schedule as Schedule
 from mocha_core.compile.program import Stop as Stop
 from mocha_core.compile.program import updates as updates
 from mocha_core.compile.schedule import checked_columns as checked_columns
+from mocha_core.compile.step_graph import Graph as Graph
 from mocha_core.compile.storage import Storage as Storage
 
 # Solvers, coffee breaks and files.

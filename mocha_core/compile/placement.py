@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mocha_core.compile.budget import allocating
 from mocha_core.compile.kernel import Kernel
 from mocha_core.compile.layout import PLAIN
@@ -128,25 +130,40 @@ def _private(step: Step, what: str, specs: Iterable[Spec]) -> list[Value]:
     return [Value(f"{step.call.layer}.{step.call.op.name} {what}", *spec) for spec in specs]
 
 
-def _assign(blocks: list[Block]) -> int:
-    """Place blocks, the largest first, at the lowest offset that is free in their life; return the elements needed."""
-    placed: list[Block] = []
-    for block in sorted(blocks, key=lambda b: (-b.spec.size, b.first)):
+class _Placed:
+    """The first and last step and the bytes' bounds of the blocks placed so far, as columns in the order of offsets."""
+
+    def __init__(self, most: int) -> None:
+        self._table = np.empty((4, most), np.int64)
+        self._count = 0
+
+    def add(self, block: Block) -> None:
+        """Place a block at the lowest offset that is free in its life."""
         size = aligned_elements(block.spec)
-        neighbours = [b for b in placed if b.first <= block.last and block.first <= b.last]
-        for other in sorted(neighbours, key=lambda b: b.offset):
-            if block.offset + size <= other.offset:
-                break
-            block.offset = max(block.offset, other.end)
-        placed.append(block)
+        first, last, begin, end = self._table[:, : self._count]
+        alive = (first <= block.last) & (block.first <= last)
+        begins, free_from = begin[alive], np.maximum.accumulate(np.append(0, end[alive]))
+        # The first gap that is large enough, or else the end of all.
+        gaps = np.flatnonzero(free_from[:-1] + size <= begins)
+        block.offset = int(free_from[gaps[0] if len(gaps) else -1])
+        at = int(np.searchsorted(begin, block.offset, "right"))
+        self._count += 1
+        self._table[:, at + 1 : self._count] = self._table[:, at : self._count - 1]
+        self._table[:, at] = block.first, block.last, block.offset, block.offset + size
+
+
+def _assign(blocks: list[Block]) -> int:
+    """Place blocks, the largest first; return the elements needed."""
+    placed = _Placed(len(blocks))
+    for block in sorted(blocks, key=lambda b: (-b.spec.size, b.first)):
+        placed.add(block)
     return max((block.end for block in blocks), default=0)
 
 
 def _overwritten(blocks: list[Block]) -> set[Value]:
+    first, offset, end = np.asarray([(b.first, b.offset, b.end) for b in blocks], np.int64).reshape(-1, 3).T
     return {
-        block.value
-        for block in blocks
-        if any(o.first > block.last and o.offset < block.end and block.offset < o.end for o in blocks)
+        block.value for block in blocks if np.any((first > block.last) & (offset < block.end) & (block.offset < end))
     }
 
 

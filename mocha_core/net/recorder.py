@@ -44,6 +44,7 @@ class Recorder:
         self.layers = layers
         self.feeds = feeds
         self.owned: dict[str, dict[str, State]] = {}
+        self._by_key: dict[str, State] = {}
         self.new: list[State] = []
         self.cells: dict[str, Value] = {}
         self.gradients: dict[Value, Value] = {}
@@ -219,7 +220,7 @@ class Recorder:
             )
         elif getattr(layer, "param_key", ""):
             check_equal(state, {"initializer": initializer, **more})
-        if self.states().get(state.key, state) is not state:
+        if self._by_key.setdefault(state.key, state) is not state:
             raise TopologyError(
                 f"another parameter of this net is '{state.key}' in files, too: one of the two was made by a layer "
                 f"'{state.layer}' of another net, and came here by its param_key. Rename the layer '{state.layer}'."
@@ -233,8 +234,9 @@ class Recorder:
         batch = self.feeds.first.layer.batch_size
         if name not in group:
             value = Value(f"{layer.name}.{name}", (batch, *row.shape), row.dtype, Role.STATE)
-            group[name] = State(layer.name, name, value, initializer, self.system, per_row=True)
-            self.new.append(group[name])
+            made = group[name] = State(layer.name, name, value, initializer, self.system, per_row=True)
+            self._by_key[made.key] = made
+            self.new.append(made)
         state = group[name]
         if not state.per_row or state.value.spec != Spec((batch, *row.shape), row.dtype):
             raise ShapeError(

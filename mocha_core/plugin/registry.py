@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from mocha_core.checks import clipped, shown
@@ -53,7 +54,7 @@ class Registry:
         self.kind = kind
         self.plugin = "mocha-core"
         """The plugin that registers now; the plugin manager sets it."""
-        self._entries: list[Entry] = []
+        self._entries: dict[str, list[Entry]] = {}
         self.dropped: dict[str, str] = {}
         """Names that were removed, and their plugin."""
 
@@ -68,12 +69,16 @@ class Registry:
                 f"{self.kind} '{name}' is registered twice, by plugin '{other.plugin}' and by plugin "
                 f"'{self.plugin}'. Rename one of them, or disable one plugin with MOCHA_DISABLED_PLUGINS."
             )
-        self._entries.append(Entry(name, target, self.plugin, priority, options))
+        self._add(Entry(name, target, self.plugin, priority, options))
 
-    def find(self, *key: str) -> list[Entry]:
+    def _add(self, entry: Entry) -> None:
+        entries = self._entries.setdefault(entry.name, [])
+        entries.append(entry)
+        entries.sort(key=lambda e: -e.priority)
+
+    def find(self, *key: str) -> Sequence[Entry]:
         """The entries of a key, highest priority first; none if no plugin registered it."""
-        name = "/".join(key)
-        return sorted((e for e in self._entries if e.name == name), key=lambda e: -e.priority)
+        return tuple(self._entries.get("/".join(key), ()))
 
     def entry(self, name: str) -> Entry:
         """The registration of a name.
@@ -90,7 +95,7 @@ class Registry:
         return self.entry(name).load()
 
     def names(self) -> list[str]:
-        return sorted({e.name for e in self._entries})
+        return sorted(self._entries)
 
     def unknown(self, name: str) -> str:
         """The error text for a `name` that no plugin registered."""
@@ -106,13 +111,14 @@ class Registry:
     def drop(self, plugin: str) -> None:
         """Remove all registrations of a plugin."""
         self.dropped |= dict.fromkeys(self.owned(plugin), plugin)
-        self._entries = [e for e in self._entries if e.plugin != plugin]
+        kept = {name: [e for e in entries if e.plugin != plugin] for name, entries in self._entries.items()}
+        self._entries = {name: entries for name, entries in kept.items() if entries}
 
     def owned(self, plugin: str) -> list[str]:
-        return [e.name for e in self._entries if e.plugin == plugin]
+        return [entry.name for entry in self if entry.plugin == plugin]
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries)
+        return chain.from_iterable(self._entries.values())
 
 
 class Candidates(Registry):
@@ -126,7 +132,7 @@ class Candidates(Registry):
         *where, target = key
         if not all(isinstance(part, str) for part in where) or len(where) < 2:
             raise ConfigurationError(f"{self.kind}: expected names and then a target, received {shown(key)}.")
-        self._entries.append(Entry("/".join(where), target, self.plugin, priority))
+        self._add(Entry("/".join(where), target, self.plugin, priority))
 
     def conflicts(self) -> list[str]:
         """Descriptions of keys with several entries of one priority; all of them but one must decline."""

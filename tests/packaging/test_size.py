@@ -13,7 +13,7 @@ LIMITS = {
     "host": 550,
     "plugin": 600,
     "graph": 500,
-    "compile": 1350,
+    "compile": 1500,
     "describe": 400,
     "net": 1900,
     "train": 850,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toys.relu import Relu
 
-from mocha_core.compile.fusion import Graph
+from mocha_core.compile.step_graph import Graph
 from mocha_core.graph.plan import Call, Half, Phase, Plan, Section, Step
 from mocha_core.graph.value import Role, Value
 
