@@ -25,6 +25,7 @@ from mocha_core.api import (
     checked_columns,
     updates,
 )
+from mocha_native import compiled
 from mocha_native._native import ffi, lib
 from mocha_native.compiled import Compiled, address, step_array
 from mocha_native.rows import SHORT, RowsRun, advance_with_lock, can_bind, plain_result
@@ -71,6 +72,7 @@ class Tape:
         self.beginning.steps, self.beginning.bounds = self._steps, bounds
         self.beginning.iterations = self.beginning.minibatches = 1
         self.beginning.threads, self.beginning.seconds = threads, SECONDS
+        self.beginning.pace.worth = compiled.WORTH
         #: From this step on, an exception may leave some parameters updated and others not.
         self.first_update = next((i for i in range(bounds[1], bounds[2]) if updates(self.owners[i])), bounds[3])
         self.updates = self.first_update < len(self.runs)
@@ -92,6 +94,7 @@ class Tape:
             else:
                 reason = lib.mocha_advance(run)
             self._seconds = run.taken / max(run.done, 1)
+            self.beginning.pace = run.pace
             if reason == lib.MOCHA_PYTHON:
                 end = run.bounds[run.part + 1]
                 while run.step < end and self.in_python[run.step]:
