@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import product
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 Schedule = Mapping[str, "NDArray[Any]"]
 #: An array of one element, which another thread or a signal handler may set from 0 to 1 at any time.
 Stop: TypeAlias = "NDArray[np.int32]"
+
+#: From an array of rows to an array of as many rows.
+Bound: TypeAlias = "Callable[[NDArray[Any]], NDArray[Any] | None]"
 
 #: What the programs of a net may take together, and as much again those of its predictions: so many that people who
 #: vary frozen layers, solvers, outputs or the numbers of rows compile each once.
@@ -159,6 +162,16 @@ class Program:
             raise
         self.half_updated = False
         return self.done
+
+    def bind(self, given: Value, result: Value) -> Bound | None:
+        """A faster way to run one iteration of a program that changes no parameter or state; None, as here: no way.
+
+        It takes from one row to as many as the input `given` has, in an array of its dtype that is C-ordered. The last
+        of them stands for those that are missing, and `Cell.VALID_ROWS` is set. It returns that many rows of `result`,
+        which the caller owns, or None after a fault, for which the status cell has the code. One thread at a time may
+        call it, and none that runs the program in another way meanwhile.
+        """
+        return None
 
     def profile(self, n: int, schedule: Schedule, sections: Sequence[Section] = ()) -> Profile:
         """Run n iterations, which update parameters, and return the mean time of each step.

@@ -12,7 +12,7 @@ import numpy as np
 
 from mocha_core import checks
 from mocha_core.compile.budget import allocating
-from mocha_core.compile.program import KEPT_BYTES, Program, outlives_runs
+from mocha_core.compile.program import KEPT_BYTES, Bound, Program, outlives_runs
 from mocha_core.errors import ShapeError
 from mocha_core.graph.cells import Cell
 from mocha_core.graph.commit import commit_updates
@@ -111,6 +111,11 @@ class Predictor:
         self.inputs = program.plan.inputs
         self.value = program.plan.blobs[size.output]
         self.has_rows = self.value.shape[:1] == (size.batch,)
+        #: See `Program.bind`; None: not for this program.
+        self.bound: Bound | None = None
+        if self.has_rows and len(self.inputs) == 1 and not program.plan.carried:
+            (given,) = self.inputs.values()
+            self.bound = program.bind(given, self.value)
         self._counting = 0
         self._shown = False
 
@@ -132,6 +137,23 @@ class Predictor:
         runs.raise_fault(program)
         return program.read(self.value, self.size.output)
 
+    def run_bound(self, bound: Bound, rows: NDArray[Any], runs: Running) -> NDArray[Any]:
+        """As `run`, of rows that need no check and no conversion."""
+        self._counting = 0
+        result = bound(rows)
+        if result is None:
+            runs.raise_fault(self.program)
+            return self.program.read(self.value, self.size.output)[: len(rows)]
+        return result
+
+
+class Ready(NamedTuple):
+    """Where predictors that are bound to arrays of rows wait, and the dtype of the rows."""
+
+    size: Size
+    dtype: np.dtype[Any]
+    idle: list[Predictor]
+
 
 class Predictions:
     """Programs that compute one blob from rows given in Python, for many threads at once.
@@ -142,27 +164,40 @@ class Predictions:
     #: Programs are kept as long as they take no more than `KEPT_BYTES`, or than so many of the largest: three for each
     #: thread that may compute at once, and at least these. The least recently used go first.
     KEPT = 8
+    #: For so many shapes of rows, predictors are found at once.
+    MOST_READY = 1024
 
     def __init__(self, runs: Running) -> None:
         self._runs = runs
         self._idle: OrderedDict[Size, list[Predictor]] = OrderedDict()
         self._largest_ones = max(self.KEPT, 3 * runs.system.backend.programs_at_once)
-        self._kept, self._bound = 0, KEPT_BYTES
+        self._bound = KEPT_BYTES
         self._changing: dict[str, bool] = {}
+        self._ready: dict[tuple[str, tuple[int, ...], int | None], Ready] = {}
+        """By output, shape of the rows, and `batch_size`; for rows of one minibatch."""
         self.renew_locks()
         forks.renew_in_child(self)
 
     def renew_locks(self) -> None:
         self._lock = threading.Lock()
+        # Without those that threads use which do not exist in a forked child.
+        self._kept = sum(predictor.program.taken for idle in self._idle.values() for predictor in idle)
 
     def predict(self, data: Any, output: str, limit: int | None) -> NDArray[Any]:
         """See `Net.predict`."""
+        if type(data) is np.ndarray and (ready := self._ready.get((output, data.shape, limit))):
+            result = self._at_once(ready, data)
+            if result is not None:
+                return result
         runs, rows = self._runs, Rows(self._runs.label, data)
         gate, largest = runs.system.storage.gate, self._largest(limit)
         with gate.exclusive() if self._changes(output) else gate.shared():
             runs.check_usable()
             if rows.count <= largest:
-                return self._minibatch(rows, 0, rows.count, output)[: rows.count]
+                result = self._minibatch(rows, 0, rows.count, output)[: rows.count]
+                if type(data) is np.ndarray and rows.count and not self._changes(output):
+                    self._prepare(data, output, limit)
+                return result
             first = self._minibatch(rows, 0, largest, output)
             spec = Spec((rows.count, *first.shape[1:]), str(first.dtype))
             with allocating(f"{runs.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
@@ -193,7 +228,41 @@ class Predictions:
         """Drop all programs."""
         with self._lock:
             self._idle.clear()
+            self._ready.clear()
             self._kept = 0
+
+    def _prepare(self, data: NDArray[Any], output: str, limit: int | None) -> None:
+        """From now on, `_at_once` serves such rows."""
+        size = Size(output, self._rounded(len(data)))
+        with self._lock:
+            idle = self._idle.get(size)
+            if idle and idle[-1].bound and not self._runs.destroyed:
+                if len(self._ready) >= self.MOST_READY:
+                    self._ready.clear()
+                (given,) = idle[-1].inputs.values()
+                self._ready[output, data.shape, limit] = Ready(size, np.dtype(given.dtype), idle)
+
+    def _at_once(self, ready: Ready, data: NDArray[Any]) -> NDArray[Any] | None:
+        """The output of a minibatch by an idle predictor; None if there is none, or these rows are not for it.
+
+        It does little in Python, and does not hand over the interpreter's lock: both take longer than small nets.
+        """
+        if data.dtype is not ready.dtype or not data.flags.c_contiguous:
+            return None
+        runs, taken = self._runs, None
+        with runs.system.storage.gate.shared():
+            runs.check_usable()
+            try:
+                with self._lock:
+                    if not ready.idle:
+                        return None
+                    # Until it is back, its bytes stay in `_kept`.
+                    taken = ready.idle.pop()
+                    self._idle.move_to_end(ready.size)
+                return None if taken.bound is None else taken.run_bound(taken.bound, data, runs)
+            finally:
+                if taken is not None:
+                    ready.idle.append(taken)
 
     def _largest(self, limit: int | None) -> int:
         """The most rows computed at once: the data layers' batch size, or a power of two for a size that users give."""

@@ -36,7 +36,8 @@ def is_x86(machine: str) -> bool:
 
 
 def objects(machine: str, openmp: Sequence[str] = (), more: Sequence[str] = ()) -> list[Object]:
-    """All objects for a processor: the executor, the choice of an instruction set, and each pair of that and a family.
+    """All objects for a processor: the executor and its threads, the choice of an instruction set, and each pair of one
+    and a family.
 
     Args:
         machine: as `platform.machine()` names it.
@@ -46,7 +47,9 @@ def objects(machine: str, openmp: Sequence[str] = (), more: Sequence[str] = ()) 
     common = [*FLAGS, *WARNINGS, "-Icsrc", *(["-DMOCHA_X86"] if is_x86(machine) else []), *more]
     families = " ".join(f"X(isa,{family})" for family in FAMILIES)
     made = [
-        Object("executor.c", "", [*common, *openmp]),
+        Object("executor.c", "", common),
+        Object("pace.c", "", common),
+        Object("pool.c", "", [*common, *openmp]),
         Object("isa.c", "", [*common, f"-DFAMILIES(X,isa)={families}"]),
     ]
     for isa, (width, flags) in (X86 if is_x86(machine) else PORTABLE).items():

@@ -51,6 +51,20 @@ typedef struct {
     int64_t bytes;
 } mocha_column;
 
+/* How many threads a program is worth; zeros, but for `worth`, at the beginning. */
+typedef struct {
+    double worth;      /* an iteration of fewer seconds in one thread always runs in one; 0: never */
+    double seconds[2]; /* of an iteration in one thread and in several, smoothed; 0: not known yet */
+    double spent;      /* on the iteration that has begun */
+    double since;      /* the time of the last change of `best` */
+    double next;       /* the time at which the other way is measured anew */
+    double wait;       /* how long to wait for it */
+    int32_t runs;      /* in one thread; no longer counted above a few */
+    int32_t best;      /* whether several threads are faster */
+    int32_t several;   /* whether several threads run the iteration that has begun */
+    int32_t probing;   /* whether it runs in the other way than the best one */
+} mocha_pace;
+
 /* A program, its length of run, and its position. The steps are in four parts: from bounds[0] those that run once in
    an iteration, from bounds[1] those that run for every minibatch, from bounds[2] the exchange, which runs once, also
    after a fault, and from bounds[3] to bounds[4] the updates. */
@@ -68,6 +82,7 @@ typedef struct {
     int64_t minibatches;
     int64_t iterations;
     int32_t threads;
+    mocha_pace pace;
     double seconds; /* after this time it returns to Python between two iterations */
     double taken;   /* the seconds of the last call */
     int64_t part;

@@ -4,26 +4,14 @@
 
 #define _GNU_SOURCE
 
-#include <limits.h>
-#include <pthread.h>
-#include <sched.h>
 #include <string.h>
 #include <time.h>
 
-#ifdef __linux__
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
-#include "mocha.h"
+#include "pace.h"
+#include "pool.h"
 
 typedef struct {
-    mocha_meeting meeting;
+    const mocha_run *run;
     mocha_run at;
     double deadline;
     int32_t failed;
@@ -32,74 +20,6 @@ typedef struct {
 } shared_state;
 
 #define GOING_ON (-1)
-
-/* A team of GNU OpenMP does not survive a fork: a parallel region in the child would wait for ever. */
-static volatile int32_t in_forked_child;
-
-/* How many threads of the program run something now. */
-static _Atomic int32_t running;
-
-static void forked(void) {
-    in_forked_child = 1;
-    atomic_store(&running, 0);
-}
-
-__attribute__((constructor)) static void watch_forks(void) { (void)pthread_atfork(NULL, NULL, forked); }
-
-#ifdef _OPENMP
-const int32_t mocha_parallel = 1;
-#else
-const int32_t mocha_parallel = 0;
-#endif
-
-/* The number of polls before a thread sleeps. They take about 50 us, longer than waking a thread. */
-#define LOOKS 2000
-
-static inline void relax(void) {
-#ifdef MOCHA_X86
-    __builtin_ia32_pause();
-#endif
-}
-
-/* Waits until the round is over. On a busy machine the system wakes a sleeping thread at once; a thread that polled on,
-   or yielded, would wait for whole time slices of other threads. */
-static void sleep_through(mocha_meeting *here, int round) {
-#ifdef __linux__
-    atomic_fetch_add_explicit(&here->asleep, 1, memory_order_seq_cst);
-    while (atomic_load_explicit(&here->round, memory_order_seq_cst) == round) {
-        syscall(SYS_futex, &here->round, FUTEX_WAIT_PRIVATE, round, NULL, NULL, 0);
-    }
-    atomic_fetch_sub_explicit(&here->asleep, 1, memory_order_relaxed);
-#else
-    while (atomic_load_explicit(&here->round, memory_order_acquire) == round) sched_yield();
-#endif
-}
-
-static void wake_others(mocha_meeting *here) {
-#ifdef __linux__
-    if (atomic_load_explicit(&here->asleep, memory_order_seq_cst)) {
-        syscall(SYS_futex, &here->round, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-    }
-#endif
-}
-
-/* OpenMP's own barriers poll for so long that a thread takes the core from the thread it waits for. */
-void mocha_meet(const mocha_team *team) {
-    if (team->size == 1) return;
-    mocha_meeting *here = team->meeting;
-    const int round = atomic_load_explicit(&here->round, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&here->arrived, 1, memory_order_acq_rel) + 1 == team->size) {
-        atomic_store_explicit(&here->arrived, 0, memory_order_relaxed);
-        atomic_store_explicit(&here->round, round + 1, memory_order_seq_cst);
-        wake_others(here);
-        return;
-    }
-    for (int looks = 0; looks < LOOKS; looks++) {
-        if (atomic_load_explicit(&here->round, memory_order_acquire) != round) return;
-        relax();
-    }
-    sleep_through(here, round);
-}
 
 static double now(void) {
     struct timespec t;
@@ -128,8 +48,10 @@ static int verdict(const mocha_run *run, int64_t done, double deadline) {
     return now() > deadline ? MOCHA_PAUSED : GOING_ON;
 }
 
-static void walk(const mocha_run *run, const mocha_team *team, shared_state *shared) {
+static void walk(void *job, const mocha_team *team) {
     static const mocha_team alone = {0, 1, NULL};
+    shared_state *shared = job;
+    const mocha_run *run = shared->run;
     const int first = team->rank == 0;
     int64_t part = run->part, step = run->step, minibatch = run->minibatch, done = run->done;
     int reason = GOING_ON;
@@ -187,28 +109,18 @@ static void walk(const mocha_run *run, const mocha_team *team, shared_state *sha
 enum mocha_reason mocha_advance(mocha_run *run) {
     shared_state shared;
     memset(&shared, 0, sizeof shared);
+    shared.run = run;
     const double start = now();
-    shared.deadline = start + run->seconds;
-#ifdef _OPENMP
-    /* Runs at the same time share the processors: teams that each had all of them would wait for each other. */
-    const int32_t threads = run->threads / (atomic_fetch_add_explicit(&running, 1, memory_order_relaxed) + 1);
-    if (threads > 1 && !in_forked_child) {
-#pragma omp parallel num_threads(threads)
-        {
-            mocha_team team = {omp_get_thread_num(), omp_get_num_threads(), &shared.meeting};
-            walk(run, &team, &shared);
-        }
-    } else
-#endif
-    {
-        mocha_team team = {0, 1, NULL};
-        walk(run, &team, &shared);
-    }
-#ifdef _OPENMP
-    atomic_fetch_sub_explicit(&running, 1, memory_order_relaxed);
-#endif
+    double seconds = run->seconds;
+    const int chooses = run->threads > 1;
+    if (chooses && !run->part && !run->step && !run->minibatch) seconds = mocha_choose(&run->pace, start, seconds);
+    shared.deadline = start + seconds;
+    const int32_t threads = mocha_together(run->pace.several ? run->threads : 1, walk, &shared);
+    const int64_t done = shared.at.done - run->done;
     run->part = shared.at.part, run->step = shared.at.step;
     run->minibatch = shared.at.minibatch, run->done = shared.at.done;
-    run->taken = now() - start;
+    const double end = now();
+    run->taken = end - start;
+    if (chooses) mocha_note(&run->pace, threads, done, run->taken, end);
     return (enum mocha_reason)shared.reason;
 }

@@ -2,24 +2,18 @@
 #ifndef MOCHA_H
 #define MOCHA_H
 
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "api.h"
 
-/* Where threads wait for each other. */
-typedef struct {
-    atomic_int arrived;
-    atomic_int round;
-    atomic_int asleep;
-} mocha_meeting;
+typedef struct mocha_meeting mocha_meeting;
 
 /* As one of its threads sees it. */
 struct mocha_team {
     int32_t rank;
     int32_t size;
-    mocha_meeting *meeting;
+    mocha_meeting *meeting; /* where the threads wait for each other; NULL for one thread */
 };
 
 /* A barrier: waits until all threads of the team arrive. */

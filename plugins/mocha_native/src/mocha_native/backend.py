@@ -36,8 +36,8 @@ class NativeBackend(CPUBackend):
     Args:
         threads: how many run a program, at most 8 for each processor that the process may use, and 1024; None: as many
             as OMP_NUM_THREADS says, but no more than there are processors, else one for each physical core. The
-            affinity mask and the quotas of control groups count. In a process that was forked, and in a build
-            without OpenMP, it is one.
+            affinity mask and the quotas of control groups count. In a build without OpenMP, it is one. Programs
+            run in one thread where several are not faster.
         fuse: replace several steps by one where a registered fusion can; without, results differ in rounding only.
         winograd: compute convolutions by Winograd's algorithms where they are faster; their rounding errors are larger,
             some 1e-6 of the largest value.

@@ -20,6 +20,11 @@ Array = NDArray[Any]
 Buffers = Sequence[Any]
 
 
+#: Programs whose iterations take fewer seconds run in one thread: meetings of several would take longer than they save.
+#: With 0, all threads run always, as in tests.
+WORTH = 3e-4
+
+
 class Compiled:
     """A step of a compiled program. Calling it runs this step alone.
 
@@ -45,6 +50,7 @@ class Compiled:
         self.threads = backend.threads
         self.kernel = backend.isa.kernel(name)
         self.args = ffi.new("mocha_args *")
+        self._pace = ffi.new("mocha_pace *", {"worth": WORTH})
         self._buffers = buffers  # kept alive: C has only their addresses
         for i, buffer in enumerate(buffers):
             self.args.buffers[i] = ffi.NULL if buffer is None else address(buffer)
@@ -62,8 +68,9 @@ class Compiled:
         steps = step_array(self.parts)
         run.steps, run.bounds = steps, [0, 0, *[len(self.parts)] * 3]
         run.iterations = run.minibatches = 1
-        run.threads = self.threads
+        run.threads, run.pace = self.threads, self._pace[0]
         lib.mocha_advance(run)
+        self._pace[0] = run.pace
 
 
 class Series(Compiled):
@@ -72,6 +79,7 @@ class Series(Compiled):
     def __init__(self, *parts: Compiled) -> None:
         self.name = " + ".join(part.name for part in parts)
         self.threads = parts[0].threads
+        self._pace = ffi.new("mocha_pace *", {"worth": WORTH})
         self._parts = parts
 
     @property

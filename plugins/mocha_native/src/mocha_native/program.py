@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,24 +21,20 @@ from mocha_core.api import (
     StateError,
     StepTime,
     Stop,
+    Value,
     checked_columns,
     updates,
 )
+from mocha_native import compiled
 from mocha_native._native import ffi, lib
 from mocha_native.compiled import Compiled, address, step_array
+from mocha_native.rows import SHORT, RowsRun, advance_with_lock, can_bind, plain_result
 
 if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
 
 #: Python handles signals only when C returns. A call into C ends after this many seconds, at the end of an iteration.
 SECONDS = 0.02
-#: A run of fewer seconds beside other threads keeps the interpreter's lock, because handing it over takes longer.
-SHORT = 1e-4
-
-_advance = lib.mocha_advance
-_advance_with_lock = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(
-    int(ffi.cast("intptr_t", ffi.addressof(lib, "mocha_advance")))
-)
 
 SECTIONS = tuple(Section)
 
@@ -77,6 +72,7 @@ class Tape:
         self.beginning.steps, self.beginning.bounds = self._steps, bounds
         self.beginning.iterations = self.beginning.minibatches = 1
         self.beginning.threads, self.beginning.seconds = threads, SECONDS
+        self.beginning.pace.worth = compiled.WORTH
         #: From this step on, an exception may leave some parameters updated and others not.
         self.first_update = next((i for i in range(bounds[1], bounds[2]) if updates(self.owners[i])), bounds[3])
         self.updates = self.first_update < len(self.runs)
@@ -94,10 +90,11 @@ class Tape:
         """Run the steps, in C and in Python, until the end, a fault, or a stop."""
         while True:
             if self._seconds * run.iterations < SHORT and threading.active_count() > 1:
-                reason = _advance_with_lock(int(ffi.cast("intptr_t", run)))
+                reason = advance_with_lock(int(ffi.cast("intptr_t", run)))
             else:
-                reason = _advance(run)
+                reason = lib.mocha_advance(run)
             self._seconds = run.taken / max(run.done, 1)
+            self.beginning.pace = run.pace
             if reason == lib.MOCHA_PYTHON:
                 end = run.bounds[run.part + 1]
                 while run.step < end and self.in_python[run.step]:
@@ -122,18 +119,22 @@ class NativeProgram(Program):
         self._tapes = {section: Tape(threads, steps) for section, steps in sections.items()}
         forward_and_backward = [b for b in self.bound if b.step.section in (Section.FORWARD, Section.BACKWARD)]
         others = (sections[section] for section in (Section.CLEAR, Section.EXCHANGE, Section.UPDATE))
-        self._tape = Tape(threads, forward_and_backward, *others)
+        self._tape = self._tape_of(forward_and_backward, *others)
         python = not all(isinstance(bound.run, Compiled) for bound in self.bound)
+        self._in_c = not python
         #: A context around every run. Programs with steps in Python use that of the backend, which threads may share.
         self._running: AbstractContextManager[Any] = self.backend.running() if python else nullcontext()
-        beginning = self._tape.beginning
-        beginning.minibatches = self.plan.minibatches
-        if Cell.STATUS in self.cells:
-            beginning.status = address(self.cells[Cell.STATUS], "int32_t[]")
+        self._tape.beginning.minibatches = self.plan.minibatches
         if self.objective is not None and self.objective.dtype == np.float32:
-            beginning.objective32 = address(self.objective, "float[]")
+            self._tape.beginning.objective32 = address(self.objective, "float[]")
         elif self.objective is not None:
-            beginning.objective64 = address(self.objective, "double[]")
+            self._tape.beginning.objective64 = address(self.objective, "double[]")
+
+    def _tape_of(self, *parts: list[BoundStep]) -> Tape:
+        tape = Tape(self.backend.threads, *parts)
+        if Cell.STATUS in self.cells:
+            tape.beginning.status = address(self.cells[Cell.STATUS], "int32_t[]")
+        return tape
 
     def profile(self, n: int, schedule: Schedule, sections: Sequence[Section] = ()) -> Profile:
         """As `Program.profile`: the executor measures the C kernels."""
@@ -186,6 +187,14 @@ class NativeProgram(Program):
         finally:
             self.done = run.done
         return self.done
+
+    def bind(self, given: Value, result: Value) -> RowsRun | None:
+        """As `Program.bind`: for programs that run in C as a whole."""
+        if not self._in_c or not can_bind(self, given, result):
+            return None
+        plain, converting = plain_result(self, result)
+        tape = self._tape_of([b for b in self.bound if b.step.section is Section.FORWARD] + converting)
+        return RowsRun(self, tape, self.memory.buffers[given.root].reshape(given.shape), plain)
 
     def execute(self, section: Section) -> None:
         tape = self._tapes[section]
