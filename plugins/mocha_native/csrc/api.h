@@ -53,16 +53,21 @@ typedef struct {
 
 /* How many threads a program is worth; zeros, but for `worth`, at the beginning. */
 typedef struct {
-    double worth;      /* an iteration of fewer seconds in one thread always runs in one; 0: never */
-    double seconds[2]; /* of an iteration in one thread and in several, smoothed; 0: not known yet */
-    double spent;      /* on the iteration that has begun */
-    double since;      /* the time of the last change of `best` */
-    double next;       /* the time at which the other way is measured anew */
-    double wait;       /* how long to wait for it */
-    int32_t runs;      /* in one thread; no longer counted above a few */
-    int32_t best;      /* whether several threads are faster */
-    int32_t several;   /* whether several threads run the iteration that has begun */
-    int32_t probing;   /* whether it runs in the other way than the best one */
+    double worth;         /* an iteration of fewer seconds in one thread always runs in one; 0: never */
+    double seconds[2];    /* of an iteration in one thread and in several, lately; 0: not known yet */
+    double iterations[2]; /* from which this is known */
+    double least;         /* seconds of an iteration in one thread without others in its way */
+    double level;         /* seconds[1] when one thread was measured last */
+    double before;        /* the seconds of the way that is measured anew, before that */
+    double probed;        /* for so many seconds it was */
+    double spent;         /* on the iteration that has begun */
+    double lasted;        /* the seconds of runs since the last change of `best` */
+    double next;          /* the time at which the other way is measured anew */
+    double wait;          /* how long to wait for it */
+    int32_t runs;         /* in one thread; no longer counted above a few */
+    int32_t best;         /* whether several threads are faster */
+    int32_t several;      /* whether several threads run the iteration that has begun */
+    int32_t probing;      /* whether the other way than the best one is measured anew */
 } mocha_pace;
 
 /* A program, its length of run, and its position. The steps are in four parts: from bounds[0] those that run once in
