@@ -3,7 +3,7 @@
 # make fashion-mnist    the same net on the full Fashion-MNIST: FASHION=folder
 # make test             run every check: tests, lint, types, wheels
 # make oracle           compare training with PyTorch, step by step (a large download)
-# make bench            Mocha against its peers: make bench BENCH=--quick PEERS="torch==2.13.0 jax"
+# make bench            Mocha against its peers: make bench BENCH="peers --minutes 90" PEERS="torch onnxruntime openvino jax"
 # make test-gpu         test the CUDA backend on a GPU, from the checkout; nothing is installed
 # make bench-gpu        time it there
 # make docs             build the documentation
@@ -60,7 +60,9 @@ oracle: $(VENV)/tox
 	$(BIN)/tox run -e oracle
 
 bench: $(BENCH_VENV)/mocha
-	$(if $(strip $(PEERS)),$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(PEERS))
+	@for peer in $(PEERS) $(if $(filter onnxruntime% openvino%,$(PEERS)),onnx); do \
+		$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$$peer" \
+			|| echo "$$peer cannot be installed, pip says why above: it takes no part."; done
 	$(BENCH_VENV)/bin/python benchmarks/bench.py $(BENCH)
 
 # Both with what $(PYTHON) has: NumPy, pluggy, packaging, h5py, threadpoolctl, tqdm, CuPy; pytest, or PyTorch.

@@ -29,8 +29,11 @@ SECTIONS = {
     "depth": "cost of one more layer",
     "startup": "from the start of the interpreter to the end of LeNet's first iteration; import time",
     "size": "installed sizes, and those of wheels",
+    "peers": "native, also with AVX2, against the best of all peers, many nets; only if it is named, within --minutes",
     "gpu": "training on a GPU, against PyTorch; only if it is named, and within --minutes",
 }
+#: What sections with a limit of time may take, unless --minutes says otherwise. They run only if they are named.
+MINUTES = {"gpu": 8.0, "peers": 90.0}
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--threads", default="", help="such as 1,2; default: 1 and all cores; with --quick all cores")
     found.add_argument("--rounds", type=int, help="turns of each contestant that count")
     found.add_argument("--seconds", type=float, help="of a turn")
-    found.add_argument("--minutes", type=float, default=8.0, help="that the section gpu may take")
+    found.add_argument("--minutes", type=float, help="that a section may take: gpu (default: 8) or peers (default: 90)")
     found.add_argument("--to", type=Path, help="folder for results")
     return found
 
@@ -75,9 +78,11 @@ def main() -> None:
     options.threads = sorted(set(map(int, options.threads.split(","))) if options.threads else default)
     if not 1 <= options.threads[0] <= options.threads[-1] <= every:
         command.error(f"--threads: expected numbers from 1 to {every}, the cores that this process may use")
+    minutes = options.minutes
     options.to = options.to or (RESULTS / "quick" if options.quick else RESULTS)
     options.to.mkdir(parents=True, exist_ok=True)
-    for name in options.sections or [name for name in SECTIONS if name != "gpu"]:
+    for name in options.sections or [name for name in SECTIONS if name not in MINUTES]:
+        options.minutes = minutes or MINUTES.get(name)
         text = import_module(f"harness.sections.{name}").run(options)
         (options.to / f"{name}.md").write_text(text, encoding="utf-8")
         print(text)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 
 from harness.contestants import Entry
 from harness.noise import Gate
@@ -18,6 +19,8 @@ from harness.workloads import MINIBATCHES, Workload
 #: How many first results everybody shows, and how near they must be to those of the first contestant. One more than
 #: there are minibatches: the last one shows what was learned from the first.
 CHECKS, TOLERANCE = MINIBATCHES + 1, 1e-3
+#: Seconds after the end of the time in which the workload that has begun may be finished.
+GRACE = 60
 
 
 @dataclass
@@ -64,8 +67,9 @@ def measure(
     workloads: Sequence[Workload],
     rounds: int,
     seconds: float,
+    until: float = inf,
 ) -> None:
-    """Add to the results."""
+    """Add to the results. No workload begins after `until`, by `time.monotonic`."""
     gate = Gate(results.peak)
     for kept, new in ((results.entries, entries), (results.threads, threads), (results.workloads, workloads)):
         kept.extend(item for item in new if item not in kept)
@@ -73,13 +77,19 @@ def measure(
         for remote in remotes:
             results.versions |= remote.ask("versions")
         for workload in workloads:
+            if time.monotonic() > until:
+                results.left_out.append(f"{workload.name}, {', '.join(map(str, threads))} thread(s): the time was over")
+                continue
+            for remote in remotes:
+                remote.until = until + GRACE
             ready = prepare(results, remotes, workload)
             for remote, times in zip(ready, compete(ready, workload.name, rounds, seconds, gate, say)):
                 if times.error:
                     results.leave_out(workload, remote, times.error)
                 else:
                     results.times[workload.name, remote.entry.name, remote.threads] = times
-                    remote.ask("close", workload.name)
+                    with suppress(WorkerError):
+                        remote.ask("close", workload.name)
 
 
 def prepare(
@@ -96,12 +106,17 @@ def prepare(
         except WorkerError as error:
             results.leave_out(workload, remote, str(error))
             continue
+        if not close(found, found, tolerance):
+            results.leave_out(workload, remote, f"finds {found}, which are not finite")
+            continue
         expected = expected or found
         if close(found, expected, tolerance):
             ready.append(remote)
         else:
             why = f"computes something else: {found}, where {ready[0].label} finds {expected}"
             results.leave_out(workload, remote, why)
+            with suppress(WorkerError):
+                remote.ask("close", workload.name)
     return ready
 
 

@@ -1,11 +1,13 @@
 """The reference nets as data: one description, from which every contestant builds the same net.
 
-A layer reads the output of the one before it, images are (N, channels, height, width), and everything is square.
+A layer reads the output of the one before it, or of the one that it names. Images are (N, channels, height, width), and
+windows are square, but for those of signals: height 1 and as wide as the kernel.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, prod
 
 import numpy as np
@@ -20,6 +22,24 @@ class Conv:
     kernel: int
     pad: int = 0
     relu: bool = False
+    stride: int = 1
+    groups: int = 1
+    signal: bool = False
+    bottom: str = ""
+    """The layer whose output it reads, if that is not the one before it."""
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """(height, width), as are `pads` and `strides`."""
+        return (1 if self.signal else self.kernel), self.kernel
+
+    @property
+    def pads(self) -> tuple[int, int]:
+        return (0 if self.signal else self.pad), self.pad
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        return (1 if self.signal else self.stride), self.stride
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,22 @@ class Pool:
     kernel: int
     stride: int
     relu: bool = False
+    signal: bool = False
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """(height, width), as is `strides`."""
+        return (1 if self.signal else self.kernel), self.kernel
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        return (1 if self.signal else self.stride), self.stride
+
+    def over(self, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, int]:
+        """By how much the last windows run over the border of x, the output being y; both without the batch."""
+        rows = zip(y[1:], self.strides, self.window, x[1:])
+        height, width = (max(0, (n - 1) * stride + kernel - size) for n, stride, kernel, size in rows)
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -74,23 +110,27 @@ class Net:
 
     def shapes(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         """What each layer reads and what it writes, without the batch."""
-        found, x = [], self.shape
+        found, x, known = [], self.shape, {}
         for layer in self.layers:
+            x = known.get(getattr(layer, "bottom", ""), x)
             y = output_shape(layer, x)
             found.append((x, y))
-            x = y
+            x = known[layer.name] = y
         return found
 
     def weights(self, seed: int = 1) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Weights and biases by layer, so large that scores depend on all of them; biases are not zero either.
 
-        The last layer's are smaller, so that training does not begin with a leap.
+        The last layer's are smaller, so that training does not begin with a leap, and so are those of convolutions
+        before a sum, so that sums do not grow from block to block.
         """
         random, found = np.random.default_rng(seed), {}
+        summed = {layer.name for layer, following in pairwise(self.layers) if isinstance(following, Add)}
         for layer, (x, y) in zip(self.layers, self.shapes()):
             if isinstance(layer, Conv | Dense):
-                shape = (y[0], x[0], layer.kernel, layer.kernel) if isinstance(layer, Conv) else (y[0], prod(x))
-                gain = 0.1 if layer.name == self.output else 2
+                convolution = isinstance(layer, Conv)
+                shape = (y[0], x[0] // layer.groups, *layer.window) if convolution else (y[0], prod(x))
+                gain = 0.1 if layer.name in {self.output, *summed} else 2
                 w = random.standard_normal(shape) * (gain / prod(shape[1:])) ** 0.5
                 found[layer.name] = w.astype("float32"), (0.1 * random.standard_normal(y[0])).astype("float32")
         return found
@@ -99,7 +139,7 @@ class Net:
         """Images (count * batch, ...) and their labels: noise, the time does not depend on them."""
         random = np.random.default_rng(seed)
         images = random.standard_normal((count * batch, *self.shape), dtype="float32")
-        return images, random.integers(0, CLASSES, count * batch)
+        return images, random.integers(0, self.shapes()[-1][1][0], count * batch)
 
     def flop(self, batch: int, training: bool) -> float:
         """Multiplications and additions of convolutions and inner products, as direct summation needs them.
@@ -113,9 +153,11 @@ class Net:
 def output_shape(layer: Layer, x: tuple[int, ...]) -> tuple[int, ...]:
     match layer:
         case Conv():
-            return layer.filters, *(size + 2 * layer.pad - layer.kernel + 1 for size in x[1:])
+            sizes = zip(x[1:], layer.pads, layer.window, layer.strides)
+            return layer.filters, *((size + 2 * pad - kernel) // stride + 1 for size, pad, kernel, stride in sizes)
         case Pool():
-            return x[0], *(ceil((size - layer.kernel) / layer.stride) + 1 for size in x[1:])
+            sizes = zip(x[1:], layer.window, layer.strides)
+            return x[0], *(ceil((size - kernel) / stride) + 1 for size, kernel, stride in sizes)
         case Dense():
             return (layer.outputs,)
     return x
@@ -124,7 +166,7 @@ def output_shape(layer: Layer, x: tuple[int, ...]) -> tuple[int, ...]:
 def multiply_adds(layer: Layer, x: tuple[int, ...], y: tuple[int, ...]) -> int:
     match layer:
         case Conv():
-            return prod(y) * x[0] * layer.kernel**2
+            return prod(y) * x[0] // layer.groups * prod(layer.window)
         case Dense():
             return prod(x) * prod(y)
     return 0

@@ -52,6 +52,8 @@ class Remote:
         self.until = inf
         #: What the last command took, in seconds by the clock and of the processors.
         self.clock = self.cpu = 0.0
+        #: What an iteration took of the processors in the last turn, in seconds.
+        self.processor = 0.0
 
     @property
     def label(self) -> str:
@@ -81,7 +83,7 @@ class Remote:
         answer = json.loads(line)
         if "error" in answer:
             raise WorkerError(answer["error"])
-        self.clock, self.cpu = answer["clock"], answer["cpu"]
+        self.clock, self.cpu, self.processor = answer["clock"], answer["cpu"], answer["processor"]
         return answer["result"]
 
     def _signal(self, stop: bool) -> None:

@@ -21,6 +21,8 @@ class Times:
     """Seconds per iteration in the turns of one contestant that count."""
 
     seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    """Seconds of all processors together, beside those by the clock."""
     discarded: int = 0
     error: str = ""
     """Why the worker could not go on."""
@@ -29,6 +31,7 @@ class Times:
 
     def add(self, turn: Turn) -> None:
         self.seconds.append(turn.answer)
+        self.processor.append(turn.processor)
         self.discarded += turn.discarded
         self.disturbed += turn.disturbed
 
@@ -50,6 +53,8 @@ class Turn:
     answer: Any
     discarded: int
     disturbed: bool
+    processor: float = 0.0
+    """Of an iteration, in seconds, if the answer is an iteration's."""
 
 
 def take_turn(remote: Remote, gate: Gate, *command: Any) -> Turn:
@@ -58,7 +63,7 @@ def take_turn(remote: Remote, gate: Gate, *command: Any) -> Turn:
     while turn.disturbed and turn.discarded < ATTEMPTS - 1:
         before = gate.begin()
         answer = remote.ask(*command)
-        turn = Turn(answer, turn.discarded + 1, not gate.calm(before, remote.clock, remote.cpu))
+        turn = Turn(answer, turn.discarded + 1, not gate.calm(before, remote.clock, remote.cpu), remote.processor)
     return turn
 
 

@@ -3,7 +3,8 @@
     python -m harness.worker NAME THREADS
 
 Commands come as lines of JSON, a list of a name and arguments; so do answers, {"result": ...} or {"error": "..."},
-with what the command took: seconds by the clock, and of the processors.
+with what the command took: seconds by the clock, and of the processors; and the processors' for an iteration of the
+last turn.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Worker:
         self.entry, self.threads = entry, threads
         self.open_ones: dict[str, Contestant] = {}
         self.module: Any = None
+        self.processor = 0.0
 
     def versions(self) -> dict[str, str]:
         found = {"python": platform.python_version()}
@@ -55,7 +57,10 @@ class Worker:
         one = timed(run, 1)
         if one < seconds / 20:
             one = timed(run, int(seconds / 10 / one))
-        return timed(run, max(1, round(seconds / one)))
+        n, before = max(1, round(seconds / one)), time.process_time()
+        found = timed(run, n)
+        self.processor = (time.process_time() - before) / n
+        return found
 
     def call(self, name: str, function: str, *arguments: Any) -> Any:
         """A function of the contestant's module, on the contestant of an open workload."""
@@ -85,6 +90,7 @@ def main(name: str, threads: int) -> None:
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         answer |= {"clock": time.perf_counter() - clock, "cpu": time.process_time() - cpu}
+        answer["processor"] = worker.processor
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

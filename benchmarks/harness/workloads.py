@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness import nets
+from harness import nets, wide_nets
 from harness.nets import Net
 
 #: Minibatches in memory, taken in turn.
@@ -20,6 +20,15 @@ NETS = {
     "tiny": nets.TINY,
     "chain10": nets.chain(10),
     "chain110": nets.chain(110),
+    "big-mlp": wide_nets.BIG_MLP,
+    "huge-mlp": wide_nets.HUGE_MLP,
+    "table-mlp": wide_nets.TABLE_MLP,
+    "mobilenet": wide_nets.MOBILENET,
+    "resnet18": wide_nets.RESNET18,
+    "signal": wide_nets.SIGNAL,
+    "stride2": wide_nets.STRIDE2,
+    "pointwise": wide_nets.POINTWISE,
+    "large-images": wide_nets.LARGE_IMAGES,
 }
 #: The names of the reference document, and what they stand for.
 PRESETS = {
@@ -33,6 +42,45 @@ PRESETS = {
     "W5-cifar10-100": "cifar10:predict:100",
     "residual": "residual:train:32",
 }
+#: What is compared with all peers: batch sizes by net, for training and for inference. The nets that are most likely to
+#: be slower than a peer come first, as the time may end before the last ones.
+TRAINED = {
+    "big-mlp": (1024, 256, 64, 1),
+    "resnet18": (1, 8, 32),
+    "mobilenet": (1, 8, 32),
+    "huge-mlp": (64,),
+    "large-images": (1, 2, 8),
+    "stride2": (1, 32, 64),
+    "pointwise": (1, 32, 64),
+    "signal": (1, 32),
+    "mlp": (1, 64),
+    "lenet": (1, 64),
+    "cifar10": (1, 100),
+    "residual": (1, 32),
+    "vgg": (1, 16),
+}
+PREDICTED = dict.fromkeys(
+    (
+        "mobilenet",
+        "table-mlp",
+        "mlp",
+        "signal",
+        "resnet18",
+        "lenet",
+        "stride2",
+        "pointwise",
+        "cifar10",
+        "residual",
+        "vgg",
+    ),
+    (1, 8, 32, 100),
+) | {"big-mlp": (1, 8, 64, 100, 256, 1024), "huge-mlp": (1, 8), "large-images": (1, 8)}
+AGAINST_PEERS = [
+    f"{net}:{kind}:{batch}"
+    for kind, batches in (("train", TRAINED), ("predict", PREDICTED))
+    for net, sizes in batches.items()
+    for batch in sizes
+]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from harness import goals
 from harness.contestants import CONTESTANTS
-from harness.measure import Results, close
+from harness.measure import Results, close, measure
 from harness.remote import WorkerError
 from harness.rounds import ATTEMPTS, Times, compete
 from harness.workloads import workload
@@ -14,7 +14,7 @@ from harness.workloads import workload
 class FakeRemote:
     """Answers 1, 2, 3, ..."""
 
-    clock = cpu = 1.0
+    clock = cpu = processor = 1.0
 
     def __init__(self):
         self.asked = 0
@@ -35,6 +35,7 @@ def test_everybody_has_a_turn_in_each_round():
     times = compete(remotes, "W1", 5, 0.1, gate(), show=list)
     assert [t.seconds for t in times] == [[1, 2, 3, 4, 5]] * 2
     assert times[0].median == 3
+    assert times[0].processor == [1] * 5
     assert times[0].spread == pytest.approx((1.4, 4.6))
 
 
@@ -76,6 +77,12 @@ def test_ratio_is_to_the_best_pytorch():
     assert "| 3.00x (3.00 to 3.00) | torch.compile, 2 thread(s) | 2.0x | 3.0x |" in goals.show(results)
     results.times["W1", "native", 2].disturbed = 1
     assert "| ? 3.00x" in goals.show(results)
+
+
+def test_workloads_for_which_there_is_no_time_are_named():
+    results = Results(peak=None)
+    measure(results, [], [1, 2], [workload("W1")], 3, 0.1, until=float("-inf"))
+    assert results.left_out == ["W1, 1, 2 thread(s): the time was over"]
 
 
 def test_results_that_differ_are_another_net():

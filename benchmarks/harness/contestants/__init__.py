@@ -37,14 +37,22 @@ class Entry:
             return workload.training and workload.net.name == "LeNet"
         if self in GPU:
             return workload.training
+        if workload.training and (self.module == "with_onnx" or "freeze" in self.variant):
+            return False
         return "channels_last" not in self.variant or len(workload.net.shape) == 3
 
 
-AVX2 = {
-    "MOCHA_NATIVE_ISA": "avx2",
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "DNNL_MAX_CPU_ISA": "AVX2",
-    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+#: What holds whom to an instruction set. Who is not named here cannot be held to one.
+HOLDS = {
+    "avx2": {
+        "MOCHA_NATIVE_ISA": "avx2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    },
+    "baseline": {"MOCHA_NATIVE_ISA": "baseline"},
+    "avx512": {"MOCHA_NATIVE_ISA": "avx512"},
 }
 
 ALL = [
@@ -59,11 +67,27 @@ ALL = [
     ),
     Entry("jax", "JAX jit", "with_jax", "", "jax"),
 ]
-#: Those that can be held to AVX2, under names like "native@avx2".
-AVX2_ALL = [
-    replace(entry, name=f"{entry.name}@avx2", title=f"{entry.title}, AVX2", environment=AVX2)
-    for entry in ALL
-    if entry.name == "native" or entry.package == "torch"
+#: Those that only predict, and take part where Mocha meets all peers.
+FROZEN = [
+    Entry("torch-freeze-channels-last", "TorchScript, channels_last", "with_torch", "freeze channels_last", "torch"),
+    Entry("torch-freeze-mkldnn", "TorchScript, optimize_for_inference", "with_torch", "freeze mkldnn", "torch"),
+    Entry("onnxruntime", "ONNX Runtime", "with_onnx", "onnxruntime", "onnxruntime"),
+    Entry("openvino", "OpenVINO", "with_onnx", "openvino", "openvino"),
+]
+
+
+def held(entry: Entry, isa: str) -> Entry:
+    """The contestant with no better instructions than those, under a name like "native@avx2"."""
+    title = f"{entry.title}, {isa.upper() if isa != 'baseline' else isa}"
+    return replace(entry, name=f"{entry.name}@{isa}", title=title, environment=HOLDS[isa])
+
+
+#: Those that can be held to AVX2.
+AVX2_ALL = [held(entry, "avx2") for entry in ALL if entry.name == "native" or entry.package == "torch"]
+HELD = [
+    *AVX2_ALL,
+    *(held(entry, "avx2") for entry in [*ALL, *FROZEN] if entry.package == "jax" or "freeze" in entry.variant),
+    *(held(ALL[0], isa) for isa in HOLDS if isa != "avx2"),
 ]
 #: Those on a GPU; the last word of a variant is the precision. Inductor compiles with several processes there.
 INDUCTOR = {"TORCHINDUCTOR_COMPILE_THREADS": "8"}
@@ -86,7 +110,7 @@ GPU = [
         ),
     )
 ]
-CONTESTANTS = {entry.name: entry for entry in [*ALL, *AVX2_ALL, *GPU]}
+CONTESTANTS = {entry.name: entry for entry in [*ALL, *FROZEN, *HELD, *GPU]}
 
 
 def installed(entries: list[Entry]) -> list[Entry]:

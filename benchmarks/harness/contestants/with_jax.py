@@ -16,32 +16,37 @@ from jax import lax
 from harness.nets import LRN, Add, Conv, Dense, Layer, Net, Pool
 from harness.workloads import LEARNING_RATE, MINIBATCHES, MOMENTUM, WEIGHT_DECAY, Workload
 
+Shape = tuple[int, ...]
 Weights = dict[str, tuple[jax.Array, jax.Array]]
 
 
 def scores(net: Net, weights: Weights, x: jax.Array) -> jax.Array:
     kept = {}
-    for layer, (_, y) in zip(net.layers, net.shapes()):
-        x = apply_layer(layer, y, weights, x, kept)
+    for layer, (inner, outer) in zip(net.layers, net.shapes()):
+        x = kept.get(getattr(layer, "bottom", ""), x)
+        x = apply_layer(layer, inner, outer, weights, x, kept)
         if getattr(layer, "relu", False):
             x = jax.nn.relu(x)
         kept[layer.name] = x
     return x
 
 
-def apply_layer(layer: Layer, shape: tuple[int, ...], weights: Weights, x: jax.Array, kept: dict) -> jax.Array:
-    """`shape` is the output's, without the batch."""
+def apply_layer(layer: Layer, inner: Shape, outer: Shape, weights: Weights, x: jax.Array, kept: dict) -> jax.Array:
+    """`inner` and `outer` are the shapes that it reads and writes, without the batch."""
     match layer:
         case Conv():
             w, b = weights[layer.name]
-            return lax.conv_general_dilated(x, w, (1, 1), [(layer.pad, layer.pad)] * 2) + b[:, None, None]
+            pads = [(pad, pad) for pad in layer.pads]
+            groups = {"feature_group_count": layer.groups}
+            return lax.conv_general_dilated(x, w, layer.strides, pads, **groups) + b[:, None, None]
         case Dense():
             w, b = weights[layer.name]
             return x.reshape(len(x), -1) @ w.T + b
         case Pool(kind="max"):
-            return windows(layer, shape, lax.max, -jnp.inf, x)
+            return windows(layer, layer.over(inner, outer), lax.max, -jnp.inf, x)
         case Pool():
-            total, inside = (windows(layer, shape, lax.add, 0.0, v) for v in (x, jnp.ones((1, 1, *x.shape[2:]))))
+            over, ones = layer.over(inner, outer), jnp.ones((1, 1, *x.shape[2:]))
+            total, inside = (windows(layer, over, lax.add, 0.0, v) for v in (x, ones))
             return total / inside
         case LRN():
             window = (1, 1, layer.kernel, layer.kernel)
@@ -51,10 +56,9 @@ def apply_layer(layer: Layer, shape: tuple[int, ...], weights: Weights, x: jax.A
             return x + kept[layer.other]
 
 
-def windows(pool: Pool, shape: tuple[int, ...], operation: Any, start: float, x: jax.Array) -> jax.Array:
-    over = [(n - 1) * pool.stride + pool.kernel - size for n, size in zip(shape[1:], x.shape[2:])]
-    pad = [(0, 0), (0, 0), *((0, max(0, n)) for n in over)]
-    window, strides = (1, 1, pool.kernel, pool.kernel), (1, 1, pool.stride, pool.stride)
+def windows(pool: Pool, over: Shape, operation: Any, start: float, x: jax.Array) -> jax.Array:
+    pad = [(0, 0), (0, 0), *((0, n) for n in over)]
+    window, strides = (1, 1, *pool.window), (1, 1, *pool.strides)
     return lax.reduce_window(x, start, operation, window, strides, pad)
 
 

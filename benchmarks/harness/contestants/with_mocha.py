@@ -23,17 +23,19 @@ def body(net: Net) -> list[Layer]:
     """Its layers, from the blob "data" to the blob `net.output`."""
     found, bottom = [], "data"
     for layer in net.layers:
+        bottom = getattr(layer, "bottom", "") or bottom
         common = {"name": layer.name, "bottoms": [bottom], "tops": [layer.name]}
         if getattr(layer, "relu", False):
             common["neuron"] = neurons.ReLU()
         match layer:
-            case Conv(kernel=k, pad=p):
-                found.append(
-                    layers.ConvolutionLayer(n_filter=layer.filters, kernel=(k, k), pad=(p, p), **BIAS, **common)
-                )
-            case Pool(kernel=k, stride=s):
-                kind = layers.Pooling(layer.kind)
-                found.append(layers.PoolingLayer(kernel=(k, k), stride=(s, s), pooling=kind, **common))
+            case Conv():
+                # Mocha's pairs are (width, height).
+                sizes = {"kernel": layer.window[::-1], "stride": layer.strides[::-1], "pad": layer.pads[::-1]}
+                groups = {"n_filter": layer.filters, "n_group": layer.groups}
+                found.append(layers.ConvolutionLayer(**groups, **sizes, **BIAS, **common))
+            case Pool():
+                sizes = {"kernel": layer.window[::-1], "stride": layer.strides[::-1]}
+                found.append(layers.PoolingLayer(pooling=layers.Pooling(layer.kind), **sizes, **common))
             case LRN():
                 mode = layers.LRNMode.WithinChannel
                 parameters = {"kernel": layer.kernel, "scale": layer.scale, "power": layer.power}

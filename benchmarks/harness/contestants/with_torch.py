@@ -19,11 +19,12 @@ class Model(nn.Module):
     def __init__(self, net: Net) -> None:
         super().__init__()
         self.description = net.layers
-        self.kept = {layer.other for layer in net.layers if isinstance(layer, Add)}
+        self.kept = {getattr(layer, "other", "") or getattr(layer, "bottom", "") for layer in net.layers}
         self.parts = nn.ModuleDict()
         for layer, (x, _) in zip(net.layers, net.shapes()):
             if isinstance(layer, Conv):
-                self.parts[layer.name] = nn.Conv2d(x[0], layer.filters, layer.kernel, padding=layer.pad)
+                sizes = {"stride": layer.strides, "padding": layer.pads, "groups": layer.groups}
+                self.parts[layer.name] = nn.Conv2d(x[0], layer.filters, layer.window, **sizes)
             elif isinstance(layer, Dense):
                 self.parts[layer.name] = nn.Linear(int(np.prod(x)), layer.outputs)
         with torch.no_grad():
@@ -34,6 +35,7 @@ class Model(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         kept = {}
         for layer in self.description:
+            x = kept.get(getattr(layer, "bottom", ""), x)
             x = self.apply_layer(layer, x, kept)
             if getattr(layer, "relu", False):
                 x = F.relu(x)
@@ -48,9 +50,9 @@ class Model(nn.Module):
             case Dense():
                 return self.parts[layer.name](x.flatten(1))
             case Pool(kind="max"):
-                return F.max_pool2d(x, layer.kernel, layer.stride, ceil_mode=True)
+                return F.max_pool2d(x, layer.window, layer.strides, ceil_mode=True)
             case Pool():
-                return F.avg_pool2d(x, layer.kernel, layer.stride, ceil_mode=True)
+                return F.avg_pool2d(x, layer.window, layer.strides, ceil_mode=True)
             case LRN():
                 mean = F.avg_pool2d(x * x, layer.kernel, 1, layer.kernel // 2)
                 return x * (1 + layer.scale * mean) ** -layer.power
@@ -89,7 +91,7 @@ class Training:
 
 class Inference:
     def __init__(self, model: nn.Module, minibatches: list[tuple[torch.Tensor, torch.Tensor]], compiled: bool) -> None:
-        self.model = torch.compile(model.eval()) if compiled else model.eval()
+        self.model = torch.compile(model) if compiled else model
         self.minibatches = minibatches
 
     def run(self, n: int) -> None:
@@ -109,5 +111,16 @@ def make(variant: str, workload: Workload, threads: int) -> Training | Inference
     if "channels_last" in variant:
         model = model.to(memory_format=torch.channels_last)
         minibatches = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in minibatches]
+    if not workload.training:
+        model.eval()
+    if "freeze" in variant:
+        model = frozen(model, minibatches[0][0], "mkldnn" in variant)
     kind = Training if workload.training else Inference
     return kind(model, minibatches, "compile" in variant)
+
+
+def frozen(model: nn.Module, x: torch.Tensor, mkldnn: bool) -> nn.Module:
+    """TorchScript with constant weights; with `mkldnn` also what `optimize_for_inference` makes of that."""
+    with torch.no_grad():
+        script = torch.jit.freeze(torch.jit.trace(model, x))
+    return torch.jit.optimize_for_inference(script) if mkldnn else script
