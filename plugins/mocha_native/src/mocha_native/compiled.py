@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mocha_layers_std.rectified import RectifiedKernel
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from mocha_native._native import ffi, lib
 if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
+    from mocha_native.library import Library
 
 Array = NDArray[Any]
 #: As `mocha_core.api.Buffers`, without None: a kernel knows which buffers exist.
@@ -22,6 +23,12 @@ Buffers = Sequence[Any]
 
 class Compiled:
     """A step of a compiled program. Calling it runs this step alone.
+
+    Args:
+        backend: what the step runs on.
+        name: that of the C kernel, with the dtype at its end.
+        buffers, sizes, numbers: its operands: at most 20, 32 and 8. None stands for a buffer that is not there.
+        library: the extension that has the kernel; None: mocha-native.
 
     Attributes:
         kernel, args: the C function and its operands.
@@ -38,12 +45,13 @@ class Compiled:
         numbers: Sequence[float] = (),
         serial: bool = False,
         meets: bool = True,
+        library: Library | None = None,
     ) -> None:
         self.name = name
         self.serial = serial
         self.meets = meets
         self.threads = backend.threads
-        self.kernel = backend.isa.kernel(name)
+        self.kernel = library.kernel(backend.isa, name) if library else backend.isa.kernel(name)
         self.args = ffi.new("mocha_args *")
         self._buffers = buffers  # kept alive: C has only their addresses
         for i, buffer in enumerate(buffers):
@@ -93,7 +101,13 @@ def step_array(steps: Sequence[Compiled | None]) -> Any:
 
 
 class NativeKernel(RectifiedKernel):
-    """A kernel for the dtype of the first input, float32 or float64."""
+    """A kernel for the dtype of the first input, float32 or float64.
+
+    Attributes:
+        library: the extension with its C kernels; None: mocha-native.
+    """
+
+    library: ClassVar[Library | None] = None
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         self.backend = backend
@@ -110,8 +124,8 @@ class NativeKernel(RectifiedKernel):
         serial: bool = False,
         meets: bool = True,
     ) -> Compiled:
-        """The C kernel `name` for the dtype, bound to its operands, which are listed in csrc/kernels."""
-        return Compiled(self.backend, f"{name}_{self.dtype}", buffers, sizes, numbers, serial, meets)
+        """The C kernel `name` for the dtype, bound to its operands, which a comment above it lists."""
+        return Compiled(self.backend, f"{name}_{self.dtype}", buffers, sizes, numbers, serial, meets, self.library)
 
 
 def floating(kernel: type[NativeKernel]) -> Callable[[NativeBackend, Call], NativeKernel | None]:

@@ -1,0 +1,16 @@
+"""Describes the extension with the kernels to cffi."""
+
+from cffi import FFI
+from mocha_native import get_include
+
+CSRC = "src/acme_swish_native/csrc"
+
+ffi = FFI()
+ffi.cdef("const void *acme_swish(void);")
+ffi.set_source(
+    "acme_swish_native._kernels",
+    '#include "library.c"',
+    include_dirs=[get_include(), CSRC],
+    extra_compile_args=["-O3", "-ffp-contract=fast", "-Wall", "-Wextra"],
+    libraries=["m"],
+)
