@@ -5,6 +5,7 @@ import ctypes
 import acme_swish.swish
 import numpy as np
 import pytest
+from acme_solver.nesterov import AcmeNesterov, AcmeNesterovUpdate
 from acme_swish_native._kernels import lib
 from acme_swish_native.library import LIBRARY
 from mocha_native import get_include
@@ -12,8 +13,8 @@ from mocha_native.api import Compiled, Library, NativeBackend
 
 import mocha_core as mocha
 from mocha_core import layers
-from mocha_core.api import PluginError
-from mocha_core.testing import OpTests
+from mocha_core.api import NonFiniteError, PluginError
+from mocha_core.testing import OpTests, assert_close
 from mocha_core.testing.inputs import constant, distinct
 
 
@@ -39,25 +40,41 @@ class TestSwish(OpTests):
         return [x / (1 + np.exp(-op.beta * x))]
 
 
-def net(system):
+class TestNesterov(OpTests):
+    op = AcmeNesterovUpdate(multiplier=2.0, fault=3)
+    inputs = [
+        *(distinct((40, 7), seed) for seed in range(3)),
+        np.asarray(0.05),
+        np.asarray(0.9),
+        np.asarray(0, "int32"),
+    ]
+
+    def expected(self, op, inputs):
+        w, g, velocity, rate, m, status = inputs
+        new = m * velocity + op.multiplier * rate * g
+        return [w - ((1 + m) * new - m * velocity), new, status]
+
+
+def net(system, **more):
     # Arrays that are never written to are copied to the backend once, and no step in Python fetches minibatches.
     data = constant([np.random.default_rng(3).normal(size=(64, 3, 9, 7)), np.arange(64) % 10])
     return mocha.Net("net", system, [
         layers.MemoryDataLayer(name="data", data=data, batch_size=32, tops=["x", "label"]),
         layers.ConvolutionLayer(name="conv", n_filter=5, kernel=(3, 3), bottoms=["x"], tops=["conv"]),
         layers.SwishLayer(name="swish", beta=1.5, bottoms=["conv"], tops=["swish"]),
-        layers.InnerProductLayer(name="ip", output_dim=10, bottoms=["swish"], tops=["ip"]),
+        layers.InnerProductLayer(name="ip", output_dim=10, bottoms=["swish"], tops=["ip"], **more),
         layers.SoftmaxLossLayer(name="loss", bottoms=["ip", "label"]),
     ])  # fmt: skip
 
 
-def trained(**options):
-    """The parameters after some iterations, and the net."""
-    with mocha.System(NativeBackend(**options), seed=5) as system:
+def trained(solver=mocha.solvers.SGD, dtype="float32", **options):
+    """The parameters after some iterations, and what serves the steps."""
+    with mocha.System(NativeBackend(**options), seed=5, dtype=dtype) as system:
         made = net(system)
-        solver = mocha.solvers.SGD(mocha.SolverParameters(max_iter=5, lr_policy=0.05, momentum=0.9))
+        solver = solver(mocha.SolverParameters(max_iter=5, lr_policy=0.05, momentum=0.9))
         solver.solve(made)
-        return {f"{a}.{b}": p.numpy() for a, group in made.parameters.items() for b, p in group.items()}, made, solver
+        uses = made.runs.training_program(solver).kernels()
+        return {f"{a}.{b}": p.numpy() for a, group in made.parameters.items() for b, p in group.items()}, uses
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -74,9 +91,9 @@ def test_it_serves_both_halves_and_python_runs_no_step(isa, dtype):
 
 
 def test_the_same_bytes_for_any_number_of_threads(isa):
-    expected, _, _ = trained(threads=1)
+    expected, _ = trained(threads=1)
     for threads in (2, 3):
-        found, _, _ = trained(threads=threads)
+        found, _ = trained(threads=threads)
         for name, array in expected.items():
             np.testing.assert_array_equal(found[name], array, name)
 
@@ -88,6 +105,29 @@ def test_the_kernels_for_the_instruction_set_of_the_backend(isa):
     with mocha.System("native") as system:
         run = Compiled(system.backend, "swish_forward_float32", [], library=LIBRARY)
     assert run.kernel == kernels[isa]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_its_update_is_folded_into_the_gradient_of_our_inner_product(isa, dtype):
+    apart, _ = trained(AcmeNesterov, dtype, threads=1, fuse=False)
+    expected, uses = trained(AcmeNesterov, dtype, threads=1)
+    assert "InnerProduct + CompiledNesterov of parameters" in {use.kernel for use in uses if use.layer == "ip"}
+    assert [use.kernel for use in uses if use.op == "acme.nesterov"] == ["CompiledNesterov"] * 2  # of the convolution
+    for name, array in apart.items():
+        assert_close(name, expected[name], array, 1e-12 if dtype == "float64" else 2e-5)
+    for threads in (2, 3):
+        found, _ = trained(AcmeNesterov, dtype, threads=threads)
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array, name)
+
+
+def test_a_folded_update_that_overflows_is_refused():
+    with mocha.System("native", seed=5) as system:
+        made = net(system, weight_lr=1e38)
+        solver = AcmeNesterov(mocha.SolverParameters(max_iter=5, lr_policy=100.0, momentum=0.9))
+        with pytest.raises(NonFiniteError, match=r"the update of parameter 'ip\.weight' is not finite"):
+            solver.solve(made)
+        assert all(np.isfinite(state.numpy()).all() for state in made.states.values())
 
 
 class Table(ctypes.Structure):

@@ -10,4 +10,7 @@ from mocha_native.compiled import Compiled as Compiled
 from mocha_native.compiled import NativeKernel as NativeKernel
 from mocha_native.compiled import Series as Series
 from mocha_native.compiled import floating as floating
+from mocha_native.fold import fold_update as fold_update
 from mocha_native.library import Library as Library
+from mocha_native.update import UpdateKernel as UpdateKernel
+from mocha_native.update import update as update

@@ -11,3 +11,9 @@ if TYPE_CHECKING:
 @hookimpl
 def mocha_register_kernels(kernels: Candidates) -> None:
     kernels.add("acme.swish", "native", "acme_swish_native.swish:build")
+    kernels.add("acme.nesterov", "native", "acme_swish_native.nesterov:build")
+
+
+@hookimpl
+def mocha_register_fusions(fusions: Candidates) -> None:
+    fusions.add("acme.nesterov", "forward", "native", "mocha_native.api:fold_update")

@@ -5,5 +5,6 @@
 #define MOCHA_SOURCE "kernels.h"
 #define MOCHA_KERNELS(K) \
     K(swish_forward) \
-    K(swish_backward)
+    K(swish_backward) \
+    K(nesterov_forward)
 #include <mocha/library.h>
