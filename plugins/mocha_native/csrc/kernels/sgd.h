@@ -52,11 +52,11 @@ KERNEL(sgd_forward) {
                            (int32_t)args->sizes[4]};
     int64_t first = 0, last = args->sizes[1];
     if (team->size > 1) mocha_share(last, GRAIN, team, &first, &last);
+    const int64_t rows = args->sizes[0], row = args->sizes[2], g_row = args->sizes[3];
+    REAL *w = args->buffers[0], *velocity = args->buffers[2];
+    const REAL *g = args->buffers[1];
     VEC poison = (VEC){0};
-    for (int64_t r = 0; r < args->sizes[0]; r++) {
-        const REAL *g = (const REAL *)args->buffers[1] + r * args->sizes[3];
-        REAL *w = (REAL *)args->buffers[0] + r * args->sizes[2],
-             *velocity = (REAL *)args->buffers[2] + r * args->sizes[2];
+    for (int64_t r = 0; r < rows; r++, w += row, velocity += row, g += g_row) {
         int64_t i = first;
         for (; i + LANES <= last; i += LANES) poison += TYPED(sgd_vector)(&rule, w + i, g + i, velocity + i, LANES);
         if (i < last) poison += TYPED(sgd_vector)(&rule, w + i, g + i, velocity + i, last - i);
