@@ -40,6 +40,9 @@ class Kernel:
     backward_workspace: tuple[Spec, ...] = ()
     #: Whether it runs as Python on the host; a compiled program is split there.
     splits: bool = False
+    #: Whether its bound halves only put work into the current stream of the device, on buffers that do not move, so
+    #: that a graph of the device can record them.
+    captured: bool = False
     #: The plugin that registered it; set when it is chosen.
     plugin: str = "reference"
 

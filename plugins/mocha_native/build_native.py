@@ -4,9 +4,12 @@ from pathlib import Path
 
 from cffi import FFI
 
-#: The path is relative to the folder of `setup.py`, in which setuptools builds.
+#: The paths are relative to the folder of `setup.py`, in which setuptools builds.
 SOURCES = Path("csrc")
+INCLUDE = Path("src/mocha_native/include")
 
 ffi = FFI()
-ffi.cdef((SOURCES / "api.h").read_text(encoding="utf-8"))
-ffi.set_source("mocha_native._native", '#include "mocha.h"', include_dirs=[str(SOURCES)], libraries=["m", "pthread"])
+for declarations in (INCLUDE / "mocha" / "abi.h", SOURCES / "api.h"):
+    ffi.cdef(declarations.read_text(encoding="utf-8"))
+include_dirs = [str(SOURCES), str(INCLUDE)]
+ffi.set_source("mocha_native._native", '#include "mocha.h"', include_dirs=include_dirs, libraries=["m", "pthread"])

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent
 SOURCES = ROOT / "csrc"
+#: The headers that mocha-native installs.
+INCLUDE = "src/mocha_native/include"
 FAMILIES = sorted(path.stem for path in (SOURCES / "kernels").glob("*.h"))
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion"]
 # No -ffast-math: it reassociates sums, and results would depend on the compiler. Python's own flags may contain -g.
@@ -44,7 +46,7 @@ def objects(machine: str, openmp: Sequence[str] = (), more: Sequence[str] = ()) 
         openmp: the compiler's flag for OpenMP.
         more: more flags for all objects.
     """
-    common = [*FLAGS, *WARNINGS, "-Icsrc", *(["-DMOCHA_X86"] if is_x86(machine) else []), *more]
+    common = [*FLAGS, *WARNINGS, "-Icsrc", f"-I{INCLUDE}", *(["-DMOCHA_X86"] if is_x86(machine) else []), *more]
     families = " ".join(f"X(isa,{family})" for family in FAMILIES)
     made = [
         Object("executor.c", "", common),
@@ -76,7 +78,12 @@ def build(all_objects: Sequence[Object], command: Sequence[str], cache: Path) ->
 
 
 def _build(one: Object, command: Sequence[str], cache: Path) -> str:
-    included = [SOURCES / one.source, *SOURCES.glob("*.h"), SOURCES / "kernels" / f"{Path(one.variant).name}.h"]
+    included = [
+        SOURCES / one.source,
+        *SOURCES.glob("*.h"),
+        *(ROOT / INCLUDE).rglob("*.h"),
+        SOURCES / "kernels" / f"{Path(one.variant).name}.h",
+    ]
     contents = [path.read_bytes() for path in sorted(included) if path.exists()]
     digest = hashlib.sha256(b"\0".join([repr((list(command), one.flags)).encode(), *contents])).hexdigest()
     # By its name alone: another copy of the sources, which shares the folder, never replaces it before it is linked.

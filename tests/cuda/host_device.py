@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from mocha_cuda.nvrtc import REALS, SOURCES
+from mocha_cuda.nvrtc import REALS, SOURCES, source_of
 
 HERE = Path(__file__).parent
 FLAGS = [
@@ -100,7 +100,7 @@ class HostDevice:
 
 
 class HostKernel:
-    """One kernel of `csrc/kernels/<family>.cu`."""
+    """One kernel of `source_of(family)`."""
 
     def __init__(self, family, name, dtype):
         self.name = name
@@ -151,7 +151,7 @@ def kernel_names(family):
         "-D__launch_bounds__(...)=",
         "-D__device__=",
     ]
-    command += ["-D__shared__=", "-x", "c++", f"-I{SOURCES}", str(SOURCES / "kernels" / f"{family}.cu")]
+    command += ["-D__shared__=", "-x", "c++", f"-I{SOURCES}", str(source_of(family))]
     text = subprocess.run(command, check=True, capture_output=True, text=True, env=COMPILER).stdout
     return re.findall(r"MOCHA_GLOBAL\s+void\s+(\w+)\s*\(", text)
 
@@ -160,13 +160,17 @@ def kernel_names(family):
 def built(family, dtype):
     """A shared library of a family's kernels, built again only where a source changed."""
     names = kernel_names(family)
-    lines = ['#include "cuda_on_host.h"', f'#include "kernels/{family}.cu"', *(f"ON_HOST({name})" for name in names)]
+    lines = ['#include "cuda_on_host.h"', f'#include "{source_of(family)}"', *(f"ON_HOST({name})" for name in names)]
     source = "\n".join(lines) + "\n"
     flags = [*FLAGS, *(SANITIZE if os.environ.get("MOCHA_CUDA_SANITIZE") else ()), f"-DREAL={REALS[dtype]}"]
-    parts = [source, *flags, *(path.read_text() for path in sorted((*SOURCES.rglob("*.cu*"), HERE / "cuda_on_host.h")))]
+    parts = [
+        source,
+        *flags,
+        *(path.read_text() for path in sorted((*SOURCES.rglob("*.cu*"), source_of(family), HERE / "cuda_on_host.h"))),
+    ]
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
     folder = Path(tempfile.gettempdir()) / f"mocha-cuda-on-host-{os.getuid()}"
-    path = folder / f"{family}-{dtype}-{digest}.so"
+    path = folder / f"{source_of(family).stem}-{dtype}-{digest}.so"
     if not path.exists():
         folder.mkdir(mode=0o700, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.so")

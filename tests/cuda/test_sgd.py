@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from against_reference import DTYPES, bench, check, forward
 from host_backend import HostBackend
-from mocha_cuda.kernels.sgd import TILE, Cells, Update, merged
+from mocha_cuda.update import TILE, Update, merged
 from mocha_layers_std.regularizers import L1Regu, L2Regu, NoRegu
 from mocha_solvers_std.sgd import SGDUpdate
 
@@ -81,23 +81,23 @@ def test_one_launch_of_many_is_what_many_are(dtype):
             for i, size in enumerate(sizes)
         ]
 
-    shared = Cells(np.asarray(0.05, dtype), np.asarray(0.9, dtype), np.asarray(0, np.int32))
+    shared = (np.asarray(0.05, dtype), np.asarray(0.9, dtype), np.asarray(0, np.int32))
     apart, together = parameters(), parameters()
     for parameter in apart:
-        Update(backend, dtype, [parameter], shared)()
-    Update(backend, dtype, together, shared)()
-    assert shared.status == 0
+        Update(backend, "sgd", "sgd_forward", dtype, [parameter], shared)()
+    Update(backend, "sgd", "sgd_forward", dtype, together, shared)()
+    assert shared[-1] == 0
     for one, other in zip(apart, together, strict=True):
         for a, b in zip(one[:3], other[:3], strict=True):
             assert a.tobytes() == b.tobytes()
 
 
 def test_the_fault_of_the_parameter_is_reported():
-    shared = Cells(np.asarray(0.05), np.asarray(0.9), np.asarray(0, np.int32))
+    shared = (np.asarray(0.05), np.asarray(0.9), np.asarray(0, np.int32))
     parameters = [(*np.ones((3, 2000)), 1.0, 0.0, 0.0, 2000, 10 + i) for i in range(4)]
     parameters[2][1][1999] = np.nan
-    Update(HostBackend(), "float64", parameters, shared)()
-    assert shared.status == 12
+    Update(HostBackend(), "sgd", "sgd_forward", "float64", parameters, shared)()
+    assert shared[-1] == 12
     assert all(np.isfinite(parameter[0]).all() for parameter in parameters)
 
 

@@ -182,7 +182,7 @@ def replay(cache, tmp_path_factory):
     target = tmp_path_factory.mktemp("arm64") / "replay"
     # Recorded operands are packed for this processor's tiles, which are smaller: arm64 has more registers.
     arm64 = compiled(GCC_ARM64, "aarch64", cache, ["-fopenmp"], ["-U__aarch64__"])
-    flags = [*BUILD["FLAGS"], *BUILD["WARNINGS"], "-Werror", f"-I{BUILD['SOURCES']}"]
+    flags = [*BUILD["FLAGS"], *BUILD["WARNINGS"], "-Werror", f"-I{BUILD['SOURCES']}", f"-I{PLUGIN / BUILD['INCLUDE']}"]
     run([GCC_ARM64, *flags, "-fopenmp", REPLAY, *arm64, "-lm", "-lpthread", "-o", target])
     return target
 

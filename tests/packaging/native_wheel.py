@@ -35,7 +35,7 @@ def test_it_holds_what_runs_and_nothing_else():
     names = zipfile.ZipFile(WHEEL).namelist()
     assert "mocha_native/_native.abi3.so" in names
     endings = {Path(name).suffix for name in names if not name.startswith("mocha_native-")}
-    assert endings == {".py", ".pyi", ".so", ".typed"}
+    assert endings == {".h", ".py", ".pyi", ".so", ".typed"}
 
 
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump: apt install binutils")

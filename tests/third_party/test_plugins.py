@@ -33,3 +33,11 @@ class TestAcmeCoffee(PluginTests):
 
 class TestAcmeNPZ(PluginTests):
     distribution = "acme-npz"
+
+
+class TestAcmeSwishNative(PluginTests):
+    distribution = "acme-swish-native"
+
+
+class TestAcmeSwishCUDA(PluginTests):
+    distribution = "acme-swish-cuda"

@@ -1,21 +1,5 @@
-/* The interface of the extension to Python. cffi parses this file, so it holds only plain declarations. */
-
-/* The operands of one call of a kernel. A comment above each kernel lists them in order. */
-typedef struct {
-    void *buffers[20];
-    int64_t sizes[32];
-    double numbers[8];
-} mocha_args;
-
-typedef struct mocha_team mocha_team;
-
-/* Every thread of a team calls it with the same operands, and does its own share of the work. */
-typedef void (*mocha_kernel)(const mocha_args *args, const mocha_team *team);
-
-typedef struct {
-    const char *name;
-    mocha_kernel kernel;
-} mocha_entry;
+/* The interface of the extension to Python, after mocha/abi.h. cffi parses this file, so it holds only plain
+   declarations. */
 
 /* A compile-time constant of a family that Python needs, such as the size of its tiles. */
 typedef struct {
@@ -100,6 +84,9 @@ enum mocha_reason { MOCHA_FINISHED, MOCHA_FAULT, MOCHA_STOPPED, MOCHA_PAUSED, MO
 
 /* Continues `run`; returns why it stopped. */
 enum mocha_reason mocha_advance(mocha_run *run);
+
+/* A barrier: waits until all threads of the team arrive. */
+void mocha_meet(const mocha_team *team);
 
 /* The kernels of an instruction set by name, or of the best one here for ""; NULL: unknown, or not supported. */
 const mocha_isa *mocha_find_isa(const char *name);

@@ -2,34 +2,9 @@
 #ifndef MOCHA_H
 #define MOCHA_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include <mocha/kernel.h>
 
 #include "api.h"
-
-typedef struct mocha_meeting mocha_meeting;
-
-/* As one of its threads sees it. */
-struct mocha_team {
-    int32_t rank;
-    int32_t size;
-    mocha_meeting *meeting; /* where the threads wait for each other; NULL for one thread */
-};
-
-/* A barrier: waits until all threads of the team arrive. */
-void mocha_meet(const mocha_team *team);
-
-/* This thread's share [*first, *last) of n items, in whole grains. Shares depend only on the arguments. */
-static inline void mocha_share(int64_t n, int64_t grain, const mocha_team *team, int64_t *first, int64_t *last) {
-    int64_t grains = (n + grain - 1) / grain;
-    int64_t begin = grains * team->rank / team->size * grain, end = grains * (team->rank + 1) / team->size * grain;
-    *first = begin < n ? begin : n;
-    *last = end < n ? end : n;
-}
-
-static inline int64_t mocha_min(int64_t a, int64_t b) { return a < b ? a : b; }
-
-static inline int64_t mocha_max(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* How many of `rows` count, whatever the cell says. */
 static inline int64_t mocha_valid_rows(const int32_t *cell, int64_t rows) {

@@ -22,8 +22,8 @@ from mocha_core.api import (
 )
 from mocha_cuda.cublaslt.matmuls import Matmuls
 from mocha_cuda.cudnn.convolutions import Convolutions
-from mocha_cuda.kernels.sgd import merged
 from mocha_cuda.program import CUDAProgram
+from mocha_cuda.update import merged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,5 +104,5 @@ class CUDABackend(Backend):
     def executor(
         self, plan: Plan, bound: list[BoundStep], arrangement: Arrangement, memory: Memory, storage: Storage
     ) -> Program:
-        """Captures steps as graphs, and joins updates that follow each other to one launch."""
+        """Captures steps as graphs, and joins launches that follow each other and can be one."""
         return CUDAProgram(self, plan, merged(bound), arrangement, memory, storage)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -27,10 +28,25 @@ MOST = 2**31 - 2**20
 
 
 class Launch:
-    """A kernel and its operands. A call puts the kernel into the stream of the current device."""
+    """A kernel and its operands. A call puts the kernel into the stream of the current device.
+
+    Args:
+        backend: what it runs on.
+        family: as `CUDAKernel.family`.
+        name, dtype: the kernel's name, and the dtype that REAL stands for.
+        blocks: how many blocks of 256 threads.
+        operands: arrays, None, ints, floats and tables, as the kernel takes them: pointers, ints and doubles.
+    """
+
+    #: A key that is equal for launches that can be one, where one follows the other; None: this one stays alone.
+    shared: Hashable = None
+
+    def joined(self, others: Sequence[Any]) -> Launch:
+        """One launch that does the work of this one and of the others, which have the same `shared`."""
+        raise NotImplementedError(f"{type(self).__name__} joins no launches")
 
     def __init__(
-        self, backend: CUDABackend, family: str, name: str, dtype: str, blocks: int, operands: Buffers
+        self, backend: CUDABackend, family: str | Path, name: str, dtype: str, blocks: int, operands: Buffers
     ) -> None:
         self.name = name
         self._device = backend.device
@@ -69,13 +85,14 @@ def striding(backend: CUDABackend, threads: int) -> int:
 
 
 class CUDAKernel(RectifiedKernel):
-    """A kernel whose steps can be captured in a graph, unless it says otherwise (`splits`).
+    """A kernel whose steps a graph can hold.
 
     Attributes:
-        family: the file in csrc/kernels/ with its CUDA kernels.
+        family: the file with its CUDA kernels: a path, or the name of one in csrc/kernels/.
     """
 
-    family: str
+    family: str | Path
+    captured = True
 
     def __init__(self, backend: CUDABackend, call: Call) -> None:
         self.backend = backend

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ class Device:
         self.driver = int(cupy.cuda.runtime.driverGetVersion())
         self._lock = RLock()
         self._guard: Array | None = None
-        self._modules: dict[tuple[str, str], Any] = {}
+        self._modules: dict[tuple[str | Path, str], Any] = {}
         self.kernel = cache(self._kernel)
 
     @contextmanager
@@ -138,21 +139,21 @@ class Device:
             self.stream.synchronize()
             cupy.get_default_memory_pool().free_all_blocks(self.stream)
 
-    def _kernel(self, family: str, name: str, dtype: str) -> Any:
-        """The kernel `name` of `csrc/kernels/<family>.cu`, compiled for this device."""
+    def _kernel(self, family: str | Path, name: str, dtype: str) -> Any:
+        """The kernel `name` of `nvrtc.source_of(family)`, compiled for this device."""
         with self._device:
             if (family, dtype) not in self._modules:
                 self._modules[family, dtype] = self._module(family, nvrtc.code(family, dtype, self.architecture))
             return self._modules[family, dtype].get_function(name)
 
-    def _module(self, family: str, code: bytes) -> Any:
+    def _module(self, family: str | Path, code: bytes) -> Any:
         module = cupy.cuda.function.Module()
         try:
             module.load(code)
         except cupy.cuda.driver.CUDADriverError as error:
             raise BackendError(
                 f"{self.name}, device={self.number}: its driver, for CUDA {dotted(self.driver)}, does not load the "
-                f"kernels '{family}.cu', made by NVRTC {'.'.join(map(str, nvrtc.version()))} for "
+                f"kernels '{nvrtc.source_of(family).name}', made by NVRTC {'.'.join(map(str, nvrtc.version()))} for "
                 f"{nvrtc.target(self.architecture)}: {error}. If it cannot read them, update the driver, or install an "
                 "older CUDA with the plugin's extra for your driver: pip install 'mocha-cuda[cuda13]' (driver 580 or "
                 "newer), or [cuda12]."

@@ -51,24 +51,39 @@ def target(architecture: int) -> str:
     return f"sm_{architecture}" if architecture in known else f"compute_{max(older)}"
 
 
-def code(family: str, dtype: str, architecture: int) -> bytes:
-    """The compiled kernels of `csrc/kernels/<family>.cu` for a dtype and an architecture (90 is sm_90).
+def source_of(family: str | Path) -> Path:
+    """The source of a family of kernels: `csrc/kernels/<family>.cu`, or the file itself, of any distribution."""
+    return family if isinstance(family, Path) else SOURCES / "kernels" / f"{family}.cu"
+
+
+def code(family: str | Path, dtype: str, architecture: int) -> bytes:
+    """The compiled kernels of `source_of(family)` for a dtype and an architecture (90 is sm_90).
+
+    The source includes "mocha.cuh", and the headers (*.cuh) in its own folder.
 
     They are machine code, or PTX if NVRTC cannot make it. The first use compiles them, `cache_folder()` keeps them.
 
     Raises:
         BackendError: NVRTC is missing, too new for the device, or refuses the source; the message has NVRTC's log.
+            Or the source cannot be read.
     """
     made_for = target(architecture)
-    options = [f"-arch={made_for}", "--std=c++17", f"-DREAL={REALS[dtype]}", f"-I{SOURCES}"]
-    headers = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("*.cuh")))
-    source = (SOURCES / "kernels" / f"{family}.cu").read_bytes()
+    path = source_of(family)
+    folders = list(dict.fromkeys((SOURCES, path.parent)))
+    options = [f"-arch={made_for}", "--std=c++17", f"-DREAL={REALS[dtype]}", *(f"-I{folder}" for folder in folders)]
+    try:
+        source = path.read_bytes()
+        headers = b"".join(header.read_bytes() for folder in folders for header in sorted(folder.glob("*.cuh")))
+    except OSError as error:
+        raise BackendError(
+            f"Kernels '{path}' cannot be read: {error}. Reinstall the distribution of the file."
+        ) from None
     key = hashlib.blake2b(b"\0".join([repr((version(), options)).encode(), headers, source]), digest_size=16)
-    kept = cache_folder() / f"{family}-{dtype}-{made_for}-{key.hexdigest()}"
+    kept = cache_folder() / f"{path.stem}-{dtype}-{made_for}-{key.hexdigest()}"
     try:
         return kept.read_bytes()
     except OSError:
-        made, _ = compiled(family, source, options)
+        made, _ = compiled(path.stem, source, options)
         _keep(kept, made)
         return made
 

@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mocha_layers_std.rectified import WithReLU
 
 from mocha_core.api import (
     BackendError,
@@ -23,7 +22,6 @@ from mocha_core.api import (
     checked_columns,
     updates,
 )
-from mocha_cuda.compiled import CUDAKernel
 from mocha_cuda.kernels.gather import at_once
 from mocha_cuda.minibatches import Minibatches
 from mocha_cuda.tape import Run, Tape
@@ -35,12 +33,6 @@ if TYPE_CHECKING:
 MOST = 256
 #: The device runs for about this time before the host checks the status and `stop`.
 SECONDS = 0.02
-
-
-def captured(bound: BoundStep) -> bool:
-    """Whether a graph can hold a step. It holds no references: these allocate, and call libraries that refuse it."""
-    kernel = bound.kernel.inner if isinstance(bound.kernel, WithReLU) else bound.kernel
-    return isinstance(kernel, CUDAKernel) and not kernel.splits
 
 
 class CUDAProgram(Program):
@@ -73,7 +65,7 @@ class CUDAProgram(Program):
         self._first_update = next((i for i, step in enumerate(iteration) if step.updates), len(iteration)) + 1
 
     def _steps(self, *sections: Section) -> list[Run]:
-        return [Run(b.run, captured(b), updates(b)) for b in self.bound if b.step.section in sections]
+        return [Run(b.run, b.kernel.captured, updates(b)) for b in self.bound if b.step.section in sections]
 
     def iterate(self, n: int, schedule: Schedule, stop: Stop | None = None) -> int:
         """As `Program.iterate`, but the device also finishes the iterations that it received before `stop` was set."""
@@ -124,4 +116,6 @@ class CUDAProgram(Program):
     def kernels(self) -> list[KernelUse]:
         """As `Program.kernels`; marks the steps that no graph can hold."""
         uses = zip(super().kernels(), self.bound, strict=True)
-        return [use if captured(b) else use._replace(kernel=f"{use.kernel} (splits the graph)") for use, b in uses]
+        return [
+            use if b.kernel.captured else use._replace(kernel=f"{use.kernel} (splits the graph)") for use, b in uses
+        ]

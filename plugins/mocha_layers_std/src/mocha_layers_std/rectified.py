@@ -140,15 +140,17 @@ class RectifiedKernel(Kernel):
 class WithReLU(Kernel):
     """Calls `inner`, the other op's kernel."""
 
-    inner: RectifiedKernel
+    def __init__(self, inner: RectifiedKernel) -> None:
+        self.inner = inner
+        self.captured = inner.captured
 
 
 class ThenReLUKernel(WithReLU):
     """Forward."""
 
     def __init__(self, op: ThenReLU, inner: RectifiedKernel) -> None:
+        super().__init__(inner)
         self.op = op
-        self.inner = inner
         self.layouts = inner.layouts
         self.forward_workspace = inner.forward_workspace
 
@@ -164,8 +166,8 @@ class MaskedBackwardKernel(WithReLU):
     """Backward."""
 
     def __init__(self, op: MaskedBackward, inner: RectifiedKernel) -> None:
+        super().__init__(inner)
         self.op = op
-        self.inner = inner
         self.forward_workspace = inner.backward_workspace
         layouts, other = inner.layouts, op.inner
         self.n_out, self.n_in = len(other.outs), len(other.ins)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mocha_core.api import Array, Namespace, Regularizer, checks
+
+if TYPE_CHECKING:
+    from mocha_core.api import UpdateOp
 
 
 @dataclass(frozen=True)
@@ -41,3 +45,14 @@ class L1Regu(_Weighted):
 
     def gradient(self, xp: Namespace, w: Array) -> Array:
         return self.coefficient * xp.sign(w)
+
+
+def penalty(op: UpdateOp) -> tuple[float, float] | None:
+    """What kernels of updates compute themselves: the factors of w (decay) and of sign(w) (sparsity) in the gradient.
+
+    None: the op has a constraint, or a regularizer that is not one of these; its reference serves it.
+    """
+    regularizer, strength = op.regularizer, op.regu_coef * getattr(op.regularizer, "coefficient", 0.0)
+    if op.constraint is not None or type(regularizer) not in (type(None), NoRegu, L1Regu, L2Regu):
+        return None
+    return (2 * strength if type(regularizer) is L2Regu else 0.0), (strength if type(regularizer) is L1Regu else 0.0)

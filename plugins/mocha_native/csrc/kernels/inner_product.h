@@ -55,7 +55,6 @@ static const int tile_rows[PANEL_VECTORS] = {
 
 #endif
 
-#include "sgd_block.h"
 
 /* A: element (m, r) is at at[m * row + r / group * far + r % group * near]; chunks begin with a group. */
 typedef struct {
@@ -142,21 +141,32 @@ typedef struct {
     REAL floor;        /* the least value; minus infinity: none */
     const REAL *mask;  /* as C: where it is not above `mask_floor`, the sum counts as 0 */
     REAL mask_floor;
-    REAL *velocity; /* as C: C is a parameter, and the sum its gradient */
-    TYPED(sgd_rule) rule;
-    int32_t fault;     /* is put here where new values are not finite; 0: they are not checked */
-    int32_t *status;
+    const mocha_step *update; /* of C, a parameter; the sum is its gradient */
+    mocha_args *block;        /* room of this thread's own for the update's operands */
 } TYPED(finish);
+
+/* Updates (rows, columns) elements of C, from element `at` on, by gradients whose rows are `g_row` apart. */
+ALWAYS_INLINE void
+TYPED(update_block)(const TYPED(finish) *f, int64_t rows, int64_t columns, int64_t row, int64_t at, const REAL *g,
+                                int64_t g_row) {
+    static const mocha_team alone = {0, 1, NULL};
+    void *const *whole = f->update->args->buffers;
+    mocha_args *block = f->block;
+    const int64_t slots = block->sizes[5];
+    block->buffers[0] = (REAL *)whole[0] + at;
+    block->buffers[1] = (void *)(uintptr_t)g;
+    for (int64_t i = 2; i < 2 + slots; i++) block->buffers[i] = (REAL *)whole[i] + at;
+    block->sizes[0] = rows, block->sizes[1] = columns, block->sizes[2] = row, block->sizes[3] = g_row;
+    f->update->kernel(block, &alone);
+}
 
 /* Finishes the sums of a tile, `columns` wide, and writes them to C from row m and vector v on. */
 static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, TYPED(matrix) c, int64_t m, int64_t v,
                         const TYPED(finish) *f, int first, int last) {
     enum { WIDE = PANEL_VECTORS * LANE_BYTES / sizeof(REAL) };
     const VEC zero = (VEC){0};
-    if (f->velocity) {
-        const int64_t at = TYPED(place)(c, m, v);
-        if (!TYPED(sgd_block)(f->rule, rows, columns, c.row, c.at + at, f->velocity + at, sums, WIDE, f->fault != 0))
-            __atomic_store_n(f->status, f->fault, __ATOMIC_RELAXED);
+    if (f->update) {
+        TYPED(update_block)(f, rows, columns, c.row, TYPED(place)(c, m, v), sums, WIDE);
         return;
     }
     for (int64_t i = 0; i < rows; i++, m++, sums += WIDE)
@@ -173,14 +183,20 @@ static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, 
         }
 }
 
-/* Fetches the part of a parameter, and of its velocity, that a tile is about to update, while its sums are made. */
+/* Fetches the part of a parameter, and of its slots, that a tile is about to update, while its sums are made. */
 static void TYPED(fetch)(const TYPED(finish) *f, TYPED(matrix) c, int64_t rows, int64_t columns, int64_t m, int64_t v) {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j += 64 / (int64_t)sizeof(REAL)) {
-            const int64_t at = TYPED(place)(c, m + i, v) + j;
-            __builtin_prefetch(c.at + at, 1);
-            __builtin_prefetch(f->velocity + at, 1);
-        }
+    const mocha_args *update = f->update->args;
+    const int64_t slots = update->sizes[5];
+    const REAL *slot = slots ? update->buffers[2] : c.at;
+    for (int64_t k = 2;; slot = update->buffers[k]) {
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < columns; j += 64 / (int64_t)sizeof(REAL)) {
+                const int64_t at = TYPED(place)(c, m + i, v) + j;
+                if (k == 2) __builtin_prefetch(c.at + at, 1);
+                __builtin_prefetch(slot + at, 1);
+            }
+        if (++k >= 2 + slots) break;
+    }
 }
 
 /* Copies rows [first, last) of B from vector `begin` on, `columns` wide, one after the other. */
@@ -199,7 +215,7 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
     _Alignas(64) REAL room[TILE_ROWS * PANEL_VECTORS * LANE_BYTES / sizeof(REAL)];
     const TYPED(matrix) sums = {room, PANEL_VECTORS * LANES, LANES};
     /* Whether sums need no finishing, so that whole tiles are written to C directly. */
-    const int direct = !(f->add || f->bias || f->mask || f->velocity) && f->floor == -(REAL)INFINITY;
+    const int direct = !(f->add || f->bias || f->mask || f->update) && f->floor == -(REAL)INFINITY;
     /* Panels of about the same width, the widest first in `widest`. */
     const int64_t vectors = (columns + LANES - 1) / LANES, panels = (vectors + PANEL_VECTORS - 1) / PANEL_VECTORS;
     const int64_t widest = (vectors + panels - 1) / panels, tall = tile_rows[widest - 1];
@@ -231,7 +247,7 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
                         part = (TYPED(matrix)){panel, wide * LANES, LANES};
                         panel += (stop - r) * wide * LANES;
                     }
-                    if (f->velocity) TYPED(fetch)(f, c, height, some, m, v);
+                    if (f->update) TYPED(fetch)(f, c, height, some, m, v);
                     if (direct && chunks == 1 && some == wide * LANES) {
                         const TYPED(matrix) out = {c.at + TYPED(place)(c, m, v), c.row, c.vector};
                         TYPED(tiles)[wide - 1][height - 1](depth, factors, part, out);
@@ -338,22 +354,18 @@ KERNEL(inner_product_data) {
     }
 }
 
-/* dw, or the update of w by it. buffers: dy, x, dw or w, panels, then those of the update or NULL: velocity, learning
-   rate, momentum, status, and the status before; sizes: rows, outputs, features, whether dy has lanes, elements of each
-   thread's panel, whether dw is added, fault; numbers: as sgd_forward. */
+/* dw, or the update of w by it. buffers: dy, x, dw or w, panels, and the step of the update or NULL; sizes: rows,
+   outputs, features, whether dy has lanes, elements of each thread's panel, whether dw is added. */
 KERNEL(inner_product_weight) {
     REAL *dy = args->buffers[0], *x = args->buffers[1], *dw = args->buffers[2];
     const int64_t rows = args->sizes[0], outputs = args->sizes[1], features = args->sizes[2];
     TYPED(factors) a = {dy, 1, outputs, rows, 0};
     if (args->sizes[3]) a = (TYPED(factors)){dy, LANES, 1, LANES, outputs * LANES};
     const TYPED(matrix) b = {x, features, LANES}, c = {dw, features, LANES};
-    TYPED(finish) f = {.add = args->sizes[5] != 0, .floor = -(REAL)INFINITY};
-    f.velocity = args->buffers[4];
-    if (f.velocity) {
-        if (*(const int32_t *)args->buffers[8] != 0) return;
-        f.rule = TYPED(sgd_rule_of)(args->buffers[5], args->buffers[6], args->numbers);
-        f.status = args->buffers[7], f.fault = (int32_t)args->sizes[6];
-    }
+    mocha_args block;
+    const TYPED(finish) f = {
+        .add = args->sizes[5] != 0, .floor = -(REAL)INFINITY, .update = args->buffers[4], .block = &block};
+    if (f.update) block = *f.update->args;
     REAL *panel = (REAL *)args->buffers[3] + team->rank * args->sizes[4];
     TYPED(product)(outputs, features, rows, a, b, c, &f, panel, team);
 }
@@ -362,15 +374,11 @@ KERNEL(inner_product_weight) {
 KERNEL(inner_product_bias) {
     enum { PIECE = GRAIN };
     const REAL *dy = args->buffers[0];
-    REAL *db = args->buffers[2], *velocity = args->buffers[4];
-    int32_t *status = args->buffers[7];
+    REAL *db = args->buffers[2];
+    mocha_args block;
+    const TYPED(finish) f = {.update = args->buffers[4], .block = &block};
+    if (f.update) block = *f.update->args;
     const int64_t rows = args->sizes[0], outputs = args->sizes[1];
-    const int32_t fault = (int32_t)args->sizes[6];
-    TYPED(sgd_rule) rule = {0};
-    if (velocity) {
-        if (*(const int32_t *)args->buffers[8] != 0) return;
-        rule = TYPED(sgd_rule_of)(args->buffers[5], args->buffers[6], args->numbers);
-    }
     int64_t first, last;
     mocha_share(outputs, PIECE, team, &first, &last);
     for (int64_t piece = first; piece < last; piece += PIECE) {
@@ -389,10 +397,10 @@ KERNEL(inner_product_bias) {
                 TYPED(store)(sums + o, sum);
             }
         }
-        if (!velocity) {
+        if (f.update) {
+            TYPED(update_block)(&f, 1, n, 0, piece, sums, PIECE);
+        } else {
             for (int64_t o = 0; o < n; o++) db[piece + o] = sums[o] + (args->sizes[5] ? db[piece + o] : 0);
-        } else if (!TYPED(sgd_block)(rule, 1, n, 0, db + piece, velocity + piece, sums, PIECE, fault != 0)) {
-            __atomic_store_n(status, fault, __ATOMIC_RELAXED);
         }
     }
 }

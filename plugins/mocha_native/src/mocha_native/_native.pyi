@@ -1,4 +1,4 @@
-"""What cffi made of csrc/api.h."""
+"""What cffi made of mocha/abi.h and csrc/api.h."""
 
 from typing import Any
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from mocha_layers_std.rectified import RectifiedKernel
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from mocha_native._native import ffi, lib
 if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
+    from mocha_native.library import Library
 
 Array = NDArray[Any]
 #: As `mocha_core.api.Buffers`, without None: a kernel knows which buffers exist.
@@ -28,6 +30,13 @@ WORTH = 3e-4
 class Compiled:
     """A step of a compiled program. Calling it runs this step alone.
 
+    Args:
+        backend: what the step runs on.
+        name: that of the C kernel, with the dtype at its end.
+        buffers, sizes, numbers: its operands: at most 20, 32 and 8. None stands for a buffer that is not there,
+            another step for its `mocha_step`, which the kernel calls.
+        library: the extension that has the kernel; None: mocha-native.
+
     Attributes:
         kernel, args: the C function and its operands.
         serial: whether one thread runs it.
@@ -38,22 +47,24 @@ class Compiled:
         self,
         backend: NativeBackend,
         name: str,
-        buffers: Sequence[Array | None],
+        buffers: Sequence[Array | Compiled | None],
         sizes: Sequence[int] = (),
         numbers: Sequence[float] = (),
         serial: bool = False,
         meets: bool = True,
+        library: Library | None = None,
     ) -> None:
         self.name = name
         self.serial = serial
         self.meets = meets
         self.threads = backend.threads
-        self.kernel = backend.isa.kernel(name)
+        self.kernel = library.kernel(backend.isa, name) if library else backend.isa.kernel(name)
         self.args = ffi.new("mocha_args *")
         self._pace = ffi.new("mocha_pace *", {"worth": WORTH})
-        self._buffers = buffers  # kept alive: C has only their addresses
-        for i, buffer in enumerate(buffers):
-            self.args.buffers[i] = ffi.NULL if buffer is None else address(buffer)
+        #: Kept alive: C has only their addresses.
+        self._buffers = [step_array([b]) if isinstance(b, Compiled) else b for b in buffers], buffers
+        for i, buffer in enumerate(self._buffers[0]):
+            self.args.buffers[i] = address(buffer) if isinstance(buffer, np.ndarray) else buffer or ffi.NULL
         for i, size in enumerate(sizes):
             self.args.sizes[i] = int(size)
         for i, number in enumerate(numbers):
@@ -101,7 +112,15 @@ def step_array(steps: Sequence[Compiled | None]) -> Any:
 
 
 class NativeKernel(RectifiedKernel):
-    """A kernel for the dtype of the first input, float32 or float64."""
+    """A kernel for the dtype of the first input, float32 or float64.
+
+    Attributes:
+        library: the extension with its C kernels; None: mocha-native.
+        folds_updates: whether `updating_backward` computes backward together with updates of its parameters.
+    """
+
+    library: ClassVar[Library | None] = None
+    folds_updates: bool = False
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         self.backend = backend
@@ -112,14 +131,32 @@ class NativeKernel(RectifiedKernel):
     def bind(
         self,
         name: str,
-        buffers: Sequence[Array | None],
+        buffers: Sequence[Array | Compiled | None],
         sizes: Sequence[int] = (),
         numbers: Sequence[float] = (),
         serial: bool = False,
         meets: bool = True,
     ) -> Compiled:
-        """The C kernel `name` for the dtype, bound to its operands, which are listed in csrc/kernels."""
-        return Compiled(self.backend, f"{name}_{self.dtype}", buffers, sizes, numbers, serial, meets)
+        """The C kernel `name` for the dtype, bound to its operands, which a comment above it lists."""
+        return Compiled(self.backend, f"{name}_{self.dtype}", buffers, sizes, numbers, serial, meets, self.library)
+
+    def updating_backward(
+        self,
+        ins: Buffers,
+        outs: Buffers,
+        add: Sequence[bool],
+        mask: Array | None,
+        floor: float,
+        updates: Mapping[int, tuple[Array, Compiled]],
+        status: tuple[Array, Array],
+    ) -> Compiled:
+        """As `bottom_masked`, or as `backward` if `mask` is None, with updates of inputs in place of their gradients.
+
+        Args:
+            updates: by the index of an input: the parameter, and its update, which is called block by block.
+            status: the status, and the array that receives it before any update.
+        """
+        raise NotImplementedError(f"{type(self).__name__} folds no updates")
 
 
 def floating(kernel: type[NativeKernel]) -> Callable[[NativeBackend, Call], NativeKernel | None]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from math import inf, prod
 from typing import TYPE_CHECKING
 
-from mocha_core.api import ITEMSIZE, PLAIN, Layouts, Runnable, Spec, UpdateOp
+from mocha_core.api import ITEMSIZE, PLAIN, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series, floating
-from mocha_native.kernels.sgd import numbers
+from mocha_native.update import keep_status
 
 if TYPE_CHECKING:
     from mocha_core.api import Call
@@ -27,6 +27,8 @@ class InnerProduct(NativeKernel):
         layout = backend.blob_layout(x)
         self.lanes = layout is not PLAIN
         self.masks_bottom = self.lanes
+        # Of more rows, the gradient is computed in several parts.
+        self.folds_updates = x.shape[0] <= backend.isa.constants["inner_product_rows"]
         self.layouts = Layouts(ins=(layout,), outs=(layout,), gradients=(layout,), backward_ins=(PLAIN,))
         self.backward_workspace = (self.panels(),)
 
@@ -52,39 +54,31 @@ class InnerProduct(NativeKernel):
     def bottom_masked(
         self, ins: Buffers, outs: Buffers, add: Sequence[bool], mask: Array | None, floor: float
     ) -> Runnable:
-        return self.parts(ins, outs, add, mask, floor, {}, None)
+        return self.updating_backward(ins, outs, add, mask, floor, {}, None)
 
-    def parts(
+    def updating_backward(
         self,
         ins: Buffers,
         outs: Buffers,
         add: Sequence[bool],
         mask: Array | None,
         floor: float,
-        updates: Mapping[int, tuple[UpdateOp, Buffers]],
-        before: Array | None,
-    ) -> Runnable:
-        """As `bottom_masked`, with updates of w (1) or b (2) or both in place of their gradients.
-
-        Args:
-            updates: the rule, and parameter, velocity, learning rate, momentum and status.
-            before: receives the status before any update.
-        """
+        updates: Mapping[int, tuple[Array, Compiled]],
+        status: tuple[Array, Array] | None,
+    ) -> Compiled:
         (dy, x, w), (dx, dw, db, panels) = ins[:3], outs
         sizes = [*self.sizes, self.lanes, panels.shape[1]]
         series: list[Compiled] = []
-        if updates:
-            status = next(iter(updates.values()))[1][-1]
-            series.append(self.bind("sgd_status", [status, before], serial=True, meets=dx is None))
+        if status:
+            series.append(keep_status(self.backend, *status, meets=dx is None))
         if dx is not None:
             # Update w after the last read of its old contents.
             buffers, meets = [dy, w, dx, panels, mask], bool(updates)
             series.append(self.bind("inner_product_data", buffers, [*sizes, add[0]], [floor], meets=meets))
         for index, name, gradient in ((1, "inner_product_weight", dw), (2, "inner_product_bias", db)):
             if index in updates:
-                rule, (parameter, *operands) = updates[index]
-                buffers, more = [dy, x, parameter, panels, *operands, before], [False, rule.fault]
-                series.append(self.bind(name, buffers, [*sizes, *more], numbers(rule), meets=False))
+                parameter, update = updates[index]
+                series.append(self.bind(name, [dy, x, parameter, panels, update], [*sizes, False], meets=False))
             elif gradient is not None:
                 series.append(self.bind(name, [dy, x, gradient, panels], [*sizes, add[index]], meets=False))
         series[-1].meets = True
