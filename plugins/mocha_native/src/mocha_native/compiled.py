@@ -61,10 +61,12 @@ class Compiled:
         self.kernel = library.kernel(backend.isa, name) if library else backend.isa.kernel(name)
         self.args = ffi.new("mocha_args *")
         self._pace = ffi.new("mocha_pace *", {"worth": WORTH})
-        #: Kept alive: C has only their addresses.
-        self._buffers = [step_array([b]) if isinstance(b, Compiled) else b for b in buffers], buffers
-        for i, buffer in enumerate(self._buffers[0]):
-            self.args.buffers[i] = address(buffer) if isinstance(buffer, np.ndarray) else buffer or ffi.NULL
+        # Kept alive: C has only their addresses.
+        self._buffers = buffers
+        self._called = [step_array([buffer]) if isinstance(buffer, Compiled) else None for buffer in buffers]
+        for i, (buffer, step) in enumerate(zip(buffers, self._called, strict=True)):
+            if buffer is not None:
+                self.args.buffers[i] = address(buffer) if isinstance(buffer, np.ndarray) else step
         for i, size in enumerate(sizes):
             self.args.sizes[i] = int(size)
         for i, number in enumerate(numbers):
