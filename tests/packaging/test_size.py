@@ -13,7 +13,7 @@ LIMITS = {
     "host": 550,
     "plugin": 600,
     "graph": 500,
-    "compile": 1250,
+    "compile": 1650,
     "describe": 400,
     "net": 1900,
     "train": 850,
