@@ -8,14 +8,19 @@
 #define MOCHA_VECTOR_PROGRAM_H
 
 /* The operations of mocha_core/compile/vector_program.py, and some of this file: `select` is `where` with a number as its
-   condition, `multiply_add` is a * b + c; masks are bool elements, which are bytes in memory and whole elements in
-   registers; `store` writes to an operand, and `store_changed` a number that differs from number b. */
+   condition; masks are bool elements, which are bytes in memory and whole elements in registers; `store` writes to an
+   operand, and `store_changed` a number that differs from number b. Pairs are two operations at once, the second of the
+   result of the first and of c; `from` and `over` take these in the other order. */
+#define PAIRS_OF(O, first) \
+    O(first##_add) O(first##_subtract) O(first##_multiply) O(first##_divide) O(first##_from) O(first##_over)
+#define PAIRS(O) PAIRS_OF(O, add) PAIRS_OF(O, subtract) PAIRS_OF(O, multiply) PAIRS_OF(O, divide)
+/* clang-format off */
 #define OPCODES(O) \
-    O(add) \
-    O(subtract) O(multiply) O(divide) O(pow) O(maximum) O(minimum) O(negative) O(abs) O(sign) O(square) O(sqrt) O(exp) \
-        O(log) O(tanh) O(floor) O(ceil) O(round) O(less) O(less_equal) O(equal) O(not_equal) O(isnan) O(isfinite) \
-            O(logical_and) O(logical_or) O(logical_xor) O(logical_not) O(where) O(astype) O(constant) O(input) \
-                O(all_finite) O(select) O(multiply_add) O(load_mask) O(store_mask) O(store) O(store_changed)
+    O(add) O(subtract) O(multiply) O(divide) O(pow) O(maximum) O(minimum) O(negative) O(abs) O(sign) O(square) \
+    O(sqrt) O(exp) O(log) O(tanh) O(floor) O(ceil) O(round) O(less) O(less_equal) O(equal) O(not_equal) O(isnan) \
+    O(isfinite) O(logical_and) O(logical_or) O(logical_xor) O(logical_not) O(where) O(astype) O(constant) \
+    O(input) O(all_finite) O(select) O(load_mask) O(store_mask) O(store) O(store_changed) PAIRS(O)
+/* clang-format on */
 #define OPCODE(name) VP_##name,
 enum vp_opcode { OPCODES(OPCODE) };
 enum { VP_NUMBERS = 96, VP_OPERANDS = 32, VP_REGISTERS = 16, VP_SLOTS = 256, VP_BLOCK_BYTES = 2048 };
@@ -173,6 +178,7 @@ typedef struct {
     REAL *at[VP_SLOTS];
     int64_t step[VP_SLOTS];
     char *bytes[VP_OPERANDS];
+    int changed; /* whether numbers are computed anew, because blocks differ in whether they are finite */
 } TYPED(vp_machine);
 
 static void TYPED(vp_set)(TYPED(vp_machine) *m, const vp_instruction *i, double x) {
@@ -209,6 +215,19 @@ static void TYPED(vp_run_number)(TYPED(vp_machine) *m, const vp_instruction *i) 
         const VEC z = __VA_ARGS__; \
         TYPED(store)(to + k, z); \
     }
+#define PAIR(first, ...) \
+    case VP_##first##_add: \
+        EACH_3((__VA_ARGS__) + w) break; \
+    case VP_##first##_subtract: \
+        EACH_3((__VA_ARGS__) - w) break; \
+    case VP_##first##_multiply: \
+        EACH_3((__VA_ARGS__) * w) break; \
+    case VP_##first##_divide: \
+        EACH_3((__VA_ARGS__) / w) break; \
+    case VP_##first##_from: \
+        EACH_3(w - (__VA_ARGS__)) break; \
+    case VP_##first##_over: \
+        EACH_3(w / (__VA_ARGS__)) break;
 #define EACH_ELEMENT(...) \
     for (int64_t k = 0; k < n; k++) to[k] = __VA_ARGS__;
 
@@ -225,7 +244,7 @@ static void TYPED(vp_run)(TYPED(vp_machine) *m, const vp_instruction *i, int64_t
     case VP_multiply:
         EACH(x * y) break;
     case VP_divide:
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#if LANE_BYTES >= 32 /* where divisions take as long as many multiplications */
         if (!step_b && TYPED(invertible)(*b)) {
             const VEC inverse = 1 / TYPED(load)(b);
             EACH(TYPED(quotient)(x, y, inverse))
@@ -283,8 +302,10 @@ static void TYPED(vp_run)(TYPED(vp_machine) *m, const vp_instruction *i, int64_t
         break;
     case VP_where:
         EACH_3(TYPED(choose)((IVEC)x, y, w)) break;
-    case VP_multiply_add:
-        EACH_3(x * y + w) break;
+        PAIR(add, x + y)
+        PAIR(subtract, x - y)
+        PAIR(multiply, x * y)
+        PAIR(divide, x / y)
     case VP_store:
         EACH(x) break;
     case VP_sqrt:
@@ -312,9 +333,17 @@ static void TYPED(vp_run)(TYPED(vp_machine) *m, const vp_instruction *i, int64_t
         break;
     }
     case VP_all_finite: {
-        VEC poison = (VEC){0};
-        for (int64_t k = 0; k < n; k += LANES) poison += TYPED(load)(a + k) * 0;
-        TYPED(vp_set)(m, i, TYPED(sum)(poison) == 0);
+        /* Several sums, because each addition waits for the one before. */
+        VEC poison[4] = {{0}, {0}, {0}, {0}};
+        int64_t k = 0;
+        for (; k + 4 * LANES <= n; k += 4 * LANES) UNROLL
+            for (int s = 0; s < 4; s++) poison[s] += TYPED(load)(a + k + s * LANES) * 0;
+        for (; k < n; k += LANES) poison[0] += TYPED(load)(a + k) * 0;
+        poison[0] += poison[1] + poison[2] + poison[3];
+        const double finite = TYPED(sum)(poison[0]) == 0;
+        if (m->numbers[i->to] == finite) break;
+        m->changed = 1;
+        TYPED(vp_set)(m, i, finite);
         break;
     }
     case VP_select: {
@@ -348,15 +377,23 @@ KERNEL(vector_program) {
     TYPED(vp_machine) m;
     m.team = team, m.constants = args->buffers[1], m.operands = args->buffers[2];
     m.n_numbers = args->sizes[1], m.n_operands = args->sizes[2];
+    /* Without results in registers, nothing has to stay in the cache. */
+    const int64_t block = registers ? BLOCK : 64 * BLOCK;
     int64_t first, last;
     mocha_share(elements, BLOCK, team, &first, &last);
-    for (int64_t i = 0; i < m.n_numbers; i++) m.numbers[i] = 0, m.at[i] = (REAL *)&m.splats[i], m.step[i] = 0;
+    for (int64_t i = 0; i < m.n_numbers; i++)
+        m.numbers[i] = 0, m.splats[i] = (VEC){0}, m.at[i] = (REAL *)&m.splats[i], m.step[i] = 0;
     const int64_t first_register = m.n_numbers + m.n_operands;
     for (int64_t i = 0; i < registers; i++) m.at[first_register + i] = memory[i], m.step[first_register + i] = LANES;
     for (int64_t i = 0; i < once; i++) TYPED(vp_run_number)(&m, code + i);
+    /* While a block is computed, each instruction fetches some lines of the next one into the cache. */
+    int64_t lines = 0;
+    for (int64_t i = 0; i < m.n_operands; i++) lines += registers && m.operands[i].bytes ? VP_BLOCK_BYTES / 64 : 0;
+    const int64_t some = lines ? lines / (all - once) + 1 : 0;
+    m.changed = 1;
     while (first < last) {
         /* The last elements, less than a vector, are computed in copies of the operands. */
-        const int64_t whole = mocha_min(BLOCK, last - first) / LANES * LANES, few = whole ? 0 : last - first;
+        const int64_t whole = mocha_min(block, last - first) / LANES * LANES, few = whole ? 0 : last - first;
         for (int64_t i = 0; i < m.n_operands; i++) {
             const vp_operand *operand = m.operands + i;
             char *from = (char *)(intptr_t)operand->address + first * operand->bytes;
@@ -368,11 +405,18 @@ KERNEL(vector_program) {
             }
             m.bytes[i] = from, m.at[m.n_numbers + i] = (REAL *)from, m.step[m.n_numbers + i] = LANES;
         }
+        int64_t line = 0, ahead = 0;
         for (int64_t i = once; i < all; i++) {
+            for (int64_t k = 0; k < some && ahead < m.n_operands; k++) {
+                if (m.operands[ahead].bytes)
+                    __builtin_prefetch(m.bytes[ahead] + whole * m.operands[ahead].bytes + line);
+                line += 64;
+                if (line >= VP_BLOCK_BYTES || !m.operands[ahead].bytes) line = 0, ahead++;
+            }
             const int32_t op = code[i].op;
             const int numbers = op == VP_store_changed || (code[i].to < m.n_numbers && op != VP_all_finite);
             if (numbers) {
-                TYPED(vp_run_number)(&m, code + i);
+                if (m.changed) TYPED(vp_run_number)(&m, code + i);
             } else {
                 TYPED(vp_run)(&m, code + i, few ? LANES : whole);
             }
@@ -383,6 +427,7 @@ KERNEL(vector_program) {
             if (operand->written && operand->bytes) memcpy(target, rest[i], (size_t)(few * operand->bytes));
         }
         first += few ? few : whole;
+        m.changed = 0;
     }
 }
 

@@ -17,6 +17,9 @@ from mocha_native.compiled import Array, Buffers, address
 DTYPES = {"bool": 0, "int32": 1, "int64": 2, "float32": 3, "float64": 4}
 #: Operations that are loops which the compiler makes vectors of: their result may not replace an operand.
 APART = ("sqrt", "floor", "ceil", "round", "load_mask")
+#: Operations that the C kernel also does in pairs, and their names there if the first result is the second operand.
+ARITHMETIC = ("add", "subtract", "multiply", "divide")
+REVERSED = {"subtract": "from", "divide": "over"}
 
 
 class Place(NamedTuple):
@@ -124,19 +127,25 @@ class _Encoder:
             self.branches[to] = args[1:]
             self.code.append(Instruction("select", to, args))
             return to
-        op, args = self.with_product(node.op, node.args, args)
+        op, args = self.paired(node.op, node.args, args)
         to = self.output(i) or self.new("register")
         self.code.append(Instruction(op, to, args, node.dtype))
         return to
 
-    def with_product(self, op: str, numbers: tuple[int, ...], args: tuple[Place, ...]) -> tuple[str, tuple[Place, ...]]:
-        """An addition that is the only user of a product computes it, too, which rounds once less."""
-        for product, other in ((0, 1), (1, 0)) if op == "add" else ():
-            at = next((k for k, one in enumerate(self.code) if one.to == args[product]), None)
-            if at is None or self.code[at].op != "multiply" or self.uses[numbers[product]] > 1:
+    def paired(self, op: str, numbers: tuple[int, ...], args: tuple[Place, ...]) -> tuple[str, tuple[Place, ...]]:
+        """An operation together with the one whose result it alone takes, as an operation of csrc.
+
+        A division by a number is left alone: the C kernel has a faster one.
+        """
+        for first, other in ((0, 1), (1, 0)) if op in ARITHMETIC else ():
+            at = next((k for k, one in enumerate(self.code) if one.to == args[first]), None)
+            if at is None or args[first].kind != "register" or self.uses[numbers[first]] > 1:
                 continue
-            if args[product].kind == "register":
-                return "multiply_add", (*self.code.pop(at).args, args[other])
+            one = self.code[at]
+            if one.op in ARITHMETIC and not (one.op == "divide" and one.args[1].kind == "number"):
+                del self.code[at]
+                second = REVERSED.get(op, op) if first else op
+                return f"{one.op}_{second}", (*one.args, args[other])
         return op, args
 
     def input(self, i: int) -> Place:
@@ -241,8 +250,10 @@ def _assembled(opcodes: Mapping[str, int], encoder: _Encoder) -> Code:
         for arg in one.args:
             last[arg] = max(last.get(arg, at), until)
     slots: dict[Place, int] = {}
-    free: list[int] = []
-    registers = 0
+    # A program without registers runs in larger blocks, in other places for another number of threads. Blocks that are
+    # looked at as a whole have to be the same.
+    registers = int(any(one.op == "all_finite" for one in each))
+    free = list(range(registers))
     for at, one in enumerate(each):
         ending = {arg for arg in one.args if arg in slots and last[arg] == at}
         if one.op not in APART:

@@ -9,11 +9,20 @@ import numpy as np
 
 from mocha_core.api import Layouts, Reference, Runnable, Spec, Untraceable, VectorProgram, trace_backward, trace_forward
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
-from mocha_native.encode import encode
+from mocha_native.encode import Code, encode
 
 if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
+
+
+class Interpreted(Compiled):
+    """A program bound to arrays, which it keeps alive: C has only their addresses."""
+
+    def __init__(self, backend: NativeBackend, dtype: str, code: Code, elements: int, operands: Buffers) -> None:
+        buffers: list[Array | None] = [code.instructions, code.constants, code.operands]
+        super().__init__(backend, f"vector_program_{dtype}", buffers, [elements, *code.sizes])
+        self.operands = operands
 
 
 class Traced(NativeKernel):
@@ -100,12 +109,7 @@ class Traced(NativeKernel):
     ) -> Compiled:
         code = encode(self.backend.isa.constants, program, ins, outs, add, copies)
         elements = max(array.size for array in (*ins, *outs) if array is not None)
-        run = Compiled(
-            self.backend,
-            f"vector_program_{program.dtype}",
-            [code.instructions, code.constants, code.operands],
-            [elements, *code.sizes],
-        )
+        run = Interpreted(self.backend, program.dtype, code, elements, (*ins, *outs))
         if not len(code.cells):
             return run
         name = f"vector_program_cells_{program.dtype}"
