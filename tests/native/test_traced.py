@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from kernel_use import KernelUse
 from mocha_native.backend import NativeBackend
+from mocha_native.compiled import Compiled
 
+import mocha_core as mocha
+from mocha_core import layers
+from mocha_core.api import ComputationLayer, Solver
 from mocha_core.compile.kernel import Reference
 from mocha_core.compile.selection import Selector
 from mocha_core.graph.op import Op
@@ -297,3 +301,45 @@ def test_one_half_may_be_traced_alone():
     np.testing.assert_allclose(y, Swish(1.0).forward(np, x), 1e-6)
     kernel.backward([x, x, None], [dx], [False])()
     np.testing.assert_allclose(dx, x + 15)
+
+
+class SwishLayer(ComputationLayer):
+    def build(self, b, x):
+        return b.call(Swish(1.5), x)
+
+
+class Adam(Solver):
+    update_op = AdamUpdate
+
+
+def test_a_net_of_traced_ops_trains_as_on_cpu(rng):
+    """Swish is between kernels that keep images in lanes, and follows their layout."""
+    images, labels = rng.standard_normal((20, 3, 10, 10)), rng.integers(0, 4, 20)
+
+    def trained(name, **options):
+        data = layers.MemoryDataLayer(name="data", data=[images, labels], batch_size=20)
+        convolution = layers.ConvolutionLayer(name="c", kernel=(3, 3), n_filter=5, bottoms=["data"], tops=["c"])
+        swish = SwishLayer(name="s", bottoms=["c"], tops=["s"])
+        pool = layers.PoolingLayer(name="p", kernel=(2, 2), stride=(2, 2), bottoms=["s"], tops=["p"])
+        scores = layers.InnerProductLayer(name="y", output_dim=4, bottoms=["p"], tops=["y"])
+        loss = layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"])
+        with mocha.System(name, dtype="float64", seed=1, **options) as system:
+            net = mocha.Net("traced", system, [data, convolution, swish, pool, scores, loss])
+            solver = Adam(mocha.SolverParameters(max_iter=5, lr_policy=0.01))
+            solver.solve(net)
+            program = net.runs.training_program(solver)
+            kernels = {use.kernel for use in program.kernels() if use.op.startswith("acme.")}
+            in_python = {b.step.call.op.name for b in program.bound if not isinstance(b.run, Compiled)}
+            homes = {
+                program.arrangement.home(v).name for b in program.bound for v in b.step.writes if "swish" in v.name
+            }
+            return {k: v.numpy() for k, v in net.states.items()}, kernels, in_python, homes
+
+    expected = trained("cpu")[0]
+    for threads in (1, 3):
+        found, kernels, in_python, homes = trained("native", threads=threads)
+        assert kernels == {"traced acme.swish", "traced acme.adam"}
+        assert in_python <= {"mocha.fetch"}
+        assert [home for home in homes if "lanes" in home] == list(homes) != []
+        for key, array in expected.items():
+            np.testing.assert_allclose(found[key], array, 1e-8, 1e-10)
