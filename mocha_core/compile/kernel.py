@@ -64,11 +64,18 @@ class Kernel:
 
 
 class Reference(Kernel):
-    """Runs an op's own pure functions, and stores or adds their results."""
+    """Runs an op's own pure functions, and stores or adds their results.
 
-    def __init__(self, backend: Device, call: Call) -> None:
+    Args:
+        backend: whose `xp` the functions use.
+        call: the use of an op.
+        why: why no other kernel serves it, for listings.
+    """
+
+    def __init__(self, backend: Device, call: Call, why: str = "") -> None:
         self.xp = backend.xp
         self.call = call
+        self.why = why
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         op, xp = self.call.op, self.xp
@@ -104,7 +111,7 @@ class Reference(Kernel):
 
     @property
     def label(self) -> str:
-        return f"reference of {self.call.op.name}"
+        return f"reference of {self.call.op.name}" + (f", not traced: {self.why}" if self.why else "")
 
 
 @dataclass(eq=False)

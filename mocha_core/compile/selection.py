@@ -1,12 +1,14 @@
-"""Choosing the kernel of each call: by the backend's ancestry, then by priority, then the reference."""
+"""Choosing the kernel of each call: by the backend's ancestry, then by name, then by priority; then the reference."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
 from mocha_core.checks import shown
 from mocha_core.compile.kernel import Kernel, Reference
+from mocha_core.compile.vector_program import Untraceable
 from mocha_core.errors import BackendError, PluginError, blaming
 from mocha_core.graph.plan import Call, Half, Step
 from mocha_core.plugin.registry import Candidates, Entry
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from mocha_core.plugin.manager import Registries
 
 Found = TypeVar("Found")
+#: Kernels registered under this name serve any op for which their backend has no kernel of the op's own name.
+ANY = "*"
 
 
 class Selector:
@@ -36,10 +40,15 @@ class Selector:
                 backward needs data saved by its forward cannot be chosen.
         """
         op = call.op.name
-        declined = []
+        declined: list[str] = []
+        reasons: list[str] = []
 
         def build(entry: Entry) -> Kernel | None:
-            kernel: Kernel | None = entry.load()(self.backend, call)
+            try:
+                kernel: Kernel | None = entry.load()(self.backend, call)
+            except Untraceable as why:
+                reasons.append(str(why))
+                kernel = None
             if not isinstance(kernel, Kernel | None):
                 raise TypeError(f"expected a Kernel or None, received {shown(kernel)}")
             if kernel is None or (kernel.saves and not forward_runs):
@@ -56,7 +65,7 @@ class Selector:
                 f"Layer '{call.layer}': no kernel serves op '{op}' on backend '{self.backend.name}' "
                 f"({'; '.join(declined) or 'none is registered'}), and the op has no reference implementation."
             )
-        return Reference(self.backend, call)
+        return Reference(self.backend, call, *reasons[:1])
 
     def search(
         self, candidates: Candidates, key: tuple[str, ...], accept: Callable[[Entry], Found | None], layer: str
@@ -72,9 +81,9 @@ class Selector:
         Raises:
             PluginError: it accepts several of equal priority, or an entry fails.
         """
-        for family in self.families:
+        for family, name in product(self.families, (key[0], ANY)):
             accepted: dict[Entry, Found] = {}
-            for entry in candidates.find(*key, family):
+            for entry in candidates.find(name, *key[1:], family):
                 if accepted and entry.priority < next(iter(accepted)).priority:
                     break
                 what = f"Layer '{layer}': {candidates.kind} '{entry.name}' of plugin '{entry.plugin}'"

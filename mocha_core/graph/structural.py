@@ -32,6 +32,17 @@ def raise_status(xp: Namespace, status: Array, valid: Array, fault: int) -> Arra
     return xp.astype(xp.where(failed, xp.full_like(status, fault), status), status.dtype)
 
 
+def all_finite(xp: Namespace, arrays: Sequence[Array]) -> Array:
+    """Whether all elements of the arrays are finite.
+
+    A traced update is computed in parts, and asks this of each part: it writes no number that is not finite, but may
+    have written other parts.
+    """
+    if hasattr(xp, "all_finite"):
+        return xp.all_finite(arrays)
+    return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+
+
 class CheckFinite(Op):
     """Sets the status cell where a value is not finite."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import numpy as np
 from mocha_core.compile.backend import Backend
 from mocha_core.compile.kernel import Kernel
 from mocha_core.compile.layout import PLAIN, Layout
+from mocha_core.compile.selection import ANY
+from mocha_core.compile.vector_program import Untraceable
 from mocha_core.graph.array_api import Array
 from mocha_core.graph.value import Spec
 from mocha_core.plugin.manager import registries
@@ -27,9 +31,14 @@ GARBAGE = 77
 def kernels(case: OpCase, backend: Backend, dtype: str) -> list[tuple[str, Kernel]]:
     """Every registered kernel that accepts the case, and the reference, each with the name of its plugin."""
     call, find = case.call(dtype), registries().kernels.find
-    entries = [entry for family in (*backend.families(), "*") for entry in find(case.op.name, family)]
-    built = [(entry.plugin, entry.load()(backend, call)) for entry in entries]
-    return [*((p, k) for p, k in built if k is not None), ("reference", CheckedReference(backend, call))]
+    keys = product((*backend.families(), "*"), (case.op.name, ANY))
+    entries = [entry for family, name in keys for entry in find(name, family)]
+    built: list[tuple[str, Kernel]] = []
+    for entry in entries:
+        with suppress(Untraceable):
+            if (kernel := entry.load()(backend, call)) is not None:
+                built.append((entry.plugin, kernel))
+    return [*built, ("reference", CheckedReference(backend, call))]
 
 
 class Bench:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import mocha_core
 from mocha_core.compile.backend import Backend
 from mocha_core.compile.layout import Convert
+from mocha_core.compile.selection import ANY
 from mocha_core.describe.layer import Layer, Neuron
 from mocha_core.describe.parameter import Constraint, Initializer, Regularizer
 from mocha_core.describe.transformer import Transformer
@@ -214,7 +215,7 @@ class PluginTests(Conformance):
             assert entry.load().__name__ == entry.name, f"'{entry.name}' is {entry.load()!r}"
 
     def test_kernels(self) -> None:
-        ops, families = set(registries().ops.names()) | STRUCTURAL, {"*", *KIT}
+        ops, families = set(registries().ops.names()) | STRUCTURAL | {ANY}, {"*", *KIT}
         for backend in registries().backends:
             families |= {c.__dict__["name"] for c in backend.load().__mro__ if "name" in c.__dict__}
         for entry in self.entries("kernels"):

@@ -9,7 +9,7 @@ from mocha_core.describe.parameter import Constraint, Regularizer
 from mocha_core.errors import ShapeError
 from mocha_core.graph.array_api import Array, Namespace
 from mocha_core.graph.op import Op
-from mocha_core.graph.structural import raise_status
+from mocha_core.graph.structural import all_finite, raise_status
 from mocha_core.graph.value import Spec
 
 
@@ -69,8 +69,7 @@ class UpdateOp(Op):
         step, *new_slots = found
         new = (self.constrained(xp, w - step), *new_slots)
         if self.fault:
-            finite = xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in new]))
-            status = raise_status(xp, status, finite, self.fault)
+            status = raise_status(xp, status, all_finite(xp, new), self.fault)
         return *(xp.where(status == 0, n, o) for n, o in zip(new, old, strict=True)), status
 
     def regularized(self, xp: Namespace, w: Array, g: Array) -> Array:

@@ -74,8 +74,9 @@ class KernelUse:
 
     def check_guards(self):
         for memory, start, stop in self.guards:
-            assert (memory[:start] == 77).all()
-            assert (memory[stop:] == 77).all()
+            guard = np.array(77).astype(memory.dtype)
+            assert (memory[:start] == guard).all()
+            assert (memory[stop:] == guard).all()
 
     def run(self, runnable):
         assert isinstance(runnable, Compiled), "declined"

@@ -40,7 +40,7 @@ def test_an_iteration_of_a_perceptron_has_no_step_in_python():
 
 
 class Twice(Op):
-    """An op that nobody has a kernel for."""
+    """An op without a kernel, which cannot be traced."""
 
     name = "test.twice"
     backward_reads = ()
@@ -49,10 +49,10 @@ class Twice(Op):
         return (x,)
 
     def forward(self, xp, x):
-        return x + x
+        return xp.sum(xp.stack([x, x]), axis=0)  # a sum cannot be traced
 
     def backward(self, xp, dy, x, y, wanted):
-        return (dy[0] + dy[0],)
+        return (xp.sum(xp.stack([dy[0], dy[0]]), axis=0),)
 
 
 class TwiceLayer(ComputationLayer):

@@ -6,6 +6,10 @@
 #define SUFFIX _float32
 #define POW powf
 #define LOG logf
+#define SQRT sqrtf
+#define FLOOR floorf
+#define CEIL ceilf
+#define NEAREST nearbyintf
 #define EXP_TERMS \
     1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f
 #define EXP_MAGIC 12582912.0f

@@ -6,6 +6,10 @@
 #undef SUFFIX
 #undef POW
 #undef LOG
+#undef SQRT
+#undef FLOOR
+#undef CEIL
+#undef NEAREST
 #undef EXP_TERMS
 #undef EXP_MAGIC
 #undef EXP_LOWEST
@@ -24,6 +28,10 @@
 #define SUFFIX _float64
 #define POW pow
 #define LOG log
+#define SQRT sqrt
+#define FLOOR floor
+#define CEIL ceil
+#define NEAREST nearbyint
 #define EXP_TERMS \
     1 / 6227020800.0, 1 / 479001600.0, 1 / 39916800.0, 1 / 3628800.0, 1 / 362880.0, 1 / 40320.0, 1 / 5040.0, \
         1 / 720.0, 1 / 120.0, 1 / 24.0, 1 / 6.0, 1 / 2.0

@@ -48,6 +48,8 @@ KERNELS = {
     "subtract": "kernels.element_wise:element_wise",
     "tanh": "kernels.neurons:neuron",
 }
+#: The name of any op, in registrations of kernels.
+ANY = "*"
 #: Kernels for few images. They have a higher priority than the other kernels of their ops.
 SMALL = {
     "convolution": "kernels.channels_last_convolution:convolution",
@@ -80,6 +82,7 @@ def mocha_register_kernels(kernels: Candidates) -> None:
         kernels.add(op, "native", f"mocha_native.{target}", priority=2)
     for op in ("masked_backward", "then_relu"):
         kernels.add(op, "native", f"mocha_layers_std.rectified:{op}")
+    kernels.add(ANY, "native", "mocha_native.kernels.traced:traced")
     kernels.add("convolution", "native", "mocha_native.kernels.winograd:winograd", priority=1)
     kernels.add("convolution", "native", "mocha_native.kernels.channels_last_winograd:winograd", priority=3)
 
