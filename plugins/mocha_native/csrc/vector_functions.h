@@ -15,9 +15,11 @@ static inline VEC TYPED(logarithm)(VEC x) {
     const IVEC small = x < tiny;
     const VEC scaled = TYPED(choose)(small, x * scale, x);
     const IVEC root = (IVEC)TYPED(splat)((REAL)0.70710678118654752440);
-    const IVEC n = ((IVEC)scaled - root) >> EXP_SHIFT;
-    const VEC f = (VEC)((IVEC)scaled - (n << EXP_SHIFT)) - 1;
-    VEC k = __builtin_convertvector(n, VEC);
+    /* Of |x|, so that no difference of bits overflows. */
+    const IVEC bits = (IVEC)scaled & ~(IVEC)TYPED(splat)((REAL)-0.0), above = bits - root;
+    const IVEC exponent = above & -((INT)1 << EXP_SHIFT);
+    const VEC f = (VEC)(bits - exponent) - 1;
+    VEC k = __builtin_convertvector(exponent >> EXP_SHIFT, VEC);
     k -= (VEC)(small & (IVEC)TYPED(splat)(REAL_BYTES == 4 ? 24 : 54));
     const VEC s = f / (f + 2), z = s * s, half = (REAL)0.5 * f * f;
     VEC series = TYPED(splat)(REAL_BYTES == 4 ? 2 / (REAL)9 : 2 / (REAL)23);
