@@ -51,7 +51,7 @@ CASES = {
     "kernel larger than the image": (16, 3, 3, 2, 5, (5, 7), (1, 1), (2, 3), 1),
     "kernel as large as the image": (16, 3, 3, 4, 5, (4, 3), (1, 1), (0, 0), 1),
     "groups": (16, 6, 7, 6, 10, (3, 3), (1, 1), (1, 1), 2),
-    "groups of one channel": (16, 5, 6, 5, 5, (3, 3), (1, 1), (1, 1), 5),
+    "groups of one channel": (16, 5, 6, 5, 10, (3, 3), (1, 1), (1, 1), 5),
     "groups, stride and pad": (17, 4, 7, 9, 14, (3, 5), (2, 2), (2, 1), 2),
     "several strips": (16, 97, 4, 37, 5, (3, 3), (1, 1), (1, 1), 1),
     "many filters": (16, 23, 4, 5, 67, (3, 3), (1, 1), (1, 1), 1),

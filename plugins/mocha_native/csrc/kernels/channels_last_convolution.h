@@ -17,16 +17,19 @@
    The gradient of x is a convolution of dy, with the strides' zeros between its pixels, with the mirrored filters. The
    gradient of w has output channels in its vectors, too:
 
-     for every block of output channels, for every row u of the filters, for every tile of elements k of its run
-       for every image, for every pixel of the output
-         the tile's sums in registers += (elements k of the pixel's run, broadcast) * (a vector of dy)
+     for every chunk of rows of the output that stays in L2, or of whole images
+       for every block of output channels, for every row u of the filters, for every tile of elements k of its run
+         for every pixel of the chunk
+           the tile's sums in registers += (elements k of the pixel's run, broadcast) * (a vector of dy)
 
-   Threads share the (block, u, tile) triples. */
+   Threads share the (block, u, tile) triples. Chunks do not depend on the threads. */
 
 #ifndef MOCHA_CHANNELS_LAST_CONVOLUTION_H
 #define MOCHA_CHANNELS_LAST_CONVOLUTION_H
 
 #define BLOCK_VECTORS 2
+/* How many bytes of x and dy a chunk has, so that it stays in L2. */
+#define CHUNK_BYTES (192 << 10)
 /* The number of pixels that leaves room in the registers for a row of filters: in a tile of one vector, and of two. */
 #if LANE_BYTES >= 64 || defined(__aarch64__)
 #define PIXELS_1 14
@@ -192,7 +195,9 @@ typedef struct {
     } \
     static void GRADIENT_NAME(P, V)(const TYPED(small_gradient) * s, const REAL *x, const REAL *dy, REAL *dw) { \
         const int64_t pixel = s->pixel, top_pixel = s->top_pixel; \
-        SUMS(P, V); \
+        VEC sum[P][V]; \
+        for (int p = 0; p < P; p++) \
+            for (int v = 0; v < V; v++) sum[p][v] = TYPED(load)(dw + (p * V + v) * LANES); \
         for (int64_t n = 0; n < s->images; n++) { \
             const REAL *top = dy + n * s->top_image; \
             for (int64_t i = 0; i < s->height; i++) { \
@@ -259,25 +264,37 @@ KERNEL(channels_last_filter_gradient) {
     const REAL *x = args->buffers[0], *dy = args->buffers[1];
     const int64_t *z = args->sizes, images = z[0], groups = z[1], high = z[2], wide = z[3], channels = z[4];
     const int64_t filters = z[5], run = z[7] * channels, depth = z[6] * run, top_image = z[10] * z[11] * z[12];
-    const TYPED(small_gradient) shape = {z[9] * channels,
-                                  z[8] * wide * channels,
-                                  groups * high * wide * channels,
-                                  z[12],
-                                  groups * top_image,
-                                  images,
-                                  z[10],
-                                  z[11]};
+    TYPED(small_gradient) shape = {z[9] * channels,
+                            z[8] * wide * channels,
+                            groups * high * wide * channels,
+                            z[12],
+                            groups * top_image,
+                            images,
+                            z[10],
+                            z[11]};
     const int64_t block = BLOCK_VECTORS * LANES, lanes = (filters + LANES - 1) / LANES * LANES;
     const int64_t blocks = (filters + block - 1) / block, tiles = (run + PIXELS_2 - 1) / PIXELS_2;
+    const int64_t row_bytes = (z[11] * z[12] + z[8] * wide * channels) * (int64_t)sizeof *x;
+    const int64_t some_rows = mocha_min(z[10], mocha_max(1, CHUNK_BYTES / row_bytes));
+    const int64_t some_images = some_rows < z[10] ? 1 : mocha_max(1, CHUNK_BYTES / (row_bytes * z[10]));
     int64_t first, last;
     mocha_share(groups * blocks * z[6] * tiles, 1, team, &first, &last);
-    for (int64_t r = first; r < last; r++) {
-        const int64_t t = r % tiles, u = r / tiles % z[6], part = r / (tiles * z[6]);
-        const int64_t g = part / blocks, f = part % blocks * block, vectors = mocha_min(block, lanes - f) / LANES;
-        const int64_t k = run * t / tiles, elements = run * (t + 1) / tiles - k;
-        REAL *dw = (REAL *)args->buffers[2] + (g * lanes + f) * depth + (u * run + k) * vectors * LANES;
-        TYPED(small_gradients)[vectors - 1][elements - 1](&shape, x + (g * high + u) * wide * channels + k,
-                                                   dy + g * top_image + f, dw);
+    for (int64_t n = 0; n < images; n += some_images) {
+        shape.images = mocha_min(some_images, images - n);
+        for (int64_t i = 0; i < z[10]; i += some_rows) {
+            shape.height = mocha_min(some_rows, z[10] - i);
+            for (int64_t r = first; r < last; r++) {
+                const int64_t t = r % tiles, u = r / tiles % z[6], part = r / (tiles * z[6]);
+                const int64_t g = part / blocks, f = part % blocks * block;
+                const int64_t vectors = mocha_min(block, lanes - f) / LANES;
+                const int64_t k = run * t / tiles, elements = run * (t + 1) / tiles - k;
+                const REAL *in = x + n * shape.image + (g * high + u) * wide * channels + i * shape.row + k;
+                const REAL *top = dy + n * shape.top_image + g * top_image + i * z[11] * z[12] + f;
+                REAL *dw = (REAL *)args->buffers[2] + (g * lanes + f) * depth + (u * run + k) * vectors * LANES;
+                if (n == 0 && i == 0) memset(dw, 0, (size_t)(elements * vectors * LANES) * sizeof *dw);
+                TYPED(small_gradients)[vectors - 1][elements - 1](&shape, in, top, dw);
+            }
+        }
     }
 }
 

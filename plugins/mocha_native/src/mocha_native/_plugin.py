@@ -85,6 +85,7 @@ def mocha_register_kernels(kernels: Candidates) -> None:
     kernels.add(ANY, "native", "mocha_native.kernels.traced:traced")
     kernels.add("convolution", "native", "mocha_native.kernels.winograd:winograd", priority=1)
     kernels.add("convolution", "native", "mocha_native.kernels.channels_last_winograd:winograd", priority=3)
+    kernels.add("convolution", "native", "mocha_native.kernels.depthwise:depthwise", priority=4)
 
 
 @hookimpl
