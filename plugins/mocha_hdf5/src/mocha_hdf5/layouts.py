@@ -34,6 +34,10 @@ class Layout(ABC):
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Rows from `start` to before `stop`. The result may be a view of kept memory."""
 
+    def read_into(self, out: NDArray[Any], start: int) -> None:
+        """Fill `out` with the rows from `start`, as numbers of its dtype."""
+        out[...] = self.read(start, start + len(out))
+
     def release_library(self) -> bool:
         """Whether rows can now be read without the HDF5 library."""
         return True
@@ -57,6 +61,12 @@ class Contiguous(Layout):
     def read(self, start: int, stop: int) -> NDArray[Any]:
         data = self._contents.read(self._offset + start * self._row, (stop - start) * self._row)
         return np.frombuffer(data, self._dtype).reshape(stop - start, *self._shape[1:])
+
+    def read_into(self, out: NDArray[Any], start: int) -> None:
+        if out.dtype == self._dtype and out.flags.c_contiguous:
+            self._contents.read_into(out.reshape(-1).view(np.uint8).data, self._offset + start * self._row)
+        else:
+            super().read_into(out, start)
 
 
 class Compact(Layout):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,9 +133,20 @@ class Shard:
 
 
 def copy_runs(table: Table, rows: NDArray[np.int64], target: NDArray[Any], positions: NDArray[np.int64]) -> None:
-    """Write `rows` of a table to `positions` of `target`. Consecutive rows are read at once."""
-    order = np.argsort(rows, kind="stable")
-    rows, positions = rows[order], positions[order]
-    gaps = np.flatnonzero(np.diff(rows) > 1) + 1
-    for run, where in zip(np.split(rows, gaps), np.split(positions, gaps), strict=True):
-        target[where] = table.read(int(run[0]), int(run[-1]) + 1)[run - run[0]]
+    """Write `rows` of a table to `positions` of `target`. Consecutive rows are read at once.
+
+    Where they are consecutive in `target`, too, they are not copied on the way.
+    """
+    steps = np.diff(rows)
+    if (steps < 0).any():
+        order = np.argsort(rows, kind="stable")
+        rows, positions = rows[order], positions[order]
+        steps = np.diff(rows)
+    edges = [0, *(np.flatnonzero(steps > 1) + 1).tolist(), len(rows)]
+    for begin, end in pairwise(edges):
+        run, where = rows[begin:end], positions[begin:end]
+        start, stop, first = int(run[0]), int(run[-1]) + 1, int(where[0])
+        if stop - start == len(run) and (where - run == first - start).all():
+            table.read_into(target[first : first + len(run)], start)
+        else:
+            target[where] = table.read(start, stop)[run - start]

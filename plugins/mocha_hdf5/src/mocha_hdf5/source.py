@@ -74,8 +74,8 @@ class HDF5Source(Source):
 
     def fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
         owners = np.searchsorted(self._ends, rows, side="right")
-        for number in np.unique(owners):
-            shard = self._use(int(number))
+        for number in sorted({*owners.tolist()}):
+            shard = self._use(number)
             positions = np.flatnonzero(owners == number)
             shard.copy(rows[positions] - (self._ends[number] - shard.rows), out, positions, self._keep)
 

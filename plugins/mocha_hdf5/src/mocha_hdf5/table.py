@@ -122,6 +122,20 @@ class Table:
         stop = self.shape[0] if stop is None else min(stop, self.shape[0])
         return self._read(start, stop) if start < stop else np.empty((0, *self.shape[1:]), self.dtype)
 
+    def read_into(self, out: NDArray[Any], start: int) -> None:
+        """Fill `out` with the rows from `start`, which the dataset has to have, as numbers of the dtype of `out`.
+
+        Raises:
+            FileError: the file is damaged, became shorter, or was closed.
+        """
+        if self._packed is not None:
+            out[...] = self._read(start, start + len(out))
+            return
+        self._contents.check_open()
+        self._stream.rank = len(self.shape)
+        with failures(f"{self.where} cannot be read"):
+            self._layout.read_into(out, start)
+
     def release_library(self) -> bool:
         """Whether rows can now be read without the HDF5 library."""
         with failures(f"{self.where} cannot be read"):
