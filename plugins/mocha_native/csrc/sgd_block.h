@@ -9,7 +9,7 @@ typedef struct {
     REAL rate, momentum, decay, sparsity;
 } TYPED(sgd_rule);
 
-static TYPED(sgd_rule) TYPED(sgd_rule_of)(const REAL *rate, const REAL *momentum, const double *numbers) {
+static inline TYPED(sgd_rule) TYPED(sgd_rule_of)(const REAL *rate, const REAL *momentum, const double *numbers) {
     const TYPED(sgd_rule) rule = {(REAL)((double)*rate * numbers[0]), *momentum, (REAL)numbers[1], (REAL)numbers[2]};
     return rule;
 }
