@@ -42,6 +42,8 @@
 #define MATMUL_CHUNK 256
 /* The least terms for which packing A pays where it has lanes. */
 #define PACK_FROM 128
+/* Bytes between terms from which on packing pays for a single panel. */
+#define PAGE 4096
 /* Terms of a chunk where all rows are in one tile: so many rows of B are read at once. */
 #define MATMUL_STREAMS 16
 
@@ -241,8 +243,8 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
     const int64_t widest = (vectors + panels - 1) / panels, tall = tile_rows[widest - 1];
     const int64_t tiles = (rows + tall - 1) / tall;
     const int plain = b.apart || b.row != LANES, streams = plain && tiles == 1 && !b.apart && !f->velocity;
-    /* Whether a row of A lies across the lines of the cache. */
-    const int across = a.row == 1 && a.near != 1;
+    /* Whether a row of A lies across the lines of the cache, and so far or so often that packing it pays. */
+    const int across = a.row == 1 && a.near > 1 && (a.near * (int64_t)sizeof(REAL) >= PAGE || panels >= 4);
     const int64_t longest = streams ? MATMUL_STREAMS : (across || a.far) && !f->velocity ? MATMUL_CHUNK : MATMUL_WHOLE;
     const int64_t chunks = mocha_max(1, (depth + longest - 1) / longest);
     const int64_t chunk = mocha_max(1, ((depth + chunks - 1) / chunks + LANES - 1) / LANES) * LANES;
