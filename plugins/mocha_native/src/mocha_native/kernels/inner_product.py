@@ -1,4 +1,4 @@
-"""Inner product: three matrix products, tile by tile in registers, see csrc/kernels/inner_product.h."""
+"""Inner product: three matrix products, see csrc/kernels/inner_product.h."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from math import inf, prod
 from typing import TYPE_CHECKING
 
-from mocha_core.api import ITEMSIZE, PLAIN, Layouts, Runnable, Spec
+from mocha_core.api import PLAIN, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series, floating
+from mocha_native.matrix_product import room_elements
 from mocha_native.update import keep_status
 
 if TYPE_CHECKING:
@@ -30,15 +31,9 @@ class InnerProduct(NativeKernel):
         # Of more rows, the gradient is computed in several parts.
         self.folds_updates = x.shape[0] <= backend.isa.constants["inner_product_rows"]
         self.layouts = Layouts(ins=(layout,), outs=(layout,), gradients=(layout,), backward_ins=(PLAIN,))
-        self.backward_workspace = (self.panels(),)
-
-    def panels(self) -> Spec:
-        """The workspace in which each thread packs an operand of backward."""
         rows, outputs, features = self.sizes
-        depth = rows if self.lanes else max(rows, outputs)
-        lanes = self.backend.lanes[self.dtype].width
-        most = self.backend.isa.constants["inner_product_bytes"] // ITEMSIZE[self.dtype]
-        return Spec((self.backend.threads, min(most, depth * -(-features // lanes) * lanes)), self.dtype)
+        elements = room_elements(backend, self.dtype, max(rows, 0 if self.lanes else outputs), features)
+        self.backward_workspace = (Spec((backend.threads, elements), self.dtype),)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.rectified(ins, outs, add, -inf)
@@ -66,21 +61,21 @@ class InnerProduct(NativeKernel):
         updates: Mapping[int, tuple[Array, Compiled]],
         status: tuple[Array, Array] | None,
     ) -> Compiled:
-        (dy, x, w), (dx, dw, db, panels) = ins[:3], outs
-        sizes = [*self.sizes, self.lanes, panels.shape[1]]
+        (dy, x, w), (dx, dw, db, room) = ins[:3], outs
+        sizes = [*self.sizes, self.lanes, room.shape[1]]
         series: list[Compiled] = []
         if status:
             series.append(keep_status(self.backend, *status, meets=dx is None))
         if dx is not None:
             # Update w after the last read of its old contents.
-            buffers, meets = [dy, w, dx, panels, mask], bool(updates)
+            buffers, meets = [dy, w, dx, room, mask], bool(updates)
             series.append(self.bind("inner_product_data", buffers, [*sizes, add[0]], [floor], meets=meets))
         for index, name, gradient in ((1, "inner_product_weight", dw), (2, "inner_product_bias", db)):
             if index in updates:
                 parameter, update = updates[index]
-                series.append(self.bind(name, [dy, x, parameter, panels, update], [*sizes, False], meets=False))
+                series.append(self.bind(name, [dy, x, parameter, room, update], [*sizes, False], meets=False))
             elif gradient is not None:
-                series.append(self.bind(name, [dy, x, gradient, panels], [*sizes, add[index]], meets=False))
+                series.append(self.bind(name, [dy, x, gradient, room], [*sizes, add[index]], meets=False))
         series[-1].meets = True
         return Series(*series) if len(series) > 1 else series[0]
 
