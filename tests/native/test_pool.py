@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mocha_native import compiled
+from mocha_native import compiled, get_include
 from mocha_native._native import lib
 from mocha_native.backend import NativeBackend
 from nets import assert_same, data, parameters, perceptron, train
@@ -221,7 +221,7 @@ def test_a_member_that_waits_is_woken():
 
 CSRC = Path(__file__).parents[2] / "plugins" / "mocha_native" / "csrc"
 SOURCES = [Path(__file__).with_name("pool.c"), *(CSRC / name for name in ("executor.c", "pool.c", "pace.c"))]
-FLAGS = ["-std=c11", "-g", "-O1", "-fopenmp", f"-I{CSRC}"]
+FLAGS = ["-std=c11", "-g", "-O1", "-fopenmp", f"-I{CSRC}", f"-I{get_include()}"]
 
 
 @pytest.mark.parametrize(("sanitizer", "forks"), [("thread", []), ("address,undefined", ["forks"])])
