@@ -218,21 +218,22 @@ TYPED(depthwise_taps_of)(const int WIDTH, const TYPED(depthwise) *k, const REAL 
     UNROLL for (int t = 0; t < WIDTH; t++)
         sum[t] = sums[t];
     for (int64_t i = top; i < bottom; i++) {
-        const REAL *in = x + ((i * rows->stride + u - rows->pad) * columns->in + v - columns->pad) * pixel;
+        /* Of the first tap at the first column, which may lie in the padding before x. */
+        const int64_t in = ((i * rows->stride + u - rows->pad) * columns->in + v - columns->pad) * pixel;
         const REAL *from = dy + i * columns->out * pixel;
         for (int64_t j = first; j < last; j++) {
             const VEC d = TYPED(load)(from + j * pixel);
             UNROLL for (int t = 0; t < WIDTH; t++)
-                sum[t] += d * TYPED(load)(in + j * step + t * pixel);
+                sum[t] += d * TYPED(load)(x + (in + j * step + t * pixel));
         }
         /* At the edges the taps meet x at different columns. */
         UNROLL for (int t = 0; t < WIDTH; t++) {
             int64_t begin, end;
             TYPED(inside)(columns, v + t, 1, &begin, &end);
             for (int64_t j = begin; j < mocha_min(end, first); j++)
-                sum[t] += TYPED(load)(from + j * pixel) * TYPED(load)(in + j * step + t * pixel);
+                sum[t] += TYPED(load)(from + j * pixel) * TYPED(load)(x + (in + j * step + t * pixel));
             for (int64_t j = mocha_max(begin, last); j < end; j++)
-                sum[t] += TYPED(load)(from + j * pixel) * TYPED(load)(in + j * step + t * pixel);
+                sum[t] += TYPED(load)(from + j * pixel) * TYPED(load)(x + (in + j * step + t * pixel));
         }
     }
     UNROLL for (int t = 0; t < WIDTH; t++)
