@@ -3,7 +3,6 @@
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from mocha_core.checks import clipped, shown
@@ -54,7 +53,8 @@ class Registry:
         self.kind = kind
         self.plugin = "mocha-core"
         """The plugin that registers now; the plugin manager sets it."""
-        self._entries: dict[str, list[Entry]] = {}
+        self._entries: list[Entry] = []
+        self._by_name: dict[str, list[Entry]] = {}
         self.dropped: dict[str, str] = {}
         """Names that were removed, and their plugin."""
 
@@ -72,13 +72,14 @@ class Registry:
         self._add(Entry(name, target, self.plugin, priority, options))
 
     def _add(self, entry: Entry) -> None:
-        entries = self._entries.setdefault(entry.name, [])
+        self._entries.append(entry)
+        entries = self._by_name.setdefault(entry.name, [])
         entries.append(entry)
         entries.sort(key=lambda e: -e.priority)
 
     def find(self, *key: str) -> Sequence[Entry]:
         """The entries of a key, highest priority first; none if no plugin registered it."""
-        return tuple(self._entries.get("/".join(key), ()))
+        return tuple(self._by_name.get("/".join(key), ()))
 
     def entry(self, name: str) -> Entry:
         """The registration of a name.
@@ -95,7 +96,7 @@ class Registry:
         return self.entry(name).load()
 
     def names(self) -> list[str]:
-        return sorted(self._entries)
+        return sorted(self._by_name)
 
     def unknown(self, name: str) -> str:
         """The error text for a `name` that no plugin registered."""
@@ -111,14 +112,16 @@ class Registry:
     def drop(self, plugin: str) -> None:
         """Remove all registrations of a plugin."""
         self.dropped |= dict.fromkeys(self.owned(plugin), plugin)
-        kept = {name: [e for e in entries if e.plugin != plugin] for name, entries in self._entries.items()}
-        self._entries = {name: entries for name, entries in kept.items() if entries}
+        kept = [entry for entry in self if entry.plugin != plugin]
+        self._entries, self._by_name = [], {}
+        for entry in kept:
+            self._add(entry)
 
     def owned(self, plugin: str) -> list[str]:
         return [entry.name for entry in self if entry.plugin == plugin]
 
     def __iter__(self) -> Iterator[Entry]:
-        return chain.from_iterable(self._entries.values())
+        return iter(self._entries)
 
 
 class Candidates(Registry):

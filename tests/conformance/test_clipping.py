@@ -202,7 +202,7 @@ def test_gradients_that_overflow_are_found_and_their_cause_is_named(backend, lim
 def test_without_the_plugin_that_clips_nothing_is_ignored(monkeypatch, name):
     with mocha.System(open_any("reference"), seed=3) as system:
         net, solver = net_on(system), sgd(1, **{name: 0.5})
-        monkeypatch.setattr(registries().ops, "_entries", {})
+        monkeypatch.setattr(registries().ops, "_by_name", {})
         with pytest.raises(ConfigurationError, match=rf"SolverParameters\({name}=0.5\): .*mocha-solvers-std"):
             solver.solve(net)
 

@@ -4,8 +4,8 @@ import re
 from math import prod
 
 import pytest
-from mocha_cuda import compiled, nvrtc
-from mocha_cuda.kernels import clipping, inner_product, lrn, sgd
+from mocha_cuda import compiled, nvrtc, update
+from mocha_cuda.kernels import clipping, inner_product, lrn
 
 SAID = {
     ("mocha.cuh", "THREADS"): compiled.THREADS,
@@ -14,7 +14,7 @@ SAID = {
     ("kernels/inner_product.cu", "NARROW"): inner_product.NARROW,
     ("kernels/inner_product.cu", "CHUNK"): inner_product.CHUNK,
     ("kernels/lrn.cu", "TILE"): lrn.TILE,
-    ("kernels/sgd.cu", "TILE"): sgd.TILE,
+    ("update.cuh", "TILE"): update.TILE,
 }
 
 
