@@ -37,12 +37,12 @@
 #define MATMUL_GROUP_BYTES (256 << 10)
 #endif
 #define MATMUL_PACKED_BYTES (128 << 10)
-/* Terms of a chunk: at most, where sums have to be whole when they are finished, and otherwise. */
+/* Terms of a chunk: at most, for the widest panels, where sums have to be whole when they are finished; and otherwise. */
 #define MATMUL_WHOLE ((256 << 10) / PANEL_VECTORS / LANE_BYTES)
 #define MATMUL_CHUNK 256
 /* The least terms for which packing A pays where it has lanes. */
 #define PACK_FROM 128
-/* Bytes between terms from which on packing pays for a single panel. */
+/* Bytes between terms from which on packing pays for a single panel of a few vectors. */
 #define PAGE 4096
 /* Terms of a chunk where all rows are in one tile: so many rows of B are read at once. */
 #define MATMUL_STREAMS 16
@@ -259,8 +259,10 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
     const int64_t tiles = (rows + tall - 1) / tall;
     const int plain = b.apart || b.row != LANES, streams = plain && tiles == 1 && !b.apart && !f->update;
     /* Whether a row of A lies across the lines of the cache, and so far or so often that packing it pays. */
-    const int across = a.row == 1 && a.near > 1 && (a.near * (int64_t)sizeof(REAL) >= PAGE || panels >= 4);
-    const int64_t longest = streams ? MATMUL_STREAMS : (across || a.far) && !f->update ? MATMUL_CHUNK : MATMUL_WHOLE;
+    const int far_apart = a.near * (int64_t)sizeof(REAL) >= PAGE && vectors >= 4;
+    const int across = a.row == 1 && a.near > 1 && (far_apart || panels >= 4);
+    const int64_t whole = MATMUL_WHOLE * PANEL_VECTORS / widest;
+    const int64_t longest = streams ? MATMUL_STREAMS : (across || a.far) && !f->update ? MATMUL_CHUNK : whole;
     const int64_t chunks = mocha_max(1, (depth + longest - 1) / longest);
     const int64_t chunk = mocha_max(1, ((depth + chunks - 1) / chunks + LANES - 1) / LANES) * LANES;
     /* Where tiles are few, packing is a part of the work that threads should share. */
