@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -35,6 +34,8 @@ class CPUBackend(Backend):
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = None if threads is None else cpus.checked_threads(threads)
+        # No cached property: before Python 3.12 these share a lock, which a fork in another thread leaves locked.
+        self._most = self._most_threads()
         # The threads of BLAS poll for work: programs that each have all of them take the processors from each other.
         self.programs_at_once = max(1, cpus.processors() // (self._most or own_threads()))
 
@@ -42,8 +43,7 @@ class CPUBackend(Backend):
         """Limits the threads of BLAS, and gives it back what it had when the run ends."""
         return nullcontext() if self._most is None else blas_threads(self._most)
 
-    @cached_property
-    def _most(self) -> int | None:
+    def _most_threads(self) -> int | None:
         """Threads of BLAS; None leaves them to BLAS."""
         quota = cpus.quota()
         if self.threads is not None or quota is None:
