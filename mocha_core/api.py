@@ -76,6 +76,9 @@ from mocha_core.describe.transformer import Transformer as Transformer
 from mocha_core.describe.transformer import draw as draw
 
 # Kernels and fusions: faster implementations of ops.
+from mocha_core.compile.chain import Chain as Chain
+from mocha_core.compile.chain import chain as chain
+from mocha_core.compile.chain import join_element_wise as join_element_wise
 from mocha_core.compile.fusion import Rewritten as Rewritten
 from mocha_core.compile.kernel import BoundStep as BoundStep
 from mocha_core.compile.kernel import Buffers as Buffers

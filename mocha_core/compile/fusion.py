@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mocha_core.compile.step_graph import Graph
 from mocha_core.errors import PluginError
 from mocha_core.graph.plan import Half, Plan, Step
-from mocha_core.plugin.registry import Entry
+from mocha_core.plugin.registry import ANY, Entry
 
 if TYPE_CHECKING:
     from mocha_core.compile.selection import Selector
@@ -29,6 +29,7 @@ Rewrite = Callable[[Graph, Step], Rewritten | None]
 def fuse(plan: Plan, selector: Selector) -> list[Step]:
     """The plan's steps after every registered rewrite that applies and whose kernel accepts.
 
+    First come the rewrites that are registered for an op by its name; when none applies any more, those for any op.
     The first step at which a rewrite applies is always the next to be replaced. A step is tried again only if something
     has changed that its rewrites asked about.
 
@@ -37,14 +38,21 @@ def fuse(plan: Plan, selector: Selector) -> list[Step]:
     """
     graph = Graph(plan, plan.steps)
     rewrites: dict[Step, int] = defaultdict(int)  # the length of the chain of rewrites that led to a step
-    untried = set(plan.steps)
+    _apply(graph, selector, rewrites, named=True)
+    if any(selector.registries.fusions.find(ANY, half, family) for half in Half for family in selector.families):
+        _apply(graph, selector, rewrites, named=False)
+    return graph.steps
+
+
+def _apply(graph: Graph, selector: Selector, rewrites: dict[Step, int], named: bool) -> None:
+    untried = set(graph.steps)
     heap, numbering = _by_label(graph, untried), graph.numbering
     while heap:
         _, root = heappop(heap)
         untried.discard(root)
         if root not in graph:
             continue
-        rewritten = _rewrite(graph, root, selector)
+        rewritten = _rewrite(graph, root, selector, named)
         if rewritten is None:
             continue
         old, new = rewritten
@@ -58,7 +66,6 @@ def fuse(plan: Plan, selector: Selector) -> list[Step]:
                 heappush(heap, (graph.label(step), step))
         if numbering != graph.numbering:
             heap, numbering = _by_label(graph, untried), graph.numbering
-    return graph.steps
 
 
 def _by_label(graph: Graph, steps: Iterable[Step]) -> list[tuple[int, Step]]:
@@ -76,7 +83,7 @@ def _endless(old: list[Step], new: Step, selector: Selector) -> str:
     )
 
 
-def _rewrite(graph: Graph, root: Step, selector: Selector) -> Rewritten | None:
+def _rewrite(graph: Graph, root: Step, selector: Selector, named: bool) -> Rewritten | None:
     def apply(entry: Entry) -> Rewritten | None:
         rewritten: Rewritten | None = entry.load()(graph, root)
         if rewritten is None or graph.reason_against(*rewritten):
@@ -86,4 +93,5 @@ def _rewrite(graph: Graph, root: Step, selector: Selector) -> Rewritten | None:
         return rewritten if selector.choose(new.call, False, forward_runs) else None
 
     graph.ask_for(root)
-    return selector.search(selector.registries.fusions, root.key, apply, root.call.layer)
+    names = (root.key[0],) if named else (ANY,)
+    return selector.search(selector.registries.fusions, root.key, apply, root.call.layer, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,15 +11,13 @@ from mocha_core.compile.kernel import Kernel, Reference
 from mocha_core.compile.vector_program import Untraceable
 from mocha_core.errors import BackendError, PluginError, blaming
 from mocha_core.graph.plan import Call, Half, Step
-from mocha_core.plugin.registry import Candidates, Entry
+from mocha_core.plugin.registry import ANY, Candidates, Entry
 
 if TYPE_CHECKING:
     from mocha_core.compile.device import Device
     from mocha_core.plugin.manager import Registries
 
 Found = TypeVar("Found")
-#: Kernels registered under this name serve any op for which their backend has no kernel of the op's own name.
-ANY = "*"
 
 
 class Selector:
@@ -68,7 +66,12 @@ class Selector:
         return Reference(self.backend, call, *reasons[:1])
 
     def search(
-        self, candidates: Candidates, key: tuple[str, ...], accept: Callable[[Entry], Found | None], layer: str
+        self,
+        candidates: Candidates,
+        key: tuple[str, ...],
+        accept: Callable[[Entry], Found | None],
+        layer: str,
+        names: Sequence[str] = (),
     ) -> Found | None:
         """The result of `accept` for the best entry that it accepts: of the nearest family, then by priority.
 
@@ -77,11 +80,12 @@ class Selector:
             key: the op's name, and for a fusion the half.
             accept: returns None for an entry that it declines.
             layer: the layer of the op, for errors.
+            names: those under which entries are looked for; by default the op's name, then `ANY`.
 
         Raises:
             PluginError: it accepts several of equal priority, or an entry fails.
         """
-        for family, name in product(self.families, (key[0], ANY)):
+        for family, name in product(self.families, names or (key[0], ANY)):
             accepted: dict[Entry, Found] = {}
             for entry in candidates.find(name, *key[1:], family):
                 if accepted and entry.priority < next(iter(accepted)).priority:

@@ -78,6 +78,11 @@ class Op(metaclass=Constructed):
         return kind in self.backward_reads or f"{kind}{index}" in self.backward_reads
 
     @property
+    def title(self) -> str:
+        """Its name in listings."""
+        return self.name
+
+    @property
     def has_reference(self) -> bool:
         return type(self).forward is not Op.forward
 

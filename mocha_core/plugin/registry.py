@@ -10,6 +10,9 @@ from mocha_core.errors import ConfigurationError, MochaError, PluginError, Unkno
 from mocha_core.plugin.frozen import without_metadata
 from mocha_core.suggestions import close
 
+#: In keys, any op: a kernel serves the ops for which its backend has none of their own, a fusion begins at any step.
+ANY = "*"
+
 
 @dataclass(eq=False)
 class Entry:

@@ -12,11 +12,11 @@ import numpy as np
 from mocha_core.compile.backend import Backend
 from mocha_core.compile.kernel import Kernel
 from mocha_core.compile.layout import PLAIN, Layout
-from mocha_core.compile.selection import ANY
 from mocha_core.compile.vector_program import Untraceable
 from mocha_core.graph.array_api import Array
 from mocha_core.graph.value import Spec
 from mocha_core.plugin.manager import registries
+from mocha_core.plugin.registry import ANY
 from mocha_core.testing.backends import CheckedReference
 from mocha_core.testing.op_case import OpCase
 from mocha_core.testing.tolerances import assert_close

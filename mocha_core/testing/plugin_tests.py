@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import mocha_core
 from mocha_core.compile.backend import Backend
+from mocha_core.compile.chain import Chain
 from mocha_core.compile.layout import Convert
-from mocha_core.compile.selection import ANY
 from mocha_core.describe.layer import Layer, Neuron
 from mocha_core.describe.parameter import Constraint, Initializer, Regularizer
 from mocha_core.describe.transformer import Transformer
@@ -25,7 +25,7 @@ from mocha_core.errors import ConfigurationError
 from mocha_core.graph import commit, structural
 from mocha_core.graph.op import Op
 from mocha_core.plugin.manager import GROUP, plugin_manager, registries
-from mocha_core.plugin.registry import Entry, import_string
+from mocha_core.plugin.registry import ANY, Entry, import_string
 from mocha_core.testing.backends import KIT
 from mocha_core.testing.conformance import Conformance
 from mocha_core.train.coffee_break import CoffeeBreak
@@ -55,7 +55,7 @@ STRUCTURAL = {
     for op in vars(module).values()
     if isinstance(getattr(op, "name", None), str)
 }
-STRUCTURAL |= {Convert.name}
+STRUCTURAL |= {Convert.name, Chain.name}
 
 #: A script that loads the plugins, and prints their states and the number of their registrations.
 STATES = """
