@@ -90,6 +90,25 @@ def test_it_serves_both_halves_and_python_runs_no_step(isa, dtype):
         assert "CompiledSwish" in str(program)
 
 
+def test_its_kernel_runs_the_sum_behind_it_as_an_epilogue(isa):
+    """And no chain takes the place of a kernel that does not say that one may."""
+    x = np.random.default_rng(3).normal(size=(32, 3, 9, 7)).astype("float32")
+    found = {}
+    for fuse in (True, False):
+        with mocha.System(NativeBackend(threads=2, fuse=fuse), seed=5) as system:
+            made = mocha.Net("net", system, [
+                layers.MemoryDataLayer(name="data", data=constant([x]), batch_size=32, tops=["x"]),
+                layers.ConvolutionLayer(name="conv", n_filter=3, kernel=(1, 1), bottoms=["x"], tops=["conv"]),
+                layers.SwishLayer(name="swish", beta=1.5, bottoms=["conv"], tops=["swish"]),
+                layers.ElementWiseLayer(name="sum", bottoms=["swish", "x"], tops=["y"]),
+            ])  # fmt: skip
+            found[fuse] = made.predict(x, "y")
+            kernels = [use.kernel for use in made.program().kernels()]
+            assert ("CompiledSwish + add" in kernels) == fuse
+            assert "Convolution" in kernels
+    np.testing.assert_array_equal(found[True], found[False])
+
+
 def test_the_same_bytes_for_any_number_of_threads(isa):
     expected, _ = trained(threads=1)
     for threads in (2, 3):
@@ -161,7 +180,7 @@ def test_a_library_with_fewer_instruction_sets_serves_with_the_best_it_has(isa):
 
 def test_another_version_of_the_interface_is_refused():
     message = (
-        r"acme-other were compiled for version 8 of the interface.*mocha-native 0\.1\.0 has version 1\. "
+        r"acme-other were compiled for version 9 of the interface.*mocha-native 0\.1\.0 has version 2\. "
         r"Build them again.*pip install --force-reinstall .* acme-other"
     )
     with pytest.raises(PluginError, match=message):

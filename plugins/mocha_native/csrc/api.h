@@ -20,14 +20,6 @@ typedef struct {
     const mocha_family *const *families; /* the last is NULL */
 } mocha_isa;
 
-/* `kernel` is NULL where Python has to run the step. */
-typedef struct {
-    mocha_kernel kernel;
-    const mocha_args *args;
-    int32_t serial; /* one thread runs it */
-    int32_t meets;  /* whether a barrier follows: all threads arrive before the next step begins */
-} mocha_step;
-
 /* Values of a cell, `bytes` for each minibatch. */
 typedef struct {
     void *cell;

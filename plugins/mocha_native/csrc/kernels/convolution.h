@@ -49,6 +49,7 @@ typedef struct {
     REAL *y, *copy;
     REAL floor, mask_floor;
     int add;
+    const mocha_step *epilogue; /* of the rows of y; may be NULL */
 } TYPED(correlation);
 
 static inline int64_t TYPED(clamp)(int64_t value, int64_t high) { return value < 0 ? 0 : mocha_min(value, high); }
@@ -120,6 +121,14 @@ TYPED(correlate_strip)(const TYPED(correlation) *k, int64_t image, int64_t group
                 tile(&t);
             }
         }
+        if (!k->epilogue) continue;
+        /* Neighbouring rows, if they are whole. */
+        const int64_t whole = column_end - column == columns->out ? row_end - row : 1;
+        for (int64_t i = 0; i < t.filters; i++)
+            for (int64_t j = row; j < row_end; j += whole) {
+                const int64_t at = ((plane + i) * rows->out + j) * columns->out + column;
+                mocha_epilogue(k->epilogue, at * LANES, whole * (column_end - column) * LANES);
+            }
     }
 }
 
@@ -152,12 +161,13 @@ static TYPED(correlation) TYPED(described)(const int64_t *s) {
     return k;
 }
 
-/* buffers: x, packed weights, bias, y, copies; numbers: floor. */
+/* buffers: x, packed weights, bias, y, copies, epilogue or NULL; numbers: floor. */
 KERNEL(convolution_forward) {
     TYPED(correlation) k = TYPED(described)(args->sizes);
     k.x = args->buffers[0], k.w = args->buffers[1], k.bias = args->buffers[2], k.y = args->buffers[3];
     k.copy = (REAL *)args->buffers[4] + team->rank * args->sizes[17];
     k.floor = (REAL)args->numbers[0];
+    k.epilogue = args->buffers[5];
     TYPED(correlate)(&k, team);
 }
 
@@ -176,7 +186,7 @@ static TYPED(axis) TYPED(phase)(TYPED(axis) a, int64_t r) {
     return (TYPED(axis)){a.in, taps, 1, taps - 1 - q, count, a.strip, a.y_size, s, start};
 }
 
-/* buffers: dy, weights packed by phases, mask or NULL, dx, copies; sizes: as above, where x is dy, y is dx, channels
+/* buffers: dy, weights packed by phases, mask or NULL, dx, copies, epilogue or NULL (without strides); sizes: as above, where x is dy, y is dx, channels
    are filters and filters are channels; numbers: floor of the mask. */
 KERNEL(convolution_images) {
     TYPED(correlation) k = TYPED(described)(args->sizes);
@@ -185,6 +195,7 @@ KERNEL(convolution_images) {
     k.x = args->buffers[0], k.w = args->buffers[1], k.mask = args->buffers[2], k.y = args->buffers[3];
     k.copy = (REAL *)args->buffers[4] + team->rank * args->sizes[17];
     k.mask_floor = (REAL)args->numbers[0];
+    k.epilogue = args->buffers[5];
     for (int64_t r = 0; r < rows.stride; r++) {
         for (int64_t s = 0; s < columns.stride; s++) {
             k.rows = TYPED(phase)(rows, r);

@@ -39,6 +39,7 @@ typedef struct {
     const REAL *x, *w, *bias, *mask;
     REAL *y, floor, mask_floor;
     int add;
+    const mocha_step *epilogue; /* of rows of y, if vectors hold images; may be NULL */
 } TYPED(depthwise);
 
 /* Planes of an image, and elements between pixels of a plane. */
@@ -154,6 +155,7 @@ static void TYPED(depthwise_correlate)(const TYPED(depthwise) *k, const mocha_te
             }
 #undef ROW
         }
+        if (k->epilogue) mocha_epilogue(k->epilogue, y + i * columns->out * LANES, (i_end - i) * columns->out * LANES);
         next += i_end - i;
     }
 }
@@ -171,11 +173,12 @@ static TYPED(depthwise) TYPED(depthwise_described)(const int64_t *s) {
                        .add = s[13] != 0};
 }
 
-/* buffers: x, w, bias or NULL, y; numbers: floor. */
+/* buffers: x, w, bias or NULL, y, epilogue or NULL; numbers: floor. */
 KERNEL(depthwise_forward) {
     TYPED(depthwise) k = TYPED(depthwise_described)(args->sizes);
     k.x = args->buffers[0], k.w = args->buffers[1], k.bias = args->buffers[2], k.y = args->buffers[3];
     k.floor = (REAL)args->numbers[0];
+    k.epilogue = args->buffers[4];
     TYPED(depthwise_correlate)(&k, team, 0, 0, k.rows.taps, k.columns.taps, 0, 0);
 }
 

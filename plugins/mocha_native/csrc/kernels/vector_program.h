@@ -367,20 +367,21 @@ KERNEL(vector_program_cells) {
         memcpy(copies + i, (const void *)(intptr_t)cells[i].address, (size_t)cells[i].bytes);
 }
 
-/* buffers: instructions, constants, operands; sizes: elements, numbers, operands, registers, the instructions that run
-   once, all instructions. */
+/* buffers: instructions, constants, operands; sizes: the first element, elements, numbers, operands, registers, the
+   instructions that run once, all instructions. */
 KERNEL(vector_program) {
     const vp_instruction *code = args->buffers[0];
-    const int64_t elements = args->sizes[0], registers = args->sizes[3], once = args->sizes[4], all = args->sizes[5];
+    const int64_t registers = args->sizes[4], once = args->sizes[5], all = args->sizes[6];
     _Alignas(64) REAL memory[VP_REGISTERS][BLOCK];
     _Alignas(64) REAL rest[VP_OPERANDS][LANES];
     TYPED(vp_machine) m;
     m.team = team, m.constants = args->buffers[1], m.operands = args->buffers[2];
-    m.n_numbers = args->sizes[1], m.n_operands = args->sizes[2];
+    m.n_numbers = args->sizes[2], m.n_operands = args->sizes[3];
     /* Without results in registers, nothing has to stay in the cache. */
     const int64_t block = registers ? BLOCK : 64 * BLOCK;
     int64_t first, last;
-    mocha_share(elements, BLOCK, team, &first, &last);
+    mocha_share(args->sizes[1], BLOCK, team, &first, &last);
+    first += args->sizes[0], last += args->sizes[0];
     for (int64_t i = 0; i < m.n_numbers; i++)
         m.numbers[i] = 0, m.splats[i] = (VEC){0}, m.at[i] = (REAL *)&m.splats[i], m.step[i] = 0;
     const int64_t first_register = m.n_numbers + m.n_operands;

@@ -161,10 +161,23 @@ static int TYPED(winograd_fields)(const int points, const winograd_shape *s, int
     return 1;
 }
 
+/* Runs the epilogue of output o of some tiles. */
+static void TYPED(winograd_finish)(const winograd_shape *s, winograd_run run, int64_t o, const mocha_step *epilogue) {
+    const int64_t row = run.row * WINOGRAD_TILE, column = run.column * WINOGRAD_TILE;
+    const int64_t rows = mocha_min(WINOGRAD_TILE, s->rows - row);
+    const int64_t columns = mocha_min(run.count * WINOGRAD_TILE, s->columns - column);
+    const int64_t at = ((run.block * s->outputs + o) * s->rows + row) * s->columns + column;
+    /* Neighbouring rows, if they are whole. */
+    const int64_t whole = columns == s->columns ? rows : 1;
+    for (int64_t i = 0; i < rows; i += whole)
+        mocha_epilogue(epilogue, (at + i * s->columns) * LANES, whole * columns * LANES);
+}
+
 ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, const mocha_team *team) {
     const REAL *x = args->buffers[0], *filters = args->buffers[1], *bias = args->buffers[2];
     const REAL *mask = args->buffers[3];
     REAL *y = args->buffers[4];
+    const mocha_step *epilogue = args->buffers[6];
     const int64_t *n = args->sizes;
     const winograd_shape s = shape_of(n);
     const int64_t group = n[11], chunk = n[12], filter_plane = n[14], stride = group * LANES;
@@ -211,16 +224,17 @@ ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *
                         TYPED(winograd_gather)(points, sums + (i - o) * stride + tile * LANES, sum_plane, s.rows - row,
                                         s.columns - column, s.columns, LANES, y + at * LANES, &end);
                     }
+                    if (epilogue) TYPED(winograd_finish)(&s, run, i, epilogue);
                 }
             }
         }
     }
 }
 
-/* buffers: x, filters at all points, bias or NULL, mask or NULL, y, scratch; sizes: points each way, blocks, channels,
-   height, width, outputs, rows, columns, padding above, padding to the left, whether it is added, tiles of a group,
-   outputs of a chunk, elements of each thread's scratch, of the filters at each point; numbers:
-   floor of the results, floor of the mask. */
+/* buffers: x, filters at all points, bias or NULL, mask or NULL, y, scratch, epilogue or NULL; sizes: points each way,
+   blocks, channels, height, width, outputs, rows, columns, padding above, padding to the left, whether it is added,
+   tiles of a group, outputs of a chunk, elements of each thread's scratch, of the filters at each point; numbers: floor
+   of the results, floor of the mask. */
 KERNEL(winograd_forward) {
     if (args->sizes[0] == 6) {
         TYPED(winograd_convolve)(6, args, team);

@@ -27,6 +27,7 @@ KERNELS = {
     "max_pooling": "kernels.pooling:max_pooling",
     "mean_channel_pooling": "kernels.pooling:mean_channel_pooling",
     "mean_pooling": "kernels.pooling:mean_pooling",
+    "mocha.chain": "kernels.chain:chain",
     "mocha.check_finite": "kernels.structural:check_finite",
     "mocha.commit": "kernels.structural:Commit",
     "mocha.convert": "layout:convert",
@@ -91,3 +92,5 @@ def mocha_register_kernels(kernels: Candidates) -> None:
 @hookimpl
 def mocha_register_fusions(fusions: Candidates) -> None:
     fusions.add("sgd", "forward", "native", "mocha_native.fold:fold_update")
+    for half in ("forward", "backward"):
+        fusions.add(ANY, half, "native", "mocha_core.api:join_element_wise")

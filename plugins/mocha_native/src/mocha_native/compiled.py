@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from mocha_core.api import BackendError
 from mocha_native._native import ffi, lib
 
 if TYPE_CHECKING:
-    from mocha_core.api import Call
+    from mocha_core.api import Call, Half
     from mocha_native.backend import NativeBackend
     from mocha_native.library import Library
 
@@ -119,10 +119,16 @@ class NativeKernel(RectifiedKernel):
     Attributes:
         library: the extension with its C kernels; None: mocha-native.
         folds_updates: whether `updating_backward` computes backward together with updates of its parameters.
+        takes_epilogue: the halves that run `epilogue` on what they write to their first output, with `mocha_epilogue`.
+        epilogue: an element-wise step, set before a half is bound.
+        in_chains: whether the op's reference, traced, may take the place of this kernel in a chain of steps.
     """
 
     library: ClassVar[Library | None] = None
     folds_updates: bool = False
+    takes_epilogue: Collection[Half] = ()
+    epilogue: Compiled | None = None
+    in_chains: bool = False
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         self.backend = backend

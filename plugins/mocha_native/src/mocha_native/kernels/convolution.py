@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.api import ITEMSIZE, PLAIN, Device, Layouts, Runnable, Spec
+from mocha_core.api import ITEMSIZE, PLAIN, Device, Half, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
 from mocha_native.layout import CompiledLayout, Conversion, Lanes, shared
 
@@ -83,6 +83,7 @@ class Convolution(NativeKernel):
         # If there is one result, the stride has no effect, and may be larger than any image.
         self.stride = tuple(s if n > 1 else 1 for s, n in zip(self.op.stride[::-1], self.result))
         self.pad = self.op.pad[::-1]
+        self.takes_epilogue = tuple(Half) if self.stride == (1, 1) else (Half.FORWARD,)
         self.block, self.image_block = self.best_block(filters), self.best_block(channels)
         forward = packed_filters(groups, self.block, self.stride[::-1], False)
         backward = packed_filters(groups, self.image_block, self.stride[::-1], True)
@@ -143,7 +144,9 @@ class Convolution(NativeKernel):
         workspace = outs[-1]
         shapes = [*self.image, *self.taps, *self.result, *self.stride, *self.pad]
         sizes = [self.blocks, self.groups, self.channels, self.filters, self.block, *shapes, *self.strip]
-        return self.bind("convolution_forward", [*ins, outs[0], workspace], [*sizes, workspace.shape[1], 0], [floor])
+        return self.bind(
+            "convolution_forward", [*ins, outs[0], workspace, self.epilogue], [*sizes, workspace.shape[1], 0], [floor]
+        )
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bottom_masked(ins, outs, add, None, 0.0)
@@ -161,7 +164,7 @@ class Convolution(NativeKernel):
             shapes = [*self.result, *self.taps, *self.image, *self.stride, *self.pad]
             sizes = [self.blocks, self.groups, self.filters, self.channels, self.image_block, *shapes]
             sizes += [*self.image_strip, copies.shape[1], add[0]]
-            parts.append(self.bind("convolution_images", [dy, w, mask, dx, copies], sizes, [floor]))
+            parts.append(self.bind("convolution_images", [dy, w, mask, dx, copies, self.epilogue], sizes, [floor]))
         for part in parts[:-1]:
             part.meets = False
         return Series(*parts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf, prod
 from typing import TYPE_CHECKING
 
-from mocha_core.api import PLAIN, Layouts, Runnable
+from mocha_core.api import PLAIN, Half, Layouts, Runnable
 from mocha_native.channels_last import ChannelsLast
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
 from mocha_native.layout import Lanes
@@ -35,6 +35,7 @@ class Depthwise(NativeKernel):
         stride = [s if n > 1 else 1 for s, n in zip(self.op.stride[::-1], result, strict=True)]
         if isinstance(layout, Lanes):
             images, vectors = -(-batch // layout.width), 0
+            self.takes_epilogue = (Half.FORWARD,)
             self.bias = ("convolution_bias", [images, channels, prod(result)])
         else:
             images, padded = batch, layout.padded(channels)
@@ -48,7 +49,7 @@ class Depthwise(NativeKernel):
         return self.rectified(ins, outs, add, -inf)
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
-        return self.bind("depthwise_forward", [*ins, outs[0]], [*self.sizes, 0], [floor])
+        return self.bind("depthwise_forward", [*ins, outs[0], self.epilogue], [*self.sizes, 0], [floor])
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bottom_masked(ins, outs, add, None, 0.0)

@@ -12,6 +12,7 @@ class ElementWise(NativeKernel):
     """Add, subtract, multiply and divide."""
 
     layouts = Layouts(follow=True)
+    in_chains = True
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bind(f"{self.op.name}_forward", [*ins, outs[0]], [outs[0].size])

@@ -12,6 +12,7 @@ class Neuron(NativeKernel):
     """y is a function of x; dx is dy times its slope, which depends on y."""
 
     layouts = Layouts(follow=True)
+    in_chains = True
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         epsilon = getattr(self.op, "epsilon", 0.0)

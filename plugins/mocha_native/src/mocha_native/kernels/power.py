@@ -12,6 +12,7 @@ class Power(NativeKernel):
     """y = (scale * x + shift)**power."""
 
     layouts = Layouts(follow=True)
+    in_chains = True
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         numbers = [self.op.scale, self.op.shift, self.op.power]

@@ -21,7 +21,7 @@ class Interpreted(Compiled):
 
     def __init__(self, backend: NativeBackend, dtype: str, code: Code, elements: int, operands: Buffers) -> None:
         buffers: list[Array | None] = [code.instructions, code.constants, code.operands]
-        super().__init__(backend, f"vector_program_{dtype}", buffers, [elements, *code.sizes])
+        super().__init__(backend, f"vector_program_{dtype}", buffers, [0, elements, *code.sizes])
         self.operands = operands
 
 
@@ -31,6 +31,8 @@ class Traced(NativeKernel):
     Attributes:
         stopped: why a half cannot be traced, by its name.
     """
+
+    in_chains = True
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         super().__init__(backend, call)
@@ -119,7 +121,7 @@ class Traced(NativeKernel):
     @property
     def label(self) -> str:
         why = "".join(f", {half} by reference: {reason}" for half, reason in self.stopped.items())
-        return f"traced {self.call.op.name}{why}"
+        return f"traced {self.call.op.title}{why}"
 
 
 def traced(backend: NativeBackend, call: Call) -> Traced | None:

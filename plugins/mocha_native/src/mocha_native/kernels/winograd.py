@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.api import PLAIN, Device, Layouts, Runnable, Spec
+from mocha_core.api import PLAIN, Device, Half, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
 from mocha_native.layout import CompiledLayout, Conversion
 
@@ -78,6 +78,7 @@ class Winograd(NativeKernel):
 
     rectifies = True
     masks_bottom = True
+    takes_epilogue = tuple(Half)
 
     def __init__(self, backend: NativeBackend, call: Call) -> None:
         super().__init__(backend, call)
@@ -143,7 +144,7 @@ class Winograd(NativeKernel):
         """The convolution of the first buffer with the second, into the fifth."""
         x, y, scratch = buffers[0], buffers[4], buffers[5]
         sizes = [*self.geometry(x, y, pad), add, GROUP, min(y.shape[1], CHUNK), scratch[0].size, buffers[1].shape[1]]
-        return self.bind("winograd_forward", buffers, sizes, [floor, mask_floor])
+        return self.bind("winograd_forward", [*buffers, self.epilogue], sizes, [floor, mask_floor])
 
     def geometry(self, x: Array, y: Array, pad: tuple[int, int]) -> list[int]:
         """The sizes, which are the first arguments of all C kernels."""

@@ -24,6 +24,15 @@ static inline void mocha_share(int64_t n, int64_t grain, const mocha_team *team,
     *last = end < n ? end : n;
 }
 
+/* Runs an epilogue: steps that compute `count` elements of their operands from `first` on, each from those at the same
+   place. The thread that wrote these elements of the first operand calls it, once for each. */
+static inline void mocha_epilogue(const mocha_step *epilogue, int64_t first, int64_t count) {
+    static const mocha_team alone = {0, 1, NULL};
+    mocha_args args = *epilogue->args;
+    args.sizes[0] = first, args.sizes[1] = count;
+    epilogue->kernel(&args, &alone);
+}
+
 static inline int64_t mocha_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static inline int64_t mocha_max(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -2,13 +2,14 @@
 
 static inline MOCHA_REAL MOCHA_NAME(sigmoid)(MOCHA_REAL x) { return (MOCHA_REAL)(0.5 + 0.5 * tanh(0.5 * (double)x)); }
 
-/* buffers: x, y; sizes: elements; numbers: beta. */
+/* buffers: x, y, epilogue or NULL; sizes: elements; numbers: beta. */
 MOCHA_KERNEL(swish_forward) {
     const MOCHA_REAL *x = args->buffers[0], beta = (MOCHA_REAL)args->numbers[0];
     MOCHA_REAL *y = args->buffers[1];
     int64_t first, last;
     mocha_share(args->sizes[0], 64, team, &first, &last);
     for (int64_t i = first; i < last; i++) y[i] = x[i] * MOCHA_NAME(sigmoid)(beta * x[i]);
+    if (args->buffers[2]) mocha_epilogue(args->buffers[2], first, last - first);
 }
 
 /* buffers: dy, x, dx; sizes: elements, whether to add; numbers: beta. */
