@@ -28,6 +28,8 @@ class Op(metaclass=Constructed):
     updates: ClassVar[tuple[int, ...]] = ()
     #: Indices of the inputs that have a gradient; None: all of them.
     differentiable: ClassVar[tuple[int, ...] | None] = None
+    #: Indices of inputs whose gradient is that of the first output itself, as of a sum: it need not be copied.
+    passes_gradient: ClassVar[tuple[int, ...]] = ()
     #: How many of the outputs, at the end, are saved for backward only.
     saved: ClassVar[int] = 0
     #: Set it if an output has as many rows as an input, but not in the same order: a shuffle, or time before samples.

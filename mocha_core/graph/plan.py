@@ -1,5 +1,6 @@
 """`Plan`: the steps of a net in order, and how the backward ones are derived from the forward ones."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -268,6 +269,7 @@ class Plan:
         gradients = self.gradients
         gradients[objective] = seed
         written: set[Value | None] = set()
+        uses = Counter(value.root for step in self.steps for value in step.call.ins)
         for step in reversed(list(self.steps)):
             call = step.call
             dy = tuple(self._gradient(o) for o in call.outs)
@@ -280,6 +282,12 @@ class Plan:
                     f"Layer '{call.layer}' lies between a parameter and a loss, but its op '{call.op.name}' has "
                     "no gradient. Freeze the layers before it, or move the loss."
                 )
+            for i in call.op.passes_gradient:
+                target = targets[i]
+                if target is not None and dy[0] is not None and target is target.root and uses[target] == 1:
+                    self.gradients[target], targets[i] = dy[0], None
+            if not any(targets):
+                continue
             outs = tuple(None if target is None else self._make_gradient(target, wanted) for target in targets)
             add = []
             for root in (None if gradient is None else gradient.root for gradient in outs):

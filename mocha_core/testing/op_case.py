@@ -94,7 +94,8 @@ class OpCase:
 
 
 def check_op_gradients(case: OpCase) -> None:
-    """Backward, given only what `backward_reads` lists, agrees with central differences, in float64."""
+    """Backward, given only what `backward_reads` lists, agrees with central differences, in float64. So does dy where
+    `passes_gradient` says that it is the gradient."""
     arrays, dy, found = (case.arrays("float64"), case.output_gradients("float64"), iter(case.exact("float64")[1]))
     for i in [i for i, want in enumerate(case.wanted) if want]:
 
@@ -104,6 +105,9 @@ def check_op_gradients(case: OpCase) -> None:
 
         expected = numeric_gradient(objective, arrays[i])
         assert_close(f"gradient of input {i} of op '{case.op.name}'", next(found), expected, NUMERIC_GRADIENT)
+        if i in case.op.passes_gradient:
+            what = f"passes_gradient of op '{case.op.name}': dy, as the gradient of input {i}"
+            assert_close(what, dy[0], expected, NUMERIC_GRADIENT)
 
 
 def check_infer(case: OpCase) -> None:

@@ -13,6 +13,7 @@ from faults.scale import (
     OtherDtype,
     OtherShape,
     PackedScaleKernel,
+    Passing,
     Scale,
     ScaleKernel,
     Together,
@@ -61,6 +62,8 @@ def test_the_check_of_gradients_finds():
     check_op_gradients(OpCase(Scale(), INPUTS))
     with pytest.raises(AssertionError, match=r"gradient of input 1 of op 'kit\.scale': relative error 1e-05"):
         check_op_gradients(OpCase(WrongGradient(), INPUTS))
+    with pytest.raises(AssertionError, match=r"passes_gradient of op 'kit\.scale': dy, as the gradient of input 0"):
+        check_op_gradients(OpCase(Passing(), INPUTS))
 
 
 @pytest.mark.parametrize(

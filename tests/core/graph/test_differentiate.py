@@ -64,6 +64,49 @@ def test_steps_come_in_reverse_and_only_where_needed(net):
     assert not any(flag for s in backward for flag in s.add)
 
 
+class Sum(Op):
+    """a + b, whose gradients are that of the sum."""
+
+    name = "toy.sum"
+    backward_reads = ()
+    passes_gradient = (0, 1)
+
+    def infer(self, a, b):
+        return (a,)
+
+    def backward(self, xp, dy, x, y, wanted):
+        return dy[0], dy[0]
+
+
+def test_a_gradient_that_an_op_passes_on_is_not_copied(net):
+    """Where nothing else reads the input: others would add to its gradient."""
+    w, v = net.parameter("w", (4, 4)), net.parameter("v", (4, 4))
+    x = net.dot(net.data, w)
+    y = net.dot(x, v)
+    total = net.call(Sum(), x, y)
+    _, of_sum, of_y, of_x = net.differentiate(net.loss(total))
+    d = net.plan.gradients
+    assert d[y] is d[total]
+    assert of_sum.outs == (d[x], None)
+    assert of_y.ins[0] is d[total]
+    assert (of_y.outs[0], of_y.add[0]) == (d[x], True)
+    assert of_x.ins[0] is d[x] is not d[total]
+
+
+def test_a_sum_of_blobs_that_nothing_else_reads_has_no_backward_step(net):
+    w, v = net.parameter("w", (4, 4)), net.parameter("v", (4, 4))
+    total = net.call(Sum(), net.dot(net.data, w), net.dot(net.data, v))
+    backward = net.differentiate(net.loss(total))
+    assert [step.call.op.name for step in backward] == ["toy.square-loss", "toy.dot", "toy.dot"]
+
+
+def test_a_sum_of_a_blob_and_itself_has_both_gradients(net):
+    x = net.dot(net.data, net.parameter("w", (4, 4)))
+    _, of_sum, _ = net.differentiate(net.loss(net.call(Sum(), x, x)))
+    assert of_sum.outs == (net.plan.gradients[x],) * 2
+    assert of_sum.add == (False, True)
+
+
 def test_backward_steps_read_what_the_op_declares(net):
     w = net.parameter("w", (4, 4))
     x = net.dot(net.data, w)

@@ -31,6 +31,7 @@ class Add(_TwoOperands):
 
     name = "add"
     backward_reads = ()
+    passes_gradient = (0, 1)
 
     def forward(self, xp: Namespace, a: Array, b: Array) -> Array:
         return a + b
@@ -44,6 +45,7 @@ class Subtract(_TwoOperands):
 
     name = "subtract"
     backward_reads = ()
+    passes_gradient = (0,)
 
     def forward(self, xp: Namespace, a: Array, b: Array) -> Array:
         return a - b

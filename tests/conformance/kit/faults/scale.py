@@ -79,6 +79,10 @@ class MixingRows(Scale):
         return (dy[0] - xp.mean(dy[0], axis=0)) * x[1], xp.sum(dy[0] * (x[0] - xp.mean(x[0], axis=0)), axis=0)
 
 
+class Passing(Scale):
+    passes_gradient = (0,)
+
+
 class Undeclared(Scale):
     backward_reads = ("x1",)
 
