@@ -12,7 +12,7 @@ LIMITS = {
     ".": 600,
     "host": 550,
     "plugin": 600,
-    "graph": 500,
+    "graph": 510,
     "compile": 2000,
     "describe": 400,
     "net": 1950,
