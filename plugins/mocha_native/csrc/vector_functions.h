@@ -31,17 +31,8 @@ static inline VEC TYPED(logarithm)(VEC x) {
     return TYPED(choose)(x == (REAL)INFINITY, x, y);
 }
 
-/* Whether `quotient` may divide by it: neither it nor its inverse is near the ends of the range. */
+/* Whether x times the inverse is near x / y: neither y nor its inverse is near the ends of the range. */
 static inline int TYPED(invertible)(REAL y) {
     const REAL big = REAL_BYTES == 4 ? (REAL)0x1p100 : (REAL)0x1p1000, size = y < 0 ? -y : y;
     return size < big && size > 1 / big;
-}
-
-/* x / y, rounded as a division is, for the rounded inverse of y, where multiplications are fused with additions: the
-   remainder of the product corrects it (P. Markstein, "Computation of elementary functions on the IBM RISC System/6000
-   processor", 1990). */
-static inline VEC TYPED(quotient)(VEC x, VEC y, VEC inverse) {
-    const VEC q = x * inverse;
-    const VEC corrected = q + (x - q * y) * inverse;
-    return TYPED(choose)((q - q == 0) & (q != 0), corrected, q);
 }

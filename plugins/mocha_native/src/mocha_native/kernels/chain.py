@@ -64,14 +64,20 @@ def chain(backend: NativeBackend, call: Call) -> NativeKernel | None:
     if isinstance(target, WithReLU):
         target = target.inner
     if kernel is None or not isinstance(target, NativeKernel) or half not in target.takes_epilogue:
-        return traced(backend, call) if isinstance(kernel, NativeKernel) and kernel.in_chains else None
+        return element_wise(backend, call) if isinstance(kernel, NativeKernel) and kernel.in_chains else None
     more, read = {*step.writes[1:]}, {value for other in others for value in other.ins}
     layouts = layouts_of(kernel, call)
     if kernel.saves or not writes_first or read & more or not more <= {*call.outs} or layouts is None:
         return None
     behind = chain_of(others, [value for value in call.outs if value not in step.outs])
-    program = traced(backend, Call(behind, behind.ins, behind.results, call.layer))
+    program = element_wise(backend, Call(behind, behind.ins, behind.results, call.layer))
     return program and WithEpilogue(backend, call, kernel, target, program, layouts)
+
+
+def element_wise(backend: NativeBackend, call: Call) -> Traced | None:
+    """The traced program; None if it computes with whole rows."""
+    kernel = traced(backend, call)
+    return kernel if kernel and kernel.element_wise else None
 
 
 def layouts_of(kernel: Kernel, call: Call) -> Layouts | None:
