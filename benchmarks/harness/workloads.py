@@ -18,8 +18,6 @@ NETS = {
     "vgg": nets.VGG,
     "residual": nets.RESIDUAL,
     "tiny": nets.TINY,
-    "chain10": nets.chain(10),
-    "chain110": nets.chain(110),
     "big-mlp": wide_nets.BIG_MLP,
     "huge-mlp": wide_nets.HUGE_MLP,
     "table-mlp": wide_nets.TABLE_MLP,
@@ -101,12 +99,14 @@ class Workload:
 
 
 def workload(name: str) -> Workload:
-    """From a preset's name, or from words such as "lenet:train:64"."""
+    """From a preset's name, or from words such as "lenet:train:64" and "chain300:train:16"."""
     try:
         net, kind, batch = PRESETS.get(name, name).split(":")
-        return Workload(name, NETS[net], {"train": True, "predict": False}[kind], int(batch))
+        depth = net.removeprefix("chain")
+        made = nets.chain(int(depth)) if depth != net else NETS[net]
+        return Workload(name, made, {"train": True, "predict": False}[kind], int(batch))
     except (KeyError, ValueError) as error:
         raise SystemExit(
             f"No workload '{name}'. Choose of {', '.join(PRESETS)}, or say NET:train:BATCH or NET:predict:BATCH with a "
-            f"net of {', '.join(NETS)}."
+            f"net of {', '.join(NETS)}, or chain and a number of layers."
         ) from error

@@ -9,7 +9,7 @@ from harness.sections import peers
 from harness.workloads import AGAINST_PEERS, NETS, workload
 
 #: Chains of tiny layers say nothing more than one of them, and large nets take seconds.
-SLOW = {"chain110", "huge-mlp", "vgg", "tiny"}
+SLOW = {"huge-mlp", "vgg", "tiny"}
 LIGHT = [name for name in NETS if name not in SLOW]
 
 

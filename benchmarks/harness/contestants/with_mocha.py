@@ -57,8 +57,9 @@ def build(workload: Workload, system: mocha.System) -> mocha.Net:
     source = layers.MemoryDataLayer(name="source", data=data, batch_size=workload.batch)
     loss = layers.SoftmaxLossLayer(name="loss", bottoms=[workload.net.output, "label"])
     net = mocha.Net(workload.net.name, system, [source, *body(workload.net), loss])
+    parameters = net.parameters
     for layer, (w, b) in workload.net.weights().items():
-        names = net.parameters[layer]
+        names = parameters[layer]
         names["filter" if "filter" in names else "weight"].set(w)
         names["bias"].set(b)
     return net
