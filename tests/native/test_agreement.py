@@ -24,7 +24,7 @@ def assert_agree(found, expected):
     """Objectives; and roughly, as roundings decide which of two like elements is the maximum, what was learned."""
     np.testing.assert_allclose(found[0][:20], expected[0][:20], rtol=1e-4)
     for parameter, value in expected[1].items():
-        assert_close(parameter, found[1][parameter], value, 0.03)
+        assert_close(parameter, found[1][parameter], value, 0.15)
 
 
 @pytest.mark.parametrize("name", NETS)

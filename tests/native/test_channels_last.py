@@ -9,11 +9,11 @@ from mocha_layers_std.convolution import Convolution
 from mocha_layers_std.lrn import LRNAcrossChannel, LRNWithinChannel
 from mocha_layers_std.pooling import MaxPooling, MeanPooling
 from mocha_native.backend import NativeBackend
-from mocha_native.channels_last import SmallKernel, packed_filters
+from mocha_native.channels_last import packed_filters
 from mocha_native.layout import convert
 
 import mocha_core as mocha
-from mocha_core import layers, neurons
+from mocha_core import layers, neurons, solvers
 from mocha_core.compile.layout import PLAIN, Convert
 from mocha_core.graph.plan import Call
 from mocha_core.graph.value import Spec, Value
@@ -37,7 +37,7 @@ def check(op, inputs, dtype, rng, tolerance=1.0):
     results = []
     for backend in backends:
         use = KernelUse(backend, op, *inputs)
-        assert isinstance(use.kernel, SmallKernel)
+        assert use.kernel.layouts.of_out(0) is backend.channels_last[dtype]
         results.append([*use.forward(), *use.backward(top), *use.backward(top, add=True)])
     for others in results[1:]:
         assert [a.tobytes() for a in others] == [a.tobytes() for a in results[0]]
@@ -139,11 +139,11 @@ def test_to_channels_last_and_back(isa, dtype, shape, rng):
 
 @pytest.mark.parametrize("shape", [(33, 3, 2, 5), (1, 1, 1, 1), (20, 16, 3, 3), (64, 5, 1, 2)], ids=str)
 @pytest.mark.parametrize("groups", [1, 4])
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_filters_packed_by_c_are_those_packed_by_numpy(isa, shape, groups, mirrored, rng):
+@pytest.mark.parametrize(("mirrored", "stride"), [(False, (1, 1)), (True, (1, 1)), (True, (2, 1)), (True, (3, 4))])
+def test_filters_packed_by_c_are_those_packed_by_numpy(isa, shape, groups, mirrored, stride, rng):
     backend = NativeBackend(threads=2)
     block, width = backend.isa.constants["channels_last_block"], backend.lanes["float32"].width
-    layout = packed_filters(width, block * width, groups, mirrored)
+    layout = packed_filters(width, block * width, groups, mirrored, stride)
     plain = rng.standard_normal((shape[0] * groups, *shape[1:])).astype("float32")
     found, wanted = (np.full(layout.physical(Spec(plain.shape, "float32")).shape, 7, "float32") for _ in range(2))
     layout.pack(backend, plain, wanted, gradient=False, add=False)
@@ -203,6 +203,30 @@ def test_predictions_of_any_batch_agree_with_cpu(isa, rng):
     assert {"SmallLRN", "SmallChannelPooling", "SmallConvolution", "SmallPooling + ReLU"} <= kernels
     for n, wanted in found["cpu"].items():
         np.testing.assert_allclose(found["native"][n], wanted, rtol=1e-4, atol=1e-5)
+
+
+def kernels(batch, filters, training):
+    """Those of a convolution of images of 32 x 32 pixels in a net, by their names."""
+    data = constant([np.zeros((batch, 16, 32, 32), "float32"), np.zeros(batch)])
+    body = [
+        layers.MemoryDataLayer(name="data", batch_size=batch, data=data, tops=["data", "label"]),
+        layers.ConvolutionLayer(name="c", n_filter=filters, kernel=(7, 7), bottoms=["data"], tops=["c"]),
+        layers.InnerProductLayer(name="y", output_dim=10, bottoms=["c"], tops=["y"]),
+        layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"]),
+    ]
+    with mocha.System("native", seed=3, threads=1) as system:
+        net = mocha.Net("net", system, body)
+        solver = solvers.SGD(mocha.SolverParameters(max_iter=1))
+        program = net.runs.training_program(solver) if training else net.program("y")
+        return {use.kernel for use in program.kernels() if use.layer == "c" and use.op == "convolution"}
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_images_are_in_lanes_where_these_are_full(isa, training):
+    width = NativeBackend(threads=1).lanes["float32"].width
+    for batch, lanes in ((1, False), (width // 2, False), (width, True), (width + 1, False), (8 * width - 1, True)):
+        found = kernels(batch, 4 * width, training)
+        assert found == {"Convolution" if lanes else "SmallConvolution"}, batch
 
 
 def test_layout_of_blobs_by_batch():

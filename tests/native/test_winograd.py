@@ -183,9 +183,9 @@ def test_training_with_and_without_differs_in_rounding_only():
     found = []
     for options in ({}, {"fuse": False}, {"winograd": False}):
         rng = np.random.default_rng(0)
-        arrays = [rng.standard_normal((40, 16, 8, 8)).astype("float32"), np.arange(40) % 10]
+        arrays = [rng.standard_normal((64, 16, 8, 8)).astype("float32"), np.arange(64) % 10]
         with mocha.System(NativeBackend(threads=2, **options), seed=2) as system:
-            body = [layers.MemoryDataLayer(name="data", batch_size=20, data=constant(arrays), tops=["d", "label"])]
+            body = [layers.MemoryDataLayer(name="data", batch_size=32, data=constant(arrays), tops=["d", "label"])]
             for bottom, top in itertools.pairwise("dab"):
                 kernel = {"n_filter": 16, "kernel": (3, 3), "pad": (1, 1), "neuron": neurons.ReLU()}
                 body.append(layers.ConvolutionLayer(name=f"to {top}", bottoms=[bottom], tops=[top], **kernel))

@@ -56,6 +56,11 @@ static inline int winograd_middle(int points, const winograd_shape *s, int64_t r
     return s->pad_rows < size && s->pad_columns < size;
 }
 
+/* Whether a tap meets an element of an image of `size`, which is padded, in any of `tops` results. */
+static inline int meets_image(int64_t tap, int64_t pad, int64_t size, int64_t tops) {
+    return mocha_max(0, pad - tap) < mocha_min(tops, size + pad - tap);
+}
+
 #endif
 
 /* Data of one vector of each pixel of a run at all points, `plane` vectors apart: columns first, which neighbours share.
@@ -139,19 +144,19 @@ TYPED(winograd_gather)(const int points, const REAL *from, int64_t plane, int64_
     }
 }
 
-/* Gradients of one output's results, of a run's tiles, at all points. What is not in the image is zero. */
+/* Gradients of one vector of each result, of a run's tiles, at all points. What is not in the image is zero. */
 ALWAYS_INLINE void
 TYPED(winograd_spread_top)(const int points, const winograd_shape *s, winograd_run run, const REAL *dy,
-                                       REAL *to, int64_t plane) {
-    const int64_t row = run.row * WINOGRAD_TILE, rows = s->rows - row, stride = s->columns * LANES;
-    for (int64_t tile = 0; tile < run.count; tile++, to += LANES) {
+                                       int64_t pixel, REAL *to, int64_t plane, int64_t step) {
+    const int64_t row = run.row * WINOGRAD_TILE, rows = s->rows - row, stride = s->columns * pixel;
+    for (int64_t tile = 0; tile < run.count; tile++, to += step) {
         VEC lines[MOST_POINTS][WINOGRAD_TILE];
         const int64_t column = (run.column + tile) * WINOGRAD_TILE, columns = s->columns - column;
-        const REAL *from = dy + row * stride + column * LANES;
+        const REAL *from = dy + row * stride + column * pixel;
         UNROLL for (int j = 0; j < WINOGRAD_TILE; j++) {
             VEC d[WINOGRAD_TILE], t[MOST_POINTS];
             UNROLL for (int i = 0; i < WINOGRAD_TILE; i++)
-                d[i] = i < rows && j < columns ? TYPED(load)(from + i * stride + j * LANES) : (VEC){0};
+                d[i] = i < rows && j < columns ? TYPED(load)(from + i * stride + j * pixel) : (VEC){0};
             TYPED(winograd_lift)(points, d, t);
             UNROLL for (int i = 0; i < points; i++)
                 lines[i][j] = t[i];

@@ -103,3 +103,24 @@ ALWAYS_INLINE void TYPED(winograd_filters)(const int points, const REAL *taps, R
             TYPED(store_some)(to + (i * points + j) * plane, sum, count);
         }
 }
+
+/* LANES filters' gradients, [tap][filter], from those at all points, `plane` elements apart: transposed weights. */
+ALWAYS_INLINE void TYPED(winograd_taps)(const int points, const REAL *from, int64_t plane, REAL *taps) {
+    const int size = points - WINOGRAD_TILE + 1;
+    VEC lines[MOST_POINTS][MOST_POINTS];
+    UNROLL for (int j = 0; j < points; j++) UNROLL
+        for (int u = 0; u < size; u++) {
+            VEC sum = (VEC){0};
+            UNROLL for (int i = 0; i < points; i++)
+                sum += (REAL)(points == 6 ? winograd_weights_6 : winograd_weights_8)[i][u] *
+                       TYPED(load)(from + (i * points + j) * plane);
+            lines[u][j] = sum;
+        }
+    UNROLL for (int u = 0; u < size; u++) UNROLL
+        for (int v = 0; v < size; v++) {
+            VEC sum = (VEC){0};
+            UNROLL for (int j = 0; j < points; j++)
+                sum += (REAL)(points == 6 ? winograd_weights_6 : winograd_weights_8)[j][v] * lines[u][j];
+            TYPED(store)(taps + (u * size + v) * LANES, sum);
+        }
+}

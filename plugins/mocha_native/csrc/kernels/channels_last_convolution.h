@@ -14,8 +14,8 @@
 
    Threads share the (block, image, row) triples; each output is computed in the same order whoever does it.
 
-   The gradient of x is a convolution of dy, with the strides' zeros between its pixels, with the mirrored filters. The
-   gradient of w has output channels in its vectors, too:
+   The gradient of x is a convolution of dy with the mirrored filters; with strides, it is one for each phase, see
+   convolution.h. The gradient of w has output channels in its vectors, too:
 
      for every chunk of rows of the output that stays in L2, or of whole images
        for every block of output channels, for every row u of the filters, for every tile of elements k of its run
@@ -65,34 +65,33 @@
 #endif
 
 /* buffers: x, rows; sizes: images, channels, height, width, groups, rows and columns of the result, rows and columns
-   before the image, channels of x with their padding, or 0 if x is plain, room for a pixel's channels of a group, how
-   far apart rows and columns of x shall be. What is not of x is zero; what is outside the result is left out. */
+   before the image, channels of x with their padding, or 0 if x is plain, room for a pixel's channels of a group. What is
+   not of x is zero; what is outside the result is left out. */
 KERNEL(image_rows) {
     const REAL *x = args->buffers[0];
     const int64_t *s = args->sizes, channels = s[1], height = s[2], width = s[3], groups = s[4];
-    const int64_t high = s[5], wide = s[6], above = s[7], left = s[8], padded = s[9], room = s[10], sh = s[11],
-                  sw = s[12];
+    const int64_t high = s[5], wide = s[6], above = s[7], left = s[8], padded = s[9], room = s[10];
     const int64_t run = channels / groups, vectors = (run + LANES - 1) / LANES * LANES;
-    const int64_t begin = left < 0 ? (-left + sw - 1) / sw : 0, end = mocha_min(width, (wide - left + sw - 1) / sw);
+    const int64_t begin = left < 0 ? -left : 0, end = mocha_min(width, wide - left);
     int64_t first, last;
     mocha_share(s[0] * groups * high, 1, team, &first, &last);
     for (int64_t r = first; r < last; r++) {
-        const int64_t n = r / (groups * high), g = r / high % groups, at = r % high - above, row = at / sh;
+        const int64_t n = r / (groups * high), g = r / high % groups, row = r % high - above;
         REAL *to = (REAL *)args->buffers[1] + r * wide * room;
         memset(to, 0, (size_t)(wide * room) * sizeof *to);
-        if (at < 0 || at % sh || row >= height) continue;
+        if (row < 0 || row >= height) continue;
         if (padded == 0) {
             for (int64_t c = 0; c < run; c++) {
                 const REAL *from = x + ((n * channels + g * run + c) * height + row) * width;
-                for (int64_t j = begin; j < end; j++) to[(left + j * sw) * room + c] = from[j];
+                for (int64_t j = begin; j < end; j++) to[(left + j) * room + c] = from[j];
             }
             continue;
         }
         const REAL *from = x + (n * height + row) * width * padded + g * run;
         for (int64_t j = begin; j < end; j++) {
-            REAL *pixel = to + (left + j * sw) * room;
+            REAL *pixel = to + (left + j) * room;
             /* Whole vectors while what is too much of them lies in pixels that are written later. */
-            if (room == run && sw == 1 && j * run + vectors <= end * run) {
+            if (room == run && j * run + vectors <= end * run) {
                 for (int64_t c = 0; c < run; c += LANES) TYPED(store)(pixel + c, TYPED(load)(from + j * padded + c));
             } else {
                 memcpy(pixel, from + j * padded, (size_t)run * sizeof *pixel);
@@ -101,31 +100,37 @@ KERNEL(image_rows) {
     }
 }
 
-/* Between filters (groups, outputs, inputs, taps) and packed ones (groups, blocks, taps, inputs, lanes of the block),
-   where outputs are padded with zeros to whole vectors; mirrored, outputs and inputs are exchanged and taps reversed.
-   buffers: filters, packed; sizes: groups, outputs and inputs as packed, taps, whether they are mirrored, whether the
-   filters are added to. */
+/* Between filters (groups, outputs, inputs, kh, kw) and packed ones (groups, blocks, taps, inputs, lanes of the block),
+   where outputs are padded with zeros to whole vectors; mirrored, outputs and inputs are exchanged, and taps in reverse
+   order, phase by phase. buffers: filters, packed; sizes: groups, outputs and inputs as packed, kh, kw, strides of the
+   phases, whether filters are mirrored, whether they are added to. */
 ALWAYS_INLINE void TYPED(pack_filters)(const mocha_args *args, const mocha_team *team, const int back) {
-    const int64_t *s = args->sizes, outputs = s[1], inputs = s[2], taps = s[3], depth = inputs * taps;
-    const int64_t output = s[4] ? taps : depth, input = s[4] ? outputs * taps : taps;
-    const int64_t lanes = (outputs + LANES - 1) / LANES * LANES, block = BLOCK_VECTORS * LANES;
+    const int64_t *s = args->sizes, outputs = s[1], inputs = s[2], high = s[3], wide = s[4], taps = high * wide;
+    const int64_t depth = inputs * taps, output = s[7] ? taps : depth, input = s[7] ? outputs * taps : taps;
+    const int64_t vectors = (outputs + LANES - 1) / LANES, block = BLOCK_VECTORS * LANES;
     int64_t first, last;
-    mocha_share(s[0] * depth, 1, team, &first, &last);
+    mocha_share(s[0] * vectors * inputs, 1, team, &first, &last);
     for (int64_t i = first; i < last; i++) {
-        const int64_t g = i / depth, tap = i % depth / inputs, c = i % inputs;
-        REAL *w = (REAL *)args->buffers[0] + g * outputs * depth + c * input + (s[4] ? taps - 1 - tap : tap);
-        REAL *packed = (REAL *)args->buffers[1] + g * lanes * depth;
-        for (int64_t before = 0; before < lanes; before += block) {
-            const int64_t width = mocha_min(block, lanes - before), some = mocha_min(width, outputs - before);
-            REAL *p = packed + before * depth + i % depth * width, *plain = w + before * output;
-            if (!back) {
-                for (int64_t f = 0; f < some; f++) p[f] = plain[f * output];
-                for (int64_t f = some; f < width; f++) p[f] = 0;
-            } else if (s[5]) {
-                for (int64_t f = 0; f < some; f++) plain[f * output] += p[f];
-            } else {
-                for (int64_t f = 0; f < some; f++) plain[f * output] = p[f];
-            }
+        const int64_t g = i / (vectors * inputs), o = i / inputs % vectors * LANES, c = i % inputs;
+        const int64_t before = o / block * block, width = mocha_min(block, vectors * LANES - before);
+        const int64_t some = mocha_min(LANES, outputs - o);
+        REAL *w = (REAL *)args->buffers[0] + g * outputs * depth + o * output + c * input;
+        REAL *p = (REAL *)args->buffers[1] + (g * vectors * LANES + before) * depth + c * width + o - before;
+        for (int64_t phase = 0; phase < s[5] * s[6]; phase++) {
+            const int64_t u0 = phase / s[6], v0 = phase % s[6];
+            for (int64_t u = u0 + (high - 1 - u0) / s[5] * s[5]; u >= u0 && u < high; u -= s[5])
+                for (int64_t v = v0 + (wide - 1 - v0) / s[6] * s[6]; v >= v0 && v < wide; v -= s[6]) {
+                    REAL *plain = w + (s[7] ? u * wide + v : taps - 1 - u * wide - v);
+                    if (!back) {
+                        for (int64_t f = 0; f < some; f++) p[f] = plain[f * output];
+                        for (int64_t f = some; f < LANES; f++) p[f] = 0;
+                    } else if (s[8]) {
+                        for (int64_t f = 0; f < some; f++) plain[f * output] += p[f];
+                    } else {
+                        for (int64_t f = 0; f < some; f++) plain[f * output] = p[f];
+                    }
+                    p += inputs * width;
+                }
         }
     }
 }
@@ -229,14 +234,16 @@ static void (*const TYPED(
 #undef TILE
 
 /* buffers: rows of the image, packed filters, bias or NULL, y; sizes: images, groups, rows and columns of the image,
-   channels and filters of a group, kh, kw, sh, sw, height and width of y, its channels with their padding, whether it
-   is added; numbers: floor. */
+   channels and filters of a group, kh, kw, sh, sw, height and width of the result, channels of y with their padding,
+   whether it is added, 14 height and width of y, where the first row and column of the result are in it, and how far
+   apart they are, 20 where in the image the first result begins, 22 taps that filters have, and those before the first;
+   numbers: floor. */
 KERNEL(channels_last_convolution) {
     const REAL *x = args->buffers[0], *w = args->buffers[1], *bias = args->buffers[2];
     const int64_t *z = args->sizes, images = z[0], groups = z[1], high = z[2], wide = z[3], channels = z[4];
-    const int64_t filters = z[5], height = z[10], width = z[11], depth = z[6] * z[7] * channels;
-    const TYPED(small_shape) shape = {z[9] * channels, wide * channels,       z[12], z[6], z[7] * channels,
-                               z[13],           (REAL)args->numbers[0]};
+    const int64_t filters = z[5], height = z[10], width = z[11], depth = z[22] * channels;
+    const TYPED(small_shape) shape = {z[9] * channels, wide * channels, z[12] * z[19],         z[6],
+                               z[7] * channels, z[13],           (REAL)args->numbers[0]};
     const int64_t block = BLOCK_VECTORS * LANES, lanes = (filters + LANES - 1) / LANES * LANES;
     const int64_t blocks = (filters + block - 1) / block;
     int64_t first, last;
@@ -244,13 +251,15 @@ KERNEL(channels_last_convolution) {
     for (int64_t r = first; r < last; r++) {
         const int64_t i = r % height, n = r / height % images, part = r / (height * images);
         const int64_t g = part / blocks, f = part % blocks * block, vectors = mocha_min(block, lanes - f) / LANES;
-        const REAL *in = x + (((n * groups + g) * high + i * z[8]) * wide) * channels;
-        REAL *out = (REAL *)args->buffers[3] + (n * height + i) * width * shape.top_pixel + g * filters + f;
+        const REAL *in = x + (((n * groups + g) * high + z[20] + i * z[8]) * wide + z[21]) * channels;
+        const int64_t row = n * z[14] + z[16] + i * z[18];
+        REAL *out = (REAL *)args->buffers[3] + (row * z[15] + z[17]) * z[12] + g * filters + f;
+        const REAL *from = w + (g * lanes + f) * depth + z[23] * channels * vectors * LANES;
         const int64_t most = vectors == 1 ? PIXELS_1 : PIXELS_2, tiles = (width + most - 1) / most;
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t j = width * t / tiles, pixels = width * (t + 1) / tiles - j;
             /* Padding follows the channels of the last group; those of another group are followed by the next. */
-            TYPED(small_tiles)[vectors - 1][pixels - 1](&shape, in + j * shape.pixel, w + (g * lanes + f) * depth,
+            TYPED(small_tiles)[vectors - 1][pixels - 1](&shape, in + j * shape.pixel, from,
                                                  bias ? bias + g * filters + f : NULL, out + j * shape.top_pixel,
                                                  filters - f, groups == 1 ? block : filters - f);
         }

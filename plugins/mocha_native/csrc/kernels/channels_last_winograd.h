@@ -157,7 +157,8 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
         mocha_share(blocks, 1, team, &first_block, &last_block);
     }
     if (begin == end || first_block == last_block) return;
-    TYPED(winograd_end) result = {.floor = (REAL)args->numbers[0]};
+    const REAL *mask = args->buffers[5];
+    TYPED(winograd_end) result = {.floor = (REAL)args->numbers[0], .mask_floor = (REAL)args->numbers[1], .add = n[13] != 0};
     REAL fields[GROUP * WINOGRAD_RESULTS * LANE_BYTES / sizeof(REAL)];
     const int64_t groups = (end - begin + GROUP - 1) / GROUP;
     for (int64_t g = 0; g < groups; g++) {
@@ -201,6 +202,7 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
                         const int64_t at = (run.block * s.rows + row) * s.columns + column;
                         const int64_t tile = t - first + k;
                         result.fields = zero >> tile & 1 ? fields + tile * WINOGRAD_RESULTS * LANES : NULL;
+                        result.mask = mask ? mask + at * top_room + f : NULL;
                         TYPED(winograd_gather)(points, sums + (tile * vectors + v) * LANES, sum_plane, s.rows - row,
                                         s.columns - column, s.columns, top_room, y + at * top_room + f, &result);
                     }
@@ -210,9 +212,9 @@ ALWAYS_INLINE void TYPED(small_winograd)(const int points, const mocha_args *arg
     }
 }
 
-/* buffers: x, packed filters, bias or NULL, y, scratch; sizes: points each way, images, channels, height, width of x,
-   outputs, height, width of y, rows and columns of padding, channels and outputs with their padding, elements of
-   scratch for each thread; numbers: floor. */
+/* buffers: x, packed filters, bias or NULL, y, scratch, mask of y or NULL; sizes: points each way, images, channels,
+   height, width of x, outputs, height, width of y, rows and columns of padding, channels and outputs with their padding,
+   elements of scratch for each thread, whether y is added; numbers: floor, what the mask has to be above. */
 KERNEL(channels_last_winograd) {
     if (args->sizes[0] == 6) {
         TYPED(small_winograd)(6, args, team);
@@ -222,13 +224,14 @@ KERNEL(channels_last_winograd) {
 }
 
 /* Filters (outputs, channels, size, size) at all points: (blocks, points, channels, outputs of the block), with zeros
-   for padding outputs.
-   buffers: filters, packed; sizes: points each way, outputs, channels. */
+   for padding outputs. Mirrored, outputs and channels are exchanged and taps reversed.
+   buffers: filters, packed; sizes: points each way, outputs and channels as packed, whether they are mirrored. */
 KERNEL(channels_last_winograd_pack) {
     const REAL *filters = args->buffers[0];
     const int64_t points = args->sizes[0], outputs = args->sizes[1], channels = args->sizes[2];
     const int64_t area = (points - WINOGRAD_TILE + 1) * (points - WINOGRAD_TILE + 1), width = BLOCK_VECTORS * LANES;
-    const int64_t vectors = (outputs + LANES - 1) / LANES;
+    const int64_t vectors = (outputs + LANES - 1) / LANES, mirrored = args->sizes[3];
+    const int64_t output = mirrored ? area : channels * area, channel = mirrored ? outputs * area : area;
     _Alignas(64) REAL taps[25 * LANE_BYTES / sizeof(REAL)];
     int64_t first, last;
     memset(taps, 0, sizeof taps);
@@ -236,11 +239,12 @@ KERNEL(channels_last_winograd_pack) {
     for (int64_t i = first; i < last; i++) {
         const int64_t o = i / channels * LANES, c = i % channels, begin = o / width * width;
         const int64_t block = mocha_min(width, vectors * LANES - begin);
-        const REAL *from = filters + (o * channels + c) * area;
+        const REAL *from = filters + o * output + c * channel;
         REAL *to = (REAL *)args->buffers[1] + begin * points * points * channels + c * block + o - begin;
         for (int64_t lane = 0; lane < LANES; lane++)
             for (int64_t tap = 0; tap < area; tap++)
-                taps[tap * LANES + lane] = o + lane < outputs ? from[lane * channels * area + tap] : 0;
+                taps[(mirrored ? area - 1 - tap : tap) * LANES + lane] =
+                    o + lane < outputs ? from[lane * output + tap] : 0;
         if (points == 6) {
             TYPED(winograd_filters)(6, taps, to, channels * block, LANES, 0);
         } else {

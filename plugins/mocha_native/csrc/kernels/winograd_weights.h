@@ -77,8 +77,8 @@ TYPED(spread)(const int points, const TYPED(correlation) *k, int64_t first, int6
         const REAL *dy = k->dy + run.block * s->outputs * s->rows * s->columns * LANES;
         const REAL *x = k->x + run.block * s->channels * s->height * s->width * LANES;
         for (int64_t o = output; o < mocha_min(outputs, s->outputs); o++)
-            TYPED(winograd_spread_top)(points, s, run, dy + o * s->rows * s->columns * LANES,
-                                k->top + o * k->stride + (t - first) * LANES, k->top_plane);
+            TYPED(winograd_spread_top)(points, s, run, dy + o * s->rows * s->columns * LANES, LANES,
+                                k->top + o * k->stride + (t - first) * LANES, k->top_plane, LANES);
         for (int64_t c = channel; c < mocha_min(channels, s->channels) && k->dw; c++)
             TYPED(winograd_spread)(points, s, run, x + c * s->height * s->width * LANES, LANES,
                             k->data + c * k->stride + (t - first) * LANES, k->data_plane, LANES);
@@ -121,32 +121,6 @@ TYPED(pair)(const TYPED(correlation) *k, int64_t point, int64_t block, int64_t t
     }
 }
 
-/* LANES filters' gradients, [tap][filter], from those at all points, `plane` elements apart: transposed weights. */
-ALWAYS_INLINE void TYPED(winograd_taps)(const int points, const REAL *from, int64_t plane, REAL *taps) {
-    const int size = points - WINOGRAD_TILE + 1;
-    VEC lines[MOST_POINTS][MOST_POINTS];
-    UNROLL for (int j = 0; j < points; j++) UNROLL
-        for (int u = 0; u < size; u++) {
-            VEC sum = (VEC){0};
-            UNROLL for (int i = 0; i < points; i++)
-                sum += (REAL)(points == 6 ? winograd_weights_6 : winograd_weights_8)[i][u] *
-                       TYPED(load)(from + (i * points + j) * plane);
-            lines[u][j] = sum;
-        }
-    UNROLL for (int u = 0; u < size; u++) UNROLL
-        for (int v = 0; v < size; v++) {
-            VEC sum = (VEC){0};
-            UNROLL for (int j = 0; j < points; j++)
-                sum += (REAL)(points == 6 ? winograd_weights_6 : winograd_weights_8)[j][v] * lines[u][j];
-            TYPED(store)(taps + (u * size + v) * LANES, sum);
-        }
-}
-
-/* Whether a tap meets an element of an image of `size`, which is padded, in any of `tops` results. */
-static inline int TYPED(meets_image)(int64_t tap, int64_t pad, int64_t size, int64_t tops) {
-    return mocha_max(0, pad - tap) < mocha_min(tops, size + pad - tap);
-}
-
 /* Filters' gradients from pairs [first, last), whose number is one of whole vectors. Those of taps that meet nothing but
    padding are zero, not what rounding leaves. */
 ALWAYS_INLINE void TYPED(finish)(const int points, const TYPED(correlation) *k, int64_t first, int64_t last) {
@@ -155,8 +129,8 @@ ALWAYS_INLINE void TYPED(finish)(const int points, const TYPED(correlation) *k, 
     _Alignas(64) REAL taps[25 * LANE_BYTES / sizeof(REAL)];
     int meets[25];
     for (int64_t tap = 0; tap < area; tap++)
-        meets[tap] = TYPED(meets_image)(tap / side, s->pad_rows, s->height, s->rows) &&
-                     TYPED(meets_image)(tap % side, s->pad_columns, s->width, s->columns);
+        meets[tap] = meets_image(tap / side, s->pad_rows, s->height, s->rows) &&
+                     meets_image(tap % side, s->pad_columns, s->width, s->columns);
     for (int64_t i = first; i < last; i += LANES) {
         TYPED(winograd_taps)(points, k->sums + i, k->sum_plane, taps);
         for (int64_t lane = 0; lane < LANES; lane++) {

@@ -87,6 +87,7 @@ def mocha_register_kernels(kernels: Candidates) -> None:
     kernels.add("convolution", "native", "mocha_native.kernels.winograd:winograd", priority=1)
     kernels.add("convolution", "native", "mocha_native.kernels.channels_last_winograd:winograd", priority=3)
     kernels.add("convolution", "native", "mocha_native.kernels.depthwise:depthwise", priority=4)
+    kernels.add("convolution", "native", "mocha_native.kernels.product_convolution:product_convolution", priority=5)
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,6 +14,7 @@ from mocha_core.api import (
     PLAIN,
     Arrangement,
     BoundStep,
+    Half,
     Layout,
     Memory,
     Plan,
@@ -23,11 +25,25 @@ from mocha_core.api import (
     Value,
     checks,
     cpus,
+    registries,
 )
 from mocha_native import isa
 from mocha_native.channels_last import ChannelsLast
+from mocha_native.compiled import NativeKernel
 from mocha_native.layout import Lanes
 from mocha_native.program import NativeProgram
+
+
+class Choice(threading.local):
+    """What kernels of the program are chosen for that a thread compiles.
+
+    Attributes:
+        trains: whether it has backward halves.
+        lanes: whether images are in lanes; None: where inner products are.
+    """
+
+    trains = True
+    lanes: bool | None = None
 
 
 class NativeBackend(CPUBackend):
@@ -63,14 +79,35 @@ class NativeBackend(CPUBackend):
         #: The layouts of blobs by dtype: one for each, as layouts are compared by identity.
         self.lanes = {dtype: Lanes(width) for dtype, width in widths.items()}
         self.channels_last = {dtype: ChannelsLast(width) for dtype, width in widths.items()}
+        self.choice = Choice()
+
+    def compile(self, plan: Plan, storage: Storage) -> Program:
+        choice = self.choice
+        try:
+            choice.trains = any(step.half is Half.BACKWARD for step in plan.steps)
+            choice.lanes = self.cheapest(plan)
+            return super().compile(plan, storage)
+        finally:
+            choice.trains, choice.lanes = Choice.trains, Choice.lanes
+
+    def cheapest(self, plan: Plan) -> bool | None:
+        """Whether images shall be in lanes, as the kernels for both estimate; None if none of them does."""
+        images = [step for step in plan.steps if any(len(x.shape) > 2 for x in step.call.ins)]
+        costs = []
+        for self.choice.lanes in (True, False):
+            kernels = Selector(self, registries()).choose_all(images).values()
+            costs.append(sum(kernel.cost(self.choice.trains) for kernel in kernels if isinstance(kernel, NativeKernel)))
+        return costs[0] <= costs[1] if any(costs) else None
 
     def few(self, x: Value) -> bool:
-        """Whether too many lanes would be empty, so that kernels are faster with channels in vectors than the batch.
+        """Whether too many lanes would be empty, so that kernels are faster with channels in vectors than the batch."""
+        images = len(x.shape) > 2 and self.choice.lanes is not None
+        return not self.choice.lanes if images else self.row_layout(x) is PLAIN
 
-        Measured: kernels for images in lanes have Winograd's algorithms, and are faster if half of the lanes are full.
-        """
-        eighths = 4 if len(x.shape) < 3 else 3 if self.winograd else 5
-        return x.shape[0] <= max(1, self.lanes[x.dtype].width * eighths // 8)
+    def row_layout(self, x: Value) -> Layout:
+        """The layout that inner products ask for. Measured: they gain from lanes if more than half of them are full."""
+        lanes = self.lanes[x.dtype]
+        return lanes if x.shape[0] > max(1, lanes.width // 2) else PLAIN
 
     def blob_layout(self, x: Value) -> Layout:
         """The layout that kernels ask for: in lanes, if the batch of the blob fills enough of them."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
 
 
+#: How much longer a multiply-add of a vector takes than with images in lanes, measured.
+SLOWER = 1.1
+
+
 class ChannelsLast(CompiledLayout):
     """Stores (N, C, ...) as (N, ..., C), padded to whole vectors.
 
@@ -66,31 +70,34 @@ class PackedFilters(CompiledLayout):
 
     Each group has its blocks of filters, one after the other. A block is (kh, kw, C / groups, filters of the block). It
     has `block` filters; the last block has as many whole vectors as it needs. Mirrored filters lead from the channels
-    of y to those of x: channels and filters change places, and taps are in reverse order.
+    of y to those of x: channels and filters change places, and taps are in reverse order, phase by phase of the stride
+    (vertical, horizontal).
     """
 
-    def __init__(self, width: int, block: int, groups: int, mirrored: bool) -> None:
-        self.width, self.block, self.groups, self.mirrored = width, block, groups, mirrored
-        self.name = f"{'mirrored ' if mirrored else ''}filters of {groups} groups in blocks of {block}"
+    def __init__(self, width: int, block: int, groups: int, mirrored: bool, stride: tuple[int, int] = (1, 1)) -> None:
+        self.width, self.block, self.groups, self.mirrored, self.stride = width, block, groups, mirrored, stride
+        self.name = f"{'mirrored ' if mirrored else ''}filters of {groups} groups in blocks of {block}, stride {stride}"
 
     def physical(self, spec: Spec) -> Spec:
-        outputs, inputs, taps = self.sizes(spec.shape)
-        return Spec((self.groups, -(-outputs // self.width) * self.width * inputs * taps), spec.dtype)
+        outputs, inputs, height, width = self.sizes(spec.shape)
+        return Spec((self.groups, -(-outputs // self.width) * self.width * inputs * height * width), spec.dtype)
 
-    def sizes(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """The numbers of outputs and inputs of each packed group, and of taps of a filter."""
+    def sizes(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """The numbers of outputs and inputs of each packed group; height and width of a filter."""
         filters, channels, height, width = shape
         ends = (filters // self.groups, channels)
         outputs, inputs = ends[::-1] if self.mirrored else ends
-        return outputs, inputs, height * width
+        return outputs, inputs, height, width
 
     def pack(self, backend: Device, plain: Array, packed: Array, *, gradient: bool, add: bool) -> None:
-        outputs, inputs, taps = self.sizes(plain.shape)
-        wide = -(-outputs // self.width) * self.width
+        outputs, inputs, height, width = self.sizes(plain.shape)
+        wide, taps = -(-outputs // self.width) * self.width, height * width
         grouped = plain.reshape(self.groups, -1, plain.shape[1], taps)
         ordered = np.zeros((self.groups, taps, inputs, wide), plain.dtype)
         if self.mirrored:
-            ordered[..., :outputs] = grouped[..., ::-1].transpose(0, 3, 1, 2)
+            (sh, sw), places = self.stride, np.arange(taps).reshape(height, width)
+            order = [places[r::sh, q::sw][::-1, ::-1].ravel() for r in range(sh) for q in range(sw)]
+            ordered[..., :outputs] = grouped[..., np.concatenate(order)].transpose(0, 3, 1, 2)
         else:
             ordered[..., :outputs] = grouped.transpose(0, 3, 2, 1)
         blocks = [ordered[..., at : at + self.block] for at in range(0, wide, self.block)]
@@ -98,7 +105,7 @@ class PackedFilters(CompiledLayout):
         packed[...] = packed + value if add else value
 
     def packing(self, kernel: Conversion, plain: Array, packed: Array, gradient: bool, add: bool) -> Runnable:
-        sizes = [self.groups, *self.sizes(plain.shape), self.mirrored]
+        sizes = [self.groups, *self.sizes(plain.shape), *self.stride, self.mirrored]
         return kernel.bind("channels_last_filters", [plain, packed], sizes)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from math import inf, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mocha_core.api import PLAIN, Layouts, Runnable, Spec
-from mocha_native.channels_last import ChannelsLast, SmallKernel, packed_filters, small
+from mocha_native.channels_last import SLOWER, ChannelsLast, SmallKernel, packed_filters, small
 from mocha_native.compiled import Buffers, Compiled, Series
 
 if TYPE_CHECKING:
@@ -16,14 +17,41 @@ if TYPE_CHECKING:
 
 #: Kernels read images of up to this many channels, such as those of a data layer, in their plain layout.
 FEW_CHANNELS = 4
+#: What packing filters and their gradients costs in training for each element, in multiply-adds of vectors.
+PACK = 10
+
+
+class Phase(NamedTuple):
+    """The pixels of an axis of x that meet the same taps of filters, in a convolution of dy.
+
+    Attributes:
+        taps, pixels: how many there are.
+        start: the first pixel.
+        over: how far before dy the first pixel's taps begin; negative: how far behind its begin.
+    """
+
+    taps: int
+    pixels: int
+    start: int
+    over: int
+
+
+def phases(size: int, taps: int, stride: int, pad: int) -> list[Phase]:
+    """The phases of an axis: pixels start, start + stride, ... meet taps r, r + stride, ... in reverse order."""
+    found = []
+    for r in range(stride):
+        some, first = len(range(r, taps, stride)), -((r - pad) // stride)
+        start = stride * first + r - pad
+        found.append(Phase(some, len(range(start, size, stride)), start, some - 1 - first))
+    return found
 
 
 class SmallConvolution(SmallKernel):
     """Workspaces hold images as rows that filters read, and the packed gradient of the filters.
 
     Attributes:
-        rows, convolution: arguments of the C kernel for forward.
-        top_rows, transposed: the same for the gradient of x, which is a convolution of dy.
+        rows, convolution: arguments of the C kernels for forward; `whole`: where y has the results.
+        top_rows, phases: the same for the gradient of x, which is a convolution of dy for each phase.
         as_it_is: whether x already has the layout of its rows.
     """
 
@@ -34,24 +62,44 @@ class SmallConvolution(SmallKernel):
         (images, channels, *size), (_, filters, *top_size) = call.ins[0].shape, call.outs[0].shape
         (kw, kh), (sw, sh), (pw, ph), groups = self.op.kernel, self.op.stride, self.op.pad, self.op.n_group
         inputs, outputs = channels // groups, filters // groups
-        # The part that is read of the padded image, and of the gradient with zeros between its pixels.
+        # The part that is read of the padded image.
         read = tuple((n - 1) * s + k for n, s, k in zip(top_size, (sh, sw), (kh, kw), strict=True))
-        top_read = (size[0] + kh - 1, size[1] + kw - 1)
         self.plain = channels <= FEW_CHANNELS
         depth = 1 if self.plain else self.padded(channels)
         self.as_it_is = channels == depth and groups == 1 and (ph, pw) == (0, 0) and read == tuple(size)
-        self.rows = [images, channels, *size, groups, *read, ph, pw, 0 if self.plain else depth, inputs, 1, 1]
+        self.rows = [images, channels, *size, groups, *read, ph, pw, 0 if self.plain else depth, inputs]
         self.convolution = [images, groups, *read, inputs, outputs, kh, kw, sh, sw, *top_size, self.padded(filters)]
-        before = (kh - 1 - ph, kw - 1 - pw)
+        self.whole = [*top_size, 0, 0, 1, 1, 0, 0, kh * kw, 0]
+        # If there is one result, the stride has no effect, and may be larger than any image.
+        vertical, horizontal = (s if n > 1 else 1 for s, n in zip((sh, sw), top_size, strict=True))
+        axes = phases(size[0], kh, vertical, ph), phases(size[1], kw, horizontal, pw)
+        before = [max(p.over for p in axis) for axis in axes]
+        ends = [[p.pixels + p.taps - 1 - p.over for p in axis] for axis in axes]
+        top_read = [max(0, b + max(end)) for b, end in zip(before, ends, strict=True)]
         top = [images, filters, *top_size, groups]
-        self.top_rows = [*top, *top_read, *before, self.padded(filters), outputs, sh, sw]
-        self.transposed = [images, groups, *top_read, outputs, inputs, kh, kw, 1, 1, *size, self.padded(channels)]
+        self.top_rows = [*top, *top_read, *before, self.padded(filters), outputs]
+        self.phases, done = [], 0
+        for row, column in product(*axes):
+            taps, count = (row.taps, column.taps), (row.pixels, column.pixels)
+            sizes = [images, groups, *top_read, outputs, inputs, *taps, 1, 1, *count, self.padded(channels)]
+            places = [
+                *size,
+                row.start,
+                column.start,
+                vertical,
+                horizontal,
+                before[0] - row.over,
+                before[1] - column.over,
+            ]
+            self.phases.append((sizes, [*places, kh * kw, done]))
+            done += prod(taps)
         # With several groups, dy is copied so that the channels of each group begin a vector.
         room = self.padded(outputs)
-        self.top_groups = [*top, *top_size, 0, 0, self.padded(filters), room, 1, 1]
-        self.filters = [groups, outputs, inputs, kh * kw]
+        self.top_groups = [*top, *top_size, 0, 0, self.padded(filters), room]
+        self.filters = [groups, outputs, inputs, kh, kw, 1, 1]
         block = backend.isa.constants["channels_last_block"] * layout.width
-        forward, backward = (packed_filters(layout.width, block, groups, mirrored) for mirrored in (False, True))
+        forward = packed_filters(layout.width, block, groups, False)
+        backward = packed_filters(layout.width, block, groups, True, (vertical, horizontal))
         first = PLAIN if self.plain else layout
         self.layouts = Layouts(
             ins=(first, forward, PLAIN),
@@ -65,17 +113,23 @@ class SmallConvolution(SmallKernel):
         self.forward_workspace = () if self.as_it_is else (rows,)
         self.backward_workspace = (rows, top_rows, top_groups, forward.physical(call.ins[1].spec))
 
+    def cost(self, trains: bool) -> float:
+        images, groups, *_, inputs, outputs, kh, kw, _, _, height, width, _ = self.convolution
+        pairs = inputs * self.padded(outputs) + (outputs * self.padded(inputs) + inputs * self.padded(outputs)) * trains
+        products: float = SLOWER * images * groups * height * width * kh * kw * pairs / self.layout.width
+        return products + PACK * self.call.ins[1].spec.size * trains
+
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.rectified(ins, outs, add, -inf)
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
-        (x, w, b), y = ins, outs[0]
+        (x, w, b), y, sizes = ins, outs[0], [*self.convolution, 0, *self.whole]
         if self.as_it_is:
-            return self.bind("channels_last_convolution", [x, w, b, y], self.convolution, [floor])
+            return self.bind("channels_last_convolution", [x, w, b, y], sizes, [floor])
         rows = outs[1]
         return Series(
             self.bind("image_rows", [x, rows], self.rows),
-            self.bind("channels_last_convolution", [rows, w, b, y], self.convolution, [floor]),
+            self.bind("channels_last_convolution", [rows, w, b, y], sizes, [floor]),
         )
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
@@ -85,8 +139,11 @@ class SmallConvolution(SmallKernel):
         parts: list[Compiled] = []
         if dx is not None:
             lay_out.append(self.bind("image_rows", [dy, top_rows], self.top_rows, meets=False))
-            buffers, sizes = [top_rows, w, None, dx], [*self.transposed, add[0]]
-            parts.append(self.bind("channels_last_convolution", buffers, sizes, [-inf], meets=False))
+            for sizes, places in self.phases:
+                buffers = [top_rows, w, None, dx]
+                parts.append(
+                    self.bind("channels_last_convolution", buffers, [*sizes, add[0], *places], [-inf], meets=False)
+                )
         if dw is not None:
             if self.as_it_is:
                 rows = x

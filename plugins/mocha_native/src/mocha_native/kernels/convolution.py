@@ -61,6 +61,9 @@ class PackedFilters(CompiledLayout):
         return kernel.bind(name, [plain, packed], sizes)
 
 
+#: What packing filters and summing the lanes of their gradients cost in training for each element, in multiply-adds of
+#: vectors.
+PACK = 40
 #: One layout for each way of packing, because layouts are compared by identity.
 packed_filters = shared(PackedFilters)
 
@@ -101,6 +104,11 @@ class Convolution(NativeKernel):
         threads = backend.threads
         self.forward_workspace = (Spec((threads, copied), self.dtype),)
         self.backward_workspace = (Spec((threads, image_copied), self.dtype), Spec((threads, self.sums()), self.dtype))
+
+    def cost(self, trains: bool) -> float:
+        filters = -(-self.filters // self.block) * self.block
+        products: float = self.blocks * self.groups * self.channels * filters * prod((*self.taps, *self.result))
+        return (3 * products + PACK * self.call.ins[1].spec.size) if trains else products
 
     def best_block(self, n: int) -> int:
         """The number of filters of a block that wastes least; the largest such number."""

@@ -7,7 +7,7 @@ from math import inf, prod
 from typing import TYPE_CHECKING
 
 from mocha_core.api import PLAIN, Half, Layouts, Runnable
-from mocha_native.channels_last import ChannelsLast
+from mocha_native.channels_last import SLOWER, ChannelsLast
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
 from mocha_native.layout import Lanes
 
@@ -44,6 +44,12 @@ class Depthwise(NativeKernel):
         shapes = [*image, *call.ins[1].shape[2:], *result, *stride, *self.op.pad[::-1]]
         self.sizes = [images, channels, vectors, *shapes]
         self.layouts = Layouts(ins=(layout, PLAIN, PLAIN), outs=(layout,), gradients=(layout, PLAIN, PLAIN))
+
+    def cost(self, trains: bool) -> float:
+        images, channels, vectors = self.sizes[:3]
+        taps, pixels = self.call.ins[1].shape[2:], self.call.outs[0].shape[2:]
+        products: float = images * (SLOWER * vectors or channels) * prod(taps) * prod(pixels)
+        return products * (3 if trains else 1)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.rectified(ins, outs, add, -inf)

@@ -25,7 +25,7 @@ class InnerProduct(NativeKernel):
         super().__init__(backend, call)
         x, w = call.ins[:2]
         self.sizes = x.shape[0], w.shape[0], prod(x.shape[1:])
-        layout = backend.blob_layout(x)
+        layout = backend.row_layout(x)
         self.lanes = layout is not PLAIN
         self.masks_bottom = self.lanes
         # Of more rows, the gradient is computed in several parts.

@@ -30,6 +30,8 @@ CHUNK = 96
 GAP = 16
 #: The cost of both transforms for the data of a channel or an output at one point, in multiplications of a product.
 TRANSFORM = 15
+#: What packing an element of filters at a point costs in training, for all halves, in such multiplications.
+PACK = 10
 
 
 class Filters(CompiledLayout):
@@ -95,6 +97,10 @@ class Winograd(NativeKernel):
         self.x, self.y = self.blobs.physical(x.spec).shape, self.blobs.physical(call.outs[0].spec).shape
         self.forward_workspace = (self.products(),)
         self.backward_workspace = (self.products(), self.pairs())
+
+    def cost(self, trains: bool) -> float:
+        products = self.x[0] * multiplications(self.call)
+        return (3 * products + PACK * self.points**2 * self.x[1] * self.y[1]) if trains else products
 
     def products(self) -> Spec:
         """Scratch of each thread: channels' data and outputs' products, or backward the other way round; and which
@@ -168,6 +174,11 @@ def winograd(backend: NativeBackend, call: Call) -> Winograd | None:
 def pays(call: Call) -> bool:
     """Whether products at the points and transforms take less time than direct convolution."""
     (outputs, channels, size, _), (rows, columns) = call.ins[1].shape, call.outs[0].shape[2:]
+    return multiplications(call) < rows * columns * size**2 * outputs * channels
+
+
+def multiplications(call: Call) -> int:
+    """About how many multiplications of vectors forward takes for a vector of images."""
+    (outputs, channels, size, _), (rows, columns) = call.ins[1].shape, call.outs[0].shape[2:]
     tiles, points = -(-rows // TILE) * -(-columns // TILE), (size + TILE - 1) ** 2
-    fast = tiles * points * (outputs * channels + TRANSFORM * (outputs + channels))
-    return fast < rows * columns * size**2 * outputs * channels
+    return tiles * points * (outputs * channels + TRANSFORM * (outputs + channels))
