@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mocha_core.api import PLAIN, BoundStep, Call, Cell, Convert, Value, forward_step, nbytes
+from mocha_core.api import PLAIN, BoundStep, Call, Cell, Convert, Value, cpus, forward_step, nbytes
 from mocha_native._native import ffi, lib
 from mocha_native.compiled import address
 from mocha_native.layout import CompiledLayout, Conversion
@@ -16,8 +16,6 @@ from mocha_native.layout import CompiledLayout, Conversion
 if TYPE_CHECKING:
     from mocha_native.program import NativeProgram, Tape
 
-#: Of so many bytes, copying takes longer than handing over the interpreter's lock; other ways release it meanwhile.
-SMALL = 2**18
 #: A run of fewer seconds keeps the interpreter's lock, because handing it over takes longer.
 SHORT = 1e-4
 
@@ -72,8 +70,11 @@ def plain_result(program: NativeProgram, value: Value) -> tuple[NDArray[Any], li
 
 
 def can_bind(program: NativeProgram, given: Value, result: Value) -> bool:
-    """Whether the input is plain, and the result can be read in one of this backend's layouts; large ones cannot."""
+    """Whether the input is plain, and the result can be read in one of this backend's layouts.
+
+    Of large ones neither: other ways release the interpreter's lock while they copy.
+    """
     home, memory = program.arrangement.home, program.memory
-    small = all(v.root in memory.buffers and nbytes(v.spec) <= SMALL for v in (given, result))
+    small = all(v.root in memory.buffers and nbytes(v.spec) <= cpus.SMALL_COPY for v in (given, result))
     readable = home(result) is PLAIN or isinstance(home(result), CompiledLayout)
     return small and readable and home(given) is PLAIN and result.root not in memory.overwritten
