@@ -80,6 +80,22 @@ typedef struct {
     int64_t done; /* iterations */
 } mocha_run;
 
+/* A program that computes rows of its result from rows of its input. */
+typedef struct {
+    mocha_run *run;
+    char *input;
+    const char *result;
+    int64_t rows;         /* for which it has room */
+    int64_t row_bytes;    /* those of a row of the input */
+    int64_t result_bytes; /* those of a row of the result */
+    int32_t *valid;       /* receives how many rows count */
+    double with_lock;     /* if the last run took fewer seconds, the next one keeps the interpreter's lock */
+} mocha_rows;
+
+/* A new reference to a function of Python. It takes an array of rows, the last of which stands for those that are
+   missing, and an array for as many rows of the result; it returns why the run stopped. `rows` must outlive it. */
+void *mocha_rows_function(mocha_rows *rows);
+
 enum mocha_reason { MOCHA_FINISHED, MOCHA_FAULT, MOCHA_STOPPED, MOCHA_PAUSED, MOCHA_PYTHON };
 
 /* Continues `run`; returns why it stopped. */
