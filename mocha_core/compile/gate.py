@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -25,26 +26,14 @@ keep_whole(__file__)
 TURN = 1
 #: For so many seconds other threads may overtake the oldest one that waits to compute: an exchange costs a wake-up, and
 #: the threads of BLAS, which poll for work, then stand in the way of the new one.
-OVERTAKING = 0.02
+OVERTAKING = 5e-3
 #: A thread that comes back within `SOON` seconds probably does so again: it wakes no other, since that costs as much as
-#: a few small predictions. The oldest waiting thread looks by itself every `NAP` seconds.
-SOON, NAP = 1e-4, 4e-3
+#: a few small predictions. In case it stays away, the oldest waiting thread looks by itself every `NAP` seconds: each
+#: look takes the interpreter's lock from the thread that computes.
+SOON, NAP = 1e-4, 2 * OVERTAKING
 
 
-class _Sharing(AbstractContextManager[None]):
-    """A context without state, and not a generator, for speed: each prediction, of some microseconds, enters it."""
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-
-    def __enter__(self) -> None:
-        self._gate.share()
-
-    def __exit__(self, *exception: object) -> None:
-        self._gate.leave()
-
-
-class Gate:
+class Gate(AbstractContextManager[None]):
     """Several threads may compute with parameters and states at once, or one thread may change them.
 
     Threads enter in the order of their requests, and may enter again inside; threads that only
@@ -65,16 +54,58 @@ class Gate:
         self._oldest_since = 0.0
         """The time since which the first of `_waiting` has been the first."""
         self._last, self._left = 0, 0.0
-        """The thread that left last, and when."""
+        """The thread that left last while others waited, and when."""
         self._soon = False
         """Whether the thread that entered last had left shortly before."""
-        self._sharing = _Sharing(self)
         self._stop: NDArray[np.int8] | None = None
         forks.renew_in_child(self)
 
     def shared(self) -> AbstractContextManager[None]:
-        """Compute with parameters and states; no thread changes them inside the `with`."""
-        return self._sharing
+        """Compute with parameters and states; no thread changes them inside the `with`.
+
+        The context is this object, without a generator, for speed: each prediction, of some microseconds, enters it.
+
+        Raises:
+            StateError: `half_changed`.
+        """
+        return self
+
+    def __enter__(self) -> None:
+        me, inside = get_ident(), self._inside
+        with self._lock:
+            if me in inside.computing:
+                inside.computing[me] += 1
+                return
+            if not self._waiting and inside.may_share():
+                inside.computing[me] = 1
+                self._soon = False
+                return
+            self._soon = self._last == me and perf_counter() - self._left < SOON
+            if not self._may_enter_after(self._waiting, alone=False):
+                self._wait(False)
+            inside.computing[me] = 1
+            self._call()
+
+    def leave(self, *exception: object) -> None:
+        """Leave the context that this thread entered last."""
+        me, inside = get_ident(), self._inside
+        with self._lock:
+            inside.computing[me] -= 1
+            if inside.computing[me]:
+                return
+            del inside.computing[me]
+            if inside.alone == me and me not in inside.lent:
+                inside.alone = None
+                self.version += 1
+                if self._stop is not None:
+                    self._stop[TURN] = 0
+                    self._stop = None
+            if self._waiting or self._returning:
+                self._last, self._left = me, perf_counter()
+                if not (self._soon and self._overtakes and self._oldest_naps):
+                    self._call()
+
+    __exit__ = leave
 
     @contextmanager
     def exclusive(self, stop: NDArray[np.int32] | None = None) -> Iterator[None]:
@@ -86,7 +117,7 @@ class Gate:
         Raises:
             StateError: this thread is inside `shared`, and would wait for itself; or `half_changed`.
         """
-        me, inside = threading.get_ident(), self._inside
+        me, inside = get_ident(), self._inside
         reads = me in inside.computing and (inside.alone != me or me in inside.lent)
         if reads or (me in inside.lent and inside.alone != me):
             raise StateError(
@@ -113,7 +144,7 @@ class Gate:
     @contextmanager
     def lending(self) -> Iterator[None]:
         """Let other threads compute, but not change anything, while this thread waits for data that they may make."""
-        me = threading.get_ident()
+        me = get_ident()
         if me not in self._inside.computing:
             yield
             return
@@ -133,50 +164,12 @@ class Gate:
         """Whether this is a forked child, and another thread was changing something when it was forked."""
         return self._inside.alone == LOST
 
-    def share(self) -> None:
-        """Enter `shared`.
-
-        Raises:
-            StateError: `half_changed`.
-        """
-        me, inside = threading.get_ident(), self._inside
-        with self._lock:
-            if me in inside.computing:
-                inside.computing[me] += 1
-                return
-            self._soon = self._last == me and perf_counter() - self._left < SOON
-            if not self._waiting and inside.may_share():
-                inside.computing[me] = 1
-                return
-            if not self._may_enter_after(self._waiting, alone=False):
-                self._wait(False)
-            inside.computing[me] = 1
-            self._call()
-
-    def leave(self) -> None:
-        """Leave the context that this thread entered last."""
-        me, inside = threading.get_ident(), self._inside
-        with self._lock:
-            inside.computing[me] -= 1
-            if inside.computing[me]:
-                return
-            del inside.computing[me]
-            if inside.alone == me and me not in inside.lent:
-                inside.alone = None
-                self.version += 1
-                if self._stop is not None:
-                    self._stop[TURN] = 0
-                    self._stop = None
-            self._last, self._left = me, perf_counter()
-            if not (self._soon and self._overtakes and self._oldest_naps):
-                self._call()
-
     def renew_locks(self) -> None:
         """In a forked child, forget all threads but the one that forked."""
         self._lock = threading.Lock()
         self._waiting.clear()
         self._returning.clear()
-        if self._inside.alone not in (None, threading.get_ident()):
+        if self._inside.alone not in (None, get_ident()):
             self._stop = None
             self.version += 1
         self._inside.keep_this_thread()

@@ -38,8 +38,9 @@ class Occupancy:
         return not self.lent.keys() <= self.returning
 
     def may_share(self) -> bool:
-        lends = self.alone in self.lent and self.alone not in self.returning
-        return self.free > 0 and (self.alone is None or lends)
+        if len(self.computing) >= self.at_once:
+            return False
+        return self.alone is None or (self.alone in self.lent and self.alone not in self.returning)
 
     def may_be_alone(self) -> bool:
         return not self.computing and not self.lent and self.alone is None

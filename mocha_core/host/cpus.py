@@ -23,6 +23,8 @@ VARIABLE = "OMP_NUM_THREADS"
 MOST = 1024
 #: Threads that a user may ask for, for each processor.
 EACH = 8
+#: Copying so many bytes takes less time than handing the interpreter's lock to another thread and getting it back.
+SMALL_COPY = 2**18
 
 
 def quota(root: Path = ROOT) -> int | None:

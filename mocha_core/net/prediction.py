@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from mocha_core.graph.cells import Cell
 from mocha_core.graph.commit import commit_updates
 from mocha_core.graph.plan import Phase, Plan
 from mocha_core.graph.value import Spec, Value
-from mocha_core.host import forks
+from mocha_core.host import cpus, forks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mocha_core.net.recorder import Recorder
     from mocha_core.net.system import System
 
-#: Up to so many bytes are copied in less time than it takes to hand over the interpreter's lock.
-SMALL = 2**18
+#: The key of a program of `predict`: its output, and how many rows it computes. To make a named tuple takes too long.
+Size: TypeAlias = "tuple[str, int]"
 
 
 class Running(Protocol):
@@ -89,17 +89,10 @@ def padded(rows: NDArray[Any], size: int) -> NDArray[Any]:
     more = size - len(rows)
     if not more:
         return rows
-    if rows.nbytes > SMALL:
+    if rows.nbytes > cpus.SMALL_COPY:
         return np.concatenate([rows, np.broadcast_to(rows[-1], (more, *rows.shape[1:]))])
     # NumPy would release the interpreter's lock, and many threads that predict would wait for each other.
     return np.frombuffer(rows.tobytes() + rows[-1].tobytes() * more, rows.dtype).reshape(size, *rows.shape[1:])
-
-
-class Size(NamedTuple):
-    """The key of a program of `predict`."""
-
-    output: str
-    batch: int
 
 
 class Predictor:
@@ -107,15 +100,16 @@ class Predictor:
 
     def __init__(self, program: Program, size: Size) -> None:
         self.program = program
-        self.size = size
+        self.output, self.batch = size
         self.inputs = program.plan.inputs
-        self.value = program.plan.blobs[size.output]
-        self.has_rows = self.value.shape[:1] == (size.batch,)
+        self.value = program.plan.blobs[self.output]
+        self.has_rows = self.value.shape[:1] == (self.batch,)
         #: See `Program.bind`; None: not for this program.
         self.bound: Bound | None = None
-        if self.has_rows and len(self.inputs) == 1 and not program.plan.carried:
+        if self.has_rows and len(self.inputs) == 1 and not program.plan.carried and not program.changes:
             (given,) = self.inputs.values()
             self.bound = program.bind(given, self.value)
+            self._row, self._dtype = given.shape[1:], np.dtype(given.dtype)
         self._counting = 0
         self._shown = False
 
@@ -127,7 +121,7 @@ class Predictor:
     def run(self, rows: Rows, start: int, count: int, runs: Running) -> NDArray[Any]:
         """The output of a minibatch, of which `count` rows count."""
         program = self.program
-        for name, part in rows.batch(start, self.size.batch).items():
+        for name, part in rows.batch(start, self.batch).items():
             program.write(self.inputs[name], part)
         # In a prediction of one row, setting the cell is one of the slower parts.
         counted, self._counting = self._counting, 0
@@ -135,24 +129,19 @@ class Predictor:
         program.iterate(1, {} if counted == count else {Cell.VALID_ROWS: np.asarray([count])})
         self._counting = 0 if self._shown else count
         runs.raise_fault(program)
-        return program.read(self.value, self.size.output)
+        return program.read(self.value, self.output)
 
-    def run_bound(self, bound: Bound, rows: NDArray[Any], runs: Running) -> NDArray[Any]:
-        """As `run`, of rows that need no check and no conversion."""
+    def run_bound(self, rows: NDArray[Any], runs: Running) -> NDArray[Any] | None:
+        """As `run`, of rows that need no other check and no conversion; None: these do."""
+        bound = self.bound
+        if bound is None or rows.shape[1:] != self._row or rows.dtype is not self._dtype or not rows.flags.c_contiguous:
+            return None
         self._counting = 0
         result = bound(rows)
         if result is None:
             runs.raise_fault(self.program)
-            return self.program.read(self.value, self.size.output)[: len(rows)]
+            return self.program.read(self.value, self.output)[: len(rows)]
         return result
-
-
-class Ready(NamedTuple):
-    """Where predictors that are bound to arrays of rows wait, and the dtype of the rows."""
-
-    size: Size
-    dtype: np.dtype[Any]
-    idle: list[Predictor]
 
 
 class Predictions:
@@ -164,17 +153,17 @@ class Predictions:
     #: Programs are kept as long as they take no more than `KEPT_BYTES`, or than so many of the largest: three for each
     #: thread that may compute at once, and at least these. The least recently used go first.
     KEPT = 8
-    #: For so many shapes of rows, predictors are found at once.
-    MOST_READY = 1024
 
     def __init__(self, runs: Running) -> None:
         self._runs = runs
+        self._gate = runs.system.storage.gate
+        self._usual = runs.plan.batch
+        self._binds = False
+        """Whether any program was bound to arrays of rows."""
         self._idle: OrderedDict[Size, list[Predictor]] = OrderedDict()
         self._largest_ones = max(self.KEPT, 3 * runs.system.backend.programs_at_once)
         self._bound = KEPT_BYTES
         self._changing: dict[str, bool] = {}
-        self._ready: dict[tuple[str, tuple[int, ...], int | None], Ready] = {}
-        """By output, shape of the rows, and `batch_size`; for rows of one minibatch."""
         self.renew_locks()
         forks.renew_in_child(self)
 
@@ -185,19 +174,14 @@ class Predictions:
 
     def predict(self, data: Any, output: str, limit: int | None) -> NDArray[Any]:
         """See `Net.predict`."""
-        if type(data) is np.ndarray and (ready := self._ready.get((output, data.shape, limit))):
-            result = self._at_once(ready, data)
-            if result is not None:
-                return result
+        if self._binds and type(data) is np.ndarray and (result := self._at_once(data, output, limit)) is not None:
+            return result
         runs, rows = self._runs, Rows(self._runs.label, data)
-        gate, largest = runs.system.storage.gate, self._largest(limit)
-        with gate.exclusive() if self._changes(output) else gate.shared():
+        largest = self._largest(limit)
+        with self._gate.exclusive() if self._changes(output) else self._gate.shared():
             runs.check_usable()
             if rows.count <= largest:
-                result = self._minibatch(rows, 0, rows.count, output)[: rows.count]
-                if type(data) is np.ndarray and rows.count and not self._changes(output):
-                    self._prepare(data, output, limit)
-                return result
+                return self._minibatch(rows, 0, rows.count, output)[: rows.count]
             first = self._minibatch(rows, 0, largest, output)
             spec = Spec((rows.count, *first.shape[1:]), str(first.dtype))
             with allocating(f"{runs.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
@@ -211,9 +195,9 @@ class Predictions:
     def program(self, output: str) -> Program:
         """The program for this output that ran last, or else one for the data layers' minibatches."""
         with self._lock:
-            used = [size for size, programs in self._idle.items() if size.output == output and programs]
+            used = [size for size, programs in self._idle.items() if size[0] == output and programs]
         self._runs.check_usable()
-        size = used[-1] if used else Size(output, self._runs.plan.batch)
+        size = used[-1] if used else (output, self._usual)
         taken = self._take(size)
         program = taken.show()
         self._give_back(size, taken)
@@ -222,64 +206,52 @@ class Predictions:
     def programs(self) -> list[tuple[str, Program]]:
         """The programs that no thread uses, and what each is for."""
         with self._lock:
-            return [(f"predict '{s.output}'", p.program) for s, idle in self._idle.items() for p in idle]
+            return [(f"predict '{name}'", p.program) for (name, _), idle in self._idle.items() for p in idle]
 
     def clear(self) -> None:
         """Drop all programs."""
         with self._lock:
             self._idle.clear()
-            self._ready.clear()
             self._kept = 0
 
-    def _prepare(self, data: NDArray[Any], output: str, limit: int | None) -> None:
-        """From now on, `_at_once` serves such rows."""
-        size = Size(output, self._rounded(len(data)))
-        with self._lock:
-            idle = self._idle.get(size)
-            if idle and idle[-1].bound and not self._runs.destroyed:
-                if len(self._ready) >= self.MOST_READY:
-                    self._ready.clear()
-                (given,) = idle[-1].inputs.values()
-                self._ready[output, data.shape, limit] = Ready(size, np.dtype(given.dtype), idle)
-
-    def _at_once(self, ready: Ready, data: NDArray[Any]) -> NDArray[Any] | None:
+    def _at_once(self, data: NDArray[Any], output: str, limit: int | None) -> NDArray[Any] | None:
         """The output of a minibatch by an idle predictor; None if there is none, or these rows are not for it.
 
         It does little in Python, and does not hand over the interpreter's lock: both take longer than small nets.
         """
-        if data.dtype is not ready.dtype or not data.flags.c_contiguous:
+        count = len(data) if data.ndim else 0
+        if not 0 < count <= self._largest(limit):
             return None
-        runs, taken = self._runs, None
-        with runs.system.storage.gate.shared():
-            runs.check_usable()
+        size = output, self._rounded(count)
+        with self._gate.shared():
+            self._runs.check_usable()
+            with self._lock:
+                idle = self._idle.get(size)
+                if not idle:
+                    return None
+                # Until it is back, its bytes stay in `_kept`.
+                taken = idle.pop()
+                self._idle.move_to_end(size)
             try:
-                with self._lock:
-                    if not ready.idle:
-                        return None
-                    # Until it is back, its bytes stay in `_kept`.
-                    taken = ready.idle.pop()
-                    self._idle.move_to_end(ready.size)
-                return None if taken.bound is None else taken.run_bound(taken.bound, data, runs)
+                return taken.run_bound(data, self._runs)
             finally:
-                if taken is not None:
-                    ready.idle.append(taken)
+                idle.append(taken)
 
     def _largest(self, limit: int | None) -> int:
         """The most rows computed at once: the data layers' batch size, or a power of two for a size that users give."""
-        usual = self._runs.plan.batch
         if limit is None:
-            return usual
+            return self._usual
         power = 1 << (limit.bit_length() - 1)
-        return max(power, usual) if usual <= limit else power
+        return max(power, self._usual) if self._usual <= limit else power
 
     def _rounded(self, rows: int) -> int:
         """The smallest size of a program with room for `rows` rows."""
-        power, usual = 1 << max(rows - 1, 0).bit_length(), self._runs.plan.batch
-        return usual if rows <= usual < power else power
+        power = 1 << (rows - 1).bit_length() if rows else 1
+        return self._usual if rows <= self._usual < power else power
 
     def _minibatch(self, rows: Rows, start: int, count: int, output: str) -> NDArray[Any]:
         """The output of `count` rows from `start` on, followed by that of the rows that fill up the minibatch."""
-        size = Size(output, self._rounded(count))
+        size = output, self._rounded(count)
         taken = self._take(size)
         try:
             rows.check(taken.inputs)
@@ -303,7 +275,9 @@ class Predictions:
                 return taken
         with self._runs.system.compiling():
             program = self._runs.system.backend.compile(self._record(size), self._runs.system.storage)
-        return Predictor(program, size)
+        made = Predictor(program, size)
+        self._binds = self._binds or made.bound is not None
+        return made
 
     def _give_back(self, size: Size, taken: Predictor) -> None:
         """Keep a program for the next request, and drop the least recently used ones that are too many."""
@@ -326,8 +300,9 @@ class Predictions:
 
     def _record(self, size: Size) -> Plan:
         runs = self._runs
-        plan = runs.recorder.record(Phase.TEST, batch=size.batch, keep=(size.output,), inputs=True)
-        plan.prune([plan.blobs[size.output]])
+        output, batch = size
+        plan = runs.recorder.record(Phase.TEST, batch=batch, keep=(output,), inputs=True)
+        plan.prune([plan.blobs[output]])
         plan.objective = None
         commit_updates(plan, partial(runs.recorder.cell, Cell.STATUS))
         return plan
@@ -338,7 +313,7 @@ class Predictions:
         if changes is None:
             self._runs.check_usable()
             with self._runs.system.compiling():
-                steps = self._record(Size(output, self._runs.plan.batch)).steps
+                steps = self._record((output, self._usual)).steps
             changes = any(outlives_runs(value) for step in steps for value in step.writes)
             self._changing[output] = changes
         return changes

@@ -12,4 +12,10 @@ ffi = FFI()
 for declarations in (INCLUDE / "mocha" / "abi.h", SOURCES / "api.h"):
     ffi.cdef(declarations.read_text(encoding="utf-8"))
 include_dirs = [str(SOURCES), str(INCLUDE)]
-ffi.set_source("mocha_native._native", '#include "mocha.h"', include_dirs=include_dirs, libraries=["m", "pthread"])
+ffi.set_source(
+    "mocha_native._native",
+    '#include "rows.c"',
+    include_dirs=include_dirs,
+    libraries=["m", "pthread"],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")],  # Python 3.11
+)

@@ -48,7 +48,7 @@ def test_every_number_of_rows_has_the_result_of_a_first_prediction(isa, calls, b
     with system:
         first = [net.predict({"data": rows[:n]}, "y", batch_size=64) for n in SIZES]
         assert not calls
-        for _ in range(3):
+        for _ in range(2):
             again = [net.predict(rows[:n], "y", batch_size=64) for n in SIZES]
             for a, b in zip(first, again, strict=True):
                 assert (a.tobytes(), a.shape, a.dtype) == (b.tobytes(), b.shape, b.dtype)
@@ -188,10 +188,27 @@ def test_a_fault_is_not_a_result():
         bound = net.program("y").bind(*net.program("y").plan.inputs.values(), net.program("y").plan.blobs["y"])
         assert bound(rows).tobytes() == expected.tobytes()
         status = np.ones(1, np.int32)
-        bound._run.status = address(status, "int32_t[]")
+        bound._rows.run.status = address(status, "int32_t[]")
         assert bound(rows) is None
         status[0] = 0
         assert bound(rows).tobytes() == expected.tobytes()
+
+
+def test_a_bound_program_reads_and_writes_no_more_than_it_has_room_for():
+    system, net = opened("perceptron")
+    with system:
+        net.predict(images()[:4], "y")
+        program = net.program("y")
+        bound = program.bind(*program.plan.inputs.values(), program.plan.blobs["y"])
+        for wrong in (images()[:5], images()[:0], images("float64")[:3], images()[:4, :, :5].copy()):
+            with pytest.raises(ValueError, match="expected 1 to 4 rows of 576 bytes"):
+                bound(wrong)
+        with pytest.raises(TypeError):
+            bound._run(images()[:4], images()[:4], 1)
+        with pytest.raises(ValueError, match="expected 1 to 4 rows"):
+            bound._run(images()[:4], np.empty((4, 1), "float32"))
+        with pytest.raises(BufferError):
+            bound._run(images()[:4], bytes(4))
 
 
 def test_a_blob_of_images_in_lanes_is_plain_again():

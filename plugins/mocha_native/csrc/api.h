@@ -30,21 +30,21 @@ typedef struct {
 /* How many threads a program is worth; zeros, but for `worth`, at the beginning. */
 typedef struct {
     double worth;         /* an iteration of fewer seconds in one thread always runs in one; 0: never */
-    double seconds[2];    /* of an iteration in one thread and in several, lately; 0: not known yet */
-    double iterations[2]; /* from which this is known */
-    double least;         /* seconds of an iteration in one thread without others in its way */
-    double level;         /* seconds[1] when one thread was measured last */
-    double before;        /* the seconds of the way that is measured anew, before that */
-    double probed;        /* for so many seconds it was */
-    double spent;         /* on the iteration that has begun */
-    double lasted;        /* the seconds of runs since the last change of `best` */
-    double next;          /* the time at which the other way is measured anew */
-    double wait;          /* how long to wait for it */
-    int32_t runs;         /* in one thread; no longer counted above a few */
+    double taken[2];      /* seconds of iterations in one thread and in several, lately */
+    double iterations[2]; /* how many these were */
+    double since;         /* the seconds of work since the last change of `best` */
+    double next;          /* the value of `since` at which the slower way is measured anew */
+    int32_t rests;        /* of the slower way, up to a few, each longer than the one before */
     int32_t best;         /* whether several threads are faster */
     int32_t several;      /* whether several threads run the iteration that has begun */
-    int32_t probing;      /* whether the other way than the best one is measured anew */
 } mocha_pace;
+
+/* Decides how many threads run the next iterations, which may take `seconds`; returns how long they may take until the
+   next decision. */
+double mocha_choose(mocha_pace *pace, double seconds);
+
+/* Notes that so many threads have worked for `taken` seconds, and have finished `done` iterations. */
+void mocha_note(mocha_pace *pace, int32_t threads, int64_t done, double taken);
 
 /* A program, its length of run, and its position. The steps are in four parts: from bounds[0] those that run once in
    an iteration, from bounds[1] those that run for every minibatch, from bounds[2] the exchange, which runs once, also
@@ -71,6 +71,22 @@ typedef struct {
     int64_t minibatch;
     int64_t done; /* iterations */
 } mocha_run;
+
+/* A program that computes rows of its result from rows of its input. */
+typedef struct {
+    mocha_run *run;
+    char *input;
+    const char *result;
+    int64_t rows;         /* for which it has room */
+    int64_t row_bytes;    /* those of a row of the input */
+    int64_t result_bytes; /* those of a row of the result */
+    int32_t *valid;       /* receives how many rows count */
+    double with_lock;     /* if the last run took fewer seconds, the next one keeps the interpreter's lock */
+} mocha_rows;
+
+/* A new reference to a function of Python. It takes an array of rows, the last of which stands for those that are
+   missing, and an array for as many rows of the result; it returns why the run stopped. `rows` must outlive it. */
+void *mocha_rows_function(mocha_rows *rows);
 
 enum mocha_reason { MOCHA_FINISHED, MOCHA_FAULT, MOCHA_STOPPED, MOCHA_PAUSED, MOCHA_PYTHON };
 

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "pace.h"
 #include "pool.h"
 
 typedef struct {
@@ -113,14 +112,13 @@ enum mocha_reason mocha_advance(mocha_run *run) {
     const double start = now();
     double seconds = run->seconds;
     const int chooses = run->threads > 1;
-    if (chooses && !run->part && !run->step && !run->minibatch) seconds = mocha_choose(&run->pace, start, seconds);
+    if (chooses && !run->part && !run->step && !run->minibatch) seconds = mocha_choose(&run->pace, seconds);
     shared.deadline = start + seconds;
     const int32_t threads = mocha_together(run->pace.several ? run->threads : 1, walk, &shared);
     const int64_t done = shared.at.done - run->done;
     run->part = shared.at.part, run->step = shared.at.step;
     run->minibatch = shared.at.minibatch, run->done = shared.at.done;
-    const double end = now();
-    run->taken = end - start;
-    if (chooses) mocha_note(&run->pace, threads, done, run->taken, end);
+    run->taken = now() - start;
+    if (chooses) mocha_note(&run->pace, threads, done, run->taken);
     return (enum mocha_reason)shared.reason;
 }

@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mocha_core.api import cpus
+
 Array = NDArray[Any]
 #: As `mocha_core.api.Buffers`, without None: a kernel knows which buffers exist.
 Buffers = Sequence[Any]
 
-#: NumPy releases the interpreter's lock to copy more than `FEW` elements. Handing it over takes longer than copying
-#: `SMALL` ones.
-SMALL, FEW = 2**16, 500
+#: NumPy releases the interpreter's lock to copy more elements.
+FEW = 500
 
 
 def copy(target: Array, source: Array) -> None:
     """Copy an array into one of the same shape; beside other threads, small ones with the interpreter's lock."""
-    if FEW < target.size <= SMALL and threading.active_count() > 1 and _alike(target, source):
+    small = target.size > FEW and target.nbytes <= cpus.SMALL_COPY
+    if small and threading.active_count() > 1 and _alike(target, source):
         target.reshape(-1).view(np.uint8).data[:] = source.reshape(-1).view(np.uint8).data
     else:
         np.copyto(target, source, casting="unsafe")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mocha_core.api import PLAIN, BoundStep, Call, Cell, Convert, Value, forward_step, nbytes
+from mocha_core.api import PLAIN, BoundStep, Call, Cell, Convert, Value, cpus, forward_step, nbytes
 from mocha_native._native import ffi, lib
 from mocha_native.compiled import address
 from mocha_native.layout import CompiledLayout, Conversion
@@ -16,14 +17,18 @@ from mocha_native.layout import CompiledLayout, Conversion
 if TYPE_CHECKING:
     from mocha_native.program import NativeProgram, Tape
 
-#: Of so many bytes, copying takes longer than handing over the interpreter's lock; other ways release it meanwhile.
-SMALL = 2**18
 #: A run of fewer seconds keeps the interpreter's lock, because handing it over takes longer.
 SHORT = 1e-4
 
-advance_with_lock = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(
-    int(ffi.cast("intptr_t", ffi.addressof(lib, "mocha_advance")))
-)
+
+def _with_lock(name: str, result: Any) -> Callable[[int], Any]:
+    """A C function of one pointer, called with the interpreter's lock."""
+    function = ffi.addressof(lib, name)
+    return ctypes.PYFUNCTYPE(result, ctypes.c_void_p)(int(ffi.cast("intptr_t", function)))
+
+
+advance_with_lock = _with_lock("mocha_advance", ctypes.c_int)
+rows_function = _with_lock("mocha_rows_function", ctypes.py_object)
 
 
 class RowsRun:
@@ -31,32 +36,24 @@ class RowsRun:
 
     def __init__(self, program: NativeProgram, tape: Tape, given: NDArray[Any], result: NDArray[Any]) -> None:
         self._pack = program.pack
-        self._kept_alive = tape, given, result
-        self._run = run = tape.run()
-        self._pointer = ctypes.c_void_p(int(ffi.cast("intptr_t", run)))
-        self._given, self._result = address(given), address(result)
-        self._batch, self._row, self._result_row = len(given), given[0].nbytes, result[0].nbytes
         self._shape, self._dtype = result.shape[1:], result.dtype
         valid = program.cells.get(Cell.VALID_ROWS)
-        self._valid = address(np.zeros(1, np.int32) if valid is None else valid, "int32_t[]")
+        # Kept alive: C has only their addresses.
+        self._bound = {
+            "run": tape.run(),
+            "input": address(given),
+            "result": address(result),
+            "valid": address(np.zeros(1, np.int32) if valid is None else valid, "int32_t[]"),
+        }
+        sizes = {"rows": len(given), "row_bytes": given[0].nbytes, "result_bytes": result[0].nbytes}
+        self._rows = ffi.new("mocha_rows *", {**self._bound, **sizes, "with_lock": SHORT})
+        self._tape = tape
+        self._run = rows_function(int(ffi.cast("intptr_t", self._rows)))
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[Any] | None:
-        count, run = len(rows), self._run
-        ffi.memmove(self._given, rows, count * self._row)
-        if missing := self._batch - count:
-            ffi.memmove(self._given + count * self._row, rows[-1].tobytes() * missing, missing * self._row)
-        self._valid[0] = count
         self._pack()
-        run.part = run.step = run.minibatch = run.done = 0
-        if run.taken < SHORT:
-            reason = advance_with_lock(self._pointer)
-        else:
-            reason = lib.mocha_advance(run)
-        if reason:
-            return None
-        result = np.empty((count, *self._shape), self._dtype)
-        ffi.memmove(result, self._result, count * self._result_row)
-        return result
+        result = np.empty((len(rows), *self._shape), self._dtype)
+        return None if self._run(rows, result) else result
 
 
 def plain_result(program: NativeProgram, value: Value) -> tuple[NDArray[Any], list[BoundStep]]:
@@ -72,8 +69,11 @@ def plain_result(program: NativeProgram, value: Value) -> tuple[NDArray[Any], li
 
 
 def can_bind(program: NativeProgram, given: Value, result: Value) -> bool:
-    """Whether the input is plain, and the result can be read in one of this backend's layouts; large ones cannot."""
+    """Whether the input is plain, and the result can be read in one of this backend's layouts.
+
+    Of large ones neither: other ways release the interpreter's lock while they copy.
+    """
     home, memory = program.arrangement.home, program.memory
-    small = all(v.root in memory.buffers and nbytes(v.spec) <= SMALL for v in (given, result))
+    small = all(v.root in memory.buffers and nbytes(v.spec) <= cpus.SMALL_COPY for v in (given, result))
     readable = home(result) is PLAIN or isinstance(home(result), CompiledLayout)
     return small and readable and home(given) is PLAIN and result.root not in memory.overwritten
