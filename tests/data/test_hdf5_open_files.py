@@ -44,7 +44,7 @@ def test_chunks_are_kept_for_each_top_and_not_for_each_file(write, make_net, mon
     kept = set()
     get = mocha_hdf5.bands.Bands.get
     monkeypatch.setattr(mocha_hdf5.bands.Bands, "get", lambda bands, *a: (kept.add(bands), get(bands, *a))[1])
-    net = make_net(source=write(*numbered(*[2] * 20), chunks=True, compression="gzip"), batch_size=8)
+    net = make_net(source=write(*numbered(*[2] * 20), chunks=True, compression="gzip"), batch_size=1)
     forwards(net, 10)
     assert len(kept) == 2
 
