@@ -105,7 +105,7 @@ def test_a_file_that_changed_before_it_was_opened_again(write, make_net, tmp_pat
     change(tmp_path / "part0.hdf5")
     for _ in range(2):
         with pytest.raises(FileError, match=r"'part[01].hdf5' was changed or replaced while it was in use: .* again"):
-            forwards(net, 3)
+            forwards(net, 30)
 
 
 def test_a_file_that_is_gone_when_it_is_opened_again(write, make_net, tmp_path, monkeypatch):
