@@ -24,7 +24,7 @@ class Source(ABC):
             thread fetches ahead within one run only, so that every run sees the rows as they are when it begins, or
             newer.
         fixed: whether a row is the same in every epoch, and never changes. Only then may a backend keep the rows on its
-            device.
+            device, and the thread fetch several small minibatches in one call.
         seed: the seed of the shuffled order; None keeps the rows in order. The data layers of a net share one order:
             take the seed that `DataLayer.open` receives.
     """

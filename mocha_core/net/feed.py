@@ -180,9 +180,14 @@ class Feed:
         """
         return self.order.rows_from(start, batch, wrap)
 
-    def batches_to_epoch(self, batch: int) -> int:
-        """How many minibatches of `batch` rows it takes until the epoch changes."""
-        return -(-(self.source.rows - self.cursor % self.source.rows) // batch)
+    def batches_to_epoch(self, batch: int, start: int | None = None) -> int:
+        """How many minibatches of `batch` rows it takes until the epoch changes, from the cursor or after `start`."""
+        start = self.cursor if start is None else start
+        return -(-(self.source.rows - start % self.source.rows) // batch)
+
+    def _together(self, batch: int) -> int:
+        """How many minibatches may be loaded at a time: several where they are small, and rows are always the same."""
+        return max(1, Prefetcher.BLOCK // sum(map(nbytes, self.specs(batch)))) if self.source.fixed else 1
 
     @property
     def nbytes(self) -> int:
@@ -221,11 +226,11 @@ class Feed:
         if not ready:
             self._discard_ahead()
             if self.source.prefetch and (self.source.fixed or self._left > 1):
-                self._ahead = Prefetcher(self, *wanted, None if self.source.fixed else self._left)
+                count = None if self.source.fixed else self._left
+                self._ahead = Prefetcher(self, *wanted, count, self._together(batch))
         arrays: Sequence[NDArray[Any]]
         if self._ahead is not None:
-            with self.lending():
-                arrays = self._ahead.take()
+            arrays = self._ahead.take(self.lending)
         else:
             if not out and batch not in self._out:
                 (self._out[batch],) = self.buffers(batch)

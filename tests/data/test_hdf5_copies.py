@@ -32,3 +32,34 @@ def test_rows_are_copied_to_their_positions(tmp_path, rows, stored, chunks, step
     source.close()
     np.testing.assert_array_equal(room[:, :, ::step], contents[rows].astype(np.float32))
     assert step == 1 or (room[:, :, 1::2] == -1).all()
+
+
+FILTERS = {
+    "none": {},
+    "shuffle": {"shuffle": True},
+    "fletcher32": {"fletcher32": True},
+    "gzip": {"compression": "gzip"},
+    "lzf": {"compression": "lzf"},
+    "gzip and both": {"compression": "gzip", "shuffle": True, "fletcher32": True},
+    "lzf and both": {"compression": "lzf", "shuffle": True, "fletcher32": True},
+}
+
+
+@pytest.mark.parametrize("options", FILTERS.values(), ids=FILTERS)
+@pytest.mark.parametrize("height", [1, 3, 16, 100])
+@pytest.mark.parametrize("stored", ["<f4", ">f4", "u1", "<f8"])
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_minibatches_of_chunks_of_whole_rows(tmp_path, options, height, stored, libver):
+    """Some chunks lie inside of a minibatch, some are cut by it, and some were never written."""
+    contents = np.random.default_rng(1).integers(0, 9, (110, 3, 5)).astype(stored)
+    with h5py.File(tmp_path / "a.h5", "w", libver=libver) as file:
+        dataset = file.create_dataset("data", contents.shape, stored, chunks=(height, 3, 5), fillvalue=4, **options)
+        dataset[:60], dataset[80:] = contents[:60], contents[80:]
+        contents = dataset[:]
+    source = HDF5Source([tmp_path / "a.h5"], ["data"], None)
+    for batch in (1, 7, 48):
+        out = np.full((batch, 3, 5), -1, np.float32)
+        for start in range(0, 111 - batch, batch):
+            source.fetch(np.arange(start, start + batch), 0, [out])
+            np.testing.assert_array_equal(out, contents[start : start + batch].astype(np.float32))
+    source.close()

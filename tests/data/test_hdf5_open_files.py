@@ -44,7 +44,7 @@ def test_chunks_are_kept_for_each_top_and_not_for_each_file(write, make_net, mon
     kept = set()
     get = mocha_hdf5.bands.Bands.get
     monkeypatch.setattr(mocha_hdf5.bands.Bands, "get", lambda bands, *a: (kept.add(bands), get(bands, *a))[1])
-    net = make_net(source=write(*numbered(*[2] * 20), chunks=True, compression="gzip"), batch_size=8)
+    net = make_net(source=write(*numbered(*[2] * 20), chunks=True, compression="gzip"), batch_size=1)
     forwards(net, 10)
     assert len(kept) == 2
 
@@ -105,7 +105,7 @@ def test_a_file_that_changed_before_it_was_opened_again(write, make_net, tmp_pat
     change(tmp_path / "part0.hdf5")
     for _ in range(2):
         with pytest.raises(FileError, match=r"'part[01].hdf5' was changed or replaced while it was in use: .* again"):
-            forwards(net, 3)
+            forwards(net, 30)
 
 
 def test_a_file_that_is_gone_when_it_is_opened_again(write, make_net, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from toys.memory import Arrays, MemoryLayer
 
 from mocha_core.errors import DataError, FileError
 from mocha_core.net.feed import Feed
+from mocha_core.net.prefetch import Prefetcher
 
 
 def feed(n, batch, **options):
@@ -150,6 +151,66 @@ def test_a_failing_source_reaches_the_caller_at_its_row(prefetch):
     assert consume(f, 2)[0] == [[9, 10, 11], [0, 1, 2]], "and the feed lives on"
     f.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """However busy the machine is, loading counts as quick."""
+    monkeypatch.setattr(Prefetcher, "QUICK", float("inf"))
+
+
+def watched(f):
+    """The numbers of rows that are fetched at a time from now on."""
+    counts, fetch = [], f.source.fetch
+    f.source.fetch = lambda rows, epoch, out: (counts.append(len(rows)), fetch(rows, epoch, out))[1]
+    return counts
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+@pytest.mark.parametrize("rows", [1000, 1001, 70])
+def test_small_minibatches_are_fetched_several_at_a_time(quick, wrap, rows):
+    plain, ahead = feed(rows, 3, shuffle=True), feed(rows, 3, shuffle=True, prefetch=True)
+    counts = watched(ahead)
+    batches = plain.batches_to_epoch(3) * (3 if wrap else 1)
+    assert consume(plain, batches, wrap) == consume(ahead, batches, wrap)
+    ahead.close()
+    assert max(counts) > 3, counts
+
+
+def test_no_more_bytes_than_a_block_are_fetched_at_a_time(quick, monkeypatch):
+    monkeypatch.setattr(Prefetcher, "BLOCK", 12 * 3 * 10 + 1)  # ten minibatches of three rows, of three float32
+    f = feed(1000, 3, prefetch=True)
+    counts = watched(f)
+    consume(f, 200)
+    f.close()
+    assert max(counts) == 30
+
+
+def test_rows_that_may_change_are_fetched_one_minibatch_at_a_time(quick):
+    f = feed(100, 3, prefetch=True, fixed=False)
+    counts = watched(f)
+    f.begin(True, 60)
+    for _ in range(60):
+        f.fetch(3)
+    f.close()
+    assert max(counts) == 3
+
+
+def test_slow_sources_are_asked_for_one_minibatch_at_a_time(monkeypatch):
+    monkeypatch.setattr(Prefetcher, "QUICK", 0.0)
+    f = feed(100, 3, prefetch=True)
+    counts = watched(f)
+    consume(f, 30)
+    f.close()
+    assert max(counts) == 3
+
+
+def test_a_row_that_fails_among_many_is_an_error_of_its_minibatch(quick):
+    f = feed(1000, 3, prefetch=True, broken_row=700)
+    assert flatten(consume(f, 233)[0]) == list(range(699))
+    with pytest.raises(FileError, match="row 700 cannot be read"):
+        consume(f, 1)
+    f.close()
 
 
 def test_closing_while_the_thread_is_ahead():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -57,25 +57,48 @@ class ChunkIndex:
             return self._by_map(places)
         return self._one_by_one(rows)
 
-    def read_together(self, rows: range, size: int) -> memoryview | None:
-        """All chunks in these rows of chunks, one after the other.
+    def read_into(self, rows: range, size: int, out: NDArray[np.uint8]) -> bool:
+        """Fill `out` with all chunks in these rows of chunks, one after the other.
 
         Returns:
-            None if one does not have `size` bytes or skipped a filter, or if their places are not known.
+            False if one does not have `size` bytes or skipped a filter, or if their places are not known.
         """
-        if (places := self._places(rows)) is None or not len(places):
-            return None
-        if (places["size"] != size).any() or places["mask"].any():
-            return None
-        offsets = places["offset"]
+        places = self._places(rows)
+        if places is None or (places["size"] != size).any() or places["mask"].any():
+            return False
+        self._copy(places["offset"], np.full(len(places), size), out)
+        return True
+
+    def gather(self, rows: range, most: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+        """The stored bytes of all chunks in these rows of chunks, one after the other, and the size of each.
+
+        Returns:
+            None if one was never written, skipped a filter, or has more than `most` bytes.
+        """
+        if (places := self._places(rows)) is not None:
+            sizes = places["size"].astype(np.int64)
+            if sizes.min() == 0 or sizes.max() > most or places["mask"].any():
+                return None
+            raw = np.empty(sizes.sum(), np.uint8)
+            self._copy(places["offset"], sizes, raw)
+            return raw, sizes
+        chunks = []
+        for chunk in self._one_by_one(rows):
+            if chunk is None or chunk.mask or not 0 < len(chunk.raw) <= most:
+                return None
+            chunks.append(chunk.raw)
+        return np.frombuffer(b"".join(chunks), np.uint8), np.array([len(chunk) for chunk in chunks])
+
+    def _copy(self, offsets: NDArray[np.int64], sizes: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        """Fill `out` with pieces of the file. Those that lie side by side are read at once."""
+        ends = np.cumsum(sizes)
         # Old indexes put a node between some chunks, so that few of the runs side by side are long.
-        cuts = (np.flatnonzero(np.diff(offsets) != size) + 1).tolist()
-        if not cuts:
-            return self._contents.read(int(offsets[0]), size * len(places))
-        found = np.empty(size * len(places), np.uint8).data
-        for first, end in zip([0, *cuts], [*cuts, len(places)], strict=True):
-            self._contents.read_into(found[first * size : end * size], int(offsets[first]))
-        return found
+        cuts = (np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1]) + 1).tolist()
+        begin = 0
+        for first, end in pairwise([0, *cuts, len(sizes)]):
+            stop = int(ends[end - 1])
+            self._contents.read_into(out[begin:stop].data, int(offsets[first]))
+            begin = stop
 
     def _places(self, rows: range) -> NDArray[Any] | None:
         """The places of these rows of chunks; None if they have to be looked up."""

@@ -22,8 +22,10 @@ from mocha_hdf5.scratch import TypedFilter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Chunks of up to this many bytes are decoded together, where their filters allow it.
-SMALL_CHUNK = 2**15
+#: Chunks are read and decoded together, up to this many bytes at a time.
+TOGETHER = 2**20
+#: The number of bytes that a chunk may take in the file beyond those in memory.
+BEYOND = 64
 #: Where the library may undo the filters, it is faster for chunks of more than this many bytes.
 SMALLEST_BY_LIBRARY = 2**14
 #: A chunk may take this many bytes in memory, or `MODERATE_RATIO` times its bytes in the file.
@@ -51,7 +53,7 @@ class Chunked(Layout):
         key: str,
         refused: Refused,
     ) -> None:
-        self._shape, self._dtype, self._fill, self._kept, self._key = shape, dtype, fill, kept, key
+        self._shape, self._dtype, self._fill_value, self._kept, self._key = shape, dtype, fill, kept, key
         self._refused = refused
         properties = dataset.get_create_plist()
         self._chunk: tuple[int, ...] = tuple(properties.get_chunk())
@@ -61,13 +63,15 @@ class Chunked(Layout):
         self._declared = prod(shape) * dtype.itemsize
         self._grid = tuple(-(-size // chunk) for size, chunk in zip(shape, self._chunk, strict=True))
         self.band_bytes = self._nbytes * prod(self._grid[1:])
+        self._whole = self._chunk[1:] == shape[1:]
         self.stored = contents.size
         codes = _filters(properties, dtype, refused)
         check_declared(shape, dtype, contents.size * (HIGHEST_RATIO if codes else 1), refused)
         self._check_affordable(contents.size, "a chunk")
-        self._dataset, self._codes = dataset, [code for code, _ in codes]
+        found = {code for code, _ in codes}
         # The library may undo filters that make nothing larger.
-        self._bounded = bool(codes) and all(code in (filters.SHUFFLE, filters.FLETCHER32) for code in self._codes)
+        bounded = bool(codes) and found <= {filters.SHUFFLE, filters.FLETCHER32}
+        self._dataset = dataset if bounded and self._nbytes > SMALLEST_BY_LIBRARY else None
         self._decoder = self._make_decoder(dataset.get_type(), codes) if codes else None
         self._index = ChunkIndex(contents, stream, dataset, self._chunk, self._grid)
 
@@ -75,7 +79,7 @@ class Chunked(Layout):
         typed, (code, values) = None, codes[0]
         if code in filters.TYPED:
             try:
-                typed = TypedFilter(stored, self._chunk, code, values, self._fill)
+                typed = TypedFilter(stored, self._chunk, code, values, self._fill_value)
             except RefusedByLibrary as error:
                 raise self._refused(f"its {filters.KNOWN[code]} filter cannot be undone ({error})") from error
         return filters.Decoder([code for code, _ in codes], self._nbytes, self._dtype.itemsize, typed)
@@ -92,7 +96,7 @@ class Chunked(Layout):
     def release_library(self) -> bool:
         if not self._index.list_all():
             return False
-        self._bounded = False
+        self._dataset = None
         if self._decoder is not None:
             self._decoder.release()
         return True
@@ -101,16 +105,31 @@ class Chunked(Layout):
         height = self._chunk[0]
         rows = range(start // height, -(-stop // height))
         # Many rows of small chunks come at once: what is read again next time is the last row of them.
-        if self.band_bytes > bands.CHUNK_CACHE or len(rows) > (8 if self._codes else 2):
+        if self.band_bytes > bands.CHUNK_CACHE or len(rows) > (2 if self._decoder is None else 8):
             return self._unpack(rows)[start - rows.start * height : stop - rows.start * height]
         self._unpack_missing(rows)
         pieces = [self._band(n)[max(0, start - n * height) : stop - n * height] for n in rows]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
+    def read_into(self, out: NDArray[Any], start: int) -> None:
+        """Chunks of whole rows are decoded where their rows are wanted."""
+        height, stop = self._chunk[0], start + len(out)
+        rows = range(-(-start // height), stop // height)
+        if not (self._whole and rows and out.dtype == self._dtype and out.flags.c_contiguous):
+            super().read_into(out, start)
+            return
+        first, last = rows.start * height, rows.stop * height
+        places = out[first - start : last - start]
+        if not self._read_by_library(places, first):
+            self._fill(rows, places.reshape(len(rows), *self._grid[1:], *self._chunk))
+        for edge, at in ((out[: first - start], start), (out[last - start :], last)):
+            if len(edge):
+                super().read_into(edge, at)
+
     def _unpack_missing(self, rows: range) -> None:
         """Keep these rows of chunks, if there are several that are not kept and can be decoded together."""
         missing = [n for n in rows if (self._key, n) not in self._kept]
-        if len(missing) < 2 or self._nbytes > SMALL_CHUNK or len(rows) * self.band_bytes > bands.CHUNK_CACHE:
+        if len(missing) < 2 or self._nbytes > TOGETHER or len(rows) * self.band_bytes > bands.CHUNK_CACHE:
             return
         found, height = self._unpack(range(missing[0], missing[-1] + 1)), self._chunk[0]
         for n in missing:
@@ -123,45 +142,60 @@ class Chunked(Layout):
 
     def _unpack(self, rows: range) -> NDArray[Any]:
         """These rows of chunks."""
-        together = self._together(rows)
-        if together is None and self._bounded and (found := self._by_library(rows)) is not None:
-            return found
+        if self._dataset is not None:
+            start, stop = rows.start * self._chunk[0], min(rows.stop * self._chunk[0], self._shape[0])
+            found = np.empty((stop - start, *self._shape[1:]), self._dtype)
+            if self._read_by_library(found, start):
+                return found
         inside = (slice(self._shape[0] - rows.start * self._chunk[0]), *map(slice, self._shape[1:]))
-        if together is not None and prod(self._grid[1:]) == 1:
-            return np.frombuffer(together, self._dtype).reshape(-1, *self._chunk[1:])[inside]
+        if len(rows) == prod(self._grid[1:]) == 1 and self._nbytes > LARGE_CHUNK:
+            chunk = self._contents((rows.start, *[0] * (len(self._shape) - 1)), next(self._index.read(rows)))
+            return np.broadcast_to(chunk, self._chunk)[inside]
         out, view = self._padded(len(rows))
-        if together is not None:
-            view[...] = np.frombuffer(together, self._dtype).reshape(view.shape)
-            return out[inside]
-        places = product(range(len(rows)), *map(range, self._grid[1:]))
-        for place, stored in zip(places, self._index.read(rows), strict=True):
-            position = (rows.start + place[0], *place[1:])
-            if stored is None:
-                view[place] = self._filling(position)
-                continue
-            chunk = np.frombuffer(self._decode(position, stored), self._dtype).reshape(self._chunk)
-            if len(view) == prod(self._grid[1:]) == 1:
-                return chunk[inside]
-            view[place] = chunk
+        self._fill(rows, view)
         return out[inside]
 
-    def _together(self, rows: range) -> memoryview | None:
-        """The contents of all chunks in these rows of chunks, one after the other, if that is faster than one by one.
+    def _fill(self, rows: range, view: NDArray[Any]) -> None:
+        """Fill a view, whose first axes are the chunks' numbers, with these rows of chunks."""
+        taken = prod(self._grid[1:]) * (self._nbytes + BEYOND)
+        step = max(1, TOGETHER // taken)
+        for start in range(rows.start, rows.stop, step):
+            part = range(start, min(start + step, rows.stop))
+            place = view[start - rows.start :][: len(part)]
+            if taken > LARGE_CHUNK or not self._fill_together(part, place):
+                self._fill_one_by_one(part, place)
 
-        None if it is not, if the chunks are of different sizes in the file, or if one is damaged.
+    def _fill_together(self, rows: range, view: NDArray[Any]) -> bool:
+        """Read and decode these rows of chunks together.
+
+        Returns:
+            False if that is not possible, or a chunk is damaged. Doing it one by one finds which.
         """
+        contents = view if self._whole else np.empty(view.shape, self._dtype)
+        out = contents.reshape(-1).view(np.uint8)
         if self._decoder is None:
-            return self._index.read_together(rows, self._nbytes)
-        count = len(rows) * prod(self._grid[1:])
-        largest = SMALLEST_BY_LIBRARY if self._bounded else SMALL_CHUNK
-        if self._nbytes > largest or not 1 < count <= LARGE_CHUNK // self._nbytes:
-            return None
-        if (size := self._decoder.stored) is not None:
-            found = self._index.read_together(rows, size)
-            return None if found is None else self._decoder.decode_all(found)
-        chunks = list(self._index.read(rows))
-        stored = [chunk for chunk in chunks if chunk is not None]
-        return self._decoder.unpack_all(stored) if len(stored) == count else None
+            if not self._index.read_into(rows, self._nbytes, out):
+                return False
+        else:
+            found = self._index.gather(rows, self._decoder.largest)
+            if found is None or not self._decoder.decode_all(*found, out.reshape(-1, self._nbytes)):
+                return False
+        if contents is not view:
+            view[...] = contents
+        return True
+
+    def _fill_one_by_one(self, rows: range, view: NDArray[Any]) -> None:
+        places = product(range(len(rows)), *map(range, self._grid[1:]))
+        for place, stored in zip(places, self._index.read(rows), strict=True):
+            view[place] = self._contents((rows.start + place[0], *place[1:]), stored)
+
+    def _contents(self, position: tuple[int, ...], stored: Stored | None) -> NDArray[Any]:
+        """A chunk."""
+        if stored is not None:
+            return np.frombuffer(self._decode(position, stored), self._dtype).reshape(self._chunk)
+        if self._fill_value is None:
+            raise self._refused(f"{self._named(position)} was never written, and no fill value is defined")
+        return self._fill_value
 
     def _padded(self, n: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Room for n rows of chunks, and a view of it whose first axes are the chunks' numbers."""
@@ -170,22 +204,17 @@ class Chunked(Layout):
         parts = out.reshape([size for axis in axes for size in axis])
         return out, parts.transpose(*range(0, 2 * len(axes), 2), *range(1, 2 * len(axes), 2))
 
-    def _by_library(self, rows: range) -> NDArray[Any] | None:
-        """These rows of chunks as the library reads them, which no filter makes larger; None if it refuses."""
-        start, stop = rows.start * self._chunk[0], min(rows.stop * self._chunk[0], self._shape[0])
-        out = np.empty((stop - start, *self._shape[1:]), self._dtype)
+    def _read_by_library(self, out: NDArray[Any], start: int) -> bool:
+        """Fill `out`, of the dtype of the file, with rows, if no filter makes them larger; whether the library did."""
+        if self._dataset is None:
+            return False
         space = self._dataset.get_space()
         space.select_hyperslab((start, *[0] * (len(out.shape) - 1)), out.shape)
         try:
             self._dataset.read(h5py.h5s.create_simple(out.shape), space, out, self._dataset.get_type())
         except (OSError, RuntimeError, ValueError):
-            return None  # reading chunk by chunk names the chunk
-        return out
-
-    def _filling(self, position: tuple[int, ...]) -> NDArray[Any]:
-        if self._fill is None:
-            raise self._refused(f"{self._named(position)} was never written, and no fill value is defined")
-        return self._fill
+            return False  # reading chunk by chunk names the chunk
+        return True
 
     def _decode(self, position: tuple[int, ...], stored: Stored) -> memoryview:
         if self._nbytes > LARGE_CHUNK:

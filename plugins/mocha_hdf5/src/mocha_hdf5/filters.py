@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mocha_hdf5 import scratch
+from mocha_hdf5.lzf import LZF as LZFUnpacker
 from mocha_hdf5.scratch import TypedFilter
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ COMPRESSORS = (DEFLATE, LZF)
 TYPED = (SZIP, NBIT, SCALEOFFSET)
 CHECKSUM = 4  # the bytes that fletcher32 appends
 MOST_HEADER = 64  # the maximum of bytes that scaleoffset and szip put in front
+#: For sums of words, and of words times their number, of so many words at a time.
+_WEIGHTS = np.stack([np.ones(2**13), np.arange(2**13)], axis=1)
 
 
 class DamagedChunk(Exception):
@@ -46,7 +49,7 @@ class Stored(NamedTuple):
 class Decoder:
     """Undoes the filters of a dataset.
 
-    zlib unpacks gzip, because it takes a limit. The HDF5 library unpacks the other formats.
+    zlib unpacks gzip, because it takes a limit, and `lzf.py` unpacks lzf. The HDF5 library unpacks the other formats.
 
     Args:
         filters: the filters' numbers, in the order in which they were applied; at most one compressor.
@@ -56,12 +59,12 @@ class Decoder:
     """
 
     def __init__(self, filters: Sequence[int], size: int, itemsize: int, typed: TypedFilter | None) -> None:
-        self._filters = filters
+        self._filters = list(filters)
         self._size = size
         self._itemsize = itemsize
         self._typed = typed
         self._plan = self._steps(0)
-        self._lzf: scratch.LZF | None = None
+        self._lzf = LZFUnpacker()
 
     def decode(self, stored: Stored) -> memoryview:
         """The `size` bytes of a chunk.
@@ -77,77 +80,76 @@ class Decoder:
         return raw
 
     @property
-    def stored(self) -> int | None:
-        """The size of each chunk in the file, in bytes; None if it depends on the contents."""
-        if not set(self._filters) <= {SHUFFLE, FLETCHER32}:
-            return None
-        return self._size + CHECKSUM * self._filters.count(FLETCHER32)
+    def largest(self) -> int:
+        """The maximum of bytes in the file of a chunk that passed all filters; compressors keep no larger output."""
+        return _largest(self._size) + CHECKSUM * self._filters.count(FLETCHER32)
 
-    def decode_all(self, raw: memoryview) -> memoryview | None:
-        """The contents of chunks of `stored` bytes each, one after the other; None if one of them is damaged."""
-        return self._finish(np.frombuffer(raw, np.uint8).reshape(-1, self.stored or 1), self._filters)
+    def decode_all(self, raw: NDArray[np.uint8], sizes: NDArray[np.int64], out: NDArray[np.uint8]) -> bool:
+        """Fill each row of `out` with the contents of a chunk that passed all filters.
 
-    def unpack_all(self, chunks: Sequence[Stored]) -> memoryview | None:
-        """The contents of chunks, one after the other; None if one is damaged, or did not pass all filters."""
-        if self._typed is not None or any(chunk.mask for chunk in chunks):
-            return None
-        raws = [chunk.raw for chunk in chunks]
+        Args:
+            raw: the chunks as stored, one after the other.
+            sizes: their sizes in the file, in bytes.
+            out: C-ordered rows of `size` bytes.
+
+        Returns:
+            False if a chunk is damaged, or if the filters have to be undone chunk by chunk.
+        """
+        at = next((n for n, code in enumerate(self._filters) if code in COMPRESSORS), len(self._filters))
+        before, packed, behind = self._filters[:at], self._filters[at : at + 1], self._filters[at + 1 :]
+        if self._typed is not None or behind not in ([], [FLETCHER32]):
+            return False
+        width, starts = self._size + CHECKSUM * before.count(FLETCHER32), np.cumsum(sizes) - sizes
+        if not packed:
+            return bool((sizes == width).all()) and self._finish(raw.reshape(len(out), width), before, out)
+        if behind:
+            sizes = sizes - CHECKSUM
+            if sizes.min() <= 0 or not _match(*_apart(raw, starts, sizes), sizes):
+                return False
+        rows = np.empty((len(out), width), np.uint8) if before else out
+        return self._unpack_all(packed[0], raw, starts, sizes, rows) and self._finish(rows, before, out)
+
+    def _unpack_all(
+        self,
+        code: int,
+        raw: NDArray[np.uint8],
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        rows: NDArray[np.uint8],
+    ) -> bool:
+        """Fill each row with what a chunk was compressed from; whether all chunks fill their rows exactly."""
+        width = rows.shape[1]
+        places = list(zip(starts.tolist(), sizes.tolist(), strict=True))
+        if code == LZF:
+            return self._lzf.unpack(raw, places, rows)
+        source, room = raw.data, rows.reshape(-1).data
         try:
-            for place, (n, expected) in enumerate(self._plan, start=1):
-                if self._filters[n] == LZF:
-                    raws = self._unpacked(raws, expected)
-                elif self._filters[n] == FLETCHER32:
-                    if min(map(len, raws)) <= CHECKSUM:
-                        return None
-                    checksums = b"".join(bytes(raw[-CHECKSUM:]) for raw in raws)
-                    raws = [raw[:-CHECKSUM] for raw in raws]
-                    sizes = [len(raw) for raw in raws]
-                    padded = b"".join(bytes(raw).ljust(max(sizes), b"\0") for raw in raws)
-                    together = np.frombuffer(padded, np.uint8).reshape(len(raws), -1)
-                    if not _match(_even(together), np.array(sizes), checksums):
-                        return None
-                else:
-                    raws = [self._undo(n, raw, expected) for raw in raws]
-                if self._filters[n] in COMPRESSORS and all(len(raw) == expected for raw in raws):
-                    together = np.frombuffer(b"".join(raws), np.uint8).reshape(len(raws), expected)
-                    return self._finish(together, self._filters[: len(self._filters) - place])
+            for n, (start, size) in enumerate(places):
+                data = _inflate(source[start : start + size], width)
+                if len(data) != width:
+                    return False
+                room[n * width : (n + 1) * width] = data
         except DamagedChunk:
-            pass
-        return None
+            return False
+        return True
 
-    def _finish(self, chunks: NDArray[np.uint8], codes: Sequence[int]) -> memoryview | None:
-        """Undo shuffle and fletcher32 in all rows of bytes at once."""
+    def _finish(self, rows: NDArray[np.uint8], codes: Sequence[int], out: NDArray[np.uint8]) -> bool:
+        """Undo shuffle and fletcher32 in all rows of bytes at once; whether all checksums match."""
         for code in reversed(codes):
             if code == SHUFFLE:
-                chunks = _unshuffled_all(chunks, self._itemsize)
+                target = out if rows.shape == out.shape and rows is not out else np.empty_like(rows)
+                rows = _unshuffled(rows, self._itemsize, target)
             else:
-                if chunks.shape[1] <= CHECKSUM:
-                    return None
-                chunks, checksums = chunks[:, :-CHECKSUM], chunks[:, -CHECKSUM:].tobytes()
-                if not _match(_even(chunks), np.full(len(chunks), chunks.shape[1]), checksums):
-                    return None
-        return np.ascontiguousarray(chunks).reshape(-1).data if chunks.shape[1] == self._size else None
-
-    def _unpacked(self, raws: Sequence[memoryview], size: int) -> list[memoryview]:
-        """What each of the chunks was packed from by lzf, of `size` bytes."""
-        self._lzf = self._lzf or scratch.LZF()
-        # HDF5 stores no lzf output that is larger than its input. This bounds memory: lzf expands at most 88 times.
-        if any(len(raw) > size + size // 16 + 64 for raw in raws):
-            raise DamagedChunk(f"{max(map(len, raws))} bytes of lzf for {size} bytes")
-        found: list[memoryview] = []
-        for start in range(0, len(raws), scratch.LZF.AT_ONCE):
-            try:
-                data = self._lzf.unpack(raws[start : start + scratch.LZF.AT_ONCE], size)
-            except scratch.Refused as error:
-                raise DamagedChunk(f"no lzf data ({error})") from error
-            if data is None:
-                raise DamagedChunk(f"more or less than {size} bytes")
-            found += [row.data for row in data]
-        return found
+                rows, checksums = rows[:, :-CHECKSUM], rows[:, -CHECKSUM:]
+                if not _match(rows, checksums, np.full(len(rows), rows.shape[1])):
+                    return False
+        if rows is not out:
+            out[...] = rows
+        return True
 
     def release(self) -> None:
         """Release memory until the next chunk."""
-        self._lzf = None
+        self._lzf = LZFUnpacker()
         if self._typed is not None:
             self._typed.release()
 
@@ -161,6 +163,15 @@ class Decoder:
                 size += {FLETCHER32: CHECKSUM, SCALEOFFSET: MOST_HEADER, SZIP: MOST_HEADER}.get(code, 0)
         return steps[::-1]
 
+    def _unpacked(self, raw: memoryview, size: int) -> memoryview:
+        """The bytes that a chunk was packed from by lzf."""
+        if len(raw) > _largest(size):  # this bounds memory: lzf expands at most 88 times
+            raise DamagedChunk(f"{len(raw)} bytes of lzf for {size} bytes")
+        out = np.empty((1, size), np.uint8)
+        if not self._lzf.unpack(np.frombuffer(raw, np.uint8), [(0, len(raw))], out):
+            raise DamagedChunk(f"no lzf data of {size} bytes")
+        return out.data.cast("B")
+
     def _undo(self, n: int, raw: memoryview, expected: int) -> memoryview:
         code = self._filters[n]
         if code == DEFLATE:
@@ -168,15 +179,21 @@ class Decoder:
         if code == FLETCHER32:
             return _checked(raw)
         if code == SHUFFLE:
-            return _unshuffled(raw, self._itemsize)
+            rows = np.frombuffer(raw, np.uint8)[None]
+            return _unshuffled(rows, self._itemsize, np.empty_like(rows)).reshape(-1).data
         if code == LZF:
-            return self._unpacked([raw], expected)[0]
+            return self._unpacked(raw, expected)
         assert self._typed is not None
         _check_typed(code, raw, self._size, self._itemsize, self._typed.precision)
         try:
             return self._typed.undo(raw)
         except scratch.Refused as error:
             raise DamagedChunk(f"what is no {KNOWN[code]} data ({error})") from error
+
+
+def _largest(size: int) -> int:
+    """The maximum of bytes that a compressor makes of so many: HDF5 keeps no output that is larger than its input."""
+    return size + size // 16 + 64
 
 
 def _inflate(raw: memoryview, size: int) -> memoryview:
@@ -208,69 +225,68 @@ def _check_typed(code: int, raw: memoryview, size: int, itemsize: int, precision
 
 def _checked(raw: memoryview) -> memoryview:
     data, checksum = raw[:-CHECKSUM], int.from_bytes(raw[-CHECKSUM:], "little")
-    high, low = fletcher32(data)
-    # In files from before HDF5 1.6.3 on little-endian machines, the bytes of each half are in reverse order.
     halves = checksum >> 16, checksum & 0xFFFF
-    swapped = tuple((half & 0xFF) << 8 | half >> 8 for half in halves)
-    if len(raw) < CHECKSUM or (high, low) not in {tuple(h % 0xFFFF for h in pair) for pair in (halves, swapped)}:
+    # In files from before HDF5 1.6.3 on little-endian machines, the bytes of each half are in reverse order.
+    swapped = [(half & 0xFF) << 8 | half >> 8 for half in halves]
+    found = [int(half[0]) for half in fletcher32(np.frombuffer(data, np.uint8)[None], np.array([len(data)]))]
+    if len(raw) < CHECKSUM or found not in [[half % 0xFFFF for half in pair] for pair in (halves, swapped)]:
         raise DamagedChunk("contents that do not match their checksum")
     return data
 
 
-def fletcher32(data: memoryview) -> tuple[int, int]:
-    """Both halves of Fletcher's checksum as in HDF5, over big-endian words of 16 bits, modulo 65535."""
-    whole = len(data) // 2 * 2
-    words = np.frombuffer(data[:whole], ">u2")
-    if whole < len(data):
-        words = np.append(words, np.uint16(data[-1] << 8))
-    first = second = 0
-    block = 2**16
-    for start in range(0, len(words), block):
-        piece = words[start : start + block].astype(np.int64)
-        second += len(piece) * first + int(piece @ np.arange(len(piece), 0, -1))
-        first += int(piece.sum())
-    return second % 0xFFFF, first % 0xFFFF
-
-
-def _even(chunks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Rows of bytes, with a zero behind each if their number is odd."""
-    n, size = chunks.shape
-    return np.ascontiguousarray(chunks) if size % 2 == 0 else np.concatenate([chunks, np.zeros((n, 1), np.uint8)], 1)
-
-
-def _match(chunks: NDArray[np.uint8], sizes: NDArray[np.int64], checksums: bytes) -> bool:
-    """Whether all rows of bytes have these checksums, written in the order of bytes that is used today.
+def fletcher32(rows: NDArray[np.uint8], sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both halves of Fletcher's checksum of each row, as in HDF5, over big-endian words of 16 bits, modulo 65535.
 
     Args:
-        chunks: rows of even length, each of as many bytes as `sizes` says, and then zeros.
-        sizes: up to 2**16.
+        rows: each of as many bytes as `sizes` says, and then zeros.
+        sizes: numbers of bytes.
+    """
+    if rows.shape[1] % 2:
+        rows = np.concatenate([rows, np.zeros((len(rows), 1), np.uint8)], axis=1)
+    words, left = rows.view("<u2"), (sizes + 1) // 2
+    first, second = np.zeros((2, len(rows)), np.int64)
+    for start in range(0, words.shape[1], len(_WEIGHTS)):
+        # Products of matrices are fast, and exact here, as no sum reaches 2**53.
+        piece = words[:, start : start + len(_WEIGHTS)].astype(np.float64)
+        here, behind = (piece @ _WEIGHTS[: piece.shape[1]]).T.astype(np.int64)
+        first += here
+        second = (second + (left - start) * here - behind) % 0xFFFF
+    # To exchange the bytes of a word multiplies it by 256, modulo 65535, and so do sums of such words.
+    return second * 256 % 0xFFFF, first % 0xFFFF * 256 % 0xFFFF
+
+
+def _apart(
+    raw: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Rows of bytes that lie somewhere in `raw`, with zeros behind them, and the checksum behind each."""
+    rows = np.zeros((len(sizes), sizes.max()), np.uint8)
+    for row, start, size in zip(rows, starts.tolist(), sizes.tolist(), strict=True):
+        row[:size] = raw[start : start + size]
+    return rows, raw[(starts + sizes)[:, None] + np.arange(CHECKSUM)]
+
+
+def _match(rows: NDArray[np.uint8], checksums: NDArray[np.uint8], sizes: NDArray[np.int64]) -> bool:
+    """Whether all rows of bytes have these checksums, in the order of bytes that is used today.
+
+    Args:
+        rows, sizes: as for `fletcher32`.
         checksums: `CHECKSUM` bytes for each row.
     """
-    words = chunks.view(">u2").astype(np.float64)  # exact, as no sum reaches 2**53; products of matrices are fast
-    count = words.shape[1]
-    first, behind = (words @ np.stack([np.ones(count), np.arange(count)], axis=1)).T
-    found = first, (sizes + 1) // 2 * first - behind
-    expected = np.frombuffer(checksums, "<u4")
-    halves = expected & 0xFFFF, expected >> 16
-    return all((f.astype(np.int64) % 0xFFFF == e % 0xFFFF).all() for f, e in zip(found, halves, strict=True))
+    expected = np.ascontiguousarray(checksums).view("<u4")[:, 0]
+    halves = zip(fletcher32(rows, sizes), (expected >> 16, expected & 0xFFFF), strict=True)
+    return all((found == half % 0xFFFF).all() for found, half in halves)
 
 
-def _unshuffled_all(chunks: NDArray[np.uint8], itemsize: int) -> NDArray[np.uint8]:
-    """Each row of bytes, unshuffled."""
-    n, size = chunks.shape
-    whole = size // itemsize * itemsize
-    out = np.empty(chunks.shape, np.uint8)
-    out[:, :whole].reshape(n, -1, itemsize)[...] = chunks[:, :whole].reshape(n, itemsize, -1).transpose(0, 2, 1)
-    out[:, whole:] = chunks[:, whole:]
+def _unshuffled(rows: NDArray[np.uint8], itemsize: int, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each row of bytes, unshuffled into a row of `out`, which is returned."""
+    whole = rows.shape[1] // itemsize * itemsize
+    parts = rows[:, :whole].reshape(len(rows), itemsize, -1)
+    width = 1
+    while width < 8 and itemsize % (2 * width) == 0:  # arithmetic of whole arrays is faster than moving bytes
+        pairs = parts[:, 1::2].astype(f"<u{2 * width}")
+        pairs <<= 8 * width
+        pairs |= parts[:, ::2]
+        parts, width = pairs, 2 * width
+    out[:, :whole].view(parts.dtype).reshape(len(rows), -1, itemsize // width)[...] = parts.transpose(0, 2, 1)
+    out[:, whole:] = rows[:, whole:]
     return out
-
-
-def _unshuffled(raw: memoryview, itemsize: int) -> memoryview:
-    count = len(raw) // itemsize
-    data = np.frombuffer(raw, np.uint8)
-    out = np.empty(len(raw), np.uint8)
-    elements = out[: count * itemsize].reshape(count, itemsize)
-    for n in range(itemsize):
-        elements[:, n] = data[n * count : (n + 1) * count]
-    out[count * itemsize :] = data[count * itemsize :]
-    return out.data

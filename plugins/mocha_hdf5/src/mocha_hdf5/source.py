@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +51,8 @@ class HDF5Source(Source):
             raise
         first = self._shards[0]
         self.specs = tuple(Spec(shape, dtype.name) for shape, dtype in zip(first.shapes, first.dtypes, strict=True))
-        self._ends = np.cumsum([shard.rows for shard in self._shards])
-        self.rows = int(self._ends[-1])
+        self._ends = [*accumulate(shard.rows for shard in self._shards)]
+        self.rows = self._ends[-1]
         scattered = seed is not None or max(shard.band_bytes for shard in self._shards) > CHUNK_CACHE
         small = sum(shard.nbytes for shard in self._shards) <= RESIDENT
         self._keep = scattered and small and all(shard.keepable for shard in self._shards)
@@ -73,11 +75,20 @@ class HDF5Source(Source):
         return self._shards[number]
 
     def fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
+        first, last = (bisect_right(self._ends, int(row)) for row in (rows.min(), rows.max()))
+        if first == last:
+            self._copy(first, rows, out, None)
+            return
         owners = np.searchsorted(self._ends, rows, side="right")
         for number in sorted({*owners.tolist()}):
-            shard = self._use(number)
             positions = np.flatnonzero(owners == number)
-            shard.copy(rows[positions] - (self._ends[number] - shard.rows), out, positions, self._keep)
+            self._copy(number, rows[positions], out, positions)
+
+    def _copy(
+        self, number: int, rows: NDArray[np.int64], out: Sequence[NDArray[Any]], positions: NDArray[np.int64] | None
+    ) -> None:
+        shard = self._use(number)
+        shard.copy(rows - (self._ends[number] - shard.rows), out, positions, self._keep)
 
     def close(self) -> None:
         for shard in self._shards:
