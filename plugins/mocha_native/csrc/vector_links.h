@@ -40,21 +40,25 @@
 
 /* `quotient` divides by number b, whose inverse is number c. `either` is `where` with a number as its condition.
    `check` collects whether all elements of the block are finite, and `decide` computes the numbers that depend on it. */
-#define VP_NAME_2(name, x, y) VP_LINK(name##_##x##y)
-#define VP_NAME_3(name, x, y, z) VP_LINK(name##_##x##y##z)
+#define VP_NAMES(name) VP_LINK(name) VP_LINK(name##_last)
+#define VP_NAME_2(name, x, y) VP_NAMES(name##_##x##y)
+#define VP_NAME_3(name, x, y, z) VP_NAMES(name##_##x##y##z)
+#define VP_NAME_POWER(name, x, y) VP_LINK(name##_##x##y)
 #define VP_NAME_1(name) VP_LINK(name##_a)
 #define VP_NAME_ELEMENTS(name, function) VP_LINK(name##_a)
 #define VP_NAME_WHERE(x, y, z) VP_LINK(where_##x##y##z)
-#define VP_NAME_COMPARED(name, x, y, yes, no) VP_LINK(where_##name##_##x##y##yes##no)
+#define VP_NAME_COMPARED(name, x, y, yes, no) VP_NAMES(where_##name##_##x##y##yes##no)
 #define VP_NAME_EITHER(x, y) VP_LINK(either_##x##y)
 #define VP_NAME_REDUCE(name, combine) VP_LINK(name)
 #define VP_LINKS_ALL \
     VP_TWO(VP_NAME_2) \
     VP_THREE(VP_NAME_3) \
-    VP_ORDERED(VP_NAME_2, pow) VP_ONE(VP_NAME_1) VP_ELEMENTS(VP_NAME_ELEMENTS) VP_WHERE(VP_NAME_WHERE) \
-        VP_WHERE_COMPARED(VP_NAME_COMPARED) VP_EITHER(VP_NAME_EITHER) VP_REDUCE(VP_NAME_REDUCE) VP_LINK(quotient) \
-            VP_LINK(load_b) VP_LINK(load_n) VP_LINK(store) VP_LINK(store_last) VP_LINK(put) VP_LINK(load_mask) \
-                VP_LINK(store_mask) VP_LINK(check) VP_LINK(decide) VP_LINK(again)
+    VP_ORDERED(VP_NAME_POWER, pow) \
+    VP_ONE(VP_NAME_1) \
+    VP_ELEMENTS(VP_NAME_ELEMENTS) VP_WHERE(VP_NAME_WHERE) VP_WHERE_COMPARED(VP_NAME_COMPARED) \
+        VP_EITHER(VP_NAME_EITHER) VP_REDUCE(VP_NAME_REDUCE) VP_LINK(quotient) VP_LINK(load_b) VP_LINK(load_n) \
+            VP_LINK(store) VP_LINK(store_last) VP_LINK(put) VP_LINK(load_mask) VP_LINK(store_mask) VP_LINK(check) \
+                VP_LINK(decide) VP_LINK(again)
 
 #define VP_LINK(name) VP_LINK_##name,
 enum vp_link_opcode { VP_LINKS_ALL VP_LINK_OPS };
@@ -69,7 +73,7 @@ typedef void TYPED(vp_run)(
    row. Numbers do not move. */
 struct TYPED(vp_link) {
     TYPED(vp_run) *run;
-    TYPED(vp_place) operands[4];
+    TYPED(vp_place) operands[5];
 };
 
 /* E(k, ...) for each accumulator. */
@@ -83,14 +87,24 @@ struct TYPED(vp_link) {
 #define OPERAND(p, k) \
     const REAL *p = TYPED(vp_moved)(link, k, i), *p##_still = (const REAL *)link->operands[k].at; \
     UNUSED(p), UNUSED(p##_still);
+#define OPERANDS OPERAND(p, 0) OPERAND(q, 1) OPERAND(r, 2) OPERAND(s, 3) /* of which each link takes some */
 #define LINK(name, ...) \
     static void TYPED(vp_link_##name)(PARAMETERS) { \
-        OPERAND(p, 0) \
-        OPERAND(q, 1) \
-        OPERAND(r, 2) OPERAND(s, 3) /* of which each link takes some */ \
-            __VA_ARGS__ link[1] \
-                .run(m, link + 1, i, v0, v1, v2, v3, v4, v5, v6, v7); \
+        OPERANDS __VA_ARGS__ link[1].run(m, link + 1, i, v0, v1, v2, v3, v4, v5, v6, v7); \
     }
+/* Stores its result, and begins the chain anew for the next block, if there are more: a loop if it is the whole chain. */
+#define STEP(p, k) const int64_t p##_step = link->operands[k].moves & BLOCK;
+#define LAST(name, ...) \
+    static void TYPED(vp_link_##name##_last)(PARAMETERS) { \
+        const int64_t bytes = BLOCK * REAL_BYTES, all = m->end, end = link == m->chain ? all : i + bytes; \
+        OPERANDS STEP(p, 0) STEP(q, 1) STEP(r, 2) STEP(s, 3) STEP(to, 4) REAL *to = TYPED(vp_moved)(link, 4, i); \
+        for (; i < end; i += bytes, p += p_step, q += q_step, r += r_step, s += s_step, to += to_step) { \
+            __VA_ARGS__ EACH(TO_MEMORY, to) \
+        } \
+        if (i < all) m->chain->run(m, m->chain, i, v0, v1, v2, v3, v4, v5, v6, v7); \
+    }
+#define LINKS(name, ...) LINK(name, __VA_ARGS__) LAST(name, __VA_ARGS__)
+#define TO_MEMORY(k, to) TYPED(store)((to) + k * LANES, v##k);
 /* Vector k of an operand that is at p. */
 #define FROM_a(k, p) v##k
 #define FROM_b(k, p) TYPED(load)((p) + k * LANES)
@@ -139,15 +153,14 @@ ONE(to_mask, (VEC)(x != 0))
 #define STEP_1(k, name) v##k = TYPED(vp_##name)(v##k);
 #define LINK_1(name) LINK(name##_a, EACH(STEP_1, name))
 #define STEP_2(k, name, x, y) v##k = TYPED(vp_##name)(FROM_##x(k, p), FROM_##y(k, q));
-#define LINK_2(name, x, y) LINK(name##_##x##y, EACH(STEP_2, name, x, y))
+#define LINK_2(name, x, y) LINKS(name##_##x##y, EACH(STEP_2, name, x, y))
 #define STEP_3(k, name, x, y, z) v##k = TYPED(vp_##name)(FROM_##x(k, p), FROM_##y(k, q), FROM_##z(k, r));
-#define LINK_3(name, x, y, z) LINK(name##_##x##y##z, EACH(STEP_3, name, x, y, z))
+#define LINK_3(name, x, y, z) LINKS(name##_##x##y##z, EACH(STEP_3, name, x, y, z))
 VP_ONE(LINK_1)
 VP_TWO(LINK_2)
 VP_THREE(LINK_3)
 
 /* Of each element, in loops that the compiler makes vectors of where it can. */
-#define TO_MEMORY(k, to) TYPED(store)((to) + k * LANES, v##k);
 #define FROM_MEMORY(k, x, from) v##k = FROM_##x(k, from);
 #define ELEMENT_a(p) x[j]
 #define ELEMENT_b(p) p[j]
@@ -171,7 +184,7 @@ VP_ORDERED(LINK_POWER, pow)
 #define STEP_COMPARED(k, name, x, y, yes, no) \
     v##k = TYPED(choose)((IVEC)TYPED(vp_##name)(FROM_##x(k, p), FROM_##y(k, q)), FROM_##yes(k, r), FROM_##no(k, s));
 #define LINK_COMPARED(name, x, y, yes, no) \
-    LINK(where_##name##_##x##y##yes##no, EACH(STEP_COMPARED, name, x, y, yes, no))
+    LINKS(where_##name##_##x##y##yes##no, EACH(STEP_COMPARED, name, x, y, yes, no))
 VP_WHERE(LINK_WHERE)
 VP_WHERE_COMPARED(LINK_COMPARED)
 VP_EITHER(LINK_EITHER)
@@ -209,21 +222,14 @@ VP_REDUCE(LINK_REDUCE)
 LINK(check, m->poison += ((v0 * 0 + v1 * 0) + (v2 * 0 + v3 * 0)) + ((v4 * 0 + v5 * 0) + (v6 * 0 + v7 * 0));)
 LINK(decide, TYPED(vp_decide)(m);)
 
-/* Ends the chain: begins it anew for the next block, if there are more. */
+/* Ends a chain that does not end with a store. */
 static void TYPED(vp_link_again)(PARAMETERS) {
     i += VP_VECTORS * LANE_BYTES;
     link = m->chain;
     if (i < m->end) link->run(m, link, i, v0, v1, v2, v3, v4, v5, v6, v7);
 }
 
-/* The same after a `store`. */
-static void TYPED(vp_link_store_last)(PARAMETERS) {
-    REAL *to = TYPED(vp_moved)(link, 0, i);
-    EACH(TO_MEMORY, to)
-    i += VP_VECTORS * LANE_BYTES;
-    link = m->chain;
-    if (i < m->end) link->run(m, link, i, v0, v1, v2, v3, v4, v5, v6, v7);
-}
+LAST(store, )
 
 #undef VP_LINK
 #define VP_LINK(name) TYPED(vp_link_##name),

@@ -163,7 +163,7 @@ static void TYPED(vp_find)(TYPED(vp_machine) *m,
 static TYPED(vp_link) TYPED(vp_bound)(const TYPED(vp_place) *places, const int32_t *code) {
     TYPED(vp_link) link;
     link.run = TYPED(vp_links)[code[0]];
-    for (int k = 0; k < 4; k++) link.operands[k] = places[code[1 + k]];
+    for (int k = 0; k < 5; k++) link.operands[k] = places[code[1 + k]];
     return link;
 }
 
@@ -196,7 +196,7 @@ static void TYPED(vp_run_chain)(TYPED(vp_machine) *m, const TYPED(vp_link) *link
 /* Computes columns [first, last) of the rows [row, rows) of a part. */
 static void TYPED(vp_rows)(
     TYPED(vp_machine) *m, const mocha_args *args, int64_t row, int64_t rows, int64_t first, int64_t last) {
-    const int32_t (*code)[5] = args->buffers[1];
+    const int32_t (*code)[6] = args->buffers[1];
     const int32_t (*phases)[2] = args->buffers[4];
     const int64_t n_phases = args->sizes[8], n_links = n_phases ? phases[n_phases - 1][1] : 0;
     const int64_t kept_bytes = TYPED(vp_row_bytes)(args->sizes[1]);
@@ -228,7 +228,7 @@ static void TYPED(vp_rows)(
             link = phases[phase][1];
         }
         for (int64_t k = 0; k < n_links; k++)
-            for (int j = 0; j < 4; j++) links[k].operands[j].at += links[k].operands[j].row;
+            for (int j = 0; j < 5; j++) links[k].operands[j].at += links[k].operands[j].row;
     }
 }
 

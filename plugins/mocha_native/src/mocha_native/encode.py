@@ -18,7 +18,7 @@ class Code(NamedTuple):
 
     Attributes:
         numbers: (n, 6) int32.
-        links: (n, 5) int32.
+        links: (n, 6) int32.
         constants: float64.
         operands: (n, 5) int64.
         phases: (n, 2) int32.
@@ -89,15 +89,13 @@ def _assembled(opcodes: Mapping[str, int], chain: Chain) -> Code:
     phases: list[tuple[int, int]] = []
     for phase, (begin, end) in enumerate(zip([0, *chain.ends], chain.ends, strict=False)):
         if begin < end:
-            *some, final = chain.links[begin:end]
-            ending = [final._replace(op="store_last")] if final.op == "store" else [final, Link("again")]
-            links += [*some, *ending]
+            links += _ended(opcodes, chain.links[begin:end])
         phases.append((int(ends[2 + phase]), len(links)))
     return Code(
         np.array(numbers, np.int32).reshape(-1, 6),
         np.array(
-            [[opcodes[f"vl_{op}"], *map(slot, [*places, *[None] * 4][:4])] for op, places in links], np.int32
-        ).reshape(-1, 5),
+            [[opcodes[f"vl_{op}"], *map(slot, [*places, *[None] * 5][:5])] for op, places in links], np.int32
+        ).reshape(-1, 6),
         np.array(chain.constants, np.float64),
         np.array(chain.operands, np.int64).reshape(-1, 5),
         np.array(phases, np.int32),
@@ -107,6 +105,17 @@ def _assembled(opcodes: Mapping[str, int], chain: Chain) -> Code:
             *(0 if chain.sums is None else chain.sums.shape[1], chain.n_kept),
         ),
     )
+
+
+def _ended(opcodes: Mapping[str, int], links: list[Link]) -> list[Link]:
+    """A chain with its end: C has links that store their result and begin the chain anew."""
+    *some, last = links
+    if last.op != "store":
+        return [*links, Link("again")]
+    if not some or f"vl_{some[-1].op}_last" not in opcodes:
+        some = [*some, Link("store")]
+    operands = [*some[-1].operands, None, None, None, None][:4]
+    return [*some[:-1], Link(f"{some[-1].op}_last", (*operands, *last.operands))]
 
 
 def _allocated(chain: Chain) -> dict[int, int]:
