@@ -49,7 +49,7 @@ def random_body(random):
     return [*body, layers.SoftmaxLossLayer(name="loss", bottoms=[blobs[-1], "label"])]
 
 
-def trained(body, batch=20, dtype="float64", **options):
+def trained(body, batch=31, dtype="float64", **options):
     """The kernels of the training program, and all parameters after three iterations."""
     with mocha.System(NativeBackend(**options), seed=2, dtype=dtype) as system:
         net = mocha.Net("net", system, [data(batch=batch, shape=(1, 12, 12)), *body])
@@ -112,9 +112,9 @@ def test_a_sum_of_gradients_is_finished_before_the_epilogue_reads_it():
 def test_what_the_user_reads_is_kept():
     """Blobs between the steps of a chain are there after a run that asks for them."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((20, 1, 12, 12)).astype("float32")
+    x = rng.standard_normal((31, 1, 12, 12)).astype("float32")
     with mocha.System(NativeBackend(threads=2), seed=2) as system:
-        net = mocha.Net("net", system, [data(batch=20, shape=(1, 12, 12)), *residual(**CONVOLUTIONS[0])])
+        net = mocha.Net("net", system, [data(batch=31, shape=(1, 12, 12)), *residual(**CONVOLUTIONS[0])])
         a, b, total = (net.predict(x, name) for name in ("a", "b", "sum"))
         np.testing.assert_allclose(np.maximum(a + b, 0), total, rtol=1e-5, atol=1e-6)
 
@@ -128,7 +128,7 @@ def test_predictions_have_chains_too(batch, monkeypatch):
         monkeypatch.setenv(VARIABLE, name)
         for fuse in (True, False):
             with mocha.System(NativeBackend(threads=2, fuse=fuse), seed=2) as system:
-                net = mocha.Net("net", system, [data(batch=20, shape=(1, 12, 12)), *residual(**CONVOLUTIONS[0])])
+                net = mocha.Net("net", system, [data(batch=31, shape=(1, 12, 12)), *residual(**CONVOLUTIONS[0])])
                 found.append(net.predict(x, "product"))
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], rtol=1e-4, atol=1e-5)
