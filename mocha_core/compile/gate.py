@@ -28,9 +28,9 @@ TURN = 1
 #: the threads of BLAS, which poll for work, then stand in the way of the new one.
 OVERTAKING = 5e-3
 #: A thread that comes back within `SOON` seconds probably does so again: it wakes no other, since that costs as much as
-#: a few small predictions. In case it stays away, the oldest waiting thread looks by itself every `NAP` seconds: each
-#: look takes the interpreter's lock from the thread that computes.
-SOON, NAP = 1e-4, 2 * OVERTAKING
+#: a few small predictions. In case it stays away, the oldest waiting thread looks by itself after `NAP` seconds, a bit
+#: later than it would be called, because each look takes the interpreter's lock from the thread that computes.
+SOON, NAP = 1e-4, 6e-3
 
 
 class Gate(AbstractContextManager[None]):

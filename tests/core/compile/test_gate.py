@@ -84,6 +84,19 @@ def test_a_reader_that_waits_is_not_overtaken_by_one_that_computes_again_and_aga
                 pass
 
 
+@pytest.mark.parametrize("times", [1, 2, 10])
+def test_a_reader_comes_in_although_the_one_that_overtook_it_stays_away(times):
+    gate, first = Gate(1), ExitStack()
+    first.enter_context(gate.shared())
+    with waiting(gate, gate.shared) as other:
+        other.leaving.set()
+        first.close()
+        for _ in range(times):
+            with gate.shared():
+                pass
+        assert other.comes_in()
+
+
 def test_a_change_is_not_overtaken_by_readers_that_come_later():
     gate = Gate(4)
     reader = Visitor(gate.shared)
