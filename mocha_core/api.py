@@ -92,6 +92,8 @@ from mocha_core.compile.layout import PLAIN as PLAIN
 from mocha_core.compile.selection import Selector as Selector
 from mocha_core.compile.trace import trace_backward as trace_backward
 from mocha_core.compile.trace import trace_forward as trace_forward
+from mocha_core.compile.traced import TracedKernel as TracedKernel
+from mocha_core.compile.traced import traced as traced
 from mocha_core.compile.vector_program import Kind as Kind
 from mocha_core.compile.vector_program import Untraceable as Untraceable
 from mocha_core.compile.vector_program import VectorProgram as VectorProgram

@@ -6,8 +6,17 @@ import sys
 from functools import partial
 from unittest import mock
 
+import numpy as np
 import pytest
 from instruction_sets import HERE
+from kernel_use import KernelUse
+from mocha_layers_std.element_wise import Add, Divide, Multiply, Subtract
+from mocha_layers_std.neurons.exponential import ExponentialOp
+from mocha_layers_std.neurons.lrelu import LReLUOp
+from mocha_layers_std.neurons.relu import ReLUOp
+from mocha_layers_std.neurons.sigmoid import SigmoidOp
+from mocha_layers_std.neurons.tanh import TanhOp
+from mocha_layers_std.power import Power
 from mocha_native import isa
 from mocha_native.backend import NativeBackend
 from mocha_native.isa import VARIABLE
@@ -85,9 +94,22 @@ def test_more_threads_than_the_machine_has(monkeypatch):
             System(name, threads=1000)
 
 
-def test_every_standard_op_has_a_kernel_in_c():
+#: Standard ops whose references are traced.
+TRACED = {
+    op.name: op
+    for op in (
+        *(Add(), Subtract(), Multiply(), Divide(), Power(2.0, 0.5, 1.0)),
+        *(ReLUOp(0.0), LReLUOp(), SigmoidOp(), TanhOp(), ExponentialOp()),
+    )
+}
+
+
+def test_every_standard_op_runs_in_c():
     served = {entry.name.removesuffix("/native") for entry in registries().kernels if entry.name.endswith("/native")}
-    assert {entry.name for entry in registries().ops if entry.plugin == "mocha-layers-std"} <= served
+    assert {entry.name for entry in registries().ops if entry.plugin == "mocha-layers-std"} - served == set(TRACED)
+    for name, op in TRACED.items():
+        operands = [np.ones(3, np.float32)] * (2 if name in ("add", "subtract", "multiply", "divide") else 1)
+        assert KernelUse(NativeBackend(threads=1), op, *operands).kernel.label == f"traced {name}"
 
 
 @pytest.mark.parametrize("value", [None, 0, "no"])

@@ -204,7 +204,8 @@ def test_a_member_that_waits_is_woken():
     """Between runs, longer than a member looks for work."""
     backend = NativeBackend(threads=3)
     x = np.arange(64, dtype="float32") - 32
-    run = compiled.Compiled(backend, "relu_forward_float32", [x, x], [64])
+    kept = (x > 0).astype("int8")
+    run = compiled.Compiled(backend, "dropout_backward_float32", [x, kept, x], [64, 0], [1.0])
     for _ in range(20):
         time.sleep(0.001)
         run()

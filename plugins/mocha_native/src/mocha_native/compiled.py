@@ -121,14 +121,12 @@ class NativeKernel(RectifiedKernel):
         folds_updates: whether `updating_backward` computes backward together with updates of its parameters.
         takes_epilogue: the halves that run `epilogue` on what they write to their first output, with `mocha_epilogue`.
         epilogue: an element-wise step, set before a half is bound.
-        in_chains: whether the op's reference, traced, may take the place of this kernel in a chain of steps.
     """
 
     library: ClassVar[Library | None] = None
     folds_updates: bool = False
     takes_epilogue: Collection[Half] = ()
     epilogue: Compiled | None = None
-    in_chains: bool = False
 
     def cost(self, trains: bool) -> float:
         """About the multiply-adds of vectors that forward takes, or both halves if the program trains. It decides about

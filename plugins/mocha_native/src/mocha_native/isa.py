@@ -43,7 +43,7 @@ class ISA:
             self.constants |= {text(constant.name): int(constant.value) for constant in constants}
 
     def kernel(self, name: str) -> Any:
-        """The C function of that name, such as "relu_forward_float32"."""
+        """The C function of that name, such as "dropout_forward_float32"."""
         return self._kernels[name]
 
 

@@ -39,7 +39,7 @@ class WithEpilogue(NativeKernel):
             # Nothing else reads it: the other steps change it in place.
             arrays[step.writes[0]] = next(arrays[value] for value in rest.outs if not added[value])
         before, behind = ([arrays[value] for value in values] for values in (rest.ins, rest.outs))
-        self.target.epilogue = self.rest.forward_steps(before, behind, [added[value] for value in rest.outs])
+        self.target.epilogue = self.rest.forward(before, behind, [added[value] for value in rest.outs])
         half = self.kernel.forward if step.half is Half.FORWARD else self.kernel.backward
         ins, written = ([arrays[value] for value in values] for values in (step.ins, step.outs))
         return half(ins, [*written, *workspace], [added.get(value, False) for value in step.outs])
@@ -55,7 +55,7 @@ def chain(backend: NativeBackend, call: Call) -> NativeKernel | None:
     assert isinstance(op, Chain)
     selector = Selector(backend, registries())
     kernel, *rest = (selector.choose(step.call, False) for step in op.steps)
-    if not all(isinstance(k, NativeKernel) and k.in_chains for k in rest):
+    if not all(isinstance(k, Traced) for k in rest):
         return None
     (step, *others), target = op.steps, kernel
     half, writes_first = step.half, step.outs[0] is not None
@@ -64,7 +64,7 @@ def chain(backend: NativeBackend, call: Call) -> NativeKernel | None:
     if isinstance(target, WithReLU):
         target = target.inner
     if kernel is None or not isinstance(target, NativeKernel) or half not in target.takes_epilogue:
-        return element_wise(backend, call) if isinstance(kernel, NativeKernel) and kernel.in_chains else None
+        return element_wise(backend, call) if isinstance(kernel, Traced) else None
     more, read = {*step.writes[1:]}, {value for other in others for value in other.ins}
     layouts = layouts_of(kernel, call)
     if kernel.saves or not writes_first or read & more or not more <= {*call.outs} or layouts is None:
