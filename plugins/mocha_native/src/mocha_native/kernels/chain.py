@@ -10,7 +10,7 @@ from mocha_layers_std.rectified import MaskedBackwardKernel, WithReLU
 
 from mocha_core.api import PLAIN, Call, Chain, Half, Kernel, Layout, Layouts, Runnable, Selector, Value, registries
 from mocha_core.api import chain as chain_of
-from mocha_native.compiled import Buffers, NativeKernel
+from mocha_native.compiled import Buffers, Compiled, NativeKernel
 from mocha_native.kernels.traced import Traced, traced
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ class WithEpilogue(NativeKernel):
             # Nothing else reads it: the other steps change it in place.
             arrays[step.writes[0]] = next(arrays[value] for value in rest.outs if not added[value])
         before, behind = ([arrays[value] for value in values] for values in (rest.ins, rest.outs))
-        self.target.epilogue = self.rest.forward(before, behind, [added[value] for value in rest.outs])
+        epilogue = self.rest.forward(before, behind, [added[value] for value in rest.outs])
+        assert isinstance(epilogue, Compiled)
+        self.target.epilogue = epilogue
         half = self.kernel.forward if step.half is Half.FORWARD else self.kernel.backward
         ins, written = ([arrays[value] for value in values] for values in (step.ins, step.outs))
         return half(ins, [*written, *workspace], [added.get(value, False) for value in step.outs])
