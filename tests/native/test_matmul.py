@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 from mocha_native import matmul
-from mocha_native.backend import NativeBackend
+from mocha_native.api import NativeBackend, bind_matmul
 
-from mocha_core.errors import MochaError
+from mocha_core.errors import MochaError, ShapeError
 
 #: (rows, columns, depth): single elements, primes, tiles and one more or less, several chunks of terms, and
 #: strides that are powers of two.
 SHAPES = [
     (1, 1, 1), (1, 129, 7), (2, 31, 40), (5, 257, 35), (6, 64, 16), (7, 65, 17), (8, 63, 255), (11, 48, 256),
     (12, 16, 257), (13, 17, 13), (23, 97, 101), (25, 33, 700), (97, 300, 1100), (1, 2048, 2048), (12, 1024, 64),
-    (130, 256, 512), (31, 5, 5000), (300, 70, 2),
+    (130, 256, 512), (31, 5, 5000), (300, 70, 2), (530, 290, 390),
 ]  # fmt: skip
 
 
@@ -47,6 +47,17 @@ def test_no_terms_give_zeros_and_no_rows_give_no_rows(isa):
     assert matmul(np.empty((0, 4)), np.empty((4, 40))).shape == (0, 40)
 
 
+def test_a_step_writes_into_an_array_of_the_caller_each_time_it_is_called(isa, rng):
+    a, b, out = rng.standard_normal((20, 30)), rng.standard_normal((30, 40)), np.full((20, 40), np.nan)
+    step = bind_matmul(NativeBackend(), a, b, out)
+    for _ in range(2):
+        step()
+        np.testing.assert_allclose(out, a @ b, rtol=1e-10, atol=1e-12)
+        a += 1
+    with pytest.raises(ShapeError, match=r"expected \(20, 40\)"):
+        bind_matmul(NativeBackend(), a, b, out.T.copy())
+
+
 def test_operands_need_no_alignment(isa, rng):
     memory = rng.standard_normal(1 + 50 * 70)
     a, b = memory[1:].reshape(50, 70), rng.standard_normal((70, 90))
@@ -60,7 +71,7 @@ def test_operands_need_no_alignment(isa, rng):
         (np.zeros((2, 3)), np.zeros((3, 2), "float32"), "expected one dtype"),
         (np.zeros((2, 3), int), np.zeros((3, 2)), "a is int64"),
         (np.zeros((2, 3)), [[1.0]], "b is list"),
-        (np.zeros(3), np.zeros((3, 2)), "expected two matrices"),
+        (np.zeros(3), np.zeros((3, 2)), "expected a matrix"),
         (np.zeros((3, 2)).T, np.zeros((3, 2)), "C-ordered"),
     ],
 )

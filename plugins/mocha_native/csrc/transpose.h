@@ -49,8 +49,9 @@ ALWAYS_INLINE void TYPED(transpose)(VEC rows[]) {
 
 /* Of LANES rows, `rows` exist, `stride` elements apart. Missing rows are copies of the last one, or zeros.
    `features` of each become as many vectors, or are added to them. */
-static void TYPED(interleave)(const REAL *plain, int64_t rows, int64_t stride, int64_t features, int zeros, int add,
-                       REAL *packed) {
+static inline void
+TYPED(interleave)(const REAL *plain, int64_t rows, int64_t stride, int64_t features, int zeros, int add,
+                              REAL *packed) {
     int64_t f = 0;
     for (; f + LANES <= features; f += LANES) {
         VEC square[LANE_BYTES / REAL_BYTES];
@@ -76,8 +77,8 @@ static void TYPED(interleave)(const REAL *plain, int64_t rows, int64_t stride, i
 }
 
 /* The way back, for the rows that exist. */
-static void
-TYPED(deinterleave)(const REAL *packed, int64_t features, int64_t rows, int64_t stride, int add, REAL *plain) {
+static inline void TYPED(deinterleave)(const REAL *packed, int64_t features, int64_t rows, int64_t stride, int add,
+                                REAL *plain) {
     int64_t f = 0;
     for (; f + LANES <= features; f += LANES) {
         VEC square[LANE_BYTES / REAL_BYTES];

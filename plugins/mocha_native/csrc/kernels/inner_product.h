@@ -30,31 +30,35 @@
     K(matmul)
 #define CONSTANTS(C) \
     C(inner_product_rows, MATMUL_WHOLE) \
-    C(matmul_packed_bytes, MATMUL_PACKED_BYTES) C(matmul_group_bytes, MATMUL_GROUP_BYTES)
+    C(matmul_packed_bytes, MATMUL_PACKED_BYTES) \
+    C(matmul_group_bytes, MATMUL_GROUP_BYTES) C(matmul_gap_bytes, MATMUL_GAP_BYTES)
 
 #endif
 
+#include "lane_sums.h"
 #include "matmul.h"
 
-/* buffers: x, w, b, y, both blobs with lanes; sizes: blocks, outputs, features; numbers: the least value of y. */
+/* buffers: x, w, b, y, room of the threads, both blobs with lanes; sizes: blocks, outputs, features, elements of each
+   thread's room; numbers: the least value of y. */
 KERNEL(inner_product_lanes) {
     REAL *x = args->buffers[0], *w = args->buffers[1], *y = args->buffers[3];
     const int64_t outputs = args->sizes[1], features = args->sizes[2];
     const TYPED(factors) a = {w, features, 1, features, 0};
     const TYPED(matrix) b = {x, LANES, features * LANES, 0}, c = {y, LANES, outputs * LANES, 0};
     const TYPED(finish) f = {.bias = args->buffers[2], .floor = (REAL)args->numbers[0]};
-    TYPED(product)(outputs, args->sizes[0] * LANES, features, a, b, c, &f, NULL, team);
+    REAL *room = (REAL *)args->buffers[4] + team->rank * args->sizes[3];
+    TYPED(product)(outputs, args->sizes[0] * LANES, features, a, b, c, &f, room, team);
 }
 
 /* `count` outputs of each of `rows` samples, both at most as many as a tile of sums has. */
 ALWAYS_INLINE void
 TYPED(dots)(const int rows, const int count, int64_t depth, const REAL *x, const REAL *w, const REAL *b,
                         REAL floor, REAL *y, int64_t y_row) {
-    VEC sum[DOT_OUTPUTS][FEW_ROWS];
-#pragma GCC unroll 8
-    for (int o = 0; o < count; o++)
-#pragma GCC unroll 8
-        for (int n = 0; n < rows; n++) sum[o][n] = (VEC){0};
+    enum { SUMS = DOT_OUTPUTS * FEW_ROWS };
+    VEC sum[SUMS];
+    REAL value[SUMS];
+#pragma GCC unroll 16
+    for (int i = 0; i < SUMS; i++) sum[i] = (VEC){0};
     for (int64_t k = 0; k < depth; k += LANES) {
         const int64_t some = depth - k;
         VEC in[FEW_ROWS];
@@ -64,15 +68,15 @@ TYPED(dots)(const int rows, const int count, int64_t depth, const REAL *x, const
         for (int o = 0; o < count; o++) {
             const VEC factor = TYPED(load_some)(w + o * depth + k, some);
 #pragma GCC unroll 8
-            for (int n = 0; n < rows; n++) sum[o][n] += factor * in[n];
+            for (int n = 0; n < rows; n++) sum[o * rows + n] += factor * in[n];
         }
     }
 #pragma GCC unroll 8
+    for (int i = 0; i < rows * count; i += LANES) TYPED(store)(value + i, TYPED(lane_sums)(sum + i));
     for (int o = 0; o < count; o++)
-#pragma GCC unroll 8
         for (int n = 0; n < rows; n++) {
-            const REAL value = TYPED(sum)(sum[o][n]) + b[o];
-            y[n * y_row + o] = value <= floor ? floor : value;
+            const REAL found = value[o * rows + n] + (b ? b[o] : 0);
+            y[n * y_row + o] = found <= floor ? floor : found;
         }
 }
 
@@ -91,7 +95,7 @@ DOTS(3)
 DOTS(4)
 #undef DOTS
 
-/* As inner_product_lanes, of plain blobs; sizes: rows, outputs, features. */
+/* As inner_product_lanes, of plain blobs; b may be NULL; sizes: rows, outputs, features. */
 KERNEL(inner_product_dots) {
     void (*const dots[FEW_ROWS])(int64_t, const REAL *, const REAL *, const REAL *, REAL, REAL *, int64_t,
                                  int) = { TYPED(dots_1), TYPED(dots_2), TYPED(dots_3), TYPED(dots_4)};
@@ -104,7 +108,7 @@ KERNEL(inner_product_dots) {
         const int whole = last - o >= DOT_OUTPUTS;
         for (int64_t n = 0; n < rows; n += FEW_ROWS) {
             const int64_t some = mocha_min(FEW_ROWS, rows - n), at = n * outputs + o;
-            dots[some - 1](depth, x + n * depth, w + o * depth, b + o, floor, y + at, outputs, whole);
+            dots[some - 1](depth, x + n * depth, w + o * depth, b ? b + o : NULL, floor, y + at, outputs, whole);
         }
         o += whole ? DOT_OUTPUTS : 1;
     }
@@ -180,17 +184,16 @@ KERNEL(inner_product_bias) {
     }
 }
 
-/* The product of two plain matrices, each as it is or transposed. buffers: a, b, out, room of the threads; sizes: rows, columns, depth, whether a is transposed, whether b is, elements of
-   each thread's room. */
+/* The product of matrices whose rows or columns are adjacent. buffers: a, b, out, room of the threads; sizes: rows,
+   columns, depth, elements of each thread's room; then of a, b and out each the elements from a row to the next, and
+   from a column to the next. */
 KERNEL(matmul) {
     REAL *a = args->buffers[0], *b = args->buffers[1], *out = args->buffers[2];
-    const int64_t rows = args->sizes[0], columns = args->sizes[1], depth = args->sizes[2];
-    const int64_t group = mocha_max(depth, 1);
-    TYPED(factors) left = {a, depth, 1, group, 0};
-    if (args->sizes[3]) left = (TYPED(factors)){a, 1, rows, group, 0};
-    TYPED(matrix) right = {b, columns, LANES, 0};
-    if (args->sizes[4]) right = (TYPED(matrix)){b, 1, LANES * depth, depth};
+    const int64_t rows = args->sizes[0], columns = args->sizes[1], depth = args->sizes[2], *strides = args->sizes + 4;
+    const TYPED(factors) left = {a, strides[0], strides[1], 0, 0};
+    const TYPED(matrix) right = {b, strides[2], LANES * strides[3], strides[3] == 1 ? 0 : strides[3]};
+    const TYPED(matrix) c = {out, strides[4], LANES * strides[5], strides[5] == 1 ? 0 : strides[5]};
     const TYPED(finish) f = {.floor = -(REAL)INFINITY};
-    REAL *room = (REAL *)args->buffers[3] + team->rank * args->sizes[5];
-    TYPED(product)(rows, columns, depth, left, right, (TYPED(matrix)){out, columns, LANES, 0}, &f, room, team);
+    REAL *room = (REAL *)args->buffers[3] + team->rank * args->sizes[3];
+    TYPED(product)(rows, columns, depth, left, right, c, &f, room, team);
 }

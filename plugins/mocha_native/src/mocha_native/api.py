@@ -12,5 +12,6 @@ from mocha_native.compiled import Series as Series
 from mocha_native.compiled import floating as floating
 from mocha_native.fold import fold_update as fold_update
 from mocha_native.library import Library as Library
+from mocha_native.matrix_product import bind_matmul as bind_matmul
 from mocha_native.update import UpdateKernel as UpdateKernel
 from mocha_native.update import update as update

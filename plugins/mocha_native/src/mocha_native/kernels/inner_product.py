@@ -32,16 +32,24 @@ class InnerProduct(NativeKernel):
         self.folds_updates = x.shape[0] <= backend.isa.constants["inner_product_rows"]
         self.layouts = Layouts(ins=(layout,), outs=(layout,), gradients=(layout,), backward_ins=(PLAIN,))
         rows, outputs, features = self.sizes
-        elements = room_elements(backend, self.dtype, max(rows, 0 if self.lanes else outputs), features)
-        self.backward_workspace = (Spec((backend.threads, elements), self.dtype),)
+        data = (features, outputs, 0) if self.lanes else (rows, outputs, features)
+        backward = max(
+            room_elements(backend, self.dtype, *data), room_elements(backend, self.dtype, outputs, rows, features)
+        )
+        self.backward_workspace = (Spec((backend.threads, backward), self.dtype),)
+        if self.lanes:
+            forward = room_elements(backend, self.dtype, outputs, features, 0)
+            self.forward_workspace = (Spec((backend.threads, forward), self.dtype),)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.rectified(ins, outs, add, -inf)
 
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
         rows, *more = self.sizes
-        name, first = ("inner_product_lanes", len(ins[0])) if self.lanes else ("inner_product_dots", rows)
-        return self.bind(name, [*ins, outs[0]], [first, *more], [floor])
+        if self.lanes:
+            room = outs[1]
+            return self.bind("inner_product_lanes", [*ins, *outs], [len(ins[0]), *more, room.shape[1]], [floor])
+        return self.bind("inner_product_dots", [*ins, *outs], [rows, *more], [floor])
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bottom_masked(ins, outs, add, None, 0.0)
