@@ -12,7 +12,7 @@
          for every row u of the filters, for every element k of its run
            the tile's sums in registers += (element k of each pixel's run, broadcast) * (a vector of filters' elements)
 
-   Threads share the (block, image, row) triples; each output is computed in the same order whoever does it.
+   Threads share (piece of the image, block) pairs; each output is computed in the same order whoever does it.
 
    The gradient of x is a convolution of dy with the mirrored filters; with strides, it is one for each phase, see
    convolution.h. The gradient of w has output channels in its vectors, too:
@@ -28,7 +28,7 @@
 #define MOCHA_CHANNELS_LAST_CONVOLUTION_H
 
 #define BLOCK_VECTORS 2
-/* How many bytes of x and dy a chunk has, so that it stays in L2. */
+/* How many bytes of x, or of x and dy, a piece has, so that it stays in L2. */
 #define CHUNK_BYTES (192 << 10)
 /* The number of pixels that leaves room in the registers for a row of filters: in a tile of one vector, and of two. */
 #if LANE_BYTES >= 64 || defined(__aarch64__)
@@ -246,22 +246,31 @@ KERNEL(channels_last_convolution) {
                                z[7] * channels, z[13],           (REAL)args->numbers[0]};
     const int64_t block = BLOCK_VECTORS * LANES, lanes = (filters + LANES - 1) / LANES * LANES;
     const int64_t blocks = (filters + block - 1) / block;
-    int64_t first, last;
-    mocha_share(groups * blocks * images * height, 1, team, &first, &last);
+    const int64_t parts = groups * blocks, rows = images * height;
+    /* Pieces of the image stay in L2 while all filters pass; every thread shall have work. */
+    int64_t pieces = rows * z[8] * wide * channels * (int64_t)sizeof *x / CHUNK_BYTES + 1, first, last;
+    if (team->size > 1) pieces = mocha_max(pieces, 4 * team->size / parts + 1);
+    pieces = mocha_min(pieces, mocha_max(1, rows));
+    mocha_share(pieces * parts, 1, team, &first, &last);
     for (int64_t r = first; r < last; r++) {
-        const int64_t i = r % height, n = r / height % images, part = r / (height * images);
-        const int64_t g = part / blocks, f = part % blocks * block, vectors = mocha_min(block, lanes - f) / LANES;
-        const REAL *in = x + (((n * groups + g) * high + z[20] + i * z[8]) * wide + z[21]) * channels;
-        const int64_t row = n * z[14] + z[16] + i * z[18];
-        REAL *out = (REAL *)args->buffers[3] + (row * z[15] + z[17]) * z[12] + g * filters + f;
-        const REAL *from = w + (g * lanes + f) * depth + z[23] * channels * vectors * LANES;
-        const int64_t most = vectors == 1 ? PIXELS_1 : PIXELS_2, tiles = (width + most - 1) / most;
-        for (int64_t t = 0; t < tiles; t++) {
-            const int64_t j = width * t / tiles, pixels = width * (t + 1) / tiles - j;
-            /* Padding follows the channels of the last group; those of another group are followed by the next. */
-            TYPED(small_tiles)[vectors - 1][pixels - 1](&shape, in + j * shape.pixel, from,
-                                                 bias ? bias + g * filters + f : NULL, out + j * shape.top_pixel,
-                                                 filters - f, groups == 1 ? block : filters - f);
+        const int64_t part = r % parts, g = part / blocks, f = part % blocks * block,
+                      end = rows * (r / parts + 1) / pieces;
+        const int64_t vectors = mocha_min(block, lanes - f) / LANES;
+        for (int64_t row = rows * (r / parts) / pieces; row < end; row++) {
+            const int64_t n = row / height, i = row % height;
+            const REAL *in = x + (((n * groups + g) * high + z[20] + i * z[8]) * wide + z[21]) * channels;
+            const int64_t line = n * z[14] + z[16] + i * z[18];
+            REAL *out = (REAL *)args->buffers[3] + (line * z[15] + z[17]) * z[12] + g * filters + f;
+            const REAL *from = w + (g * lanes + f) * depth + z[23] * channels * vectors * LANES;
+            const int64_t most = vectors == 1 ? PIXELS_1 : PIXELS_2, tiles = (width + most - 1) / most;
+            for (int64_t t = 0; t < tiles; t++) {
+                const int64_t j = width * t / tiles, pixels = width * (t + 1) / tiles - j;
+                /* Padding follows the channels of the last group; those of another group are followed by the next. */
+                TYPED(
+                    small_tiles)[vectors - 1][pixels - 1](&shape, in + j * shape.pixel, from,
+                                                     bias ? bias + g * filters + f : NULL, out + j * shape.top_pixel,
+                                                     filters - f, groups == 1 ? block : filters - f);
+            }
         }
     }
 }

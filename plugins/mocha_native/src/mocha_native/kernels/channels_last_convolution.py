@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Kernels read images of up to this many channels, such as those of a data layer, in their plain layout.
 FEW_CHANNELS = 4
+#: Convolutions of single pixels join rows until they have at least so many.
+LINE = 48
 #: What packing filters and their gradients costs in training for each element, in multiply-adds of vectors.
 PACK = 10
 
@@ -46,6 +48,12 @@ def phases(size: int, taps: int, stride: int, pad: int) -> list[Phase]:
     return found
 
 
+def joined(rows: int, columns: int) -> list[int]:
+    """Rows and columns of an image of the same pixels, in the same order, whose rows are longer if they are short."""
+    factor = next((n for n in range(1, rows + 1) if rows % n == 0 and n * columns >= LINE), rows)
+    return [rows // factor, factor * columns]
+
+
 class SmallConvolution(SmallKernel):
     """Workspaces hold images as rows that filters read, and the packed gradient of the filters.
 
@@ -62,9 +70,12 @@ class SmallConvolution(SmallKernel):
         (images, channels, *size), (_, filters, *top_size) = call.ins[0].shape, call.outs[0].shape
         (kw, kh), (sw, sh), (pw, ph), groups = self.op.kernel, self.op.stride, self.op.pad, self.op.n_group
         inputs, outputs = channels // groups, filters // groups
+        self.plain = channels <= FEW_CHANNELS
+        if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, 0, 0) and not self.plain:
+            # Of which image a pixel is makes no difference.
+            images, size, top_size = 1, *[joined(images * size[0], size[1])] * 2
         # The part that is read of the padded image.
         read = tuple((n - 1) * s + k for n, s, k in zip(top_size, (sh, sw), (kh, kw), strict=True))
-        self.plain = channels <= FEW_CHANNELS
         depth = 1 if self.plain else self.padded(channels)
         self.as_it_is = channels == depth and groups == 1 and (ph, pw) == (0, 0) and read == tuple(size)
         self.rows = [images, channels, *size, groups, *read, ph, pw, 0 if self.plain else depth, inputs]

@@ -25,7 +25,7 @@ TRANSFORM = 8
 #: The cost of reading a vector of filters, in such multiplications: from a cache, and from memory (64 bytes).
 READ, READ_FAR = 2, 10
 #: The number of bytes of filters, at all points, that caches hold from one prediction to the next.
-NEAR = 16 << 20
+NEAR = 2 << 20
 #: About the bytes, in float32, of the data of a group of tiles for the gradient of the filters.
 GROUP_BYTES = 1 << 20
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from mocha_core.api import Call
     from mocha_native.backend import NativeBackend
 
-#: At most so many pixels, of all images, and no more than filters, if filters are packed anew in each iteration.
+#: At most so many pixels, of all images, where training packs filters anew in each iteration.
 TRAINED = 128
-#: At most so many pixels, and at least so many elements of filters, if filters are packed once.
+#: At most so many pixels, and at least so many elements of filters, where these are packed once: memory sets the pace.
 PREDICTED, FAR = 16, 1 << 19
 
 
@@ -86,12 +86,10 @@ class ProductConvolution(InnerProduct):
 
 def product_convolution(backend: NativeBackend, call: Call) -> ProductConvolution | None:
     """Declines groups, filters that fill no whole vectors, and so many pixels that packed filters are faster."""
-    w, y, layout = call.ins[1], call.outs[0], backend.small_layout(call.ins[0])
-    filters, pixels = w.shape[0], y.shape[0] * prod(y.shape[2:])
-    if layout is None or call.op.n_group > 1 or layout.padded(filters) > filters:  # type: ignore[attr-defined]
+    y, layout, groups = call.outs[0], backend.small_layout(call.ins[0]), call.op.n_group  # type: ignore[attr-defined]
+    filters, pixels = y.shape[1], y.shape[0] * prod(y.shape[2:])
+    if layout is None or groups > 1 or layout.padded(filters) > filters:
         return None
-    if backend.choice.trains:
-        pays = pixels <= min(TRAINED, filters)
-    else:
-        pays = pixels <= PREDICTED and prod(w.shape) >= FAR
+    trained = backend.choice.trains and pixels <= min(TRAINED, filters)
+    pays = trained or (pixels <= PREDICTED and call.ins[1].spec.size >= FAR)
     return ProductConvolution(backend, call, layout) if pays else None
