@@ -112,16 +112,20 @@ class Chunked(Layout):
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def read_into(self, out: NDArray[Any], start: int) -> None:
-        """Chunks of whole rows are decoded where their rows are wanted."""
+        """Chunks of whole rows are decoded where their rows are wanted, or beside if these are of another dtype."""
         height, stop = self._chunk[0], start + len(out)
         rows = range(-(-start // height), stop // height)
-        if not (self._whole and rows and out.dtype == self._dtype and out.flags.c_contiguous):
+        if not (self._whole and rows):
             super().read_into(out, start)
             return
         first, last = rows.start * height, rows.stop * height
         places = out[first - start : last - start]
-        if not self._read_by_library(places, first):
-            self._fill(rows, places.reshape(len(rows), *self._grid[1:], *self._chunk))
+        in_place = out.dtype == self._dtype and out.flags.c_contiguous
+        room = places if in_place else np.empty(places.shape, self._dtype)
+        if not self._read_by_library(room, first):
+            self._fill(rows, room.reshape(len(rows), *self._grid[1:], *self._chunk))
+        if not in_place:
+            places[...] = room
         for edge, at in ((out[: first - start], start), (out[last - start :], last)):
             if len(edge):
                 super().read_into(edge, at)

@@ -32,7 +32,7 @@ TYPED = (SZIP, NBIT, SCALEOFFSET)
 CHECKSUM = 4  # the bytes that fletcher32 appends
 MOST_HEADER = 64  # the maximum of bytes that scaleoffset and szip put in front
 #: For sums of words, and of words times their number, of so many words at a time.
-_WEIGHTS = np.stack([np.ones(2**13), np.arange(2**13)], axis=1)
+_WEIGHTS = np.stack([np.ones(2**12), np.arange(2**12)], axis=1)
 
 
 class DamagedChunk(Exception):
@@ -245,12 +245,16 @@ def fletcher32(rows: NDArray[np.uint8], sizes: NDArray[np.int64]) -> tuple[NDArr
         rows = np.concatenate([rows, np.zeros((len(rows), 1), np.uint8)], axis=1)
     words, left = rows.view("<u2"), (sizes + 1) // 2
     first, second = np.zeros((2, len(rows)), np.int64)
-    for start in range(0, words.shape[1], len(_WEIGHTS)):
-        # Products of matrices are fast, and exact here, as no sum reaches 2**53.
-        piece = words[:, start : start + len(_WEIGHTS)].astype(np.float64)
-        here, behind = (piece @ _WEIGHTS[: piece.shape[1]]).T.astype(np.int64)
-        first += here
-        second = (second + (left - start) * here - behind) % 0xFFFF
+    start, count = 0, words.shape[1]
+    while start < count:
+        # Products of matrices are fast, if they have several rows, and exact here, as no sum reaches 2**53.
+        width = min(count - start, len(_WEIGHTS) if count <= len(_WEIGHTS) else 2**10)
+        at = start + width * np.arange(min((count - start) // width, 16))
+        pieces = words[:, start : start + width * len(at)].astype(np.float64).reshape(-1, width)
+        here, behind = (pieces @ _WEIGHTS[:width]).T.reshape(2, len(rows), -1).astype(np.int64)
+        first += here.sum(axis=1)
+        second = (second + ((left[:, None] - at) * here - behind).sum(axis=1)) % 0xFFFF
+        start += width * len(at)
     # To exchange the bytes of a word multiplies it by 256, modulo 65535, and so do sums of such words.
     return second * 256 % 0xFFFF, first % 0xFFFF * 256 % 0xFFFF
 
