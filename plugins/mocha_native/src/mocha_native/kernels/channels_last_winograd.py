@@ -100,7 +100,7 @@ class SmallWinograd(SmallKernel):
         ]
         self.group = min(tiles(call.outs[0]), max(WEIGHTS_GROUP, GROUP_BYTES // (units * (room + top_room) * 4)))
         pairs = units * (self.group * (room + top_room) + channels * top_room + 3 * layout.width)
-        product = room_elements(backend, self.dtype, self.group, top_room)
+        product = room_elements(backend, self.dtype, channels, self.group, top_room)
         self.forward_workspace = (Spec((backend.threads, scratch[0]), self.dtype),)
         self.backward_workspace = (
             Spec((backend.threads, scratch[1]), self.dtype),

@@ -31,15 +31,17 @@ class InnerProduct(NativeKernel):
         # Of more rows, the gradient is computed in several parts.
         self.folds_updates = x.shape[0] <= backend.isa.constants["inner_product_rows"]
         self.layouts = Layouts(ins=(layout,), outs=(layout,), gradients=(layout,), backward_ins=(PLAIN,))
-        rows, outputs, features = self.sizes
-        data = (features, outputs, 0) if self.lanes else (rows, outputs, features)
-        backward = max(
-            room_elements(backend, self.dtype, *data), room_elements(backend, self.dtype, outputs, rows, features)
-        )
-        self.backward_workspace = (Spec((backend.threads, backward), self.dtype),)
+        self.backward_workspace = (self.backward_room(),)
         if self.lanes:
-            forward = room_elements(backend, self.dtype, outputs, features, 0)
+            forward = room_elements(backend, self.dtype, *self.sizes[1:], 0)
             self.forward_workspace = (Spec((backend.threads, forward), self.dtype),)
+
+    def backward_room(self) -> Spec:
+        """For the products of both gradients."""
+        rows, outputs, features = self.sizes
+        of_data = (features, outputs, 0) if self.lanes else (rows, outputs, features)
+        elements = [room_elements(self.backend, self.dtype, *of) for of in (of_data, (outputs, rows, features))]
+        return Spec((self.backend.threads, max(elements)), self.dtype)
 
     def forward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.rectified(ins, outs, add, -inf)

@@ -10,7 +10,6 @@ from mocha_core.api import PLAIN, Layouts, Runnable, Spec
 from mocha_native.channels_last import SLOWER, ChannelsLast
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
 from mocha_native.kernels.inner_product import InnerProduct
-from mocha_native.matrix_product import room_elements
 
 if TYPE_CHECKING:
     from mocha_core.api import Call
@@ -46,9 +45,8 @@ class ProductConvolution(InnerProduct):
         self.folds_updates = self.sizes[0] <= backend.isa.constants["inner_product_rows"]
         self.layouts = Layouts(ins=(layout, PLAIN, PLAIN), outs=(layout,), gradients=(layout, PLAIN, PLAIN))
         columns = Spec((self.sizes[0], self.sizes[2]), self.dtype)
-        room = room_elements(backend, self.dtype, max(self.sizes[:2]), self.sizes[2])
         self.forward_workspace = (columns,)
-        self.backward_workspace = (columns, columns, Spec((backend.threads, room), self.dtype))
+        self.backward_workspace = (columns, columns, self.backward_room())
 
     def cost(self, trains: bool) -> float:
         pixels, filters, elements = self.sizes
