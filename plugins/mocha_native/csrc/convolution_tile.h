@@ -37,6 +37,8 @@
     V(BLOCK, 7, 1, 3, 0) \
     V(BLOCK, 7, 1, 0, 3) \
     V(BLOCK, 7, 1, 0, 0) \
+    V(BLOCK, 2, 1, 0, 0) \
+    V(BLOCK, 9, 1, 0, 0) \
     V(BLOCK, 3, 2, 0, 0) \
     V(BLOCK, 5, 2, 0, 0) \
     V(BLOCK, 7, 2, 0, 0) \
