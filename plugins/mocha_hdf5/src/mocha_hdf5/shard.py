@@ -96,22 +96,33 @@ class Shard:
             )
 
     def copy(
-        self, rows: NDArray[np.int64], out: Sequence[NDArray[Any]], positions: NDArray[np.int64] | None, keep: bool
+        self, rows: NDArray[np.int64], out: Sequence[NDArray[Any]], positions: NDArray[np.int64], keep: bool
     ) -> None:
-        """Write `rows` to `positions` in `out`, or one after the other.
-
-        With `keep`, read the whole file once and remember it.
-        """
-        if keep and not self._resident:
-            self._resident = [table.read() for table in self._open()]
-            self.suspend()
+        """Write `rows` to `positions` in `out`; with `keep`, read the whole file once and remember it."""
         for index, target in enumerate(out):
             if not keep:
                 copy_runs(self._open()[index], rows, target, positions)
-            elif positions is None and target.dtype == self._resident[index].dtype:
-                self._resident[index].take(rows, axis=0, out=target, mode="clip")  # "raise" would copy them once more
+                continue
+            kept = self._kept()[index]
+            if len(positions) == len(target) and target.dtype == kept.dtype:
+                kept.take(rows, axis=0, out=target, mode="clip")  # "raise" would copy them once more
             else:
-                target[slice(None) if positions is None else positions] = self._resident[index][rows]
+                target[positions] = kept[rows]
+
+    def copy_run(self, start: int, out: Sequence[NDArray[Any]], keep: bool) -> None:
+        """Fill `out` with the rows from `start`; `keep` is as for `copy`."""
+        for index, target in enumerate(out):
+            if keep:
+                target[...] = self._kept()[index][start : start + len(target)]
+            else:
+                self._open()[index].read_into(target, start)
+
+    def _kept(self) -> list[NDArray[Any]]:
+        """All contents."""
+        if not self._resident:
+            self._resident = [table.read() for table in self._open()]
+            self.suspend()
+        return self._resident
 
     def suspend(self) -> None:
         """Close the file, for the system and the HDF5 library, until rows are wanted again.
@@ -137,17 +148,12 @@ class Shard:
         self._contents.close()
 
 
-def copy_runs(table: Table, rows: NDArray[np.int64], target: NDArray[Any], positions: NDArray[np.int64] | None) -> None:
-    """Write `rows` of a table to `positions` of `target`, or one after the other. Consecutive rows are read at once.
+def copy_runs(table: Table, rows: NDArray[np.int64], target: NDArray[Any], positions: NDArray[np.int64]) -> None:
+    """Write `rows` of a table to `positions` of `target`. Consecutive rows are read at once.
 
     Where they are consecutive in `target`, too, they are not copied on the way.
     """
-    steps = rows[1:] - rows[:-1]
-    if positions is None:
-        if (steps == 1).all():
-            table.read_into(target, int(rows[0]))
-            return
-        positions = np.arange(len(rows))
+    steps = np.diff(rows)
     if (steps < 0).any():
         order = np.argsort(rows, kind="stable")
         rows, positions = rows[order], positions[order]

@@ -75,20 +75,20 @@ class HDF5Source(Source):
         return self._shards[number]
 
     def fetch(self, rows: NDArray[np.int64], epoch: int, out: Sequence[NDArray[Any]]) -> None:
-        first, last = (bisect_right(self._ends, int(row)) for row in (rows.min(), rows.max()))
-        if first == last:
-            self._copy(first, rows, out, None)
-            return
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+        if stop - start == len(rows) and (rows[1:] > rows[:-1]).all():
+            number = bisect_right(self._ends, start)
+            if stop <= self._ends[number]:
+                self._use(number).copy_run(start - self._begin(number), out, self._keep)
+                return
         owners = np.searchsorted(self._ends, rows, side="right")
         for number in sorted({*owners.tolist()}):
             positions = np.flatnonzero(owners == number)
-            self._copy(number, rows[positions], out, positions)
+            self._use(number).copy(rows[positions] - self._begin(number), out, positions, self._keep)
 
-    def _copy(
-        self, number: int, rows: NDArray[np.int64], out: Sequence[NDArray[Any]], positions: NDArray[np.int64] | None
-    ) -> None:
-        shard = self._use(number)
-        shard.copy(rows - (self._ends[number] - shard.rows), out, positions, self._keep)
+    def _begin(self, number: int) -> int:
+        """The number of the first row of a file."""
+        return self._ends[number] - self._shards[number].rows
 
     def close(self) -> None:
         for shard in self._shards:
