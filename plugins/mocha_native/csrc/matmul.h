@@ -30,8 +30,8 @@
 #define MATMUL_PACKED_BYTES (768 << 10)
 #define MATMUL_GROUP_BYTES (512 << 10)
 #else
-#define MATMUL_PACKED_BYTES (192 << 10)
-#define MATMUL_GROUP_BYTES (128 << 10)
+#define MATMUL_PACKED_BYTES (256 << 10)
+#define MATMUL_GROUP_BYTES (256 << 10)
 #endif
 /* Terms of a chunk: at most, where sums have to be whole when they are finished, or nothing large is packed; and
    otherwise, twice as many where A is not packed. */
