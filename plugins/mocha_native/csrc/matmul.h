@@ -17,7 +17,7 @@
    computed in the same order whoever does it: the bytes are the same for every number of threads.
 
    Room of a thread, in elements: TYPED(packed_elements)(rows, depth) for A, and after them at most MATMUL_GROUP_BYTES
-   for B, none if it has lanes. */
+   for B, none if it has lanes, and MATMUL_GAP_BYTES to align it. */
 
 #include "matmul_pack.h"
 #include "matmul_tile.h"
@@ -30,8 +30,8 @@
 #define MATMUL_PACKED_BYTES (768 << 10)
 #define MATMUL_GROUP_BYTES (512 << 10)
 #else
-#define MATMUL_PACKED_BYTES (192 << 10)
-#define MATMUL_GROUP_BYTES (128 << 10)
+#define MATMUL_PACKED_BYTES (256 << 10)
+#define MATMUL_GROUP_BYTES (256 << 10)
 #endif
 /* Terms of a chunk: at most, where sums have to be whole when they are finished, or nothing large is packed; and
    otherwise, twice as many where A is not packed. */
@@ -208,7 +208,9 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
     const int64_t groups = streams ? 1 : (end - begin + fit - 1) / fit, group = (end - begin + groups - 1) / groups;
     const int one_group = groups == 1;
     const int64_t block = as_is ? tiles : MATMUL_PACKED_BYTES / (int64_t)sizeof(REAL) / a_panel;
-    REAL *const packed = room + TYPED(packed_elements)(rows, depth);
+    /* Aligned: a vector that lies in two lines of the cache takes two loads. */
+    REAL *packed = room + TYPED(packed_elements)(rows, depth);
+    packed += (0 - (uintptr_t)packed) % MATMUL_GAP_BYTES / sizeof(REAL);
     for (int64_t r = 0; r == 0 || r < depth; r += chunk) {
         const int64_t terms = mocha_min(depth - r, chunk);
         const int64_t a_step = TYPED(panel_elements)(tall, terms), b_step =

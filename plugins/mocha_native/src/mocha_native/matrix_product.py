@@ -23,9 +23,10 @@ def room_elements(backend: NativeBackend, dtype: str, rows: int, depth: int, col
     """The elements of workspace that csrc/matmul.h needs for each thread: for the first factor, of shape (rows, depth),
     and for the second one, of shape (depth, columns), if it is plain; 0 columns say that it has lanes."""
     lanes, constants, size = backend.lanes[dtype].width, backend.isa.constants, ITEMSIZE[dtype]
-    long = depth + constants["matmul_gap_bytes"] // size
-    first = min(rows * long, constants["matmul_packed_bytes"] // size)
-    return first + min(-(-columns // lanes) * lanes * long, constants["matmul_group_bytes"] // size)
+    gap = constants["matmul_gap_bytes"] // size
+    first = min(rows * (depth + gap), constants["matmul_packed_bytes"] // size)
+    second = min(-(-columns // lanes) * lanes * (depth + gap), constants["matmul_group_bytes"] // size)
+    return first + gap + second
 
 
 def matmul(
