@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,14 +78,22 @@ def build(all_objects: Sequence[Object], command: Sequence[str], cache: Path) ->
         return list(pool.map(lambda one: _build(one, command, cache), all_objects))
 
 
+def included(paths: set[Path]) -> list[Path]:
+    """These files, those of this distribution that they include, and so on, in order."""
+    found: set[Path] = set()
+    while paths:
+        path = paths.pop()
+        if path in found or not path.exists():
+            continue
+        found.add(path)
+        for name in re.findall(r'^#include ["<](.+)[">]', path.read_text(encoding="utf-8"), re.MULTILINE):
+            paths |= {folder / name for folder in (path.parent, SOURCES, ROOT / INCLUDE)}
+    return sorted(found)
+
+
 def _build(one: Object, command: Sequence[str], cache: Path) -> str:
-    included = [
-        SOURCES / one.source,
-        *SOURCES.glob("*.h"),
-        *(ROOT / INCLUDE).rglob("*.h"),
-        SOURCES / "kernels" / f"{Path(one.variant).name}.h",
-    ]
-    contents = [path.read_bytes() for path in sorted(included) if path.exists()]
+    family = SOURCES / "kernels" / f"{Path(one.variant).name}.h"
+    contents = [path.read_bytes() for path in included({SOURCES / one.source, family})]
     digest = hashlib.sha256(b"\0".join([repr((list(command), one.flags)).encode(), *contents])).hexdigest()
     # By its name alone: another copy of the sources, which shares the folder, never replaces it before it is linked.
     target = cache / f"{one.variant or Path(one.source).stem}-{digest[:16]}.o"

@@ -19,13 +19,16 @@ static inline int64_t TYPED(panel_elements)(int64_t wide, int64_t terms) {
 /* Terms of adjacent elements, `row` apart, of which `count` may be read; the others are zeros. */
 static void TYPED(pack_copies)(const REAL *from, int64_t row, int64_t count, int64_t all, int64_t wide, int64_t terms,
                         REAL *to) {
-    for (int64_t r = 0; r < terms; r++, from += row)
-        for (int64_t first = 0; first < all; first += wide) {
+    const int64_t step = TYPED(panel_elements)(wide, terms);
+    for (int64_t r = 0; r < terms; r++, from += row) {
+        REAL *panel = to;
+        for (int64_t first = 0; first < all; first += wide, panel += step) {
             const int64_t some = mocha_min(wide, all - first);
-            REAL *at = to + first / wide * TYPED(panel_elements)(wide, terms) + r * some;
+            REAL *at = panel + r * some;
             for (int64_t i = 0; i < some; i += LANES)
                 TYPED(store)(at + i, TYPED(load_some)(from + first + i, mocha_max(0, count - first - i)));
         }
+    }
 }
 
 /* One panel. Terms are adjacent; elements, `apart` from each other; `count` exist, the others are zeros. */
