@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
@@ -90,6 +91,18 @@ class VectorProgram:
     columns: int
     nodes: tuple[Node, ...]
     outputs: tuple[Output | None, ...]
+
+    @cached_property
+    def phases(self) -> tuple[int, ...]:
+        """The pass over a row in which each result is there first: a reduction ends one, and is there in the next."""
+        found: list[int] = []
+        for node in self.nodes:
+            found.append(max((found[a] for a in node.args), default=0) + (node.op in REDUCTIONS))
+        return tuple(found)
+
+    def reductions(self, phase: int) -> list[int]:
+        """The reductions that a phase makes."""
+        return [i for i, node in enumerate(self.nodes) if node.op in REDUCTIONS and self.phases[i] == phase + 1]
 
     def only(self, wanted: Sequence[bool]) -> VectorProgram:
         """The outputs that are wanted, and the operations that they depend on."""

@@ -38,13 +38,17 @@ struct dim3 {
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 /* CUDA's functions for both types, in the global namespace. */
+using std::ceil;
 using std::exp;
+using std::fabs;
+using std::floor;
 using std::isfinite;
 using std::isnan;
 using std::log;
 using std::max;
 using std::min;
 using std::pow;
+using std::rint;
 using std::sqrt;
 using std::tanh;
 static inline float rsqrt(float x) { return 1 / std::sqrt(x); }
@@ -189,7 +193,8 @@ template <class T> static std::string name_of() {
     , int > ? "int32" : std::is_same_v < V
     , unsigned > ? "uint32" : std::is_same_v < V
     , long long > ? "int64" : std::is_same_v < V
-    , unsigned long long > ? "uint64" : "?";
+    , unsigned long long > ? "uint64" : std::is_same_v < V
+    , bool > ? "bool" : "?";
     return std::string(name) + (std::is_pointer_v<T> ? "*" : "");
 }
 

@@ -4,6 +4,7 @@ Compiled modules are names: `mocha_cuda.nvrtc.code` has to be replaced by `code`
 """
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -222,7 +223,8 @@ class Function:
 class Module:
     def load(self, code):
         assert type(code) is bytes
-        self.family, self.dtype, self.architecture = code.decode().split()
+        family, self.dtype, self.architecture = code.decode().split()
+        self.family = Path(family) if family.endswith(".cu") else family
 
     def get_function(self, name):
         return Function(HostKernel(self.family, name, self.dtype))

@@ -4,8 +4,11 @@ import ctypes
 import re
 
 import pytest
+from generated_ops import AdamUpdate, Softmax, call_of
 from mocha_cuda import nvrtc
+from mocha_cuda.generate import source
 
+from mocha_core.compile.trace import trace_forward
 from mocha_core.errors import BackendError
 
 ARCHITECTURES = (75, 80, 90, 100, 120)
@@ -39,6 +42,16 @@ def test_compiles(family, architecture, dtype):
     assert dtype == "float64" or set(spills) == {"0"}, log
 
 
+@pytest.mark.parametrize("op", [Softmax(), AdamUpdate(fault=3)], ids=lambda op: op.name)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_generated_kernels_compile(op, architecture, tmp_path, monkeypatch):
+    monkeypatch.setenv(nvrtc.VARIABLE, str(tmp_path))
+    for dtype in nvrtc.REALS:
+        call = call_of(op, dtype)
+        family = nvrtc.written(source(trace_forward(call, [True] * len(call.outs))))
+        assert nvrtc.code(family, dtype, architecture).startswith(b"\x7fELF")
+
+
 def test_a_source_that_is_wrong_says_what_the_compiler_said():
     with pytest.raises(BackendError, match=r"'bad\.cu'.*sm_90.*NVRTC \d+\.\d+ says: .*undefined_function"):
         nvrtc.compiled("bad", b"__global__ void f() { undefined_function(); }", ["-arch=sm_90"])
@@ -46,18 +59,18 @@ def test_a_source_that_is_wrong_says_what_the_compiler_said():
 
 def test_machine_code_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv(nvrtc.VARIABLE, str(tmp_path / "cache"))
-    code = nvrtc.code("neurons", "float32", 90)
+    code = nvrtc.code("dropout", "float32", 90)
     (kept,) = (tmp_path / "cache").iterdir()
     assert kept.read_bytes() == code
     kept.write_bytes(b"kept")
-    assert nvrtc.code("neurons", "float32", 90) == b"kept"
-    assert nvrtc.code("neurons", "float64", 90) != b"kept"
+    assert nvrtc.code("dropout", "float32", 90) == b"kept"
+    assert nvrtc.code("dropout", "float64", 90) != b"kept"
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(nvrtc.VARIABLE, str(tmp_path / "file" / "cache"))
-    assert nvrtc.code("neurons", "float32", 90).startswith(b"\x7fELF")
+    assert nvrtc.code("dropout", "float32", 90).startswith(b"\x7fELF")
 
 
 def test_the_library_is_missing(monkeypatch):
@@ -70,7 +83,7 @@ def test_the_library_is_missing(monkeypatch):
         with pytest.raises(
             BackendError, match=r"'nvrtc' was not found \(.*libnvrtc\.so\.12: cannot open\).*mocha-cuda\[cuda13\]"
         ):
-            nvrtc.code("neurons", "float32", 90)
+            nvrtc.code("dropout", "float32", 90)
     finally:
         nvrtc.library.cache_clear()
 
@@ -90,13 +103,13 @@ def test_a_device_that_is_newer_than_the_compiler_gets_what_its_driver_compiles(
     monkeypatch.setenv(nvrtc.VARIABLE, str(tmp_path))
     monkeypatch.setattr(nvrtc, "architectures", lambda: known)
     assert nvrtc.target(architecture) == target
-    code = nvrtc.code("neurons", "float32", architecture)
+    code = nvrtc.code("dropout", "float32", architecture)
     if target.startswith("sm_"):
         assert code.startswith(b"\x7fELF")
     else:
         assert f".target {target.replace('compute', 'sm')}\n".encode() in code
         assert code.endswith(b"\0")
-    assert nvrtc.code("neurons", "float32", architecture) == code
+    assert nvrtc.code("dropout", "float32", architecture) == code
     assert [path.name.split("-")[2] for path in tmp_path.iterdir()] == [target]
 
 

@@ -94,20 +94,22 @@ def test_uploads_stop_at_a_fault(device, size):
     assert set(device.to_numpy(array)) == {5}
 
 
-def test_a_graph_is_launched_as_often_as_asked_and_not_while_it_is_recorded(device):
+def test_a_graph_is_launched_as_often_as_asked_and_not_while_it_is_recorded(device, tmp_path):
+    family = tmp_path / "grow.cu"
+    family.write_text(
+        '#include "mocha.cuh"\nKERNEL(grow)(const REAL *x, REAL *y, int n) { FOR_EACH(i, n) y[i] += x[i]; }'
+    )
     x, y = device.empty((3,), "float32"), device.empty((3,), "float32")
     device.copy_from_numpy(x, np.float32([1, 2, 3]))
     device.copy_from_numpy(y, np.zeros(3))
-    ones = device.empty((3,), "float32")
-    device.copy_from_numpy(ones, np.ones(3))
-    kernel = device.kernel("neurons", "relu_backward", "float32")
-    arguments = (ones, x, y, np.int32(3), np.float64(1.5), np.int32(1))
+    kernel = device.kernel(family, "grow", "float32")
+    arguments = (x, y, np.int32(3))
     graph = device.record(lambda: device.launch(kernel, (1,), 256, arguments))
     assert device.to_numpy(y).tolist() == [0, 0, 0]
     with device.running():
         graph()
         graph()
-    assert device.to_numpy(y).tolist() == [0, 2, 2]
+    assert device.to_numpy(y).tolist() == [2, 4, 6]
 
 
 def test_memory_that_others_freed_is_uploaded_to_when_they_are_done_with_it(device, cupy):
@@ -192,10 +194,10 @@ def test_kernels_that_the_driver_does_not_load(device, cupy, monkeypatch):
     monkeypatch.setattr("mocha_cuda.nvrtc.architectures", lambda: (75, 80))
     with pytest.raises(
         BackendError,
-        match=r"driver, for CUDA 13\.0, does not load the kernels 'neurons\.cu', made by NVRTC 13\.5 for "
+        match=r"driver, for CUDA 13\.0, does not load the kernels 'dropout\.cu', made by NVRTC 13\.5 for "
         r"compute_80: CUDA_ERROR_UNSUPPORTED_PTX_VERSION.*update the driver",
     ):
-        device.kernel("neurons", "relu_backward", "float32")
+        device.kernel("dropout", "dropout", "float32")
 
 
 def test_what_fails_while_a_graph_is_recorded_ends_the_recording(device):

@@ -11,17 +11,13 @@ if TYPE_CHECKING:
 
 KERNELS = {
     "accuracy": "kernels.accuracy:accuracy",
-    "add": "kernels.element_wise:element_wise",
     "clip_norm": "kernels.clipping:clip_norm",
     "clip_value": "kernels.clipping:clip_value",
     "convolution": "kernels.convolution:convolution",
-    "divide": "kernels.element_wise:element_wise",
     "dropout": "kernels.dropout:dropout",
-    "exponential": "kernels.neurons:neuron",
     "gather_labels": "kernels.gather:gather_labels",
     "inner_product": "kernels.inner_product:inner_product",
     "labels": "class_labels:labels",
-    "lrelu": "kernels.neurons:neuron",
     "lrn_across_channel": "kernels.lrn:across_channel",
     "lrn_within_channel": "kernels.lrn:within_channel",
     "max_channel_pooling": "kernels.pooling:max_channel_pooling",
@@ -35,18 +31,14 @@ KERNELS = {
     "mocha.gather": "kernels.gather:gather",
     "mocha.objective": "kernels.structural:objective",
     "multinomial_logistic_loss": "kernels.losses:multinomial_logistic_loss",
-    "multiply": "kernels.element_wise:element_wise",
-    "power": "kernels.power:power",
-    "relu": "kernels.neurons:neuron",
     "sgd": "kernels.sgd:sgd",
-    "sigmoid": "kernels.neurons:neuron",
     "softmax": "kernels.softmax:softmax",
     "softmax_loss": "kernels.losses:softmax_loss",
     "softmax_loss_step": "kernels.loss_step:softmax_loss_step",
     "square_loss": "kernels.losses:square_loss",
-    "subtract": "kernels.element_wise:element_wise",
-    "tanh": "kernels.neurons:neuron",
 }
+#: The name of any op, in registrations of kernels.
+ANY = "*"
 
 
 @hookimpl
@@ -59,6 +51,7 @@ def mocha_register_backends(backends: Registry) -> None:
 def mocha_register_kernels(kernels: Candidates) -> None:
     for op, target in KERNELS.items():
         kernels.add(op, "cuda", f"mocha_cuda.{target}")
+    kernels.add(ANY, "cuda", "mocha_cuda.kernels.traced:traced")
     for op in ("masked_backward", "then_relu"):
         kernels.add(op, "cuda", f"mocha_layers_std.rectified:{op}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -86,6 +87,23 @@ def code(family: str | Path, dtype: str, architecture: int) -> bytes:
         made, _ = compiled(path.stem, source, options)
         _keep(kept, made)
         return made
+
+
+def written(source: str) -> Path:
+    """The file of a source that is generated: in `cache_folder()`, or where this process can write."""
+    name = f"traced-{hashlib.blake2b(source.encode(), digest_size=16).hexdigest()}.cu"
+    for folder in (cache_folder(), _temporary()):
+        path = folder / "sources" / name
+        if not path.exists():
+            _keep(path, source.encode())
+        if path.exists():
+            return path
+    raise FileError(f"The source of a kernel cannot be written to {path}. Set {VARIABLE} to a folder that can be.")
+
+
+@cache
+def _temporary() -> Path:
+    return Path(tempfile.mkdtemp(prefix="mocha-cuda-"))
 
 
 def _keep(path: Path, content: bytes) -> None:

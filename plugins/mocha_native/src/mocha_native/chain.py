@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from mocha_core.api import Kind, Untraceable, VectorProgram
+from mocha_core.api import REDUCTIONS, Kind, Untraceable, VectorProgram
 from mocha_native._native import ffi
 from mocha_native.compiled import Array, Buffers, address
-from mocha_native.phases import REDUCTIONS, Phases
+from mocha_native.phases import Phases
 
 #: The numbers of dtypes in C.
 DTYPES = {"bool": 0, "int32": 1, "int64": 2, "float32": 3, "float64": 4}
@@ -63,7 +63,7 @@ class Chain:
         sums: Array | None,
     ) -> None:
         self.known, self.nodes, self.outputs = links, program.nodes, program.outputs
-        self.columns = program.columns
+        self.program, self.columns = program, program.columns
         self.ins, self.outs, self.add, self.copies, self.sums = ins, outs, add, copies, sums
         self.operands: list[tuple[int, int, int, int, int]] = []
         self.cells: list[tuple[int, int, int, int, int]] = []
@@ -92,9 +92,9 @@ class Chain:
             self.phase = phase
             self.places = {i: place for i, place in self.places.items() if place.kind != "block"}
             for i, node in enumerate(self.nodes):
-                if node.kind is Kind.ROW and self.phases.of[i] == self.phase:
+                if node.kind is Kind.ROW and self.program.phases[i] == self.phase:
                     self.number(i, 2 + self.phase)
-            for i in self.phases.reductions(self.phase):
+            for i in self.program.reductions(self.phase):
                 self.reduce(i)
             if self.phase == self.phases.last:
                 self.finish()
@@ -304,7 +304,7 @@ class Chain:
     def inverse(self, i: int) -> Place:
         node = self.nodes[i]
         if i not in self.inverses:
-            section = 2 + self.phases.of[i] if node.kind is Kind.ROW else int(node.part)
+            section = 2 + self.program.phases[i] if node.kind is Kind.ROW else int(node.part)
             self.inverses[i] = self.new_number("inverse", (self.places[i].at,), node.dtype, section)
         return self.inverses[i]
 
@@ -395,7 +395,7 @@ class Chain:
             raise Untraceable("it adds to one number")
         if output.kind is Kind.ROW:
             operand = self.operand(out, 0, out.itemsize)
-            section = 2 + self.phases.of[output.node] if node.kind is Kind.ROW else 2
+            section = 2 + self.program.phases[output.node] if node.kind is Kind.ROW else 2
             self.numbers[section].append(Number("store_row", operand.at, (value,), node.dtype))
         elif not node.part:
             self.numbers[0].append(Number("store", self.operand(out, 0, 0).at, (value,), node.dtype))

@@ -6,8 +6,6 @@ from collections import Counter
 
 from mocha_core.api import VectorProgram
 
-#: The operations of `mocha_core.compile.vector_program.REDUCTIONS`.
-REDUCTIONS = ("sum", "max", "min")
 #: What takes longer than to read a result from memory; so do several other operations.
 LONG = ("divide", "pow", "sqrt", "exp", "log", "tanh")
 #: Longer rows are not kept: what several phases take is computed anew in each.
@@ -18,7 +16,6 @@ class Phases:
     """A reduction ends a phase: what depends on it belongs to the next one. Outputs belong to the last.
 
     Attributes:
-        of: the phase of each operation, before which it cannot be computed.
         last: the last phase.
         uses: for each phase, how often it takes the result of each operation.
         kept: operations whose results later phases than the first that needs them read from memory.
@@ -26,11 +23,7 @@ class Phases:
 
     def __init__(self, program: VectorProgram) -> None:
         self.nodes = program.nodes
-        self.of: list[int] = []
-        for node in self.nodes:
-            before = max((self.of[a] for a in node.args), default=0)
-            self.of.append(before + (node.op in REDUCTIONS))
-        self.last = max(self.of, default=0)
+        self.last = max(program.phases, default=0)
         self.uses: list[Counter[int]] = []
         self.kept: set[int] = set()
         costs: list[int] = []
@@ -39,7 +32,7 @@ class Phases:
             costs.append(own + sum(costs[a] for a in node.args if own))
         made: set[int] = set()
         for phase in range(self.last + 1):
-            roots = [self.nodes[i].args[0] for i in self.reductions(phase)]
+            roots = [self.nodes[i].args[0] for i in program.reductions(phase)]
             if phase == self.last:
                 roots += [output.node for output in program.outputs if output is not None]
                 roots += [a for node in self.nodes if node.op == "all_finite" for a in node.args]
@@ -56,7 +49,3 @@ class Phases:
                 roots += self.nodes[i].args
             made |= seen
             self.uses.append(uses)
-
-    def reductions(self, phase: int) -> list[int]:
-        """Those that are made in a phase."""
-        return [i for i, node in enumerate(self.nodes) if node.op in REDUCTIONS and self.of[i] == phase + 1]

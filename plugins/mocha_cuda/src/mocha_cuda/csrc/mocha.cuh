@@ -25,16 +25,21 @@ static __device__ inline void give(REAL *out, REAL value, int add) { *out = add 
 /* Puts a fault into the status cell; the first wins. */
 static __device__ inline void report(int *status, int fault) { atomicCAS(status, 0, fault); }
 
-/* The sum over a block's threads, in a fixed order; all of them get it. */
-template <class T> static __device__ inline T block_sum(T value) {
+/* What `combine` makes of the values of a block's threads, in a fixed order; all of them get it. */
+template <class T, class F> static __device__ inline T block_reduced(T value, F combine) {
     __shared__ T parts[THREADS / WARP];
-    for (int distance = WARP / 2; distance; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
-    __syncthreads(); /* the last sum has been read */
+    for (int distance = WARP / 2; distance; distance /= 2)
+        value = combine(value, __shfl_xor_sync(0xffffffffu, value, distance));
+    __syncthreads(); /* the last reduction has been read */
     if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = value;
     __syncthreads();
-    T total = 0;
-    for (int i = 0; i < THREADS / WARP; i++) total += parts[i];
+    T total = parts[0];
+    for (int i = 1; i < THREADS / WARP; i++) total = combine(total, parts[i]);
     return total;
+}
+
+template <class T> static __device__ inline T block_sum(T value) {
+    return block_reduced(value, [](T a, T b) { return a + b; });
 }
 
 /* The row of a table to which this block belongs, or NULL if the blocks of the table begin later. */
