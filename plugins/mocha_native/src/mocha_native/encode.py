@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mocha_core.api import Untraceable, VectorProgram
-from mocha_native.chain import DTYPES, Chain, Link, Place, blocks_of
 from mocha_native.compiled import Array, Buffers
+from mocha_native.linker import Linker
+from mocha_native.links import DTYPES, Link, Place, blocks_of
 
 
 class Code(NamedTuple):
@@ -57,21 +58,21 @@ def encode(
     Raises:
         Untraceable: it needs more than the C kernel has.
     """
-    chain = Chain(opcodes, program, ins, outs, add, copies, sums)
-    chain.run()
-    return _assembled(opcodes, chain)
+    linker = Linker(opcodes, program, ins, outs, add, copies, sums)
+    linker.run()
+    return _assembled(opcodes, linker)
 
 
-def _assembled(opcodes: Mapping[str, int], chain: Chain) -> Code:
-    blocks = _allocated(chain)
-    n_links = len(chain.links) + len(chain.ends)
-    counts = {"numbers": chain.n_numbers, "operands": len(chain.operands),
+def _assembled(opcodes: Mapping[str, int], linker: Linker) -> Code:
+    blocks = _allocated(linker)
+    n_links = len(linker.links) + len(linker.ends)
+    counts = {"numbers": linker.n_numbers, "operands": len(linker.operands),
               "blocks": max(blocks.values(), default=-1) + 1, "links": n_links}  # fmt: skip
-    counts["slots"] = counts["numbers"] + counts["operands"] + counts["blocks"] + chain.n_kept
+    counts["slots"] = counts["numbers"] + counts["operands"] + counts["blocks"] + linker.n_kept
     for what, count in counts.items():
         if count > opcodes[f"vp_{what}"]:
             raise Untraceable(f"it needs {count} {what}, and there are {opcodes[f'vp_{what}']}")
-    first = {"number": 0, "operand": chain.n_numbers, "block": chain.n_numbers + len(chain.operands)}
+    first = {"number": 0, "operand": linker.n_numbers, "block": linker.n_numbers + len(linker.operands)}
     first["kept"] = first["block"] + counts["blocks"]
 
     def slot(place: Place | None) -> int:
@@ -81,34 +82,34 @@ def _assembled(opcodes: Mapping[str, int], chain: Chain) -> Code:
 
     numbers = [
         [opcodes[f"vp_{one.op}"], one.to, *[*one.args, 0, 0, 0][:3], DTYPES[one.dtype]]
-        for section in chain.numbers
+        for section in linker.numbers
         for one in section
     ]
     links: list[Link] = []
-    ends = np.cumsum([len(section) for section in chain.numbers])
+    ends = np.cumsum([len(section) for section in linker.numbers])
     phases: list[tuple[int, int]] = []
-    for phase, (begin, end) in enumerate(zip([0, *chain.ends], chain.ends, strict=False)):
+    for phase, (begin, end) in enumerate(zip([0, *linker.ends], linker.ends, strict=False)):
         if begin < end:
-            links += _ended(opcodes, chain.links[begin:end])
+            links += _ended(opcodes, linker.links[begin:end])
         phases.append((int(ends[2 + phase]), len(links)))
     return Code(
         np.array(numbers, np.int32).reshape(-1, 6),
         np.array(
             [[opcodes[f"vl_{op}"], *map(slot, [*places, *[None] * 5][:5])] for op, places in links], np.int32
         ).reshape(-1, 6),
-        np.array(chain.constants, np.float64),
-        np.array(chain.operands, np.int64).reshape(-1, 5),
+        np.array(linker.constants, np.float64),
+        np.array(linker.operands, np.int64).reshape(-1, 5),
         np.array(phases, np.int32),
-        np.array(chain.cells, np.int64).reshape(-1, 5),
+        np.array(linker.cells, np.int64).reshape(-1, 5),
         (
-            *(chain.n_numbers, len(chain.operands), counts["blocks"], int(ends[0]), int(ends[1]), len(phases)),
-            *(0 if chain.sums is None else chain.sums.shape[1], chain.n_kept),
+            *(linker.n_numbers, len(linker.operands), counts["blocks"], int(ends[0]), int(ends[1]), len(phases)),
+            *(0 if linker.sums is None else linker.sums.shape[1], linker.n_kept),
         ),
     )
 
 
 def _ended(opcodes: Mapping[str, int], links: list[Link]) -> list[Link]:
-    """A chain with its end: C has links that store their result and begin the chain anew."""
+    """A linker with its end: C has links that store their result and begin the linker anew."""
     *some, last = links
     if last.op != "store":
         return [*links, Link("again")]
@@ -118,17 +119,17 @@ def _ended(opcodes: Mapping[str, int], links: list[Link]) -> list[Link]:
     return [*some[:-1], Link(f"{some[-1].op}_last", (*operands, *last.operands))]
 
 
-def _allocated(chain: Chain) -> dict[int, int]:
+def _allocated(linker: Linker) -> dict[int, int]:
     """The block for each result that is set aside; they share blocks if one's last use is before the other's first.
 
     Reductions have the first ones, to themselves.
     """
-    found = {place.at: at for at, place in enumerate(chain.accumulators.values())}
+    found = {place.at: at for at, place in enumerate(linker.accumulators.values())}
     own = set(found)
-    last = {place.at: at for at, link in enumerate(chain.links) for place in blocks_of(link)}
+    last = {place.at: at for at, link in enumerate(linker.links) for place in blocks_of(link)}
     free: list[int] = []
     count = len(found)
-    for at, link in enumerate(chain.links):
+    for at, link in enumerate(linker.links):
         for place in blocks_of(link):
             if place.at not in found:
                 if not free:

@@ -1,52 +1,21 @@
-"""`Chain`: what the C kernel of csrc/kernels/vector_program.h runs, before places have addresses."""
+"""`Linker`: makes links of a `VectorProgram`, before places have addresses."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Container, Sequence
 
 from mocha_core.api import REDUCTIONS, Kind, Untraceable, VectorProgram
-from mocha_native._native import ffi
-from mocha_native.compiled import Array, Buffers, address
+from mocha_native.compiled import Array, Buffers
+from mocha_native.links import DTYPES, Link, Number, Place, where
 from mocha_native.phases import Phases
 
-#: The numbers of dtypes in C.
-DTYPES = {"bool": 0, "int32": 1, "int64": 2, "float32": 3, "float64": 4}
 #: Operations on arrays that C has under other names, or only with numbers.
 TWO = ("add", "subtract", "multiply", "divide", "pow", "maximum", "minimum", "less", "less_equal", "equal", "not_equal",
        "logical_and", "logical_or", "logical_xor")  # fmt: skip
 
 
-class Place(NamedTuple):
-    """Where a result is: "number", "operand", "block" or "kept" (a row)."""
-
-    kind: str
-    at: int
-
-    @property
-    def letter(self) -> str:
-        """As in the names of links."""
-        return "n" if self.kind == "number" else "b"
-
-
-class Number(NamedTuple):
-    """As `vp_instruction`."""
-
-    op: str
-    to: int
-    args: tuple[int, ...] = ()
-    dtype: str = "bool"
-
-
-class Link(NamedTuple):
-    """An operation on blocks, and the places of its operands; None for one that is in registers, or missing."""
-
-    op: str
-    operands: tuple[Place | None, ...] = ()
-
-
-class Chain:
+class Linker:
     """The operations of a program on numbers and on blocks, in the order in which C runs them.
 
     Args: as of `mocha_native.encode.encode`; `links` are the names of C's links.
@@ -405,13 +374,3 @@ class Chain:
             self.numbers[1].append(Number("store_changed", operand.at, (value, old), node.dtype))
         else:
             raise Untraceable("parts of the arrays decide a number, which replaces no other")
-
-
-def blocks_of(link: Link) -> Iterator[Place]:
-    """The blocks that a link takes or stores."""
-    return (place for place in link.operands if place is not None and place.kind == "block")
-
-
-def where(array: Any) -> int:
-    """The address of an array."""
-    return int(ffi.cast("intptr_t", address(array)))
