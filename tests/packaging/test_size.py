@@ -13,7 +13,7 @@ LIMITS = {
     "host": 550,
     "plugin": 600,
     "graph": 500,
-    "compile": 1900,
+    "compile": 2000,
     "describe": 400,
     "net": 1950,
     "train": 850,

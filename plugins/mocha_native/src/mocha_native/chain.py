@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Container, Sequence
+from typing import Any
 
 from mocha_core.api import REDUCTIONS, Kind, Untraceable, VectorProgram
 from mocha_native._native import ffi
 from mocha_native.compiled import Array, Buffers, address
+from mocha_native.links import Link, Number, Place
 from mocha_native.phases import Phases
 
 #: The numbers of dtypes in C.
@@ -16,34 +17,6 @@ DTYPES = {"bool": 0, "int32": 1, "int64": 2, "float32": 3, "float64": 4}
 #: Operations on arrays that C has under other names, or only with numbers.
 TWO = ("add", "subtract", "multiply", "divide", "pow", "maximum", "minimum", "less", "less_equal", "equal", "not_equal",
        "logical_and", "logical_or", "logical_xor")  # fmt: skip
-
-
-class Place(NamedTuple):
-    """Where a result is: "number", "operand", "block" or "kept" (a row)."""
-
-    kind: str
-    at: int
-
-    @property
-    def letter(self) -> str:
-        """As in the names of links."""
-        return "n" if self.kind == "number" else "b"
-
-
-class Number(NamedTuple):
-    """As `vp_instruction`."""
-
-    op: str
-    to: int
-    args: tuple[int, ...] = ()
-    dtype: str = "bool"
-
-
-class Link(NamedTuple):
-    """An operation on blocks, and the places of its operands; None for one that is in registers, or missing."""
-
-    op: str
-    operands: tuple[Place | None, ...] = ()
 
 
 class Chain:
@@ -405,11 +378,6 @@ class Chain:
             self.numbers[1].append(Number("store_changed", operand.at, (value, old), node.dtype))
         else:
             raise Untraceable("parts of the arrays decide a number, which replaces no other")
-
-
-def blocks_of(link: Link) -> Iterator[Place]:
-    """The blocks that a link takes or stores."""
-    return (place for place in link.operands if place is not None and place.kind == "block")
 
 
 def where(array: Any) -> int:

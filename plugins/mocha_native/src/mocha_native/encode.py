@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mocha_core.api import Untraceable, VectorProgram
-from mocha_native.chain import DTYPES, Chain, Link, Place, blocks_of
+from mocha_native.chain import DTYPES, Chain
 from mocha_native.compiled import Array, Buffers
+from mocha_native.links import Link, Place, blocks_of
 
 
 class Code(NamedTuple):
