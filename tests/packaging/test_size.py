@@ -13,7 +13,7 @@ LIMITS = {
     "host": 550,
     "plugin": 600,
     "graph": 510,
-    "compile": 2000,
+    "compile": 2100,
     "describe": 400,
     "net": 1950,
     "train": 850,
