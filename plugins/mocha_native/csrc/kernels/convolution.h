@@ -124,11 +124,11 @@ TYPED(correlate_strip)(const TYPED(correlation) *k, int64_t image, int64_t group
         if (!k->epilogue) continue;
         /* Neighbouring rows, if they are whole. */
         const int64_t whole = column_end - column == columns->out ? row_end - row : 1;
-        for (int64_t i = 0; i < t.filters; i++)
-            for (int64_t j = row; j < row_end; j += whole) {
-                const int64_t at = ((plane + i) * rows->out + j) * columns->out + column;
-                mocha_epilogue(k->epilogue, at * LANES, whole * (column_end - column) * LANES);
-            }
+        for (int64_t j = row; j < row_end; j += whole) {
+            const int64_t at = (plane * rows->out + j) * columns->out + column;
+            mocha_epilogue(k->epilogue, at * LANES, whole * (column_end - column) * LANES, t.filters,
+                           rows->out * columns->out * LANES);
+        }
     }
 }
 

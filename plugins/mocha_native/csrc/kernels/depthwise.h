@@ -155,7 +155,8 @@ static void TYPED(depthwise_correlate)(const TYPED(depthwise) *k, const mocha_te
             }
 #undef ROW
         }
-        if (k->epilogue) mocha_epilogue(k->epilogue, y + i * columns->out * LANES, (i_end - i) * columns->out * LANES);
+        if (k->epilogue)
+            mocha_epilogue(k->epilogue, y + i * columns->out * LANES, (i_end - i) * columns->out * LANES, 1, 0);
         next += i_end - i;
     }
 }

@@ -61,6 +61,7 @@ typedef struct {
     const double *constants;
     int64_t n_numbers, n_operands, n_blocks, once, decided;
     int64_t row, part;
+    int64_t pitch;  /* elements from a row of each operand to the next; 0: operands say it */
     int64_t few;    /* how many elements the block has if it is not whole; else 0 */
     int32_t finite; /* of the block before; -1: there is none */
     VEC poison;     /* NaN where a checked element of this block is not finite, else 0 */
@@ -145,14 +146,20 @@ static void TYPED(vp_decide)(TYPED(vp_machine) *m) {
 
 #include "vector_links.h"
 
+/* Bytes from a row of an operand to the next. */
+static inline int64_t TYPED(vp_row)(const TYPED(vp_machine) *m, const vp_operand *operand) {
+    return m->pitch ? m->pitch * operand->bytes : operand->row;
+}
+
 /* The places of all slots for blocks of the current row, or for copies of its rest. */
 static void TYPED(vp_find)(TYPED(vp_machine) *m,
                            TYPED(vp_place) *places, int64_t slots, int64_t kept_bytes, int is_rest) {
     for (int64_t slot = 0; slot < m->n_numbers; slot++) *places++ = (TYPED(vp_place)){(char *)&m->splats[slot], 0, 0};
     for (int64_t k = 0; k < m->n_operands; k++) {
         const vp_operand *operand = m->operands + k;
-        char *at = (char *)(intptr_t)operand->address + m->row * operand->row + m->part * operand->part;
-        *places++ = is_rest ? (TYPED(vp_place)){(char *)m->rest[k], 0, 0} : (TYPED(vp_place)){at, -1, operand->row};
+        const int64_t row = TYPED(vp_row)(m, operand);
+        char *at = (char *)(intptr_t)operand->address + m->row * row + m->part * operand->part;
+        *places++ = is_rest ? (TYPED(vp_place)){(char *)m->rest[k], 0, 0} : (TYPED(vp_place)){at, -1, row};
     }
     for (int64_t k = 0; k < m->n_blocks; k++) *places++ = (TYPED(vp_place)){(char *)m->blocks[k], 0, 0};
     for (int64_t k = 0; k < slots - m->n_numbers - m->n_operands - m->n_blocks; k++)
@@ -171,8 +178,8 @@ static TYPED(vp_link) TYPED(vp_bound)(const TYPED(vp_place) *places, const int32
 static void TYPED(vp_copy_rest)(TYPED(vp_machine) *m, int64_t i, int back) {
     for (int64_t k = 0; k < m->n_operands; k++) {
         const vp_operand *operand = m->operands + k;
-        char *at =
-            (char *)(intptr_t)operand->address + m->row * operand->row + m->part * operand->part + i * operand->bytes;
+        char *at = (char *)(intptr_t)operand->address + m->row * TYPED(vp_row)(m, operand) + m->part * operand->part +
+                   i * operand->bytes;
         const size_t bytes = (size_t)(m->few * operand->bytes);
         REAL *reals = (REAL *)m->rest[k];
         if (bytes && back) {
@@ -198,9 +205,9 @@ static void TYPED(vp_rows)(
     TYPED(vp_machine) *m, const mocha_args *args, int64_t row, int64_t rows, int64_t first, int64_t last) {
     const int32_t (*code)[6] = args->buffers[1];
     const int32_t (*phases)[2] = args->buffers[4];
-    const int64_t n_phases = args->sizes[8], n_links = n_phases ? phases[n_phases - 1][1] : 0;
+    const int64_t n_phases = args->sizes[9], n_links = n_phases ? phases[n_phases - 1][1] : 0;
     const int64_t kept_bytes = TYPED(vp_row_bytes)(args->sizes[1]);
-    const int64_t slots = m->n_numbers + m->n_operands + m->n_blocks + args->sizes[10];
+    const int64_t slots = m->n_numbers + m->n_operands + m->n_blocks + args->sizes[11];
     TYPED(vp_place) places[VP_SLOTS];
     TYPED(vp_link) links[VP_LINKS], rest[VP_LINKS];
     m->row = row;
@@ -243,19 +250,21 @@ KERNEL(vector_program_cells) {
 }
 
 /* buffers: numbers, links, constants, operands, phases: where the numbers and the links of each end; sizes: the first
-   column, columns, rows, numbers, operands, blocks, the numbers that are computed once, those and the ones that depend on checks, phases, and
-   parts, kept rows; then, in buffers: memory for these of each thread. Parts are rows of which sums are made; without
-   them, threads share the rows, or the columns of one row. */
+   column, columns, rows, elements from a row to the next if operands do not say it, numbers, operands, blocks, the
+   numbers that are computed once, those and the ones that depend on checks, phases, and parts, kept rows; then, in
+   buffers: memory for these of each thread. Parts are rows of which sums are made; without them, threads share the rows,
+   or the columns of one row. */
 KERNEL(vector_program) {
-    const int64_t rows = args->sizes[2], columns = args->sizes[1], parts = args->sizes[9];
+    const int64_t rows = args->sizes[2], columns = args->sizes[1], parts = args->sizes[10];
     TYPED(vp_machine) m;
     m.team = team, m.code = args->buffers[0], m.constants = args->buffers[2], m.operands = args->buffers[3];
-    m.n_numbers = args->sizes[3], m.n_operands = args->sizes[4], m.n_blocks = args->sizes[5];
-    m.once = args->sizes[6], m.decided = args->sizes[7];
-    m.kept = (char *)args->buffers[5] + team->rank * args->sizes[10] * TYPED(vp_row_bytes)(columns);
+    m.n_numbers = args->sizes[4], m.n_operands = args->sizes[5], m.n_blocks = args->sizes[6];
+    m.once = args->sizes[7], m.decided = args->sizes[8];
+    m.kept = (char *)args->buffers[5] + team->rank * args->sizes[11] * TYPED(vp_row_bytes)(columns);
+    m.pitch = args->sizes[3];
     m.row = m.part = m.few = 0, m.finite = -1, m.poison = (VEC){0};
     const int32_t (*phases)[2] = args->buffers[4];
-    const int64_t all = args->sizes[8] ? phases[args->sizes[8] - 1][0] : m.decided;
+    const int64_t all = args->sizes[9] ? phases[args->sizes[9] - 1][0] : m.decided;
     for (int64_t i = 0; i < m.once; i++) TYPED(vp_run_number)(&m, m.code + i);
     for (int64_t i = m.decided; i < all; i++)
         if (m.code[i].op >= VP_sum_of) TYPED(vp_clear)(&m, m.code + i);
@@ -275,7 +284,7 @@ KERNEL(vector_program) {
         if (first < last) TYPED(vp_rows)(&m, args, 0, 1, args->sizes[0] + first, args->sizes[0] + last);
     } else {
         mocha_share(rows, 1, team, &first, &last);
-        TYPED(vp_rows)(&m, args, first, last, 0, columns);
+        TYPED(vp_rows)(&m, args, first, last, args->sizes[0], args->sizes[0] + columns);
     }
 }
 

@@ -161,8 +161,9 @@ static int TYPED(winograd_fields)(const int points, const winograd_shape *s, int
     return 1;
 }
 
-/* Runs the epilogue of output o of some tiles. */
-static void TYPED(winograd_finish)(const winograd_shape *s, winograd_run run, int64_t o, const mocha_step *epilogue) {
+/* Runs the epilogue of `outputs` outputs of some tiles, from output o on. */
+static void TYPED(winograd_finish)(const winograd_shape *s, winograd_run run, int64_t o, int64_t outputs,
+                            const mocha_step *epilogue) {
     const int64_t row = run.row * WINOGRAD_TILE, column = run.column * WINOGRAD_TILE;
     const int64_t rows = mocha_min(WINOGRAD_TILE, s->rows - row);
     const int64_t columns = mocha_min(run.count * WINOGRAD_TILE, s->columns - column);
@@ -170,7 +171,8 @@ static void TYPED(winograd_finish)(const winograd_shape *s, winograd_run run, in
     /* Neighbouring rows, if they are whole. */
     const int64_t whole = columns == s->columns ? rows : 1;
     for (int64_t i = 0; i < rows; i += whole)
-        mocha_epilogue(epilogue, (at + i * s->columns) * LANES, whole * columns * LANES);
+        mocha_epilogue(epilogue, (at + i * s->columns) * LANES, whole * columns * LANES, outputs,
+                       s->rows * s->columns * LANES);
 }
 
 ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *args, const mocha_team *team) {
@@ -224,8 +226,8 @@ ALWAYS_INLINE void TYPED(winograd_convolve)(const int points, const mocha_args *
                         TYPED(winograd_gather)(points, sums + (i - o) * stride + tile * LANES, sum_plane, s.rows - row,
                                         s.columns - column, s.columns, LANES, y + at * LANES, &end);
                     }
-                    if (epilogue) TYPED(winograd_finish)(&s, run, i, epilogue);
                 }
+                if (epilogue) TYPED(winograd_finish)(&s, run, o, some, epilogue);
             }
         }
     }

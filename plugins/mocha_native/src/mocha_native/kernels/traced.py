@@ -31,7 +31,7 @@ class Interpreted(Compiled):
         shape = program.columns, program.rows
         if not program.columns:  # in any layout
             shape = max(array.size for array in operands if array is not None), 1
-        super().__init__(backend, f"vector_program_{program.dtype}", buffers, [0, *shape, *code.sizes])
+        super().__init__(backend, f"vector_program_{program.dtype}", buffers, [0, *shape, 0, *code.sizes])
         self.operands = operands
 
 

@@ -24,12 +24,14 @@ static inline void mocha_share(int64_t n, int64_t grain, const mocha_team *team,
     *last = end < n ? end : n;
 }
 
-/* Runs an epilogue: steps that compute `count` elements of their operands from `first` on, each from those at the same
-   place. The thread that wrote these elements of the first operand calls it, once for each. */
-static inline void mocha_epilogue(const mocha_step *epilogue, int64_t first, int64_t count) {
+/* Runs an epilogue: steps that compute elements of their operands, each from those at the same place. They are in
+   `ranges` of `count` elements, the first from `first` on, and each `pitch` elements after the one before. The thread that
+   wrote these elements of the first operand calls it, once for each. */
+static inline void mocha_epilogue(const mocha_step *epilogue, int64_t first, int64_t count, int64_t ranges,
+                                  int64_t pitch) {
     static const mocha_team alone = {0, 1, NULL};
     mocha_args args = *epilogue->args;
-    args.sizes[0] = first, args.sizes[1] = count;
+    args.sizes[0] = first, args.sizes[1] = count, args.sizes[2] = ranges, args.sizes[3] = pitch;
     epilogue->kernel(&args, &alone);
 }
 

@@ -9,7 +9,7 @@ MOCHA_KERNEL(swish_forward) {
     int64_t first, last;
     mocha_share(args->sizes[0], 64, team, &first, &last);
     for (int64_t i = first; i < last; i++) y[i] = x[i] * MOCHA_NAME(sigmoid)(beta * x[i]);
-    if (args->buffers[2]) mocha_epilogue(args->buffers[2], first, last - first);
+    if (args->buffers[2]) mocha_epilogue(args->buffers[2], first, last - first, 1, 0);
 }
 
 /* buffers: dy, x, dx; sizes: elements, whether to add; numbers: beta. */
