@@ -39,6 +39,9 @@
 #define MATMUL_CHUNK 256
 /* Terms of a chunk where all rows are in one tile: so many rows of B are read at once. */
 #define MATMUL_STREAMS 16
+/* The bytes from which on terms are far apart, and the vectors of columns that read them a few times. */
+#define MATMUL_PAGE 4096
+#define MATMUL_FEW 4
 
 #endif
 
@@ -185,14 +188,17 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
     if (rows == 0 || columns == 0) return;
     const int64_t vectors = (columns + LANES - 1) / LANES;
     const int lanes = !b.apart && b.row == LANES, as_is = a.row != 1 && !a.far;
+    /* Whether the terms of A, which are not adjacent, are so near and read so seldom that packing them would not pay. */
+    const int far_apart = a.near * (int64_t)sizeof(REAL) >= MATMUL_PAGE && vectors >= MATMUL_FEW;
+    const int across = a.row == 1 && !a.far && !far_apart && vectors < 4 * MATMUL_FEW;
     /* Panels and tiles of about the same width and height; the last may be less. */
-    const int64_t most = as_is ? PANEL_VECTORS - (rows > 6 && rows <= 8) : f->update ? PANEL_VECTORS : TILE_VECTORS;
+    const int64_t most = as_is ? PANEL_VECTORS - (rows > 6 && rows <= 8) : f->update || across ? PANEL_VECTORS : TILE_VECTORS;
     const int64_t panels = (vectors + most - 1) / most;
     const int64_t widest = (vectors + panels - 1) / panels;
     const int64_t tallest = as_is ? wide_tile_heights[widest - 1] : tile_heights[widest - 1];
     const int64_t tiles = (rows + tallest - 1) / tallest, tall = as_is ? tallest : (rows + tiles - 1) / tiles;
     const int streams = tiles == 1 && !lanes && !b.apart && !f->update;
-    const int whole = f->update || (as_is && (lanes || c.apart));
+    const int whole = f->update || across || (as_is && (lanes || c.apart));
     const int64_t longest = streams ? MATMUL_STREAMS : whole ? MATMUL_WHOLE : as_is ? 2 * MATMUL_CHUNK : MATMUL_CHUNK;
     const int64_t chunks = mocha_max(1, (depth + longest - 1) / longest);
     const int64_t chunk = mocha_max(1, ((depth + chunks - 1) / chunks + LANES - 1) / LANES) * LANES;
@@ -207,7 +213,7 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
     const int64_t fit = mocha_max(1, MATMUL_GROUP_BYTES / (int64_t)sizeof(REAL) / b_panel);
     const int64_t groups = streams ? 1 : (end - begin + fit - 1) / fit, group = (end - begin + groups - 1) / groups;
     const int one_group = groups == 1;
-    const int64_t block = as_is ? tiles : MATMUL_PACKED_BYTES / (int64_t)sizeof(REAL) / a_panel;
+    const int64_t block = as_is || across ? tiles : MATMUL_PACKED_BYTES / (int64_t)sizeof(REAL) / a_panel;
     /* Aligned: a vector that lies in two lines of the cache takes two loads. */
     REAL *packed = room + TYPED(packed_elements)(rows, depth);
     packed += (0 - (uintptr_t)packed) % MATMUL_GAP_BYTES / sizeof(REAL);
@@ -218,7 +224,7 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
         for (int64_t t0 = low; t0 < high; t0 += block) {
             const int64_t t1 = mocha_min(high, t0 + block);
             /* Of what is as it is, only a last tile of fewer rows. */
-            const int64_t packs = as_is ? rows / tall * tall : t0 * tall;
+            const int64_t packs = across ? rows : as_is ? rows / tall * tall : t0 * tall;
             if (packs < t1 * tall) TYPED(pack_a)(a, rows, packs, mocha_min(t1 * tall, rows), tall, r, terms, room);
             for (int64_t p0 = begin; p0 < end; p0 += group) {
                 const int64_t p1 = mocha_min(end, p0 + group), v0 = p0 * widest, v1 = mocha_min(vectors, p1 * widest);
@@ -230,8 +236,9 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
                 for (int64_t t = t0; t < t1; t++) {
                     const int64_t m = t * tall, height = mocha_min(tall, rows - m);
                     TYPED(tile_run) run = {.a_row = 0};
-                    run.a = as_is ? room : room + (t - t0) * a_step;
+                    run.a = as_is ? room : room + (t - t0) * a_step, run.a_term = height;
                     if (as_is && height == tall) run.a = a.at + m * a.row + r, run.a_row = a.row;
+                    if (across) run.a = a.at + m + r * a.near, run.a_term = a.near;
                     for (int64_t p = p0; p < p1; p++) {
                         const int64_t v = p * widest, wide = mocha_min(widest, vectors - v);
                         const int64_t some = mocha_min(columns - v * LANES, wide * LANES);

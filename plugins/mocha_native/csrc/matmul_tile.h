@@ -29,25 +29,26 @@ static const int tile_heights[PANEL_VECTORS] = HEIGHTS, wide_tile_heights[PANEL_
 
 #endif
 
-/* Row m of A is at a[m * a_row], its terms adjacent; if a_row is 0, A is packed: the rows of a term adjacent, and terms
-   one after the other. Vector v of term r of B is at b[r * b_row + v * b_vector], and so is the tile of C. */
+/* Row m of A is at a[m * a_row], its terms adjacent; if a_row is 0, the rows of a term are adjacent, and terms a_term
+   apart. Vector v of term r of B is at b[r * b_row + v * b_vector], and so is the tile of C. */
 typedef struct {
     const REAL *a, *b;
-    int64_t a_row, b_row, b_vector;
+    int64_t a_row, a_term, b_row, b_vector;
     REAL *c;
     int64_t c_row, c_vector;
     int add; /* to what is in C */
 } TYPED(tile_run);
 
 ALWAYS_INLINE void
-TYPED(tile_of)(const int M, const int V, const int packed, int64_t depth, const TYPED(tile_run) *run) {
+TYPED(tile_of)(const int M, const int V, const int across, int64_t depth, const TYPED(tile_run) *run) {
     VEC sum[TILE_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++)
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++) sum[m][v] = (VEC){0};
     const REAL *a = run->a, *b = run->b;
-    const int64_t a_row = packed ? 1 : run->a_row, b_row = run->b_row, b_vector = run->b_vector;
+    const int64_t a_row = across ? 1 : run->a_row, a_term = across ? run->a_term : 1, b_row = run->b_row,
+                  b_vector = run->b_vector;
     for (; depth > 0; depth--) {
         VEC in[PANEL_VECTORS];
 #pragma GCC unroll 8
@@ -59,7 +60,7 @@ TYPED(tile_of)(const int M, const int V, const int packed, int64_t depth, const 
             for (int v = 0; v < V; v++) sum[m][v] += times * in[v];
         }
         b += b_row;
-        a += packed ? M : 1;
+        a += a_term;
     }
     REAL *c = run->c;
 #pragma GCC unroll 16
