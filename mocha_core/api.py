@@ -94,6 +94,7 @@ from mocha_core.compile.trace import trace_backward as trace_backward
 from mocha_core.compile.trace import trace_forward as trace_forward
 from mocha_core.compile.traced import TracedKernel as TracedKernel
 from mocha_core.compile.traced import traced as traced
+from mocha_core.compile.traced import traced_chain as traced_chain
 from mocha_core.compile.vector_program import REDUCTIONS as REDUCTIONS
 from mocha_core.compile.vector_program import Kind as Kind
 from mocha_core.compile.vector_program import Node as Node

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mocha_core.compile.chain import Chain
 from mocha_core.compile.kernel import Buffers, Kernel, Reference, Runnable
+from mocha_core.compile.selection import Selector
 from mocha_core.compile.trace import trace_backward, trace_forward
 from mocha_core.compile.vector_program import Untraceable, VectorProgram
 from mocha_core.graph.plan import Call
@@ -110,14 +112,26 @@ class TracedKernel(Kernel):
 
 
 def traced(kernel: Callable[[Any, Call], Made], backend: Any, call: Call) -> Made | None:
-    """The kernel of an op. Declines an op without a reference.
+    """The kernel of an op. Declines an op without a reference, and chains, which are for `traced_chain`.
 
     Raises:
         Untraceable: no half can be traced.
     """
-    if not call.ins or not call.op.has_reference:
+    if not call.ins or not call.op.has_reference or isinstance(call.op, Chain):
         return None
     made = kernel(backend, call)
     if "forward" in made.stopped and (len(made.stopped) == 2 or not call.op.has_backward or not any(made.wanted)):
         raise Untraceable(made.stopped["forward"])
     return made
+
+
+def traced_chain(kernel: Callable[[Any, Call], Made], backend: Any, call: Call) -> Made | None:
+    """The kernel of a `Chain` of element-wise steps, each of which would be traced alone, too. Declines others."""
+    from mocha_core.plugin.manager import registries
+
+    assert isinstance(call.op, Chain)
+    selector = Selector(backend, registries())
+    if not all(isinstance(selector.choose(step.call, False), TracedKernel) for step in call.op.steps):
+        return None
+    made = kernel(backend, call)
+    return made if made.element_wise else None

@@ -64,9 +64,9 @@ class Steeper(L2Regu):
 
 
 @pytest.mark.parametrize("op", [SGDUpdate(constraint=Other()), SGDUpdate(1.0, 1.0, Steeper(1.0))], ids=str)
-def test_constraints_and_regularizers_of_others_are_declined(op):
+def test_updates_with_constraints_and_regularizers_of_others_are_traced(op):
     kernel = Selector(HostBackend(), registries()).choose(OpCase(op, [*np.ones((3, 4)), *cells()]).call("float64"))
-    assert kernel.label == "reference of sgd"
+    assert kernel.label == "traced sgd"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -6,8 +6,12 @@ from against_reference import DTYPES, check
 from generated_ops import AdamUpdate, Functions, Softmax, Swish, call_of
 from host_backend import HostBackend
 from mocha_cuda import nvrtc
+from mocha_layers_std.element_wise import Add
+from mocha_layers_std.softmax import Softmax as OurSoftmax
 
+from mocha_core.api import Call, chain, forward_step
 from mocha_core.compile.selection import Selector
+from mocha_core.graph.value import Value
 from mocha_core.plugin.manager import registries
 
 
@@ -24,6 +28,30 @@ def test_rows(dtype, rng):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_functions(dtype, rng):
     check(Functions(), [rng.standard_normal((5, 40)), rng.standard_normal(40)], dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_chain_is_one_kernel(dtype, rng):
+    """Also one that gives what is between its steps, and a sum of gradients."""
+    a, b, c, d = (Value(name, (7, 90), dtype) for name in "abcd")
+    swish, total = Call(Swish(), (a,), (c,)), Call(Add(), (b, c), (d,))
+    op = chain([forward_step(swish), forward_step(total)], [c, d])
+    kernel = Selector(HostBackend(), registries()).choose(Call(op, op.ins, op.results))
+    assert kernel.label == "traced acme.swish + add"
+    assert kernel.captured
+    arrays = {value: rng.standard_normal(value.shape).astype(dtype) for value in (a, b)}
+    between, sums = np.zeros((7, 90), dtype), np.ones((7, 90), dtype)
+    kernel.forward([arrays[value] for value in op.ins], [between, sums], [False, True])()
+    expected = Swish().forward(np, arrays[a])
+    np.testing.assert_allclose(between, expected, 1e-5)
+    np.testing.assert_allclose(sums, 1 + arrays[b] + expected, 1e-5, 1e-5)
+
+
+def test_no_chain_takes_the_place_of_a_kernel():
+    a, b, c = (Value(name, (7, 90), "float32") for name in "abc")
+    steps = [forward_step(Call(OurSoftmax(), (a,), (b,))), forward_step(Call(Swish(), (b,), (c,)))]
+    op = chain(steps, [c])
+    assert Selector(HostBackend(), registries()).choose(Call(op, op.ins, op.results), False) is None
 
 
 def adam(arrays, status=0, fault=3):

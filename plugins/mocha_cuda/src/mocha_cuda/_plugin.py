@@ -24,6 +24,7 @@ KERNELS = {
     "max_pooling": "kernels.pooling:max_pooling",
     "mean_channel_pooling": "kernels.pooling:mean_channel_pooling",
     "mean_pooling": "kernels.pooling:mean_pooling",
+    "mocha.chain": "kernels.traced:chain",
     "mocha.check_finite": "kernels.structural:check_finite",
     "mocha.commit": "kernels.structural:commit",
     "mocha.copy": "kernels.structural:commit",
@@ -58,5 +59,7 @@ def mocha_register_kernels(kernels: Candidates) -> None:
 
 @hookimpl
 def mocha_register_fusions(fusions: Candidates) -> None:
+    for half in ("forward", "backward"):
+        fusions.add(ANY, half, "cuda", "mocha_core.api:join_element_wise")
     fusions.add("labels", "forward", "cuda", "mocha_cuda.kernels.gather:with_labels")
     fusions.add("mocha.check_finite", "forward", "cuda", "mocha_layers_std.loss_step:checked_step")

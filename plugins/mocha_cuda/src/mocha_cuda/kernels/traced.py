@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mocha_core.api import Spec, TracedKernel, Untraceable, VectorProgram
+from mocha_core.api import Spec, TracedKernel, Untraceable, VectorProgram, traced_chain
 from mocha_core.api import traced as traced_by
 from mocha_cuda import nvrtc
 from mocha_cuda.compiled import BLOCKS, MOST, Buffers, CUDAKernel, Launch, striding
@@ -46,3 +46,4 @@ class Traced(TracedKernel, CUDAKernel):
 
 
 traced = partial(traced_by, Traced)
+chain = partial(traced_chain, Traced)

@@ -11,7 +11,8 @@ from mocha_layers_std.rectified import MaskedBackwardKernel, WithReLU
 from mocha_core.api import PLAIN, Call, Chain, Half, Kernel, Layout, Layouts, Runnable, Selector, Value, registries
 from mocha_core.api import chain as chain_of
 from mocha_native.compiled import Buffers, Compiled, NativeKernel
-from mocha_native.kernels.traced import Traced, traced
+from mocha_native.kernels.traced import Traced
+from mocha_native.kernels.traced import chain as traced_chain
 
 if TYPE_CHECKING:
     from mocha_native.backend import NativeBackend
@@ -55,31 +56,22 @@ def chain(backend: NativeBackend, call: Call) -> NativeKernel | None:
     """Declines if the steps are neither element-wise, nor an epilogue of a kernel that takes one."""
     op = call.op
     assert isinstance(op, Chain)
-    selector = Selector(backend, registries())
-    kernel, *rest = (selector.choose(step.call, False) for step in op.steps)
-    if not all(isinstance(k, Traced) for k in rest):
-        return None
-    (step, *others), target = op.steps, kernel
+    step, *others = op.steps
+    kernel = target = Selector(backend, registries()).choose(step.call, False)
     half, writes_first = step.half, step.outs[0] is not None
     if isinstance(target, MaskedBackwardKernel):
         half, writes_first = Half.BACKWARD, target.op.wanted[0] == 0
     if isinstance(target, WithReLU):
         target = target.inner
     if kernel is None or not isinstance(target, NativeKernel) or half not in target.takes_epilogue:
-        return element_wise(backend, call) if isinstance(kernel, Traced) else None
+        return traced_chain(backend, call)
     more, read = {*step.writes[1:]}, {value for other in others for value in other.ins}
     layouts = layouts_of(kernel, call)
     if kernel.saves or not writes_first or read & more or not more <= {*call.outs} or layouts is None:
         return None
     behind = chain_of(others, [value for value in call.outs if value not in step.outs])
-    program = element_wise(backend, Call(behind, behind.ins, behind.results, call.layer))
+    program = traced_chain(backend, Call(behind, behind.ins, behind.results, call.layer))
     return program and WithEpilogue(backend, call, kernel, target, program, layouts)
-
-
-def element_wise(backend: NativeBackend, call: Call) -> Traced | None:
-    """The traced program; None if it computes with whole rows."""
-    kernel = traced(backend, call)
-    return kernel if kernel and kernel.element_wise else None
 
 
 def layouts_of(kernel: Kernel, call: Call) -> Layouts | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mocha_core.api import ITEMSIZE, Kind, Layouts, Spec, TracedKernel, VectorProgram
+from mocha_core.api import ITEMSIZE, Kind, Layouts, Spec, TracedKernel, VectorProgram, traced_chain
 from mocha_core.api import traced as traced_by
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
 from mocha_native.encode import Code, encode
@@ -109,3 +109,4 @@ class Traced(TracedKernel, NativeKernel):
 
 
 traced = partial(traced_by, Traced)
+chain = partial(traced_chain, Traced)
