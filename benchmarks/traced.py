@@ -23,50 +23,15 @@ from mocha_native.backend import NativeBackend
 from mocha_native.compiled import Compiled, step_array
 from mocha_native.isa import terminated, text
 
-from mocha_core.api import Call, Op, Selector, UpdateOp, Value, registries
+from mocha_core.api import Call, Selector, Value, registries
 
 PLUGIN = Path(__file__).parents[1] / "plugins/mocha_native"
-sys.path.insert(0, str(PLUGIN))
+sys.path[:0] = [str(PLUGIN), str(PLUGIN.parents[1] / "tests")]
 import objects  # noqa: E402
+from traced_ops import AdamUpdate, Swish  # noqa: E402
 
 #: Elements, and steps in a row: in the first-level cache, in the second, in memory.
 SIZES = [(1_500, 400), (30_000, 30), (2_000_000, 1)]
-
-
-class Swish(Op):
-    """y = x s, where s = 1 / (1 + exp(-beta x)); dx = dy (s + beta x s (1 - s))."""
-
-    name = "bench.swish"
-    backward_reads = ("x0",)
-    beta: float
-
-    def infer(self, x):
-        return (x,)
-
-    def forward(self, xp, x):
-        return x / (1 + xp.exp(-self.beta * x))
-
-    def backward(self, xp, dy, x, y, wanted):
-        s = 1 / (1 + xp.exp(-self.beta * x[0]))
-        return (dy[0] * (s + self.beta * x[0] * s * (1 - s)),)
-
-
-class Adam(UpdateOp):
-    """D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", 2015."""
-
-    name = "bench.adam"
-    slots = ("mean", "square")
-    cells = ("learning_rate", "iteration")
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-    def rule(self, xp, w, g, mean, square, learning_rate, iteration):
-        t = xp.astype(iteration + 1, w.dtype)
-        mean = self.beta1 * mean + (1 - self.beta1) * g
-        square = self.beta2 * square + (1 - self.beta2) * g * g
-        root = xp.sqrt(square / (1 - self.beta2**t))
-        return learning_rate * (mean / (1 - self.beta1**t)) / (root + self.epsilon), mean, square
 
 
 class Kernels:
@@ -117,7 +82,7 @@ def contestants(backend, library, n):
     square, rate, iteration = abs(g), np.asarray(1e-4, np.float32), np.asarray(100, np.int64)
     status = np.asarray(0, np.int32)
     operands = [w, g, mean, square, rate, iteration, status]
-    adam = Adam(fault=3)
+    adam = AdamUpdate(fault=3)
     kernel = Selector(backend, registries()).choose(call(adam, *operands))
     outs = [operands[i] for i in adam.updates]
     copies = [np.empty(*spec) for spec in kernel.forward_workspace]

@@ -4,9 +4,10 @@ import ctypes
 import re
 
 import pytest
-from generated_ops import AdamUpdate, Softmax, call_of
+from generated_ops import call_of
 from mocha_cuda import nvrtc
 from mocha_cuda.generate import source
+from traced_ops import AdamUpdate, Softmax
 
 from mocha_core.compile.trace import trace_forward
 from mocha_core.errors import BackendError

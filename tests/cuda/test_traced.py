@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from against_reference import DTYPES, check
-from generated_ops import AdamUpdate, Functions, Softmax, Swish, call_of
+from generated_ops import Functions, call_of
 from host_backend import HostBackend
 from mocha_cuda import nvrtc
 from mocha_layers_std.element_wise import Add
 from mocha_layers_std.softmax import Softmax as OurSoftmax
+from traced_ops import AdamUpdate, Softmax, Swish
 
 from mocha_core.api import Call, chain, forward_step
 from mocha_core.compile.selection import Selector

@@ -8,6 +8,7 @@ import pytest
 from kernel_use import KernelUse
 from mocha_native.backend import NativeBackend
 from mocha_native.compiled import Compiled
+from traced_ops import AdamUpdate, Swish
 
 import mocha_core as mocha
 from mocha_core import layers
@@ -22,42 +23,6 @@ from mocha_core.train.update import UpdateOp
 
 DTYPES = ["float32", "float64"]
 SPECIAL = [0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 0.5, 1.5, -2.5, 3e-41, 1e38, -7.25, 88.9, -104.2, 1e-3]
-
-
-class Swish(Op):
-    """y = x s, where s = 1 / (1 + exp(-beta x)); dx = dy (s + beta x s (1 - s))."""
-
-    name = "acme.swish"
-    backward_reads = ("x0",)
-    beta: float
-
-    def infer(self, x):
-        return (x,)
-
-    def forward(self, xp, x):
-        return x / (1 + xp.exp(-self.beta * x))
-
-    def backward(self, xp, dy, x, y, wanted):
-        s = 1 / (1 + xp.exp(-self.beta * x[0]))
-        return (dy[0] * (s + self.beta * x[0] * s * (1.0 - s)),)
-
-
-class AdamUpdate(UpdateOp):
-    """D. P. Kingma and J. Ba, "Adam", 2015."""
-
-    name = "acme.adam"
-    slots = ("mean", "square")
-    cells = ("learning_rate", "iteration")
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-    def rule(self, xp, w, g, mean, square, learning_rate, iteration):
-        t = xp.astype(iteration + 1, w.dtype)
-        mean = self.beta1 * mean + (1 - self.beta1) * g
-        square = self.beta2 * square + (1 - self.beta2) * g * g
-        root = xp.sqrt(square / (1 - self.beta2**t))
-        return learning_rate * (mean / (1 - self.beta1**t)) / (root + self.epsilon), mean, square
 
 
 class Of(Op):
