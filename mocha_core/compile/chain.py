@@ -100,11 +100,12 @@ def _joined(graph: Graph, first: Step, second: Step) -> Rewritten | None:
     read = [value for value in second.ins if value is not None and value.root in written]
     if any(value not in first.outs for value in read) or any(value.root in written for value in second.writes):
         return None
-    if _same_shapes(first):
-        # One program adds to its outputs at its end.
-        if any(written[value.root] for value in read):
-            return None
-    elif all(second.add):
+    # A program adds to its outputs at its end; only what the step before it adds to is a sum when the program reads it.
+    producer = _steps(first)[0]
+    sums = [] if _same_shapes(producer) else producer.writes
+    if any(written[value.root] and value not in sums for value in read):
+        return None
+    if not _same_shapes(first) and all(second.add):
         # The first step needs memory for its output, which the second overwrites if nothing else reads it.
         return None
     kept = [(value, added) for value, added in _outputs(first) if not graph.private(value, first, second)]

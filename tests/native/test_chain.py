@@ -109,6 +109,31 @@ def test_a_sum_of_gradients_is_finished_before_the_epilogue_reads_it():
     assert "Winograd + relu" in kernels
 
 
+def test_a_sum_to_which_an_epilogue_adds_is_read_behind_it():
+    """The gradient of "b" comes from the product and from the sum, whose step is in the epilogue of "c"; the neuron of "b"
+    reads both, not what that epilogue adds."""
+    body = [
+        layers.ConvolutionLayer(name="a", bottoms=["data"], tops=["a"], **FILTERS, **CONVOLUTIONS[0]),
+        layers.ConvolutionLayer(
+            name="b", bottoms=["a"], tops=["b"], neuron=neurons.ReLU(), **FILTERS, **CONVOLUTIONS[0]
+        ),
+        layers.ElementWiseLayer(name="sum", bottoms=["a", "b"], tops=["sum"]),
+        layers.ConvolutionLayer(
+            name="c", bottoms=["sum"], tops=["c"], neuron=neurons.Sigmoid(), **FILTERS, **CONVOLUTIONS[0]
+        ),
+        layers.ElementWiseLayer(
+            name="product", operation=layers.ElementWise.Multiply, bottoms=["c", "b"], tops=["product"]
+        ),
+        layers.InnerProductLayer(name="y", output_dim=10, bottoms=["product"], tops=["y"]),
+        layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"]),
+    ]
+    kernels, found = trained(body)
+    _, alone = trained(body, fuse=False)
+    for name, values in alone.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-8, atol=1e-10, err_msg=name)
+    assert "Winograd + add" in kernels
+
+
 def test_what_the_user_reads_is_kept():
     """Blobs between the steps of a chain are there after a run that asks for them."""
     rng = np.random.default_rng(0)
