@@ -110,8 +110,8 @@ def test_a_sum_of_gradients_is_finished_before_the_epilogue_reads_it():
 
 
 def test_a_sum_to_which_an_epilogue_adds_is_read_behind_it():
-    """The gradient of "b" comes from the product and from the sum, whose step is in the epilogue of "c"; the neuron of "b"
-    reads both, not what that epilogue adds."""
+    """The gradient of "b" comes from the product and from the sum, whose step is in the epilogue of "c"; the neuron of
+    "b" reads both, not what that epilogue adds."""
     body = [
         layers.ConvolutionLayer(name="a", bottoms=["data"], tops=["a"], **FILTERS, **CONVOLUTIONS[0]),
         layers.ConvolutionLayer(
