@@ -32,6 +32,7 @@ from mocha_native.channels_last import ChannelsLast
 from mocha_native.compiled import NativeKernel
 from mocha_native.layout import Lanes
 from mocha_native.program import NativeProgram
+from mocha_native.tuning import Tuner
 
 
 class Choice(threading.local):
@@ -39,10 +40,12 @@ class Choice(threading.local):
 
     Attributes:
         trains: whether it has backward halves.
+        wanted: the values whose gradients it computes.
         lanes: whether images are in lanes; None: where inner products are.
     """
 
     trains = True
+    wanted: frozenset[Value] = frozenset()
     lanes: bool | None = None
 
 
@@ -57,6 +60,9 @@ class NativeBackend(CPUBackend):
         fuse: replace several steps by one where a registered fusion can; without, results differ in rounding only.
         winograd: compute convolutions by Winograd's algorithms where they are faster; their rounding errors are larger,
             some 1e-6 of the largest value.
+        tune: time the kernels of each convolution when a program is compiled, and choose the fastest, in place of an
+            estimate. Times are kept in the folder that MOCHA_NATIVE_CACHE names, or ~/.cache/mocha-native: with them,
+            later processes choose the same kernels, and so compute the same bytes.
 
     Raises:
         BackendError: MOCHA_NATIVE_ISA names an instruction set that this processor or this build does not have.
@@ -67,13 +73,16 @@ class NativeBackend(CPUBackend):
     #: For data sets of up to this size, the program gathers minibatches itself, without Python.
     resident_bytes = 64 << 20
 
-    def __init__(self, threads: int | None = None, fuse: bool = True, winograd: bool = True) -> None:
+    def __init__(
+        self, threads: int | None = None, fuse: bool = True, winograd: bool = True, tune: bool = False
+    ) -> None:
         super().__init__(threads=1)
         self.threads: int = cpus.default_threads() if threads is None else cpus.checked_threads(threads)
         # Programs that run at the same time share the threads.
         self.programs_at_once = max(4, cpus.processors())
         self.fuses: bool = checks.instance("System", "fuse", fuse, bool, "False")
         self.winograd: bool = checks.instance("System", "winograd", winograd, bool, "False")
+        self.tuner = Tuner(self) if checks.instance("System", "tune", tune, bool, "True") else None
         self.isa = isa.chosen()
         widths = {dtype: self.isa.lane_bytes // ITEMSIZE[dtype] for dtype in ("float32", "float64")}
         #: The layouts of blobs by dtype: one for each, as layouts are compared by identity.
@@ -84,20 +93,31 @@ class NativeBackend(CPUBackend):
     def compile(self, plan: Plan, storage: Storage) -> Program:
         choice = self.choice
         try:
-            choice.trains = any(step.half is Half.BACKWARD for step in plan.steps)
+            backward = [step for step in plan.steps if step.half is Half.BACKWARD]
+            choice.trains = bool(backward)
+            choice.wanted = frozenset(
+                x for step in backward for x, dx in zip(step.call.ins, step.outs) if dx is not None
+            )
             choice.lanes = self.cheapest(plan)
             return super().compile(plan, storage)
         finally:
-            choice.trains, choice.lanes = Choice.trains, Choice.lanes
+            choice.trains, choice.wanted, choice.lanes = Choice.trains, Choice.wanted, Choice.lanes
 
     def cheapest(self, plan: Plan) -> bool | None:
-        """Whether images shall be in lanes, as the kernels for both estimate; None if none of them does."""
-        images = [step for step in plan.steps if any(len(x.shape) > 2 for x in step.call.ins)]
+        """Whether images shall be in lanes, as the kernels for both estimate or take; None if none of them does."""
+        images = [step for step in plan.steps if any(len(x.shape) > 2 and x.transient for x in step.call.ins)]
         costs = []
         for self.choice.lanes in (True, False):
-            kernels = Selector(self, registries()).choose_all(images).values()
-            costs.append(sum(kernel.cost(self.choice.trains) for kernel in kernels if isinstance(kernel, NativeKernel)))
+            chosen = Selector(self, registries()).choose_all(images).values()
+            # The others compute in any layout.
+            kernels = [kernel for kernel in chosen if isinstance(kernel, NativeKernel) and not kernel.layouts.follow]
+            estimated = sum(kernel.cost(self.choice.trains) for kernel in kernels)
+            costs.append(sum(map(self.tuner.seconds, kernels)) if self.tuner and estimated else estimated)
         return costs[0] <= costs[1] if any(costs) else None
+
+    def faster(self, kernel: NativeKernel, other: NativeKernel, estimated: bool) -> bool:
+        """Whether a kernel is faster than the other one that serves its call: by time, or else as is estimated."""
+        return self.tuner.seconds(kernel) < self.tuner.seconds(other) if self.tuner else estimated
 
     def few(self, x: Value) -> bool:
         """Whether too many lanes would be empty, so that kernels are faster with channels in vectors than the batch."""

@@ -12,6 +12,7 @@ from mocha_core.api import ITEMSIZE, PLAIN, Device, Layouts, Runnable, Spec
 from mocha_native.channels_last import SLOWER, ChannelsLast, SmallKernel
 from mocha_native.compiled import Array, Buffers, Compiled, Series
 from mocha_native.kernels import winograd as in_lanes
+from mocha_native.kernels.channels_last_convolution import SmallConvolution
 from mocha_native.kernels.winograd import PACK, TILE, WEIGHTS_GROUP, round_up, weights
 from mocha_native.layout import CompiledLayout, Conversion, shared
 from mocha_native.matrix_product import room_elements
@@ -153,9 +154,10 @@ def winograd(backend: NativeBackend, call: Call) -> SmallWinograd | None:
     """Declines unless filters are 3x3 or 5x5 with stride 1 and one group, and Winograd's algorithm is faster."""
     op, layout = call.op, backend.small_layout(call.ins[0])
     fits = op.kernel in ((3, 3), (5, 5)) and op.stride == (1, 1) and op.n_group == 1  # type: ignore[attr-defined]
-    if layout is None or not (backend.winograd and fits and pays(call, layout)):
+    if layout is None or not (backend.winograd and fits):
         return None
-    return SmallWinograd(backend, call, layout)
+    kernel = SmallWinograd(backend, call, layout)
+    return kernel if backend.faster(kernel, SmallConvolution(backend, call, layout), pays(call, layout)) else None
 
 
 def pays(call: Call, layout: ChannelsLast) -> bool:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from mocha_core.api import PLAIN, Layouts, Runnable, Spec
 from mocha_native.channels_last import SLOWER, ChannelsLast
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
+from mocha_native.kernels.channels_last_convolution import SmallConvolution
+from mocha_native.kernels.channels_last_winograd import winograd
 from mocha_native.kernels.inner_product import InnerProduct
 
 if TYPE_CHECKING:
@@ -90,4 +92,6 @@ def product_convolution(backend: NativeBackend, call: Call) -> ProductConvolutio
         return None
     trained = backend.choice.trains and pixels <= min(TRAINED, filters)
     pays = trained or (pixels <= PREDICTED and call.ins[1].spec.size >= FAR)
-    return ProductConvolution(backend, call, layout) if pays else None
+    other = winograd(backend, call) or SmallConvolution(backend, call, layout)
+    kernel = ProductConvolution(backend, call, layout)
+    return kernel if backend.faster(kernel, other, pays) else None

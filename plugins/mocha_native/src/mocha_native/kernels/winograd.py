@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.api import PLAIN, Device, Half, Layouts, Runnable, Spec
+from mocha_core.api import Device, Half, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
+from mocha_native.kernels.convolution import convolution
 from mocha_native.layout import CompiledLayout, Conversion
 
 if TYPE_CHECKING:
@@ -164,11 +165,12 @@ def round_up(n: int, grain: int) -> int:
 
 def winograd(backend: NativeBackend, call: Call) -> Winograd | None:
     """Declines unless filters are 3x3 or 5x5 with stride 1 and one group, and Winograd's algorithm is faster."""
-    op, x = call.op, call.ins[0]
+    op, direct = call.op, convolution(backend, call)
     fits = op.kernel in ((3, 3), (5, 5)) and op.stride == (1, 1) and op.n_group == 1  # type: ignore[attr-defined]
-    if not (backend.winograd and fits and backend.blob_layout(x) is not PLAIN and pays(call)):
+    if not (backend.winograd and fits and direct):
         return None
-    return Winograd(backend, call)
+    kernel = Winograd(backend, call)
+    return kernel if backend.faster(kernel, direct, pays(call)) else None
 
 
 def pays(call: Call) -> bool:
