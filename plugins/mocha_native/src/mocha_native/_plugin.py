@@ -74,6 +74,7 @@ def mocha_register_kernels(kernels: Candidates) -> None:
     for op in ("masked_backward", "then_relu"):
         kernels.add(op, "native", f"mocha_layers_std.rectified:{op}")
     kernels.add(ANY, "native", "mocha_native.kernels.traced:traced")
+    kernels.add("convolution", "native", "mocha_native.kernels.pointwise:pointwise", priority=1)
     kernels.add("convolution", "native", "mocha_native.kernels.winograd:winograd", priority=1)
     kernels.add("convolution", "native", "mocha_native.kernels.channels_last_winograd:winograd", priority=3)
     kernels.add("convolution", "native", "mocha_native.kernels.depthwise:depthwise", priority=4)
