@@ -109,7 +109,12 @@ def test_what_is_not_finite_stays_where_it_is(isa, value, rng):
 
 @pytest.mark.parametrize(
     ("kernel", "stride", "pad", "groups"),
-    [((1, 2), (1, 1), (0, 0), 1), ((1, 1), (2, 1), (0, 0), 1), ((1, 1), (1, 1), (1, 0), 1), ((1, 1), (1, 1), (0, 0), 2)],
+    [
+        ((1, 2), (1, 1), (0, 0), 1),
+        ((1, 1), (2, 1), (0, 0), 1),
+        ((1, 1), (1, 1), (1, 0), 1),
+        ((1, 1), (1, 1), (0, 0), 2),
+    ],
 )
 def test_other_convolutions_have_other_kernels(kernel, stride, pad, groups, rng):
     x, b, w = (rng.standard_normal(shape) for shape in ((16, 4, 6, 6), (8,), (8, 4 // groups, *kernel[::-1])))
