@@ -213,6 +213,8 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
     const int64_t fit = mocha_max(1, MATMUL_GROUP_BYTES / (int64_t)sizeof(REAL) / b_panel);
     const int64_t groups = streams ? 1 : (end - begin + fit - 1) / fit, group = (end - begin + groups - 1) / groups;
     const int one_group = groups == 1;
+    /* C is written in the order of memory: the tiles of a panel one after the other if rows are adjacent. */
+    const int down = c.row == LANES && !as_is && !across;
     const int64_t block = as_is || across ? tiles : MATMUL_PACKED_BYTES / (int64_t)sizeof(REAL) / a_panel;
     /* Aligned: a vector that lies in two lines of the cache takes two loads. */
     REAL *packed = room + TYPED(packed_elements)(rows, depth);
@@ -233,13 +235,15 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
                 if (!lanes && v1 > from && (t0 == low || !one_group))
                     TYPED(pack)(b.at + TYPED(place)(b, r, from), b.apart ? b.apart : 1, b.row, columns - from * LANES,
                          (v1 - from) * LANES, widest * LANES, terms, packed);
-                for (int64_t t = t0; t < t1; t++) {
-                    const int64_t m = t * tall, height = mocha_min(tall, rows - m);
-                    TYPED(tile_run) run = {.a_row = 0};
-                    run.a = as_is ? room : room + (t - t0) * a_step, run.a_term = height;
-                    if (as_is && height == tall) run.a = a.at + m * a.row + r, run.a_row = a.row;
-                    if (across) run.a = a.at + m + r * a.near, run.a_term = a.near;
-                    for (int64_t p = p0; p < p1; p++) {
+                const int64_t tiles_here = t1 - t0, panels_here = p1 - p0;
+                for (int64_t i = 0; i < (down ? panels_here : tiles_here); i++)
+                    for (int64_t j = 0; j < (down ? tiles_here : panels_here); j++) {
+                        const int64_t t = t0 + (down ? j : i), p = p0 + (down ? i : j);
+                        const int64_t m = t * tall, height = mocha_min(tall, rows - m);
+                        TYPED(tile_run) run = {.a_row = 0};
+                        run.a = as_is ? room : room + (t - t0) * a_step, run.a_term = height;
+                        if (as_is && height == tall) run.a = a.at + m * a.row + r, run.a_row = a.row;
+                        if (across) run.a = a.at + m + r * a.near, run.a_term = a.near;
                         const int64_t v = p * widest, wide = mocha_min(widest, vectors - v);
                         const int64_t some = mocha_min(columns - v * LANES, wide * LANES);
                         const int last = r + chunk >= depth;
@@ -261,7 +265,6 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
                             TYPED(finish_tile)(finished, height, some, c, m, v, f, r == 0, last);
                         }
                     }
-                }
             }
         }
     }

@@ -19,10 +19,15 @@ static inline int64_t TYPED(panel_elements)(int64_t wide, int64_t terms) {
 /* Terms of adjacent elements, `row` apart, of which `count` may be read; the others are zeros. */
 static void TYPED(pack_copies)(const REAL *from, int64_t row, int64_t count, int64_t all, int64_t wide, int64_t terms,
                         REAL *to) {
-    const int64_t step = TYPED(panel_elements)(wide, terms);
+    const int64_t step = TYPED(panel_elements)(wide, terms), most = (wide + LANES - 1) / LANES * LANES;
+    const int64_t whole = mocha_min(all, count) - most;
     for (int64_t r = 0; r < terms; r++, from += row) {
         REAL *panel = to;
-        for (int64_t first = 0; first < all; first += wide, panel += step) {
+        int64_t first = 0;
+        for (; first <= whole; first += wide, panel += step)
+            for (int64_t i = 0; i < most; i += LANES)
+                TYPED(store)(panel + r * wide + i, TYPED(load)(from + first + i));
+        for (; first < all; first += wide, panel += step) {
             const int64_t some = mocha_min(wide, all - first);
             REAL *at = panel + r * some;
             for (int64_t i = 0; i < some; i += LANES)
