@@ -213,8 +213,9 @@ class Net(Settled, metaclass=Constructed):
         """The blob `output` for any number of rows, in the test phase. Any number of threads may call it at once.
 
         It leaves the net as it is: `net.blobs` shows what the run before it left. Programs are compiled for the data
-        layer's batch size and for powers of two; fewer rows are filled up. All rows are computed with the parameters
-        of one moment, while a net of the same layers trains in another thread, too.
+        layer's batch size and for powers of two; fewer rows are filled up, or images divided into several of these
+        sizes. All rows are computed with the parameters of one moment, while a net of the same layers trains in
+        another thread, too.
 
         Args:
             data: an array with one row per sample, or a dict of arrays by blob name where `output` depends

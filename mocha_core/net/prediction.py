@@ -164,6 +164,8 @@ class Predictions:
         self._largest_ones = max(self.KEPT, 3 * runs.system.backend.programs_at_once)
         self._bound = KEPT_BYTES
         self._changing: dict[str, bool] = {}
+        self._divides: dict[str, bool] = {}
+        """Whether predictions of a blob are divided into minibatches that need not be filled up."""
         self.renew_locks()
         forks.renew_in_child(self)
 
@@ -180,16 +182,18 @@ class Predictions:
         largest = self._largest(limit)
         with self._gate.exclusive() if self._changes(output) else self._gate.shared():
             runs.check_usable()
-            if rows.count <= largest:
-                return self._minibatch(rows, 0, rows.count, output)[: rows.count]
-            first = self._minibatch(rows, 0, largest, output)
+            sizes = self._divided(rows.count, largest, output)
+            first = self._minibatch(rows, 0, sizes[0], output)[: sizes[0]]
+            if len(sizes) == 1:
+                return first
             spec = Spec((rows.count, *first.shape[1:]), str(first.dtype))
             with allocating(f"{runs.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
                 result = np.empty(*spec)
-            result[:largest] = first
-            for start in range(largest, rows.count, largest):
-                count = min(largest, rows.count - start)
+            result[: sizes[0]] = first
+            start = sizes[0]
+            for count in sizes[1:]:
                 result[start : start + count] = self._minibatch(rows, start, count, output)[:count]
+                start += count
         return result
 
     def program(self, output: str) -> Program:
@@ -219,23 +223,36 @@ class Predictions:
 
         It does little in Python, and does not hand over the interpreter's lock: both take longer than small nets.
         """
-        count = len(data) if data.ndim else 0
-        if not 0 < count <= self._largest(limit):
+        count, largest = len(data) if data.ndim else 0, self._largest(limit)
+        if not 0 < count <= largest:
             return None
-        size = output, self._rounded(count)
         with self._gate.shared():
             self._runs.check_usable()
-            with self._lock:
-                idle = self._idle.get(size)
-                if not idle:
+            if not self._wastes(count, output):
+                return self._by_idle(data, output)
+            parts, start = [], 0
+            for size in self._divided(count, largest, output):
+                part = self._by_idle(data[start : start + size], output)
+                if part is None:
                     return None
-                # Until it is back, its bytes stay in `_kept`.
-                taken = idle.pop()
-                self._idle.move_to_end(size)
-            try:
-                return taken.run_bound(data, self._runs)
-            finally:
-                idle.append(taken)
+                parts.append(part)
+                start += size
+        return np.concatenate(parts)
+
+    def _by_idle(self, data: NDArray[Any], output: str) -> NDArray[Any] | None:
+        """See `_at_once`, for rows that one program computes."""
+        size = output, self._rounded(len(data))
+        with self._lock:
+            idle = self._idle.get(size)
+            if not idle:
+                return None
+            # Until it is back, its bytes stay in `_kept`.
+            taken = idle.pop()
+            self._idle.move_to_end(size)
+        try:
+            return taken.run_bound(data, self._runs)
+        finally:
+            idle.append(taken)
 
     def _largest(self, limit: int | None) -> int:
         """The most rows computed at once: the data layers' batch size, or a power of two for a size that users give."""
@@ -249,8 +266,20 @@ class Predictions:
         power = 1 << (rows - 1).bit_length() if rows else 1
         return self._usual if rows <= self._usual < power else power
 
+    def _wastes(self, rows: int, output: str) -> bool:
+        """Whether to fill up a minibatch would take longer than to compute its rows in several."""
+        return self._divides.get(output, False) and 8 * rows < 7 * self._rounded(rows)
+
+    def _divided(self, count: int, largest: int, output: str) -> list[int]:
+        """The numbers of rows of the minibatches that compute `count` rows."""
+        sizes, left = [largest] * (count // largest), count % largest
+        while left and self._wastes(left, output):
+            sizes.append(1 << (left.bit_length() - 1))
+            left -= sizes[-1]
+        return [*sizes, left] if left or not sizes else sizes
+
     def _minibatch(self, rows: Rows, start: int, count: int, output: str) -> NDArray[Any]:
-        """The output of `count` rows from `start` on, followed by that of the rows that fill up the minibatch."""
+        """The output of `count` rows from `start` on, perhaps followed by that of rows that fill up the minibatch."""
         size = output, self._rounded(count)
         taken = self._take(size)
         try:
@@ -314,6 +343,10 @@ class Predictions:
             self._runs.check_usable()
             with self._runs.system.compiling():
                 steps = self._record((output, self._usual)).steps
-            changes = any(outlives_runs(value) for step in steps for value in step.writes)
+            written = [value for step in steps for value in step.writes]
+            changes = any(outlives_runs(value) for value in written)
+            # Inner products read their weights once for each minibatch, convolutions for each image.
+            images = any(len(value.shape) > 2 for value in written)
+            self._divides[output] = images and not changes and self._runs.system.backend.divides_images
             self._changing[output] = changes
         return changes

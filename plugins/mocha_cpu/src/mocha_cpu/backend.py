@@ -31,6 +31,7 @@ class CPUBackend(Backend):
     name = "cpu"
     xp = np
     arrays_on_host = True
+    divides_images = True
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = None if threads is None else cpus.checked_threads(threads)
