@@ -30,8 +30,9 @@ class Device(metaclass=Constructed):
     resident_bytes: int = 0
     #: How many programs may run at once, each in its own thread.
     programs_at_once: int = 1
-    #: Whether a minibatch of images takes about as long as two of half the size.
-    divides_images: ClassVar[bool] = False
+    #: The most images that `predict` computes at once where a minibatch takes about as long as two of half the size: it
+    #: then divides them, and fills up fewer. 0: a large minibatch takes less.
+    images_at_once: int = 0
     #: Whether arrays are NumPy arrays that a minibatch may be fetched into at any time, which saves a copy.
     arrays_on_host: ClassVar[bool] = False
     #: For an op, by name, the plugin to choose among kernels or fusions of equal priority.

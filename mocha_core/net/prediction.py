@@ -164,8 +164,8 @@ class Predictions:
         self._largest_ones = max(self.KEPT, 3 * runs.system.backend.programs_at_once)
         self._bound = KEPT_BYTES
         self._changing: dict[str, bool] = {}
-        self._divides: dict[str, bool] = {}
-        """Whether predictions of a blob are divided into minibatches that need not be filled up."""
+        self._at_once_of: dict[str, int] = {}
+        """By blob, the backend's `images_at_once` where there are images and nothing changes; 0 elsewhere."""
         self.renew_locks()
         forks.renew_in_child(self)
 
@@ -228,10 +228,11 @@ class Predictions:
             return None
         with self._gate.shared():
             self._runs.check_usable()
-            if not self._wastes(count, output):
+            sizes = self._divided(count, largest, output)
+            if len(sizes) == 1:
                 return self._by_idle(data, output)
             parts, start = [], 0
-            for size in self._divided(count, largest, output):
+            for size in sizes:
                 part = self._by_idle(data[start : start + size], output)
                 if part is None:
                     return None
@@ -266,14 +267,15 @@ class Predictions:
         power = 1 << (rows - 1).bit_length() if rows else 1
         return self._usual if rows <= self._usual < power else power
 
-    def _wastes(self, rows: int, output: str) -> bool:
-        """Whether to fill up a minibatch would take longer than to compute its rows in several."""
-        return self._divides.get(output, False) and 8 * rows < 7 * self._rounded(rows)
-
     def _divided(self, count: int, largest: int, output: str) -> list[int]:
-        """The numbers of rows of the minibatches that compute `count` rows."""
+        """The numbers of rows of the minibatches that compute `count` rows, at most `largest` at once."""
+        most = self._at_once_of.get(output, 0)
+        if not most and count <= largest:
+            return [count]
+        largest = min(largest, most or largest)
         sizes, left = [largest] * (count // largest), count % largest
-        while left and self._wastes(left, output):
+        # To fill up a minibatch by much takes longer than to compute its rows in several.
+        while most and left and 8 * left < 7 * self._rounded(left):
             sizes.append(1 << (left.bit_length() - 1))
             left -= sizes[-1]
         return [*sizes, left] if left or not sizes else sizes
@@ -347,6 +349,6 @@ class Predictions:
             changes = any(outlives_runs(value) for value in written)
             # Inner products read their weights once for each minibatch, convolutions for each image.
             images = any(len(value.shape) > 2 for value in written)
-            self._divides[output] = images and not changes and self._runs.system.backend.divides_images
+            self._at_once_of[output] = self._runs.system.backend.images_at_once if images and not changes else 0
             self._changing[output] = changes
         return changes

@@ -57,21 +57,23 @@ def test_every_number_of_rows_has_the_result_of_a_first_prediction(isa, calls, b
             assert calls == [*SIZES] * 2
 
 
-def test_images_are_divided_where_many_would_be_filled_up(calls):
+def test_images_are_divided(calls):
     """Numbers of rows by the numbers of rows asked for."""
     system, net = opened("lenet")
     divided = {
         1: [1], 3: [2, 1], 5: [4, 1], 6: [4, 2], 7: [7], 9: [8, 1], 14: [14], 17: [16, 1], 28: [28], 29: [29],
-        37: [32, 4, 1],
+        37: [32, 4, 1], 64: [64], 100: [64, 32, 4], 200: [64, 64, 64, 8],
     }  # fmt: skip
+    rows = np.resize(images(), (200, *SHAPE))
     with system:
         for n in divided:
-            net.predict(images()[:n], "y", batch_size=64)
+            net.predict(rows[:n], "y", batch_size=256)
         for n, parts in divided.items():
             calls.clear()
-            net.predict(images()[:n], "y", batch_size=64)
+            net.predict(rows[:n], "y", batch_size=256)
             assert calls == parts
-    assert mocha.System("cpu").backend.divides_images
+    assert mocha.System("cpu").backend.images_at_once == 64
+    assert NativeBackend(threads=9).images_at_once == 256
 
 
 def test_other_arrays_have_the_same_result(calls):

@@ -31,7 +31,8 @@ class CPUBackend(Backend):
     name = "cpu"
     xp = np
     arrays_on_host = True
-    divides_images = True
+    # Blobs of more images leave the caches.
+    images_at_once = 64
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = None if threads is None else cpus.checked_threads(threads)

@@ -80,6 +80,8 @@ class NativeBackend(CPUBackend):
         self.threads: int = cpus.default_threads() if threads is None else cpus.checked_threads(threads)
         # Programs that run at the same time share the threads.
         self.programs_at_once = max(4, cpus.processors())
+        # Each thread has a vector of images.
+        self.images_at_once = max(64, 16 << (self.threads - 1).bit_length())
         self.fuses: bool = checks.instance("System", "fuse", fuse, bool, "False")
         self.winograd: bool = checks.instance("System", "winograd", winograd, bool, "False")
         self.tuner = Tuner(self) if checks.instance("System", "tune", tune, bool, "True") else None
