@@ -1,4 +1,4 @@
-"""Chains: element-wise steps that are one program, alone or as the epilogue of a convolution."""
+"""Chains: element-wise steps that are one program, alone or as the epilogue of a convolution or an inner product."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import mocha_core as mocha
 from mocha_core import layers, neurons, solvers
 
 NEURONS = [neurons.ReLU, neurons.Sigmoid, neurons.Tanh, neurons.LReLU]
-#: Convolutions that keep the size of the image: Winograd's, direct ones, and depthwise ones.
+#: Convolutions that keep the size of the image: Winograd's, products, direct ones, and depthwise ones.
 CONVOLUTIONS = [
     {"kernel": (3, 3), "pad": (1, 1)},
     {"kernel": (1, 1)},
@@ -88,10 +88,16 @@ def residual(n_group=1, **convolution):
 
 @pytest.mark.parametrize(
     ("convolution", "label"),
-    [(CONVOLUTIONS[0], "Winograd"), (CONVOLUTIONS[2], "Convolution"), (CONVOLUTIONS[3] | {"n_group": 24}, "Depthwise")],
+    [
+        (CONVOLUTIONS[0], "Winograd"),
+        (CONVOLUTIONS[1], "Pointwise"),
+        (CONVOLUTIONS[2], "Convolution"),
+        (CONVOLUTIONS[3] | {"n_group": 24}, "Depthwise"),
+    ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_epilogues_are_the_same_for_any_number_of_threads(isa, dtype, convolution, label):
+def test_epilogues_are_the_same_for_any_number_of_threads(isa, dtype, convolution, label, monkeypatch):
+    monkeypatch.setattr(NativeBackend, "cheapest", lambda backend, plan: True)  # in lanes
     kernels, wanted = trained(residual(**convolution), dtype=dtype, threads=1)
     assert f"{label} + add + relu + multiply" in kernels
     for threads in (2, 3):
@@ -101,6 +107,29 @@ def test_epilogues_are_the_same_for_any_number_of_threads(isa, dtype, convolutio
     tolerance = {"float32": 2e-4, "float64": 1e-9}[dtype]
     for name, values in alone.items():
         np.testing.assert_allclose(wanted[name], values, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("outputs", [1, 5, 17, 300])
+@pytest.mark.parametrize("batch", [31, 130])
+def test_the_epilogue_of_an_inner_product(isa, outputs, batch):
+    """Of sums in one chunk and in several, and of tiles, panels and lanes that are not full."""
+    body = [
+        layers.InnerProductLayer(name="a", output_dim=outputs, bottoms=["data"], tops=["a"], neuron=neurons.Tanh()),
+        layers.InnerProductLayer(name="b", output_dim=1300, bottoms=["a"], tops=["b"], neuron=neurons.Sigmoid()),
+        layers.InnerProductLayer(name="c", output_dim=outputs, bottoms=["b"], tops=["c"]),
+        layers.ElementWiseLayer(name="sum", bottoms=["c", "a"], tops=["sum"], neuron=neurons.ReLU()),
+        layers.InnerProductLayer(name="y", output_dim=10, bottoms=["sum"], tops=["y"]),
+        layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"]),
+    ]
+    kernels, wanted = trained(body, batch, threads=1)
+    assert {"InnerProduct + tanh", "InnerProduct + sigmoid", "InnerProduct + add + relu"} <= kernels
+    assert any("updat" in kernel or "of parameters" in kernel for kernel in kernels)
+    for threads in (2, 3):
+        _, found = trained(body, batch, threads=threads)
+        assert all(found[name].tobytes() == values.tobytes() for name, values in wanted.items())
+    _, alone = trained(body, batch, threads=1, fuse=False)
+    for name, values in alone.items():
+        np.testing.assert_allclose(wanted[name], values, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def test_a_sum_of_gradients_is_finished_before_the_epilogue_reads_it():

@@ -105,8 +105,33 @@ def test_its_kernel_runs_the_sum_behind_it_as_an_epilogue(isa):
             found[fuse] = made.predict(x, "y")
             kernels = [use.kernel for use in made.program().kernels()]
             assert ("CompiledSwish + add" in kernels) == fuse
-            assert "Convolution" in kernels
+            assert "Pointwise" in kernels
     np.testing.assert_array_equal(found[True], found[False])
+
+
+def test_no_chain_takes_in_its_kernel():
+    """The step before it is traced, the kernel itself is not: they stay two steps, forward and backward."""
+    with mocha.System("native", dtype="float64", seed=5) as system:
+        x = np.random.default_rng(3).normal(size=(8, 6))
+        made = mocha.Net("net", system, [
+            layers.MemoryDataLayer(name="data", data=constant([x, x[:, :2]]), batch_size=8, tops=["x", "t"]),
+            layers.InnerProductLayer(name="ip", output_dim=2, bottoms=["x"], tops=["ip"]),
+            layers.PowerLayer(name="power", scale=0.5, power=2.0, shift=0.25, bottoms=["ip"], tops=["power"]),
+            layers.SwishLayer(name="swish", beta=1.5, bottoms=["power"], tops=["y"]),
+            layers.SquareLossLayer(name="loss", bottoms=["y", "t"]),
+        ])  # fmt: skip
+        made.forward()
+        made.backward()
+        by_half = {(use.layer, use.half): use.kernel for use in made.program().kernels()}
+        assert by_half["swish", "forward"] == by_half["swish", "backward"] == "CompiledSwish"
+        w, b = made.parameters["ip"]["weight"].numpy(), made.parameters["ip"]["bias"].numpy()
+        inner = x @ w.T + b.ravel()
+        powers = (0.25 + 0.5 * inner) ** 2
+        sigmoid = 1 / (1 + np.exp(-1.5 * powers))
+        assert_close("y", made.blobs["y"].numpy(), powers * sigmoid, 1e-12)
+        dy = (powers * sigmoid - x[:, :2]) / 8
+        d_inner = dy * sigmoid * (1 + 1.5 * powers * (1 - sigmoid)) * (0.25 + 0.5 * inner)
+        assert_close("gradient", made.gradient("ip", "weight"), d_inner.T @ x, 1e-12)
 
 
 def test_the_same_bytes_for_any_number_of_threads(isa):

@@ -71,6 +71,8 @@ typedef struct {
     REAL mask_floor;
     const mocha_step *update; /* of C, a parameter; the sum is its gradient */
     mocha_args *block; /* room of this thread's own for the update's operands */
+    const mocha_step *epilogue; /* runs on C, whose first element is element `first` of its operands */
+    int64_t first;
 } TYPED(finish);
 
 /* Updates (rows, columns) elements of C, from element `at` on, by gradients whose rows are `g_row` apart. */
@@ -130,6 +132,17 @@ static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, 
             }
             TYPED(store_some)(c.at + at, sum, some);
         }
+}
+
+/* Runs the epilogue on rows of C from m on, and columns from vector v on. */
+static void TYPED(run_epilogue)(const TYPED(finish) *f, TYPED(matrix) c, int64_t m, int64_t rows, int64_t v,
+                                int64_t columns) {
+    const int64_t first = f->first + TYPED(place)(c, m, v);
+    if (c.row == LANES) {
+        mocha_epilogue(f->epilogue, first, rows * LANES, (columns + LANES - 1) / LANES, c.vector);
+    } else {
+        mocha_epilogue(f->epilogue, first, columns, rows, c.row);
+    }
 }
 
 /* Fetches the part of C that a tile is about to write, and of the slots of an update, while its sums are made. */
@@ -236,7 +249,7 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
                     TYPED(pack)(b.at + TYPED(place)(b, r, from), b.apart ? b.apart : 1, b.row, columns - from * LANES,
                          (v1 - from) * LANES, widest * LANES, terms, packed);
                 const int64_t tiles_here = t1 - t0, panels_here = p1 - p0;
-                for (int64_t i = 0; i < (down ? panels_here : tiles_here); i++)
+                for (int64_t i = 0; i < (down ? panels_here : tiles_here); i++) {
                     for (int64_t j = 0; j < (down ? tiles_here : panels_here); j++) {
                         const int64_t t = t0 + (down ? j : i), p = p0 + (down ? i : j);
                         const int64_t m = t * tall, height = mocha_min(tall, rows - m);
@@ -265,6 +278,13 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
                             TYPED(finish_tile)(finished, height, some, c, m, v, f, r == 0, last);
                         }
                     }
+                    if (f->epilogue && r + chunk >= depth) {
+                        const int64_t m = (down ? t0 : t0 + i) * tall, v = (down ? p0 + i : p0) * widest;
+                        const int64_t to = (down ? t1 : t0 + i + 1) * tall, v_to = (down ? p0 + i + 1 : p1) * widest;
+                        const int64_t some = mocha_min(columns, v_to * LANES) - v * LANES;
+                        TYPED(run_epilogue)(f, c, m, mocha_min(rows, to) - m, v, some);
+                    }
+                }
             }
         }
     }

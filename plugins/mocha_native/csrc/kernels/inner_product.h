@@ -38,14 +38,15 @@
 #include "lane_sums.h"
 #include "matmul.h"
 
-/* buffers: x, w, b, y, room of the threads, both blobs with lanes; sizes: blocks, outputs, features, elements of each
+/* buffers: x, w, b, y, room of the threads, epilogue of y or NULL, both blobs with lanes; sizes: blocks, outputs, features, elements of each
    thread's room; numbers: the least value of y. */
 KERNEL(inner_product_lanes) {
     REAL *x = args->buffers[0], *w = args->buffers[1], *y = args->buffers[3];
     const int64_t outputs = args->sizes[1], features = args->sizes[2];
     const TYPED(factors) a = {w, features, 1, features, 0};
     const TYPED(matrix) b = {x, LANES, features * LANES, 0}, c = {y, LANES, outputs * LANES, 0};
-    const TYPED(finish) f = {.bias = args->buffers[2], .floor = (REAL)args->numbers[0]};
+    const TYPED(finish) f = {
+        .bias = args->buffers[2], .floor = (REAL)args->numbers[0], .epilogue = args->buffers[5]};
     REAL *room = (REAL *)args->buffers[4] + team->rank * args->sizes[3];
     TYPED(product)(outputs, args->sizes[0] * LANES, features, a, b, c, &f, room, team);
 }

@@ -16,8 +16,8 @@
 
 #include "matmul.h"
 
-/* y, or dx. buffers: x, w, bias or NULL, what masks the result or NULL, y, room of the threads; sizes: blocks, channels
-   of x and of y, pixels, the elements from a channel of y to the next in w, and from a channel of x, elements of each
+/* y, or dx. buffers: x, w, bias or NULL, what masks the result or NULL, y, room of the threads, epilogue of y or NULL;
+   sizes: blocks, channels of x and of y, pixels, the elements from a channel of y to the next in w, and from a channel of x, elements of each
    thread's room, whether y is added; numbers: the least value of y, and what the mask has to be above. */
 KERNEL(pointwise) {
     static const mocha_team alone = {0, 1, NULL};
@@ -27,14 +27,15 @@ KERNEL(pointwise) {
     REAL *x = args->buffers[0], *y = args->buffers[4], *room = (REAL *)args->buffers[5] + team->rank * sizes[6];
     const TYPED(factors) a = {args->buffers[1], sizes[4], sizes[5], inputs, 0};
     TYPED(finish) f = {.add = sizes[7] != 0, .bias = args->buffers[2], .floor = (REAL)args->numbers[0],
-                       .mask_floor = (REAL)args->numbers[1]};
+                       .mask_floor = (REAL)args->numbers[1], .epilogue = args->buffers[6]};
     for (int64_t n = 0; n < blocks; n++) {
         /* Each thread has blocks of its own, and they share those that are left over. */
         const int shared = n >= blocks / team->size * team->size;
         if (!shared && n % team->size != team->rank) continue;
         const TYPED(matrix) b = {x + n * inputs * columns, columns, LANES, 0};
         const TYPED(matrix) c = {y + n * outputs * columns, columns, LANES, 0};
-        f.mask = mask ? mask + n * outputs * columns : NULL;
+        f.first = n * outputs * columns;
+        f.mask = mask ? mask + f.first : NULL;
         TYPED(product)(outputs, columns, inputs, a, b, c, &f, room, shared ? team : &alone);
     }
 }

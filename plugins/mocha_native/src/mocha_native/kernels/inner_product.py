@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import inf, prod
 from typing import TYPE_CHECKING
 
-from mocha_core.api import PLAIN, Layouts, Runnable, Spec
+from mocha_core.api import PLAIN, Half, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series, floating
 from mocha_native.matrix_product import room_elements
 from mocha_native.update import keep_status
@@ -33,6 +33,8 @@ class InnerProduct(NativeKernel):
         self.layouts = Layouts(ins=(layout,), outs=(layout,), gradients=(layout,), backward_ins=(PLAIN,))
         self.backward_workspace = (self.backward_room(),)
         if self.lanes:
+            # Not backward: updates are folded into that.
+            self.takes_epilogue = (Half.FORWARD,)
             forward = room_elements(backend, self.dtype, *self.sizes[1:], 0)
             self.forward_workspace = (Spec((backend.threads, forward), self.dtype),)
 
@@ -50,7 +52,8 @@ class InnerProduct(NativeKernel):
         rows, *more = self.sizes
         if self.lanes:
             room = outs[1]
-            return self.bind("inner_product_lanes", [*ins, *outs], [len(ins[0]), *more, room.shape[1]], [floor])
+            buffers, sizes = [*ins, *outs, self.epilogue], [len(ins[0]), *more, room.shape[1]]
+            return self.bind("inner_product_lanes", buffers, sizes, [floor])
         return self.bind("inner_product_dots", [*ins, *outs], [rows, *more], [floor])
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:

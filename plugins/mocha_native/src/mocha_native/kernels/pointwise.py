@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf, prod
 from typing import TYPE_CHECKING
 
-from mocha_core.api import PLAIN, Layouts, Runnable, Spec
+from mocha_core.api import PLAIN, Half, Layouts, Runnable, Spec
 from mocha_native.compiled import Array, Buffers, Compiled, NativeKernel, Series
 from mocha_native.kernels.convolution import convolution
 from mocha_native.layout import Lanes
@@ -30,6 +30,7 @@ class Pointwise(NativeKernel):
 
     rectifies = True
     masks_bottom = True
+    takes_epilogue = tuple(Half)
 
     def __init__(self, backend: NativeBackend, call: Call, layout: Lanes) -> None:
         super().__init__(backend, call)
@@ -56,7 +57,7 @@ class Pointwise(NativeKernel):
     def rectified(self, ins: Buffers, outs: Buffers, add: Sequence[bool], floor: float) -> Runnable:
         (x, w, bias), (y, room) = ins, outs
         sizes = [*self.sizes, w.shape[1], 1, room.shape[1], add[0]]
-        return self.bind("pointwise", [x, w, bias, None, y, room], sizes, [floor, -inf])
+        return self.bind("pointwise", [x, w, bias, None, y, room, self.epilogue], sizes, [floor, -inf])
 
     def backward(self, ins: Buffers, outs: Buffers, add: Sequence[bool]) -> Runnable:
         return self.bottom_masked(ins, outs, add, None, -inf)
@@ -74,7 +75,8 @@ class Pointwise(NativeKernel):
             parts.append(self.bind("convolution_bias", [dy, db], [blocks, filters, pixels, add[2]], meets=False))
         if dx is not None:
             sizes = [blocks, filters, channels, pixels, 1, channels, room.shape[1], add[0]]
-            parts.append(self.bind("pointwise", [dy, w, None, mask, dx, room], sizes, [-inf, floor], meets=False))
+            buffers = [dy, w, None, mask, dx, room, self.epilogue]
+            parts.append(self.bind("pointwise", buffers, sizes, [-inf, floor], meets=False))
         parts[-1].meets = True
         return Series(*parts)
 
