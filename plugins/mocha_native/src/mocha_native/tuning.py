@@ -41,8 +41,8 @@ class Tuner:
         call, backend, made = kernel.call, self.backend, type(kernel)
         wanted = [x in backend.choice.wanted for x in call.ins]
         specs = [value.spec for value in (*call.ins, *call.outs)]
-        machine = (version("mocha-native"), processor(), backend.isa.name, backend.threads)
-        key = f"{made.__name__}-{digest((machine, made.__module__, kernel.layouts, call.op, specs, wanted))}"
+        where = (machine(), backend.isa.name, backend.threads)
+        key = f"{made.__name__}-{digest((where, made.__module__, kernel.layouts, call.op, specs, wanted))}"
         if key not in self.times:
             file = folder() / key
             with suppress(OSError, ValueError):
@@ -103,13 +103,14 @@ def digest(key: object) -> str:
 
 
 @cache
-def processor() -> str:
-    """The name of the processor: a home folder may serve many machines."""
+def machine() -> tuple[str, str]:
+    """The version of mocha-native, and the name of the processor: a home folder may serve many machines."""
+    name = platform.processor() or platform.machine()
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+                name = line.partition(":")[2].strip()
+    return version("mocha-native"), name
 
 
 def folder() -> Path:
