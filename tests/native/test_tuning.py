@@ -12,6 +12,7 @@ from mocha_core.errors import ConfigurationError
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv(tuning.VARIABLE, str(tmp_path / "times"))
+    monkeypatch.setattr(tuning, "SECONDS", 0.0)
     return tmp_path / "times"
 
 
