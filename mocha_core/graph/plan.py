@@ -283,8 +283,14 @@ class Plan:
                     "no gradient. Freeze the layers before it, or move the loss."
                 )
             for i in call.op.passes_gradient:
+                if not 0 <= i < len(targets):
+                    raise TopologyError(
+                        f"Layer '{call.layer}': passes_gradient of op '{call.op.name}' has {i}; expected indices of "
+                        f"its {len(targets)} inputs, counted from 0."
+                    )
                 target = targets[i]
-                if target is not None and dy[0] is not None and target is target.root and uses[target] == 1:
+                like = target is not None and target is target.root and target.spec == call.outs[0].spec
+                if target is not None and dy[0] is not None and like and uses[target] == 1:
                     self.gradients[target], targets[i] = dy[0], None
             if not any(targets):
                 continue

@@ -107,6 +107,25 @@ def test_a_sum_of_a_blob_and_itself_has_both_gradients(net):
     assert of_sum.add == (False, True)
 
 
+def test_a_gradient_of_another_shape_is_not_passed_on(net):
+    """A sum that repeats one row: its gradient is computed."""
+    x, row = net.dot(net.data, net.parameter("w", (4, 4))), net.parameter("row", (1, 4))
+    _, of_sum, _ = net.differentiate(net.loss(net.call(Sum(), x, row)))
+    assert of_sum.outs == (None, net.wanted[row])
+
+
+def test_an_index_of_no_input_is_not_passed_on(net):
+    class OneInput(Sum):
+        name = "toy.one-input"
+
+        def infer(self, a):
+            return (a,)
+
+    total = net.call(OneInput(), net.dot(net.data, net.parameter("w", (4, 4))))
+    with pytest.raises(TopologyError, match=r"passes_gradient of op 'toy\.one-input' has 1; expected indices of its 1"):
+        net.differentiate(net.loss(total))
+
+
 def test_backward_steps_read_what_the_op_declares(net):
     w = net.parameter("w", (4, 4))
     x = net.dot(net.data, w)
