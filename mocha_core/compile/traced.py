@@ -11,7 +11,7 @@ from mocha_core.compile.selection import Selector
 from mocha_core.compile.trace import trace_backward, trace_forward
 from mocha_core.compile.vector_program import Untraceable, VectorProgram
 from mocha_core.graph.plan import Call
-from mocha_core.graph.value import Spec
+from mocha_core.graph.value import Role, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,10 +100,25 @@ class TracedKernel(Kernel):
 
     @property
     def follows(self) -> bool:
-        """Whether it computes alike in any layout: all blobs have one shape, and nothing else has."""
+        """Whether it computes alike in any layout: element by element, on blobs of one shape and nothing else of it.
+
+        Layouts may have padding, where gradients are zero and stay so. Thus a backward half has to give zero where the
+        gradients that it takes are.
+        """
         values = [*self.call.ins, *self.call.outs]
         blobs = {v.shape for v in values if v.transient and v.shape}
-        return not self.stopped and len(blobs) == 1 and all(v.transient for v in values if v.shape in blobs)
+        if self.stopped or len(blobs) > 1 or not all(v.transient for v in values if v.shape in blobs):
+            return False
+        # Forward of a chain has gradients, too.
+        ins, outs = (
+            [i for i, value in enumerate(of) if value.root.role is Role.GRADIENT]
+            for of in (self.call.ins, self.call.outs)
+        )
+        halves = [(self._forward, ins, outs)]
+        if self.call.op.has_backward and any(self.wanted):
+            halves.append((self._of(self.given), [*range(len(self.call.outs))], [*range(len(self.call.ins))]))
+        alike = (not program.columns and program.vanishes(zeros, results) for program, zeros, results in halves)
+        return len(blobs) == 1 and all(alike)
 
     @property
     def label(self) -> str:

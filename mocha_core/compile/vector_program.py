@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -16,6 +16,11 @@ from mocha_core.graph.value import Spec
 #: The operations on floating-point numbers, besides those of `Node.op` that its docstring lists.
 ARITHMETIC = ("add", "subtract", "multiply", "divide", "pow", "maximum", "minimum")
 FUNCTIONS = ("negative", "abs", "sign", "square", "sqrt", "exp", "log", "tanh", "floor", "ceil", "round")
+#: Those, and others, that give zero for zeros.
+ZERO_AT_ZERO = {
+    "add", "subtract", "maximum", "minimum", "negative", "abs", "sign", "square", "sqrt", "tanh", "floor", "ceil",
+    "round", "astype",
+}  # fmt: skip
 REDUCTIONS = ("sum", "max", "min")
 COMPARISONS = ("less", "less_equal", "equal", "not_equal")
 
@@ -103,6 +108,31 @@ class VectorProgram:
     def reductions(self, phase: int) -> list[int]:
         """The reductions that a phase makes."""
         return [i for i, node in enumerate(self.nodes) if node.op in REDUCTIONS and self.phases[i] == phase + 1]
+
+    def vanishes(self, zeros: Container[int], outputs: Iterable[int]) -> bool:
+        """Whether these outputs are certainly zero wherever these operands are, and all numbers are finite."""
+        zero: list[bool] = []
+        for node in self.nodes:
+            of = [zero[a] for a in node.args]
+            match node.op:
+                case "input":
+                    found = node.number in zeros
+                case "constant":
+                    found = node.number == 0
+                case "multiply":
+                    found = any(of)
+                case "divide":
+                    found = of[0]
+                case "pow":
+                    exponent = self.nodes[node.args[1]]
+                    found = of[0] and exponent.op == "constant" and exponent.number > 0
+                case "where":
+                    found = of[1] and of[2]
+                case op:
+                    found = op in ZERO_AT_ZERO and all(of)
+            zero.append(found)
+        wanted = [self.outputs[i] for i in outputs]
+        return all(zero[output.node] for output in wanted if output is not None)
 
     def only(self, wanted: Sequence[bool]) -> VectorProgram:
         """The outputs that are wanted, and the operations that they depend on."""

@@ -71,7 +71,8 @@ def chain(backend: NativeBackend, call: Call) -> NativeKernel | None:
         return None
     behind = chain_of(others, [value for value in call.outs if value not in step.outs])
     program = traced_chain(backend, Call(behind, behind.ins, behind.results, call.layer))
-    return program and WithEpilogue(backend, call, kernel, target, program, layouts)
+    # The first step decides about the layout.
+    return WithEpilogue(backend, call, kernel, target, program, layouts) if program and program.follows else None
 
 
 def layouts_of(kernel: Kernel, call: Call) -> Layouts | None:
