@@ -135,8 +135,8 @@ static void TYPED(finish_tile)(const REAL *sums, int64_t rows, int64_t columns, 
 }
 
 /* Runs the epilogue on rows of C from m on, and columns from vector v on. */
-static void TYPED(run_epilogue)(const TYPED(finish) *f, TYPED(matrix) c, int64_t m, int64_t rows, int64_t v,
-                                int64_t columns) {
+static void TYPED(run_epilogue)(const TYPED(finish) *f,
+                                TYPED(matrix) c, int64_t m, int64_t rows, int64_t v, int64_t columns) {
     const int64_t first = f->first + TYPED(place)(c, m, v);
     if (c.row == LANES) {
         mocha_epilogue(f->epilogue, first, rows * LANES, (columns + LANES - 1) / LANES, c.vector);
@@ -205,7 +205,9 @@ static void TYPED(product)(int64_t rows, int64_t columns, int64_t depth, TYPED(f
     const int far_apart = a.near * (int64_t)sizeof(REAL) >= MATMUL_PAGE && vectors >= MATMUL_FEW;
     const int across = a.row == 1 && !a.far && !far_apart && vectors < 4 * MATMUL_FEW;
     /* Panels and tiles of about the same width and height; the last may be less. */
-    const int64_t most = as_is ? PANEL_VECTORS - (rows > 6 && rows <= 8) : f->update || across ? PANEL_VECTORS : TILE_VECTORS;
+    const int64_t most = as_is                 ? PANEL_VECTORS - (rows > 6 && rows <= 8)
+                         : f->update || across ? PANEL_VECTORS
+                                               : TILE_VECTORS;
     const int64_t panels = (vectors + most - 1) / most;
     const int64_t widest = (vectors + panels - 1) / panels;
     const int64_t tallest = as_is ? wide_tile_heights[widest - 1] : tile_heights[widest - 1];

@@ -25,8 +25,7 @@ static void TYPED(pack_copies)(const REAL *from, int64_t row, int64_t count, int
         REAL *panel = to;
         int64_t first = 0;
         for (; first <= whole; first += wide, panel += step)
-            for (int64_t i = 0; i < most; i += LANES)
-                TYPED(store)(panel + r * wide + i, TYPED(load)(from + first + i));
+            for (int64_t i = 0; i < most; i += LANES) TYPED(store)(panel + r * wide + i, TYPED(load)(from + first + i));
         for (; first < all; first += wide, panel += step) {
             const int64_t some = mocha_min(wide, all - first);
             REAL *at = panel + r * some;

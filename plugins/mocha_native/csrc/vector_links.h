@@ -57,9 +57,20 @@
     VP_ONE(VP_NAME_1) \
     VP_ELEMENTS(VP_NAME_ELEMENTS) \
     VP_WHERE(VP_NAME_WHERE) \
-    VP_WHERE_COMPARED(VP_NAME_COMPARED) VP_EITHER(VP_NAME_EITHER) VP_REDUCE(VP_NAME_REDUCE) VP_LINK(quotient) \
-        VP_LINK(load_b) VP_LINK(load_n) VP_LINK(store) VP_LINK(store_last) VP_LINK(put) VP_LINK(load_mask) \
-            VP_LINK(store_mask) VP_LINK(check) VP_LINK(decide) VP_LINK(again)
+    VP_WHERE_COMPARED(VP_NAME_COMPARED) \
+    VP_EITHER(VP_NAME_EITHER) \
+    VP_REDUCE(VP_NAME_REDUCE) \
+    VP_LINK(quotient) \
+    VP_LINK(load_b) \
+    VP_LINK(load_n) \
+    VP_LINK(store) \
+    VP_LINK(store_last) \
+    VP_LINK(put) \
+    VP_LINK(load_mask) \
+    VP_LINK(store_mask) \
+    VP_LINK(check) \
+    VP_LINK(decide) \
+    VP_LINK(again)
 
 #define VP_LINK(name) VP_LINK_##name,
 enum vp_link_opcode { VP_LINKS_ALL VP_LINK_OPS };

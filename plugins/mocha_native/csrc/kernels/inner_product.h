@@ -45,8 +45,7 @@ KERNEL(inner_product_lanes) {
     const int64_t outputs = args->sizes[1], features = args->sizes[2];
     const TYPED(factors) a = {w, features, 1, features, 0};
     const TYPED(matrix) b = {x, LANES, features * LANES, 0}, c = {y, LANES, outputs * LANES, 0};
-    const TYPED(finish) f = {
-        .bias = args->buffers[2], .floor = (REAL)args->numbers[0], .epilogue = args->buffers[5]};
+    const TYPED(finish) f = {.bias = args->buffers[2], .floor = (REAL)args->numbers[0], .epilogue = args->buffers[5]};
     REAL *room = (REAL *)args->buffers[4] + team->rank * args->sizes[3];
     TYPED(product)(outputs, args->sizes[0] * LANES, features, a, b, c, &f, room, team);
 }

@@ -26,8 +26,11 @@ KERNEL(pointwise) {
     const REAL *mask = args->buffers[3];
     REAL *x = args->buffers[0], *y = args->buffers[4], *room = (REAL *)args->buffers[5] + team->rank * sizes[6];
     const TYPED(factors) a = {args->buffers[1], sizes[4], sizes[5], inputs, 0};
-    TYPED(finish) f = {.add = sizes[7] != 0, .bias = args->buffers[2], .floor = (REAL)args->numbers[0],
-                       .mask_floor = (REAL)args->numbers[1], .epilogue = args->buffers[6]};
+    TYPED(finish) f = {.add = sizes[7] != 0,
+                .bias = args->buffers[2],
+                .floor = (REAL)args->numbers[0],
+                .mask_floor = (REAL)args->numbers[1],
+                .epilogue = args->buffers[6]};
     for (int64_t n = 0; n < blocks; n++) {
         /* Each thread has blocks of its own, and they share those that are left over. */
         const int shared = n >= blocks / team->size * team->size;
