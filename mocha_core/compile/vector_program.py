@@ -123,9 +123,6 @@ class VectorProgram:
                     found = any(of)
                 case "divide":
                     found = of[0]
-                case "pow":
-                    exponent = self.nodes[node.args[1]]
-                    found = of[0] and exponent.op == "constant" and exponent.number > 0
                 case "where":
                     found = of[1] and of[2]
                 case op:

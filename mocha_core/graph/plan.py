@@ -283,7 +283,7 @@ class Plan:
                     "no gradient. Freeze the layers before it, or move the loss."
                 )
             for i in call.op.passes_gradient:
-                if not 0 <= i < len(targets):
+                if i not in range(len(targets)):
                     raise TopologyError(
                         f"Layer '{call.layer}': passes_gradient of op '{call.op.name}' has {i}; expected indices of "
                         f"its {len(targets)} inputs, counted from 0."

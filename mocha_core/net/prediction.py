@@ -179,20 +179,18 @@ class Predictions:
         if self._binds and type(data) is np.ndarray and (result := self._at_once(data, output, limit)) is not None:
             return result
         runs, rows = self._runs, Rows(self._runs.label, data)
-        largest = self._largest(limit)
         with self._gate.exclusive() if self._changes(output) else self._gate.shared():
             runs.check_usable()
-            sizes = self._divided(rows.count, largest, output)
-            first = self._minibatch(rows, 0, sizes[0], output)[: sizes[0]]
-            if len(sizes) == 1:
-                return first
-            spec = Spec((rows.count, *first.shape[1:]), str(first.dtype))
-            with allocating(f"{runs.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
-                result = np.empty(*spec)
-            result[: sizes[0]] = first
-            start = sizes[0]
-            for count in sizes[1:]:
-                result[start : start + count] = self._minibatch(rows, start, count, output)[:count]
+            result, start = np.empty(0), 0
+            for count in self._divided(rows.count, self._largest(limit), output):
+                part = self._minibatch(rows, start, count, output)[:count]
+                if count == rows.count:
+                    return part
+                if not start:
+                    spec = Spec((rows.count, *part.shape[1:]), str(part.dtype))
+                    with allocating(f"{runs.label}, predictions", [(output, spec)], "Predict fewer rows at once."):
+                        result = np.empty(*spec)
+                result[start : start + count] = part
                 start += count
         return result
 
@@ -228,17 +226,14 @@ class Predictions:
             return None
         with self._gate.shared():
             self._runs.check_usable()
-            sizes = self._divided(count, largest, output)
-            if len(sizes) == 1:
-                return self._by_idle(data, output)
             parts, start = [], 0
-            for size in sizes:
+            for size in self._divided(count, largest, output):
                 part = self._by_idle(data[start : start + size], output)
                 if part is None:
                     return None
                 parts.append(part)
                 start += size
-        return np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _by_idle(self, data: NDArray[Any], output: str) -> NDArray[Any] | None:
         """See `_at_once`, for rows that one program computes."""
@@ -270,8 +265,6 @@ class Predictions:
     def _divided(self, count: int, largest: int, output: str) -> list[int]:
         """The numbers of rows of the minibatches that compute `count` rows, at most `largest` at once."""
         most = self._at_once_of.get(output, 0)
-        if not most and count <= largest:
-            return [count]
         largest = min(largest, most or largest)
         sizes, left = [largest] * (count // largest), count % largest
         # To fill up a minibatch by much takes longer than to compute its rows in several.

@@ -12,7 +12,7 @@ LIMITS = {
     ".": 600,
     "host": 550,
     "plugin": 600,
-    "graph": 510,
+    "graph": 520,
     "compile": 2100,
     "describe": 400,
     "net": 1950,
