@@ -62,7 +62,7 @@ def test_images_are_divided(calls):
     system, net = opened("lenet")
     divided = {
         1: [1], 3: [2, 1], 5: [4, 1], 6: [4, 2], 7: [7], 9: [8, 1], 14: [14], 17: [16, 1], 28: [28], 29: [29],
-        37: [32, 4, 1], 64: [64], 100: [64, 32, 4], 200: [64, 64, 64, 8],
+        32: [32], 37: [32, 4, 1], 64: [32, 32], 100: [32, 32, 32, 4],
     }  # fmt: skip
     rows = np.resize(images(), (200, *SHAPE))
     with system:
@@ -72,7 +72,7 @@ def test_images_are_divided(calls):
             calls.clear()
             net.predict(rows[:n], "y", batch_size=256)
             assert calls == parts
-    assert mocha.System("cpu").backend.images_at_once == 64
+    assert mocha.System("cpu").backend.images_at_once == 32
     assert NativeBackend(threads=9).images_at_once == 256
 
 

@@ -32,7 +32,7 @@ class CPUBackend(Backend):
     xp = np
     arrays_on_host = True
     # Blobs of more images leave the caches.
-    images_at_once = 64
+    images_at_once = 32
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = None if threads is None else cpus.checked_threads(threads)

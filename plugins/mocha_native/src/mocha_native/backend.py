@@ -81,7 +81,7 @@ class NativeBackend(CPUBackend):
         # Programs that run at the same time share the threads.
         self.programs_at_once = max(4, cpus.processors())
         # Each thread has a vector of images.
-        self.images_at_once = max(64, 16 << (self.threads - 1).bit_length())
+        self.images_at_once = max(32, 16 << (self.threads - 1).bit_length())
         self.fuses: bool = checks.instance("System", "fuse", fuse, bool, "False")
         self.winograd: bool = checks.instance("System", "winograd", winograd, bool, "False")
         self.tuner = Tuner(self) if checks.instance("System", "tune", tune, bool, "True") else None
