@@ -70,15 +70,15 @@ def mocha_register_kernels(kernels: Candidates) -> None:
     for op, target in KERNELS.items():
         kernels.add(op, "native", f"mocha_native.{target}")
     for op, target in SMALL.items():
-        kernels.add(op, "native", f"mocha_native.{target}", priority=2)
+        kernels.add(op, "native", f"mocha_native.{target}", priority=3)
     for op in ("masked_backward", "then_relu"):
         kernels.add(op, "native", f"mocha_layers_std.rectified:{op}")
     kernels.add(ANY, "native", "mocha_native.kernels.traced:traced")
-    kernels.add("convolution", "native", "mocha_native.kernels.pointwise:pointwise", priority=1)
+    kernels.add("convolution", "native", "mocha_native.kernels.pointwise:pointwise", priority=2)
     kernels.add("convolution", "native", "mocha_native.kernels.winograd:winograd", priority=1)
-    kernels.add("convolution", "native", "mocha_native.kernels.channels_last_winograd:winograd", priority=3)
-    kernels.add("convolution", "native", "mocha_native.kernels.depthwise:depthwise", priority=4)
-    kernels.add("convolution", "native", "mocha_native.kernels.product_convolution:product_convolution", priority=5)
+    kernels.add("convolution", "native", "mocha_native.kernels.channels_last_winograd:winograd", priority=4)
+    kernels.add("convolution", "native", "mocha_native.kernels.depthwise:depthwise", priority=5)
+    kernels.add("convolution", "native", "mocha_native.kernels.product_convolution:product_convolution", priority=6)
 
 
 @hookimpl
