@@ -23,6 +23,7 @@ from mocha_core.errors import UnknownNameError as UnknownNameError
 from mocha_core.suggestions import channels_last as channels_last
 
 # Registration, and services of the host, for all plugins.
+from mocha_core.host import caches as caches
 from mocha_core.host import cpus as cpus
 from mocha_core.host.files import absolute as absolute
 from mocha_core.host.files import open_regular as open_regular

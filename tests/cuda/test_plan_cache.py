@@ -10,6 +10,8 @@ from mocha_cuda import nvrtc
 from mocha_cuda.cudnn.plan_cache import MOST_BYTES, PlanCache
 from mocha_cuda.cudnn.plans import Choice
 
+from mocha_core.host import caches
+
 MACHINE = {"cudnn": 92800, "device": "a device", "driver": 13000}
 CHOICE = Choice(67, ((1, 2), (14, 3)))
 
@@ -88,11 +90,11 @@ def test_the_folder_is_one_wherever_the_program_goes(tmp_path, monkeypatch, give
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv(nvrtc.VARIABLE, given)
-    nvrtc._absolute.cache_clear()
+    caches._resolved.cache_clear()
     folder = nvrtc.cache_folder()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert nvrtc.cache_folder() == folder == tmp_path / ("kept" if given else ".cache/mocha-cuda")
-    nvrtc._absolute.cache_clear()
+    caches._resolved.cache_clear()
 
 
 def test_without_a_home_nothing_is_kept(monkeypatch):
@@ -115,6 +117,8 @@ import sys, warnings
 from pathlib import Path
 from mocha_cuda.cudnn.plan_cache import PlanCache
 from mocha_cuda.cudnn.plans import Choice
+
+from mocha_core.host import caches
 warnings.simplefilter("error")
 cache = PlanCache(Path(sys.argv[1]), {MACHINE!r})
 for i in range(200):

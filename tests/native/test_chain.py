@@ -110,8 +110,8 @@ def test_epilogues_are_the_same_for_any_number_of_threads(isa, dtype, convolutio
 
 
 @pytest.mark.parametrize("outputs", [1, 5, 17, 300])
-@pytest.mark.parametrize("batch", [31, 130])
-def test_the_epilogue_of_an_inner_product(isa, outputs, batch):
+@pytest.mark.parametrize(("batch", "dtype"), [(31, "float64"), (130, "float64"), (130, "float32")])
+def test_the_epilogue_of_an_inner_product(isa, outputs, batch, dtype):
     """Of sums in one chunk and in several, and of tiles, panels and lanes that are not full."""
     body = [
         layers.InnerProductLayer(name="a", output_dim=outputs, bottoms=["data"], tops=["a"], neuron=neurons.Tanh()),
@@ -121,15 +121,16 @@ def test_the_epilogue_of_an_inner_product(isa, outputs, batch):
         layers.InnerProductLayer(name="y", output_dim=10, bottoms=["sum"], tops=["y"]),
         layers.SoftmaxLossLayer(name="loss", bottoms=["y", "label"]),
     ]
-    kernels, wanted = trained(body, batch, threads=1)
+    kernels, wanted = trained(body, batch, dtype, threads=1)
     assert {"InnerProduct + tanh", "InnerProduct + sigmoid", "InnerProduct + add + relu"} <= kernels
     assert any("updat" in kernel or "of parameters" in kernel for kernel in kernels)
     for threads in (2, 3):
-        _, found = trained(body, batch, threads=threads)
+        _, found = trained(body, batch, dtype, threads=threads)
         assert all(found[name].tobytes() == values.tobytes() for name, values in wanted.items())
-    _, alone = trained(body, batch, threads=1, fuse=False)
+    _, alone = trained(body, batch, dtype, threads=1, fuse=False)
+    tolerance = {"float32": 2e-4, "float64": 1e-9}[dtype]
     for name, values in alone.items():
-        np.testing.assert_allclose(wanted[name], values, rtol=1e-9, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(wanted[name], values, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 def test_a_sum_of_gradients_is_finished_before_the_epilogue_reads_it():

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from mocha_core.api import BackendError, FileError, absolute
+from mocha_core.api import BackendError, FileError, caches
 from mocha_cuda import libraries
 
 #: The environment variable that names the folder for compiled kernels.
@@ -22,16 +20,7 @@ REALS = {"float32": "float", "float64": "double"}
 
 def cache_folder() -> Path:
     """The folder for compiled kernels and cuDNN's fastest plans."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return _absolute(os.environ.get(VARIABLE) or home / "mocha-cuda")
-
-
-@cache  # resolved once, because the working directory may change
-def _absolute(folder: str | Path) -> Path:
-    try:
-        return absolute(folder)
-    except FileError:  # a container's user may have no home: there is no cache
-        return Path(os.devnull, "mocha-cuda")
+    return caches.cache_folder("mocha-cuda", VARIABLE)
 
 
 def target(architecture: int) -> str:
@@ -85,7 +74,7 @@ def code(family: str | Path, dtype: str, architecture: int) -> bytes:
         return kept.read_bytes()
     except OSError:
         made, _ = compiled(path.stem, source, options)
-        _keep(kept, made)
+        caches.keep(kept, made)
         return made
 
 
@@ -95,7 +84,7 @@ def written(source: str) -> Path:
     for folder in (cache_folder(), _temporary()):
         path = folder / "sources" / name
         if not path.exists():
-            _keep(path, source.encode())
+            caches.keep(path, source.encode())
         if path.exists():
             return path
     raise FileError(f"The source of a kernel cannot be written to {path}. Set {VARIABLE} to a folder that can be.")
@@ -104,15 +93,6 @@ def written(source: str) -> Path:
 @cache
 def _temporary() -> Path:
     return Path(tempfile.mkdtemp(prefix="mocha-cuda-"))
-
-
-def _keep(path: Path, content: bytes) -> None:
-    """Write the file. If this fails, the next process compiles again."""
-    temporary = path.with_suffix(f".{os.getpid()}")
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
 
 
 def compiled(family: str, source: bytes, options: Iterable[str]) -> tuple[bytes, str]:

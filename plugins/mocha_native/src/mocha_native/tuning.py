@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mocha_core.api import PLAIN, Call, Convert, FileError, Layout, Runnable, Spec, absolute
+from mocha_core.api import PLAIN, Call, Convert, Layout, Runnable, Spec, caches
 from mocha_native.compiled import Array, NativeKernel
 from mocha_native.layout import CompiledLayout, Conversion
 
@@ -44,13 +43,13 @@ class Tuner:
         where = (machine(), backend.isa.name, backend.threads)
         key = f"{made.__name__}-{digest((where, made.__module__, kernel.layouts, call.op, specs, wanted))}"
         if key not in self.times:
-            file = folder() / key
+            file = caches.cache_folder("mocha-native", VARIABLE) / key
             with suppress(OSError, ValueError):
                 if isfinite(kept := float(file.read_text("ascii"))) and kept > 0:
                     self.times[key] = kept
         if key not in self.times:
             self.times[key] = sum(map(least_seconds, bound(kernel, wanted)))
-            keep(file, str(self.times[key]))
+            caches.keep(file, str(self.times[key]).encode())
         return self.times[key]
 
 
@@ -111,26 +110,3 @@ def machine() -> tuple[str, str]:
             if line.startswith("model name"):
                 name = line.partition(":")[2].strip()
     return version("mocha-native"), name
-
-
-def folder() -> Path:
-    """Where times are kept, a file for each."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return _absolute(os.environ.get(VARIABLE) or home / "mocha-native")
-
-
-@cache  # resolved once, because the working directory may change
-def _absolute(path: str | Path) -> Path:
-    try:
-        return absolute(path)
-    except FileError:  # a container's user may have no home: nothing is kept
-        return Path(os.devnull, "mocha-native")
-
-
-def keep(file: Path, text: str) -> None:
-    """Write the file. If this fails, the next process measures again."""
-    temporary = file.with_suffix(f".{os.getpid()}")
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, "ascii")
-        temporary.replace(file)
